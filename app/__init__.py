@@ -1,0 +1,1 @@
+"""The two Flower apps and the only place that knows Hydra."""

@@ -1,0 +1,1 @@
+"""What a contribution reveals: clipping, mechanisms, accounting, ledger."""

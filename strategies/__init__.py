@@ -1,0 +1,1 @@
+"""How contributions are combined: Flower strategies and the round loop."""

@@ -1,0 +1,1 @@
+"""What is learned: data, partition, model, loss, metrics, local training."""

@@ -1,0 +1,186 @@
+"""The contract between a task and everything that trains it.
+
+A task says what is learned: it loads one node's records, builds the model, and scores each
+record on its own. Loss and metrics are *per example* so that plain and private training share
+one loop. torch is imported inside the functions that need it, never at import time: a client
+process that only answers a key message must start fast.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.schema import TaskConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class DataError(ValueError):
+    """A node's records do not fit the task. The message stays on the node."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Records ready for a model.
+
+    Attributes
+    ----------
+    inputs : ndarray, float32, shape (n, ...)
+    targets : ndarray, shape (n,), int64 class indices or float32 values
+    """
+
+    inputs: NDArray[np.float32]
+    targets: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: NDArray[np.intp]) -> Examples:
+        """Return the examples at these indices."""
+        return Examples(self.inputs[indices], self.targets[indices])
+
+
+@dataclass(frozen=True)
+class LocalData:
+    """One node's records, split once and for all rounds in the same way."""
+
+    train: Examples
+    test: Examples
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node knows about itself. Comes from the node's own configuration.
+
+    Attributes
+    ----------
+    partition_id : int
+        Which part of a shared data set is this node's, in [0, num_partitions).
+    num_partitions : int
+        How many parts there are.
+    data_path : Path or None
+        Where this node's records lie.
+    """
+
+    partition_id: int = 0
+    num_partitions: int = 1
+    data_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.partition_id < self.num_partitions:
+            raise DataError(
+                f"partition-id={self.partition_id} is not in [0, {self.num_partitions}):"
+                " give each node its own number in --node-config"
+            )
+
+    def require_data_path(self, what: str) -> Path:
+        """Return the data path, which must exist.
+
+        Raises
+        ------
+        DataError
+            If the node has none, or nothing is there.
+        """
+        if self.data_path is None:
+            raise DataError(
+                f"this node has no data-path: give {what} in the node's --node-config, or, in"
+                " a simulation, in the simulation-nodes file or the variable TACET_DATA_DIR"
+            )
+        if not self.data_path.exists():
+            raise DataError(f"data-path={self.data_path}: nothing is there; it must be {what}")
+        return self.data_path
+
+
+class Task(ABC):
+    """What is learned. See ``docs/adding-a-task.md``.
+
+    Parameters
+    ----------
+    config : TaskConfig
+        An instance of this task's ``Config``.
+    seed : int
+        Public seed of the initial model, the simulated partition and the held-out split.
+    """
+
+    Config: ClassVar[type[TaskConfig]]
+    #: The metric that a person would look at first, a key of ``per_example_metrics``.
+    metric: ClassVar[str]
+
+    def __init__(self, config: Any, seed: int) -> None:
+        self.config = config
+        self.seed = seed
+
+    @abstractmethod
+    def load(self, node: Node) -> LocalData:
+        """Load this node's records.
+
+        Must return the same split whenever it is called with the same node and seed.
+
+        Raises
+        ------
+        DataError
+            If the records do not fit, naming file, line, column and value where it can.
+        """
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Return the untrained model. Its random values come from torch's global generator."""
+
+    @abstractmethod
+    def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each example, shape (n,)."""
+
+    @abstractmethod
+    def per_example_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return the metrics of each example, shape (n,) each; means are what is reported."""
+
+    def check_population(self, num_nodes: int) -> None:  # noqa: B027 - optional hook
+        """Raise ``ValueError`` if this task cannot be spread over so many nodes."""
+
+
+class Classification(Task):
+    """Cross-entropy and accuracy; a binary model has a single logit."""
+
+    metric = "accuracy"
+    #: How many classes the label has, at least 2.
+    num_classes: int
+
+    def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy in nats, shape (n,)."""
+        from torch.nn import functional
+
+        if self.num_classes == 2:
+            return functional.binary_cross_entropy_with_logits(
+                outputs.squeeze(1), targets.to(outputs.dtype), reduction="none"
+            )
+        return functional.cross_entropy(outputs, targets, reduction="none")
+
+    def per_example_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return ``accuracy``: 1 where the most likely class is the label."""
+        predicted = outputs.squeeze(1) > 0 if self.num_classes == 2 else outputs.argmax(dim=1)
+        return {"accuracy": (predicted == targets).to(outputs.dtype)}
+
+
+class Regression(Task):
+    """Squared error and absolute error of a single output."""
+
+    metric = "absolute_error"
+
+    def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the squared error, shape (n,)."""
+        return (outputs.squeeze(1) - targets).square()
+
+    def per_example_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return ``absolute_error``."""
+        return {"absolute_error": (outputs.squeeze(1) - targets).abs()}

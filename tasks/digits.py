@@ -1,0 +1,49 @@
+"""scikit-learn's 1,797 real handwritten digits, 8x8 pixels: small enough for a demo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.base import Classification, Examples, LocalData, Node
+from tasks.partition import local_part
+from tasks.schema import TaskConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class DigitsConfig(TaskConfig):
+    """Nothing beyond what all tasks have."""
+
+
+@cache
+def _digits() -> Examples:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    pixels = (images / 16.0).astype(np.float32).reshape(-1, 1, 8, 8)
+    return Examples(pixels, labels.astype(np.int64))
+
+
+class Digits(Classification):
+    """Which digit an 8x8 image shows."""
+
+    Config = DigitsConfig
+    num_classes = 10
+
+    def load(self, node: Node) -> LocalData:
+        """Return this node's part of the images."""
+        return local_part(
+            _digits(), node, self.config.partition, self.config.test_fraction, self.seed
+        )
+
+    def build_model(self) -> nn.Module:
+        """Return a small CNN."""
+        from tasks.models import SmallCNN
+
+        return SmallCNN(side=8, num_classes=self.num_classes)

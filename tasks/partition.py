@@ -1,0 +1,145 @@
+"""Split one data set over simulated clients.
+
+Every client computes the whole partition from the public seed and keeps its own part, so
+nothing is exchanged and all agree.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base import DataError, Examples, LocalData, Node
+from tasks.schema import PartitionConfig, Scheme
+
+# Keep the streams of different uses of one seed apart.
+_PARTITION_STREAM = 1
+_HOLD_OUT_STREAM = 2
+
+Indices = NDArray[np.intp]
+
+
+def partition(
+    targets: NDArray[Any],
+    num_partitions: int,
+    config: PartitionConfig,
+    seed: int,
+    groups: NDArray[np.intp] | None = None,
+) -> list[Indices]:
+    """Return the record indices of each part: disjoint, and together all records.
+
+    Parameters
+    ----------
+    targets : ndarray, shape (n,)
+        Labels; ``dirichlet`` needs integer classes.
+    num_partitions : int
+        How many parts.
+    config : PartitionConfig
+        The scheme and its numbers.
+    seed : int
+        Public seed; the same seed gives the same parts everywhere.
+    groups : ndarray of int, shape (n,), optional
+        The data set's own grouping, 0 to G - 1, for ``natural``.
+
+    Raises
+    ------
+    DataError
+        If the records cannot be split this way.
+    """
+    num_records = len(targets)
+    if config.scheme is Scheme.natural:
+        return _natural(groups, num_partitions)
+    if num_records < num_partitions * config.min_examples:
+        raise DataError(
+            f"{num_records} records cannot give each of {num_partitions} clients"
+            f" task.partition.min_examples={config.min_examples}: use fewer clients or lower it"
+        )
+    rng = np.random.default_rng([seed, _PARTITION_STREAM])
+    if config.scheme is Scheme.iid:
+        parts = np.array_split(rng.permutation(num_records), num_partitions)
+    elif config.scheme is Scheme.size_skew:
+        parts = _spread(rng.permutation(num_records), num_partitions, config.alpha, rng)
+    else:
+        parts = _dirichlet(targets, num_partitions, config.alpha, rng)
+    return _fill_up(parts, config.min_examples)
+
+
+def local_part(
+    examples: Examples,
+    node: Node,
+    config: PartitionConfig,
+    test_fraction: float,
+    seed: int,
+    groups: NDArray[np.intp] | None = None,
+) -> LocalData:
+    """Return this node's part of a shared data set, with its held-out share."""
+    parts = partition(examples.targets, node.num_partitions, config, seed, groups)
+    return hold_out(examples.take(parts[node.partition_id]), test_fraction, seed)
+
+
+def hold_out(examples: Examples, test_fraction: float, seed: int) -> LocalData:
+    """Split a node's records into training and test part, the same way every time.
+
+    Raises
+    ------
+    DataError
+        If nothing would be left to train on.
+    """
+    num_test = round(len(examples) * test_fraction)
+    if num_test >= len(examples):
+        raise DataError(
+            f"task.test_fraction={test_fraction} of {len(examples)} records leaves none to train on"
+        )
+    order = np.random.default_rng([seed, _HOLD_OUT_STREAM]).permutation(len(examples))
+    return LocalData(examples.take(order[num_test:]), examples.take(order[:num_test]))
+
+
+def _natural(groups: NDArray[np.intp] | None, num_partitions: int) -> list[Indices]:
+    if groups is None:
+        raise DataError(
+            "task.partition.scheme=natural: this data set has no groups of its own;"
+            " use iid, dirichlet or size_skew"
+        )
+    num_groups = int(groups.max()) + 1
+    if num_groups != num_partitions:
+        raise DataError(
+            f"task.partition.scheme=natural: this data set has {num_groups} groups but there"
+            f" are {num_partitions} clients; start {num_groups}"
+        )
+    return [np.flatnonzero(groups == group) for group in range(num_groups)]
+
+
+def _spread(
+    records: Indices, num_partitions: int, alpha: float, rng: np.random.Generator
+) -> list[Indices]:
+    """Cut the records into consecutive pieces whose sizes follow one Dirichlet draw."""
+    shares = rng.dirichlet(np.full(num_partitions, alpha))
+    cuts = np.round(np.cumsum(shares)[:-1] * len(records)).astype(np.intp)
+    return np.split(records, cuts)
+
+
+def _dirichlet(
+    targets: NDArray[Any], num_partitions: int, alpha: float, rng: np.random.Generator
+) -> list[Indices]:
+    if not np.issubdtype(targets.dtype, np.integer):
+        raise DataError(
+            "task.partition.scheme=dirichlet skews classes, but the targets here are numbers;"
+            " use iid or size_skew"
+        )
+    by_class = [
+        _spread(rng.permutation(np.flatnonzero(targets == label)), num_partitions, alpha, rng)
+        for label in np.unique(targets)
+    ]
+    return [np.concatenate(pieces) for pieces in zip(*by_class, strict=True)]
+
+
+def _fill_up(parts: list[Indices], min_examples: int) -> list[Indices]:
+    """Move records from the largest part until every part has enough."""
+    parts = list(parts)
+    for index in range(len(parts)):
+        while (missing := min_examples - len(parts[index])) > 0:
+            largest = max(range(len(parts)), key=lambda i: len(parts[i]))
+            moved = min(missing, max(1, len(parts[largest]) - min_examples))
+            parts[index] = np.concatenate([parts[index], parts[largest][-moved:]])
+            parts[largest] = parts[largest][:-moved]
+    return parts

@@ -1,0 +1,158 @@
+"""The one training loop and the one evaluation loop, for every task and algorithm."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tasks.base import Examples, Task
+from tasks.schema import Optimizer, TrainingConfig
+
+_EVALUATION_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What local training tells besides the model.
+
+    Attributes
+    ----------
+    num_examples : int
+        Records of the training part.
+    mean_loss : float
+        Mean loss over the examples seen, each scored before the step it was used in.
+    """
+
+    num_examples: int
+    mean_loss: float
+
+
+def initial_model(task: Task) -> nn.Module:
+    """Return the task's untrained model, the same for the same seed everywhere."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        return task.build_model()
+
+
+def get_parameters(model: nn.Module) -> dict[str, NDArray[Any]]:
+    """Return copies of the model's parameters by name, in the model's order."""
+    return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}
+
+
+def set_parameters(model: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
+    """Load parameters by name.
+
+    Raises
+    ------
+    ValueError
+        If a name or a shape differs from the model's.
+    """
+    own = dict(model.named_parameters())
+    if own.keys() != arrays.keys():
+        differing = sorted(own.keys() ^ arrays.keys())
+        raise ValueError(f"the arrays and the model differ in {differing}")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            if parameter.shape != arrays[name].shape:
+                raise ValueError(
+                    f"{name} has shape {arrays[name].shape}, not {tuple(parameter.shape)}"
+                )
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
+
+
+def train(
+    task: Task,
+    model: nn.Module,
+    examples: Examples,
+    rng: np.random.Generator,
+    proximal_mu: float,
+) -> TrainingResult:
+    """Train the model in place on one node's training part.
+
+    Parameters
+    ----------
+    task : Task
+        Gives the loss and the training configuration.
+    model : nn.Module
+        Starts from the global model's parameters.
+    examples : Examples
+        The training part.
+    rng : numpy Generator
+        Draws the order of the examples.
+    proximal_mu : float
+        Weight of FedProx's term mu/2 ||w - w_global||^2 (Li et al. 2020, arXiv 1812.06127,
+        equation 2); 0 for none.
+    """
+    config: TrainingConfig = task.config.training
+    optimizer = _build_optimizer(model, config)
+    start = [p.detach().clone() for p in model.parameters()] if proximal_mu else []
+    inputs, targets = torch.from_numpy(examples.inputs), torch.from_numpy(examples.targets)
+    loss_sum, num_seen = 0.0, 0
+    model.train()
+    for batch in _batches(len(examples), config, rng):
+        losses = task.per_example_loss(model(inputs[batch]), targets[batch])
+        objective = losses.mean() + _proximal_term(model, start, proximal_mu)
+        optimizer.zero_grad(set_to_none=True)
+        objective.backward()
+        optimizer.step()
+        loss_sum += float(losses.detach().sum())
+        num_seen += len(batch)
+    return TrainingResult(len(examples), loss_sum / num_seen)
+
+
+def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, float]:
+    """Return sums over the examples: ``num_examples``, ``loss`` and each metric of the task.
+
+    Sums, not means, so that the total over all nodes is the plain sum of what they report.
+    """
+    totals: dict[str, float] = {}
+    model.eval()
+    with torch.inference_mode():
+        for first in range(0, len(examples), _EVALUATION_BATCH):
+            batch = slice(first, first + _EVALUATION_BATCH)
+            targets = torch.from_numpy(examples.targets[batch])
+            outputs = model(torch.from_numpy(examples.inputs[batch]))
+            scores = {"loss": task.per_example_loss(outputs, targets)}
+            scores |= task.per_example_metrics(outputs, targets)
+            for name, values in scores.items():
+                totals[name] = totals.get(name, 0.0) + float(values.double().sum())
+    return {"num_examples": float(len(examples)), **totals}
+
+
+def _build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer is Optimizer.adam:
+        return torch.optim.Adam(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _proximal_term(model: nn.Module, start: list[Tensor], mu: float) -> Tensor | float:
+    if not start:
+        return 0.0
+    pairs = zip(model.parameters(), start, strict=True)
+    return mu / 2 * torch.stack([(p - s).square().sum() for p, s in pairs]).sum()
+
+
+def _batches(
+    num_examples: int, config: TrainingConfig, rng: np.random.Generator
+) -> Iterator[NDArray[np.intp]]:
+    """Yield the indices of each step's batch: whole epochs, or exactly ``num_steps`` steps."""
+    steps_per_epoch = -(-num_examples // config.batch_size)
+    steps_left = config.num_steps or config.num_epochs * steps_per_epoch
+    while steps_left:
+        order = rng.permutation(num_examples)
+        for first in range(0, num_examples, config.batch_size):
+            if not steps_left:
+                return
+            yield order[first : first + config.batch_size]
+            steps_left -= 1
