@@ -95,7 +95,7 @@ class Node:
         if self.data_path is None:
             raise DataError(
                 f"this node has no data-path: give {what} in the node's --node-config, or, in"
-                " a simulation, in the simulation-nodes file or the variable TACET_DATA_DIR"
+                " a simulation, as data-dir or in the simulation-nodes file"
             )
         if not self.data_path.exists():
             raise DataError(f"data-path={self.data_path}: nothing is there; it must be {what}")

@@ -1,0 +1,209 @@
+"""From Flower's flat run config to one typed, checked ``AppConfig``: the only Hydra here.
+
+Server and clients call ``load_config`` with the same run config and get the same result. There
+is no ``_target_`` and no interpolation: a run config chooses among options, it can name neither
+code nor anything of the machine it is read on.
+"""
+
+import difflib
+import shlex
+import threading
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from app.schema import GROUPS, AppConfig
+from tasks.registry import TASKS
+
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+GROUP_KEYS = ("task", "algorithm", "aggregation", "privacy")
+EVERYDAY_KEYS = (
+    "num_rounds",
+    "seed",
+    "deterministic",
+    "output_dir",
+    "resume_from",
+    "data_dir",
+    "simulation_nodes",
+)
+
+Scalar = bool | int | float | str
+
+# What OmegaConf adds to a message that only a programmer would want.
+_NOISE = ("object_type=", "reference_type=")
+# Hydra keeps the initialised compose API in a global; two threads would trip over it.
+_HYDRA_LOCK = threading.Lock()
+
+
+class ConfigError(ValueError):
+    """The run config is wrong. The message is one line and names the key."""
+
+
+def load_config(run_config: Mapping[str, Scalar]) -> AppConfig:
+    """Compose and check the configuration of a run.
+
+    Parameters
+    ----------
+    run_config : mapping
+        Flower's run config: the keys that ``pyproject.toml`` declares. Missing keys take their
+        defaults from ``conf/config.yaml``.
+
+    Returns
+    -------
+    AppConfig
+        Cached and shared between callers: treat it as read-only.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, the value and the mend, in one line.
+    """
+    return _load(tuple(sorted(run_config.items())))
+
+
+def options(group: str) -> list[str]:
+    """Return the options of a group, sorted: one for each YAML in ``conf/<group>``."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def resolved(config: AppConfig) -> dict[str, object]:
+    """Return the configuration as plain nested dicts, each group with the option's name."""
+    values = to_dict(config)
+    for group, schemas in _schemas().items():
+        chosen = type(getattr(config, group))
+        name = next(name for name, schema in schemas.items() if schema is chosen)
+        values[group] = {"name": name, **cast(dict[str, object], values[group])}
+    return values
+
+
+def to_yaml(config: AppConfig) -> str:
+    """Return the resolved configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(resolved(config)))
+
+
+def to_dict(config: object) -> dict[str, object]:
+    """Return a dataclass of the configuration as plain nested dicts, enums by name."""
+    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    return cast(dict[str, object], container)
+
+
+def task_config(name: str, values: Mapping[str, object]) -> object:
+    """Return the typed configuration of a task from what ``to_dict`` gave for it."""
+    schema = OmegaConf.structured(TASKS[name].Config)
+    return OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(dict(values))))
+
+
+@lru_cache(maxsize=32)
+def _load(items: tuple[tuple[str, Scalar], ...]) -> AppConfig:
+    choices, values, free = _split(dict(items))
+    with _HYDRA_LOCK:
+        _register_schemas()
+        try:
+            with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+                composed = compose(config_name="config", overrides=choices + free)
+                return cast(AppConfig, OmegaConf.to_object(OmegaConf.merge(composed, values)))
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise ConfigError(_one_line(error)) from None
+
+
+def _schemas() -> dict[str, dict[str, type]]:
+    """Return group -> option -> dataclass."""
+    return {"task": {name: task.Config for name, task in TASKS.items()}, **GROUPS}
+
+
+def _register_schemas() -> None:
+    store = ConfigStore.instance()
+    store.store(name="root_schema", node=AppConfig)
+    for group, schemas in _schemas().items():
+        for name, node in schemas.items():
+            store.store(group=group, name=f"{name}_schema", node=node)
+
+
+def _split(run_config: dict[str, Scalar]) -> tuple[list[str], dict[str, Scalar], list[str]]:
+    """Split a run config into group choices, everyday values and free overrides."""
+    free = _free_overrides(str(run_config.pop("overrides", "")))
+    choices: list[str] = []
+    values: dict[str, Scalar] = {}
+    for key, value in run_config.items():
+        name = key.replace("-", "_")
+        if name in GROUP_KEYS:
+            choices.append(_group_choice(name, str(value)))
+        elif name in EVERYDAY_KEYS:
+            if isinstance(value, str) and "${" in value:
+                raise ConfigError(f"{key}={value!r}: interpolation is not allowed here")
+            values[name] = value
+        else:
+            known = [k.replace("_", "-") for k in (*GROUP_KEYS, *EVERYDAY_KEYS)]
+            raise ConfigError(f"run config: {key} is no key{_did_you_mean(key, known)}")
+    return choices, values, free
+
+
+def _group_choice(group: str, option: str) -> str:
+    known = options(group)
+    if option not in known:
+        raise ConfigError(
+            f"{group}={option!r}: no such option{_did_you_mean(option, known)};"
+            f" there are {', '.join(known)}"
+        )
+    return f"{group}={option}"
+
+
+def _free_overrides(text: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"overrides={text!r}: {error}") from None
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"overrides: {word!r} is not of the form key=value")
+        if key.startswith(("hydra", "+", "~")) or "@" in key:
+            raise ConfigError(f"overrides: {key!r} is not a key of this configuration")
+        if "${" in word:
+            raise ConfigError(f"overrides: {word!r}: interpolation is not allowed here")
+        if key in GROUP_KEYS:
+            _group_choice(key, value)
+        if key in EVERYDAY_KEYS:
+            own = key.replace("_", "-")
+            raise ConfigError(f"overrides: {word!r}: give {own} as a run config key of its own")
+    return words
+
+
+def _one_line(error: Exception) -> str:
+    """Return one readable line for what Hydra spreads over several."""
+    cause = error.__cause__ if error.__cause__ is not None else error
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        key = str(cause.full_key)
+        return f"{key} is not a key of this configuration{_did_you_mean(key, _known_keys())}"
+    texts = [str(error)] if cause is error else [str(error), str(cause)]
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(_NOISE))
+
+
+def _known_keys() -> list[str]:
+    """Return every dotted key of every option."""
+    keys: list[str] = []
+
+    def walk(prefix: str, values: Mapping[str, object]) -> None:
+        for name, value in values.items():
+            keys.append(prefix + name)
+            if isinstance(value, dict):
+                walk(f"{prefix}{name}.", value)
+
+    for group, schemas in _schemas().items():
+        for schema in schemas.values():
+            walk(f"{group}.", to_dict(schema))
+    walk("", to_dict(AppConfig))
+    return keys
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,88 @@
+"""What a client does with a message once torch is needed."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, RecordDict
+from torch import nn
+
+from app.build import build_task, proximal_mu
+from app.schema import AppConfig
+from strategies.contribution import (
+    ARRAYS,
+    CONFIG,
+    EVAL_PREFIX,
+    NUM_EXAMPLES,
+    ROUND,
+    TRAIN_LOSS,
+    Contribution,
+    flatten,
+    to_parameters,
+)
+from strategies.refusals import Reason, Refusal
+from tasks.base import LocalData, Node, Task
+from tasks.training import evaluate as evaluate_model
+from tasks.training import get_parameters, initial_model, set_parameters
+from tasks.training import train as train_model
+
+_TRAINING_STREAM = 3
+
+
+def train(content: RecordDict, config: AppConfig, node: Node) -> RecordDict:
+    """Return this node's contribution to the round.
+
+    The global model is scored before training, so that evaluation costs no trip of its own.
+
+    Raises
+    ------
+    Refusal
+        If the model does not fit, or training diverged.
+    DataError
+        If this node's records do not fit the task.
+    """
+    task, data, model = _prepare(content, config, node)
+    sums = _evaluation_sums(task, model, data)
+    before = flatten(get_parameters(model))
+    server_round = int(cast(int, content.config_records[CONFIG][ROUND]))
+    rng = _rng(config, node, server_round)
+    torch.manual_seed(int(rng.integers(2**63)))
+    result = train_model(task, model, data.train, rng, proximal_mu(config))
+    update = flatten(get_parameters(model)) - before
+    sums[NUM_EXAMPLES] = float(result.num_examples)
+    sums[TRAIN_LOSS] = result.mean_loss * result.num_examples
+    if not (np.isfinite(update).all() and np.isfinite(list(sums.values())).all()):
+        raise Refusal(Reason.NON_FINITE)
+    return Contribution(update, sums).to_record()
+
+
+def evaluate(content: RecordDict, config: AppConfig, node: Node) -> RecordDict:
+    """Return this node's sums for the last evaluation, with an empty update."""
+    task, data, model = _prepare(content, config, node)
+    sums = _evaluation_sums(task, model, data)
+    return Contribution(np.zeros(0, dtype=np.float32), sums).to_record()
+
+
+def _prepare(
+    content: RecordDict, config: AppConfig, node: Node
+) -> tuple[Task, LocalData, nn.Module]:
+    task = build_task(config)
+    data = task.load(node)
+    model = initial_model(task)
+    try:
+        set_parameters(model, to_parameters(cast(ArrayRecord, content[ARRAYS])))
+    except (KeyError, ValueError) as error:
+        raise Refusal(Reason.MODEL_REFUSED) from error
+    return task, data, model
+
+
+def _evaluation_sums(task: Task, model: nn.Module, data: LocalData) -> dict[str, float]:
+    return {EVAL_PREFIX + k: v for k, v in evaluate_model(task, model, data.test).items()}
+
+
+def _rng(config: AppConfig, node: Node, server_round: int) -> np.random.Generator:
+    """Return the generator of the batch order: from the operating system unless asked."""
+    if config.deterministic:
+        key = [config.seed, _TRAINING_STREAM, server_round, node.partition_id]
+        return np.random.default_rng(key)
+    return np.random.default_rng()

@@ -1,0 +1,129 @@
+"""Both apps in one process, with no SuperLink: for tests, benchmarks and debuggers.
+
+The code under it is the real one; only the transport is missing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flwr.app import Context, Message, RecordDict
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from app.client import app as client_app
+from app.config import Scalar, load_config
+from app.node import simulate_in_this_process
+from app.server import run
+from strategies.grid import PollingGrid
+from strategies.loop import Outcome
+
+Client = Callable[[Message], Message | None]
+
+
+class InProcessGrid(Grid):
+    """A grid whose nodes are functions. A node that returns None does not answer.
+
+    Parameters
+    ----------
+    clients : mapping
+        Node id to the function that answers its messages, in the order of registration.
+    """
+
+    def __init__(self, clients: Mapping[int, Client]) -> None:
+        # Flower's messages take their sender from here.
+        TaskIdentity.run_id, TaskIdentity.task_id = 1, 1
+        TaskIdentity.node_id = SUPERLINK_NODE_ID
+        self._clients = dict(clients)
+        self._waiting: dict[str, Message] = {}
+        self._num_sent = 0
+        self.sent: list[Message] = []
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return all nodes."""
+        return list(self._clients)
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """Return all nodes, registered one after the other."""
+        return [
+            NodeInfo(node_id=node, registered_at=f"{position:09d}")
+            for position, node in enumerate(self._clients)
+        ]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Take messages; they are answered when somebody looks for the replies."""
+        ids: list[str] = []
+        for message in messages:
+            self._num_sent += 1
+            message.metadata.__dict__["_message_id"] = f"m{self._num_sent}"
+            self._waiting[message.metadata.message_id] = message
+            self.sent.append(message)
+            ids.append(message.metadata.message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Let the nodes answer."""
+        replies: list[Message] = []
+        for message_id in message_ids:
+            message = self._waiting.pop(message_id, None)
+            if message is not None:
+                reply = self._clients[message.metadata.dst_node_id](message)
+                replies.extend([] if reply is None else [reply])
+        return replies
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Push and pull once."""
+        return self.pull_messages(self.push_messages(messages))
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Refuse: deprecated by Flower."""
+        raise RuntimeError("use Message(...)")
+
+    def set_run(self, run: Run) -> None:
+        """Do nothing: there is no SuperLink."""
+
+    @property
+    def run(self) -> Run:
+        """Refuse: there is no SuperLink."""
+        raise RuntimeError("there is no run in process")
+
+
+def make_clients(run_config: Mapping[str, Scalar], num_nodes: int) -> dict[int, Client]:
+    """Return clients that answer with the real ClientApp, each with its own context."""
+
+    def make(partition_id: int, node_id: int) -> Client:
+        context = Context(
+            run_id=1,
+            node_id=node_id,
+            node_config={"partition-id": partition_id, "num-partitions": num_nodes},
+            state=RecordDict(),
+            run_config=dict(run_config),
+        )
+        return lambda message: client_app(message, context)
+
+    return {1000 + i: make(i, 1000 + i) for i in range(num_nodes)}
+
+
+def simulate(
+    run_config: Mapping[str, Scalar],
+    num_nodes: int,
+    clients: Mapping[int, Client] | None = None,
+) -> Outcome:
+    """Run one federated training in this process.
+
+    Parameters
+    ----------
+    run_config : mapping
+        As for ``flwr run --run-config``.
+    num_nodes : int
+        How many simulated nodes.
+    clients : mapping, optional
+        Instead of the real clients.
+    """
+    simulate_in_this_process()
+    grid = InProcessGrid(make_clients(run_config, num_nodes) if clients is None else clients)
+    return run(PollingGrid(grid), load_config(run_config), run_id=1, simulated=True)

@@ -1,0 +1,126 @@
+"""What a node knows of itself, from its own configuration and never from the server's.
+
+In a simulation all nodes share one machine and one user, so there, and only there, the run
+config may say where data lies.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.config import ConfigError
+from app.schema import AppConfig
+from tasks.base import DataError, Node
+
+_DATA_PATH = "data-path"
+_PARTITION_ID = "partition-id"
+_NUM_PARTITIONS = "num-partitions"
+
+
+_simulated_in_process = False
+
+
+def simulate_in_this_process() -> None:
+    """Make this process a simulation: what ``app.in_process`` does, and no message can."""
+    global _simulated_in_process
+    _simulated_in_process = True
+
+
+def in_simulation() -> bool:
+    """Whether this process belongs to a simulation.
+
+    In Flower's, Ray has been started. A SuperNode's client process never starts Ray, and no
+    message can make it.
+    """
+    if _simulated_in_process:
+        return True
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def check_simulation_only(config: AppConfig) -> None:
+    """Refuse, outside a simulation, what only a simulation may be told.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key.
+    """
+    for key in ("deterministic", "data_dir", "simulation_nodes"):
+        if getattr(config, key):
+            name = key.replace("_", "-")
+            raise ConfigError(
+                f"{name} works in a simulation only; in a deployment each node has its own"
+                " data-path in --node-config, and randomness comes from its operating system"
+            )
+
+
+def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) -> Node:
+    """Build the node from Flower's node config.
+
+    Parameters
+    ----------
+    node_config : mapping
+        ``partition-id``, ``num-partitions``, ``data-path``; all optional in a deployment.
+    config : AppConfig
+        Consulted for the simulation's data paths only.
+    simulated : bool
+        Whether this is a simulation.
+
+    Raises
+    ------
+    ConfigError
+        If the run config names paths outside a simulation.
+    DataError
+        If the node's own configuration is wrong.
+    """
+    if not simulated:
+        check_simulation_only(config)
+    partition_id = int(node_config.get(_PARTITION_ID, 0))
+    own = dict(node_config)
+    if simulated and config.simulation_nodes:
+        own |= simulation_nodes(config.simulation_nodes, partition_id)
+    path = own.get(_DATA_PATH) or (config.data_dir if simulated else "")
+    return Node(
+        partition_id=partition_id,
+        num_partitions=int(own.get(_NUM_PARTITIONS, 1)),
+        data_path=Path(str(path)).expanduser() if path else None,
+    )
+
+
+def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
+    """Return the entry of one simulated node in the file that maps nodes to their config.
+
+    The file is a YAML list, one mapping for each node. A relative ``data-path`` starts at the
+    file's own folder.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or malformed, or has no entry for this node.
+    """
+    file = Path(path).expanduser()
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"simulation-nodes={path}: {error}") from None
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise DataError(f"simulation-nodes={path}: must be a YAML list of mappings")
+    if partition_id >= len(entries):
+        raise DataError(
+            f"simulation-nodes={path}: {len(entries)} entries, but this is simulated node"
+            f" {partition_id} (counted from 0); add an entry or start fewer SuperNodes"
+        )
+    entry: dict[str, Any] = entries[partition_id]
+    unknown = sorted(set(entry) - {_DATA_PATH})
+    if unknown:
+        raise DataError(
+            f"simulation-nodes={path}: entry {partition_id} has {unknown[0]!r};"
+            f" only {_DATA_PATH} may stand there"
+        )
+    if _DATA_PATH in entry:
+        entry[_DATA_PATH] = str(file.parent / Path(str(entry[_DATA_PATH])).expanduser())
+    return entry

@@ -1,0 +1,110 @@
+"""Flower's ServerApp: compose the configuration, build, run the rounds, leave a run folder."""
+
+import logging
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+
+from app.build import (
+    build_cohort_rng,
+    build_settings,
+    build_strategy,
+    build_task,
+    task_name,
+)
+from app.config import ConfigError, load_config, to_yaml
+from app.model_file import ModelFileError
+from app.node import check_simulation_only, in_simulation
+from app.run_folder import RunFolder, RunFolderError, folder_path
+from app.schema import AppConfig
+from strategies.contribution import to_arrays
+from strategies.grid import PollingGrid
+from strategies.loop import Outcome, RoundLoop, RunStoppedError
+from strategies.optimizer_state import export_state, restore_state
+from strategies.report import RoundReport, describe
+
+log = logging.getLogger("flwr.tacet")
+
+#: Errors whose message says all that a user needs.
+_USER_ERRORS = (ConfigError, RunFolderError, ModelFileError, RunStoppedError)
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run one federated training."""
+    _hide_tracebacks_of_user_errors()
+    config = load_config(context.run_config)
+    run(PollingGrid(grid), config, context.run_id, in_simulation())
+
+
+def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> Outcome:
+    """Train, leaving a run folder.
+
+    Raises
+    ------
+    ConfigError, RunFolderError, ModelFileError
+        Before any client is contacted.
+    RunStoppedError
+        If the rounds cannot go on; what was done is kept and can be resumed.
+    """
+    if not simulated:
+        check_simulation_only(config)
+    strategy = build_strategy(config)
+    path = folder_path(config, run_id)
+    checkpoint = None
+    if config.resume_from:
+        folder, checkpoint = RunFolder.resume(path, config)
+    else:
+        folder = RunFolder.create(path, config)
+    log.info("run folder: %s", folder.path)
+    log.info("configuration:\n%s", to_yaml(config))
+    try:
+        arrays = checkpoint.arrays if checkpoint else _initial_arrays(config)
+        names = list(arrays.keys())
+        if checkpoint:
+            restore_state(strategy.inner, checkpoint.optimizer_state, names)
+            log.info("resumed after round %d", len(checkpoint.reports))
+
+        def keep(report: RoundReport, model: ArrayRecord) -> None:
+            folder.write_round(report, model, export_state(strategy.inner, names))
+
+        settings = build_settings(config)
+        nodes = grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
+        if simulated:
+            _check_population(config, len(nodes))
+        loop = RoundLoop(strategy, grid, settings, build_cohort_rng(config), keep)
+        outcome = loop.run(arrays, checkpoint.reports if checkpoint else ())
+    except BaseException as error:
+        folder.fail(f"{type(error).__name__}: {error}")
+        raise
+    folder.finish(outcome)
+    log.info("last model: %s", describe(outcome.metrics) or "nothing was held out to score it")
+    log.info("done: %d rounds; everything is in %s", outcome.num_rounds, folder.path)
+    return outcome
+
+
+def _initial_arrays(config: AppConfig) -> ArrayRecord:
+    from tasks.training import get_parameters, initial_model
+
+    return to_arrays(get_parameters(initial_model(build_task(config))))
+
+
+def _check_population(config: AppConfig, num_nodes: int) -> None:
+    try:
+        build_task(config).check_population(num_nodes)
+    except ValueError as error:
+        raise ConfigError(f"task={task_name(config)}: {error}") from None
+
+
+def _hide_tracebacks_of_user_errors() -> None:
+    """Let Flower log a user's error as one line instead of the way that led to it."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, _USER_ERRORS):
+            record.msg, record.args, record.exc_info = str(error), (), None
+        return True
+
+    logging.getLogger("flwr").addFilter(shorten)

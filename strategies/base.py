@@ -1,0 +1,177 @@
+"""A Flower strategy that our round loop drives: the one interface of every aggregation."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.supercore.run import Run
+
+from strategies.contribution import (
+    ARRAYS,
+    NUM_EXAMPLES,
+    Aggregate,
+    add_to,
+    to_arrays,
+    to_parameters,
+)
+from strategies.grid import PollingGrid
+from strategies.refusals import Reason
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What one attempt at a round gave.
+
+    Attributes
+    ----------
+    arrays : ArrayRecord or None
+        The next global model; None if too few clients answered and nothing changed, and
+        always when only evaluating.
+    means : dict
+        Losses and metrics per example over the survivors.
+    num_asked, num_replies : int
+        Size of the cohort and how many good replies came.
+    failures : dict
+        Node id to reason, for the rest of the cohort.
+    """
+
+    arrays: ArrayRecord | None
+    means: dict[str, float]
+    num_asked: int
+    num_replies: int
+    failures: dict[int, Reason] = field(default_factory=dict[int, Reason])
+
+
+class RoundStrategy(Strategy):
+    """How the contributions of a cohort become the next global model.
+
+    Wraps one of Flower's own strategies, which sees a single reply with the mean: so any
+    inner strategy that needs only the mean works over any aggregation.
+
+    Parameters
+    ----------
+    inner : FedAvg
+        Flower's strategy that turns the mean into the next model.
+    min_replies : int
+        With fewer good replies a round changes nothing.
+    """
+
+    def __init__(self, inner: FedAvg, min_replies: int) -> None:
+        self.inner = inner
+        self.min_replies = min_replies
+        self._sent: ArrayRecord | None = None
+
+    @abstractmethod
+    def train_round(
+        self,
+        grid: PollingGrid,
+        cohort: Sequence[int],
+        server_round: int,
+        arrays: ArrayRecord,
+        deadline_seconds: float,
+    ) -> RoundResult:
+        """Run one attempt at a round with this cohort, in as many trips as it takes."""
+
+    @abstractmethod
+    def evaluate_round(
+        self,
+        grid: PollingGrid,
+        cohort: Sequence[int],
+        server_round: int,
+        arrays: ArrayRecord,
+        deadline_seconds: float,
+    ) -> RoundResult:
+        """Evaluate the global model alone: the last trip of a run."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return one message for each node of the grid (Flower's interface)."""
+        self._sent = arrays
+        with _quiet_flower():
+            return self.inner.configure_train(server_round, arrays, config, grid)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return one message for each node of the grid (Flower's interface)."""
+        with _quiet_flower():
+            return self.inner.configure_evaluate(server_round, arrays, config, grid)
+
+    def summary(self) -> None:
+        """Log the inner strategy's settings (Flower's interface)."""
+        self.inner.summary()
+
+    def step(self, server_round: int, aggregate: Aggregate) -> ArrayRecord:
+        """Let the inner strategy turn the mean update into the next global model.
+
+        Parameters
+        ----------
+        server_round : int
+            Counted from 1.
+        aggregate : Aggregate
+            The mean of the updates and the total weight.
+        """
+        if self._sent is None:
+            raise RuntimeError("step() needs configure_train() of the same round before it")
+        before = to_parameters(self._sent)
+        mean = to_arrays(add_to(before, aggregate.mean_update))
+        weight = MetricRecord({NUM_EXAMPLES: aggregate.sums[NUM_EXAMPLES]})
+        reply = Message(
+            RecordDict({ARRAYS: mean, "metrics": weight}), dst_node_id=1, message_type="train"
+        )
+        with _quiet_flower():
+            arrays, _ = self.inner.aggregate_train(server_round, [reply])
+        if arrays is None:
+            raise RuntimeError(
+                f"{type(self.inner).__name__} gave no model for round {server_round}"
+            )
+        # FedAdam multiplies by a numpy float64 and would double the model's size.
+        after = to_parameters(arrays)
+        return to_arrays({name: after[name].astype(old.dtype) for name, old in before.items()})
+
+
+class CohortGrid(Grid):
+    """A grid on which only the cohort exists, so that Flower's sampling takes all of it."""
+
+    def __init__(self, cohort: Sequence[int]) -> None:
+        self._cohort = list(cohort)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the cohort."""
+        return list(self._cohort)
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """Return the cohort."""
+        return [NodeInfo(node_id=node) for node in self._cohort]
+
+    def _sends_nothing(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("a CohortGrid only tells who is in the cohort; it sends nothing")
+
+    set_run = create_message = push_messages = pull_messages = send_and_receive = _sends_nothing
+
+    @property
+    def run(self) -> Run:
+        """Refuse: there is no run here."""
+        return self._sends_nothing()
+
+
+@contextmanager
+def _quiet_flower() -> Generator[None]:
+    """Keep the inner strategy from logging one reply where a whole cohort answered."""
+    logger = logging.getLogger("flwr")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,166 @@
+"""What one client adds to the sum of a round, and the records that carry it.
+
+A contribution is a vector (the update: local minus global parameters, flattened) and a few
+scalar sums. Both kinds of aggregation add contributions; only the way differs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+#: Records and keys of the messages. Upper case: the wire names.
+ARRAYS = "arrays"
+CONFIG = "config"
+UPDATE = "update"
+SUMS = "sums"
+ROUND = "server-round"
+
+#: Sums that every contribution has; evaluation adds ``eval_`` sums of its own.
+NUM_EXAMPLES = "num_examples"
+TRAIN_LOSS = "train_loss"
+EVAL_PREFIX = "eval_"
+
+Parameters = dict[str, NDArray[np.floating]]
+
+
+class MalformedReplyError(ValueError):
+    """A reply does not have the agreed form, or holds a value that is not finite."""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One client's part of a round.
+
+    Attributes
+    ----------
+    update : ndarray, float32, shape (num_parameters,)
+        Local minus global parameters in the model's order; empty when only evaluating.
+    sums : dict
+        ``num_examples``: the weight of the update. ``train_loss``: the loss summed over them.
+        ``eval_num_examples``, ``eval_loss``, ``eval_<metric>``: sums over the held-out part,
+        of the global model as it was sent.
+    """
+
+    update: NDArray[np.float32]
+    sums: dict[str, float]
+
+    def to_record(self) -> RecordDict:
+        """Return the content of the reply that carries this contribution."""
+        return RecordDict(
+            {
+                UPDATE: ArrayRecord({UPDATE: Array(self.update)}),
+                SUMS: MetricRecord(dict(self.sums)),
+            }
+        )
+
+    @classmethod
+    def from_record(cls, record: RecordDict, num_parameters: int) -> "Contribution":
+        """Read a contribution from a reply, trusting nothing.
+
+        Raises
+        ------
+        MalformedReplyError
+            If a record is missing, has another shape or type, or a value is not finite.
+        """
+        try:
+            update = record.array_records[UPDATE][UPDATE].numpy()
+            sums = dict(record.metric_records[SUMS])
+        except (KeyError, ValueError, TypeError) as error:
+            raise MalformedReplyError(f"{type(error).__name__} in a record") from None
+        if update.dtype != np.float32 or update.shape != (num_parameters,):
+            raise MalformedReplyError(
+                f"update is {update.dtype} {update.shape}, not float32 ({num_parameters},)"
+            )
+        if not np.isfinite(update).all():
+            raise MalformedReplyError("update is not finite")
+        numbers: dict[str, float] = {}
+        for name, value in sums.items():
+            if isinstance(value, list) or not math.isfinite(value):
+                raise MalformedReplyError(f"{name} is not a finite number")
+            numbers[name] = float(value)
+        if num_parameters and not numbers.get(NUM_EXAMPLES, 0) > 0:
+            raise MalformedReplyError(f"{NUM_EXAMPLES} must be above 0")
+        return cls(update, numbers)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The sum of the contributions of the survivors, as far as the server needs it.
+
+    Attributes
+    ----------
+    mean_update : ndarray, float32, shape (num_parameters,)
+        Weighted by ``num_examples``.
+    sums : dict
+        The sums of ``Contribution.sums``.
+    """
+
+    mean_update: NDArray[np.float32]
+    sums: dict[str, float]
+
+    def means(self) -> dict[str, float]:
+        """Return the losses and metrics per example: what a person reads."""
+        means: dict[str, float] = {}
+        for prefix, names in (("", (TRAIN_LOSS,)), (EVAL_PREFIX, self._metric_names())):
+            count = self.sums.get(prefix + NUM_EXAMPLES, 0.0)
+            if count > 0:
+                means |= {n: self.sums[n] / count for n in names if n in self.sums}
+        return means
+
+    def _metric_names(self) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name in self.sums
+            if name.startswith(EVAL_PREFIX) and name != EVAL_PREFIX + NUM_EXAMPLES
+        )
+
+
+def add_up(contributions: Sequence[Contribution]) -> Aggregate:
+    """Add contributions in float64, in the given order.
+
+    Parameters
+    ----------
+    contributions : sequence of Contribution
+        At least one; updates of the same length.
+    """
+    sums: dict[str, float] = {}
+    total = np.zeros(len(contributions[0].update), dtype=np.float64)
+    for contribution in contributions:
+        weight = contribution.sums.get(NUM_EXAMPLES, 0.0)
+        total += np.float64(weight) * contribution.update
+        for name, value in contribution.sums.items():
+            sums[name] = sums.get(name, 0.0) + value
+    if len(total):
+        total /= sums[NUM_EXAMPLES]
+    return Aggregate(total.astype(np.float32), sums)
+
+
+def flatten(parameters: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
+    """Return the parameters as one float32 vector, in the mapping's order."""
+    pieces = [np.asarray(p, dtype=np.float32).ravel() for p in parameters.values()]
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+
+
+def add_to(parameters: Parameters, update: NDArray[np.float32]) -> Parameters:
+    """Return the parameters plus a flat update, with the names, shapes and dtypes kept."""
+    result: Parameters = {}
+    first = 0
+    for name, values in parameters.items():
+        piece = update[first : first + values.size].reshape(values.shape)
+        result[name] = (values + piece).astype(values.dtype)
+        first += values.size
+    return result
+
+
+def to_arrays(parameters: Parameters) -> ArrayRecord:
+    """Return the parameters as Flower's record."""
+    return ArrayRecord({name: Array(values) for name, values in parameters.items()})
+
+
+def to_parameters(arrays: ArrayRecord) -> Parameters:
+    """Return the parameters of Flower's record, by name."""
+    return {name: array.numpy() for name, array in arrays.items()}

@@ -1,0 +1,129 @@
+"""Send a trip's messages and collect the replies, with a deadline and short waits.
+
+Flower's own ``send_and_receive`` sleeps 3 s between looks in a deployment; a trip whose replies
+are there at once would still cost 3 s (protocol, section 8).
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+_FIRST_WAIT_SECONDS = 0.02
+_WAIT_GROWTH = 1.5
+_LONGEST_WAIT_SECONDS = 1.0
+_SETTLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What came back.
+
+    Attributes
+    ----------
+    replies : list of Message
+        In the order of the nodes asked, which does not depend on who was fastest.
+    silent : list of int
+        Nodes that did not answer before the deadline.
+    """
+
+    replies: list[Message]
+    silent: list[int]
+
+
+class PollingGrid:
+    """Wraps a Flower grid. Counts its trips.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid.
+    sleep, clock
+        Replaced in tests.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._grid = grid
+        self._sleep = sleep
+        self._clock = clock
+        self.num_trips = 0
+
+    def connected_nodes(self) -> list[int]:
+        """Return the ids of the connected nodes, the longest registered first.
+
+        The ids are random in every run; the order of registration is what repeats.
+        """
+        nodes = self._grid.get_nodes()
+        return [n.node_id for n in sorted(nodes, key=lambda n: (n.registered_at, n.node_id))]
+
+    def wait_for_nodes(self, min_nodes: int, deadline_seconds: float) -> list[int]:
+        """Wait until enough nodes are there and no more are just arriving.
+
+        Returns
+        -------
+        list of int
+            The connected nodes; fewer than ``min_nodes`` if the deadline passed.
+        """
+        end = self._clock() + deadline_seconds
+        nodes = self.connected_nodes()
+        while self._clock() < end:
+            self._sleep(_SETTLE_SECONDS)
+            before, nodes = nodes, self.connected_nodes()
+            if len(nodes) >= min_nodes and nodes == before:
+                break
+        return nodes
+
+    def exchange(self, messages: Iterable[Message], deadline_seconds: float) -> Trip:
+        """Send the messages and wait for all replies, or until the deadline.
+
+        A message lives as long as the deadline, so that no node starts on it afterwards.
+
+        Parameters
+        ----------
+        messages : iterable of Message
+            At most one for each node.
+        deadline_seconds : float
+            How long to wait for the slowest node.
+        """
+        sent = list(messages)
+        for message in sent:
+            message.metadata.ttl = deadline_seconds
+        end = self._clock() + deadline_seconds
+        self.num_trips += 1
+        ids = list(self._grid.push_messages(sent))
+        # Flower gives None for a message that it could not push.
+        waiting = {i: m.metadata.dst_node_id for i, m in zip(ids, sent, strict=True) if i}
+        replies = self._collect(waiting, end)
+        order = [message.metadata.dst_node_id for message in sent]
+        return Trip(
+            replies=[replies[node] for node in order if node in replies],
+            silent=[node for node in order if node not in replies],
+        )
+
+    def _collect(self, waiting: dict[str, int], end: float) -> dict[int, Message]:
+        replies: dict[int, Message] = {}
+        wait = _FIRST_WAIT_SECONDS
+        while waiting:
+            arrived = list(self._grid.pull_messages(list(waiting)))
+            for reply in arrived:
+                # The node that was asked, whatever the reply says of itself.
+                node = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if node is not None:
+                    replies[node] = reply
+            remaining = end - self._clock()
+            if not waiting or remaining <= 0:
+                break
+            wait = (
+                _FIRST_WAIT_SECONDS
+                if arrived
+                else min(wait * _WAIT_GROWTH, _LONGEST_WAIT_SECONDS)
+            )
+            self._sleep(min(wait, remaining))
+        return replies

@@ -1,0 +1,211 @@
+"""The round loop: draw a cohort, run the round, report, until the rounds or the progress end.
+
+Evaluation rides on the train trip: the clients score the global model as they receive it, so
+round r reports how good the model of round r - 1 is, and one trip at the end scores the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flwr.app import ArrayRecord
+
+from strategies.base import RoundResult, RoundStrategy
+from strategies.grid import PollingGrid
+from strategies.report import RoundReport, evaluation_metrics, report_of
+
+log = logging.getLogger("flwr.tacet")
+
+
+class RunStoppedError(RuntimeError):
+    """The run cannot go on. Everything up to the last good round is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """When rounds go on and when they end. See ``RoundsConfig`` and ``EarlyStoppingConfig``."""
+
+    num_rounds: int
+    cohort_fraction: float
+    min_clients: int
+    min_replies: int
+    max_attempts: int
+    stop_on_client_failure: bool
+    deadline_seconds: float
+    patience: int
+    min_delta: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    arrays : ArrayRecord
+        The last global model.
+    num_rounds : int
+        Rounds that were done, those before a resume included.
+    stopped_early : bool
+        Whether early stopping ended it.
+    metrics : dict
+        ``loss`` and metrics of the last model.
+    """
+
+    arrays: ArrayRecord
+    num_rounds: int
+    stopped_early: bool
+    metrics: dict[str, float]
+
+
+class RoundLoop:
+    """Drives a strategy over a grid.
+
+    Parameters
+    ----------
+    strategy : RoundStrategy
+        Does one round.
+    grid : PollingGrid
+        Reaches the clients.
+    settings : LoopSettings
+        When to go on and when to stop.
+    cohort_rng : callable
+        Round number to the generator that draws its cohort.
+    on_round : callable
+        Called with the report and the new model when a round has closed, before the next
+        begins: where checkpoints are written.
+    """
+
+    def __init__(
+        self,
+        strategy: RoundStrategy,
+        grid: PollingGrid,
+        settings: LoopSettings,
+        cohort_rng: Callable[[int], random.Random],
+        on_round: Callable[[RoundReport, ArrayRecord], None],
+    ) -> None:
+        self._strategy = strategy
+        self._grid = grid
+        self._settings = settings
+        self._cohort_rng = cohort_rng
+        self._on_round = on_round
+        self._left_out: set[int] = set()
+
+    def run(self, arrays: ArrayRecord, history: Sequence[RoundReport] = ()) -> Outcome:
+        """Run the rounds that are still to do.
+
+        Parameters
+        ----------
+        arrays : ArrayRecord
+            The model to go on from.
+        history : sequence of RoundReport
+            The rounds already done, when resuming.
+
+        Raises
+        ------
+        RunStoppedError
+            Naming the round and the reason.
+        """
+        reports = list(history)
+        stopped_early = False
+        for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
+            if self._has_plateaued(reports):
+                stopped_early = True
+                log.info("early stopping: no better loss in %d rounds", self._settings.patience)
+                break
+            started = time.monotonic()
+            result = self._train(server_round, arrays)
+            assert result.arrays is not None  # noqa: S101 - _train raises otherwise
+            arrays = result.arrays
+            report = report_of(server_round, time.monotonic() - started, result)
+            reports.append(report)
+            self._on_round(report, arrays)
+            log.info("%s", report.line(self._settings.num_rounds))
+        metrics = self._final_metrics(len(reports), arrays)
+        return Outcome(arrays, len(reports), stopped_early, metrics)
+
+    def _train(self, server_round: int, arrays: ArrayRecord) -> RoundResult:
+        settings = self._settings
+        for attempt in range(1, settings.max_attempts + 1):
+            cohort = self._draw(self._cohort_rng(server_round))
+            result = self._strategy.train_round(
+                self._grid, cohort, server_round, arrays, settings.deadline_seconds
+            )
+            self._note_failures(server_round, result)
+            if result.arrays is not None:
+                return result
+            log.warning(
+                "round %d, attempt %d of %d: %d of %d answered, rounds.min_replies=%d;"
+                " the model stays as it was",
+                *(server_round, attempt, settings.max_attempts),
+                *(result.num_replies, result.num_asked, settings.min_replies),
+            )
+        raise RunStoppedError(
+            f"round {server_round}: fewer than rounds.min_replies={settings.min_replies}"
+            f" clients answered in each of rounds.max_attempts={settings.max_attempts} attempts"
+        )
+
+    def _draw(self, rng: random.Random) -> list[int]:
+        """Draw the cohort of a round among the connected clients."""
+        settings = self._settings
+        nodes = [n for n in self._grid.connected_nodes() if n not in self._left_out]
+        if len(nodes) < settings.min_clients:
+            log.info(
+                "waiting for clients: %d connected, rounds.min_clients=%d",
+                len(nodes),
+                settings.min_clients,
+            )
+            connected = self._grid.wait_for_nodes(
+                settings.min_clients + len(self._left_out), settings.deadline_seconds
+            )
+            nodes = [node for node in connected if node not in self._left_out]
+        if len(nodes) < settings.min_clients:
+            raise RunStoppedError(
+                f"{len(nodes)} usable clients are connected, rounds.min_clients="
+                f"{settings.min_clients}; {len(self._left_out)} were left out"
+            )
+        size = min(
+            len(nodes),
+            max(settings.min_replies, math.ceil(settings.cohort_fraction * len(nodes))),
+        )
+        return nodes if size == len(nodes) else sorted(rng.sample(nodes, size), key=nodes.index)
+
+    def _note_failures(self, server_round: int, result: RoundResult) -> None:
+        for node, reason in result.failures.items():
+            if reason.is_permanent:
+                self._left_out.add(node)
+                log.warning(
+                    "client %d is left out of the run: %s (the details are in its own log)",
+                    node,
+                    reason,
+                )
+            else:
+                log.warning("round %d: client %d failed: %s", server_round, node, reason)
+        if result.failures and self._settings.stop_on_client_failure:
+            node, reason = next(iter(result.failures.items()))
+            raise RunStoppedError(
+                f"round {server_round}: client {node} failed: {reason}"
+                " (rounds.on_client_failure=stop)"
+            )
+
+    def _has_plateaued(self, reports: Sequence[RoundReport]) -> bool:
+        """Whether the last ``patience`` losses are all no better than the best before them."""
+        patience = self._settings.patience
+        losses = [r.metrics["loss"] for r in reports if "loss" in r.metrics]
+        if not patience or len(losses) <= patience:
+            return False
+        return min(losses[-patience:]) > min(losses[:-patience]) - self._settings.min_delta
+
+    def _final_metrics(self, server_round: int, arrays: ArrayRecord) -> dict[str, float]:
+        nodes = [n for n in self._grid.connected_nodes() if n not in self._left_out]
+        result = self._strategy.evaluate_round(
+            self._grid, nodes, server_round, arrays, self._settings.deadline_seconds
+        )
+        for node, reason in result.failures.items():
+            log.warning("last evaluation: client %d failed: %s", node, reason)
+        return evaluation_metrics(result.means)

@@ -1,0 +1,53 @@
+"""Why a client's answer is not in the sum. A closed list: no other text leaves a node.
+
+Exception texts can hold data, so a client answers with one of these and keeps the details in
+its own log.
+"""
+
+from enum import StrEnum
+
+from flwr.app import Error, Message
+
+# Flower's own codes are 0 to 8 (flwr.common.constant.ErrorCode); ours is well away from them.
+REFUSAL_CODE = 1000
+
+
+class Reason(StrEnum):
+    """Why a client failed or refused."""
+
+    DATA_REFUSED = "data_refused"
+    CONFIG_REFUSED = "config_refused"
+    MODEL_REFUSED = "model_refused"
+    NON_FINITE = "non_finite"
+    INTERNAL_ERROR = "internal_error"
+    NO_ANSWER = "no_answer"
+    MALFORMED_REPLY = "malformed_reply"
+    FLOWER_ERROR = "flower_error"
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether asking this client again in the same run is pointless."""
+        return self in (Reason.DATA_REFUSED, Reason.CONFIG_REFUSED)
+
+
+class Refusal(Exception):  # noqa: N818 - the protocol's word
+    """Raised by a client handler to answer with an enumerated reason."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+def refusal_reply(reason: Reason, reply_to: Message) -> Message:
+    """Return the error reply that carries nothing but the reason."""
+    return Message(Error(REFUSAL_CODE, reason.value), reply_to=reply_to)
+
+
+def reason_of(reply: Message) -> Reason:
+    """Return the reason of an error reply, also of one that Flower itself made."""
+    if reply.error.code != REFUSAL_CODE:
+        return Reason.FLOWER_ERROR
+    try:
+        return Reason(reply.error.reason or "")
+    except ValueError:
+        return Reason.MALFORMED_REPLY
