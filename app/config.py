@@ -13,10 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from app.schema import GROUPS, AppConfig
@@ -106,11 +107,15 @@ def _load(items: tuple[tuple[str, Scalar], ...]) -> AppConfig:
     with _HYDRA_LOCK:
         _register_schemas()
         try:
-            with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-                composed = compose(config_name="config", overrides=choices + free)
-                return cast(AppConfig, OmegaConf.to_object(OmegaConf.merge(composed, values)))
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(_one_line(error)) from None
+            composed = _compose(choices + free)
+            return cast(AppConfig, OmegaConf.to_object(OmegaConf.merge(composed, values)))
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+            raise ConfigError(_one_line(error, choices)) from None
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        return compose(config_name="config", overrides=overrides)
 
 
 def _schemas() -> dict[str, dict[str, type]]:
@@ -176,19 +181,20 @@ def _free_overrides(text: str) -> list[str]:
     return words
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, choices: list[str]) -> str:
     """Return one readable line for what Hydra spreads over several."""
     cause = error.__cause__ if error.__cause__ is not None else error
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = str(cause.full_key)
-        return f"{key} is not a key of this configuration{_did_you_mean(key, _known_keys())}"
+        close = _did_you_mean(key, _known_keys(choices))
+        return f"{key} is not a key of this configuration{close}"
     texts = [str(error)] if cause is error else [str(error), str(cause)]
     lines = [line.strip() for text in texts for line in text.splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith(_NOISE))
 
 
-def _known_keys() -> list[str]:
-    """Return every dotted key of every option."""
+def _known_keys(choices: list[str]) -> list[str]:
+    """Return every dotted key of the chosen options."""
     keys: list[str] = []
 
     def walk(prefix: str, values: Mapping[str, object]) -> None:
@@ -197,10 +203,8 @@ def _known_keys() -> list[str]:
             if isinstance(value, dict):
                 walk(f"{prefix}{name}.", value)
 
-    for group, schemas in _schemas().items():
-        for schema in schemas.values():
-            walk(f"{group}.", to_dict(schema))
-    walk("", to_dict(AppConfig))
+    composed = OmegaConf.to_container(_compose(choices), throw_on_missing=False)
+    walk("", cast(dict[str, object], composed))
     return keys
 
 

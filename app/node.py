@@ -30,10 +30,10 @@ def simulate_in_this_process() -> None:
 
 
 def in_simulation() -> bool:
-    """Whether this process belongs to a simulation.
+    """Whether this client process belongs to a simulation.
 
-    In Flower's, Ray has been started. A SuperNode's client process never starts Ray, and no
-    message can make it.
+    In Flower's, a client runs inside a Ray worker. A SuperNode's client process never starts
+    Ray, and no message can make it.
     """
     if _simulated_in_process:
         return True

@@ -11,7 +11,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TextIO
 
 import yaml
 from flwr.app import ArrayRecord
@@ -79,10 +79,11 @@ def folder_path(config: AppConfig, run_id: int) -> Path:
 
 
 class RunFolder:
-    """One run's folder, held by one process at a time."""
+    """One run's folder, held by one process at a time; a context manager that lets it go."""
 
     def __init__(self, path: Path, config: AppConfig) -> None:
         self.path = path
+        self._lock: TextIO | None = None
         self._config = config
         self._started = time.time()
         self._seconds_before = 0.0
@@ -131,10 +132,21 @@ class RunFolder:
         if not folder._metrics.exists():
             raise RunFolderError(f"resume-from={str(path)!r}: there is no run")
         folder._take()
-        folder._check_same_run()
-        checkpoint = folder._load_checkpoint()
+        try:
+            folder._check_same_run()
+            checkpoint = folder._load_checkpoint()
+        except BaseException:
+            folder.__exit__()
+            raise
         folder._write_summary(status="running")
         return folder, checkpoint
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def write_round(self, report: RoundReport, arrays: ArrayRecord, state: State) -> None:
         """Keep a round: first its line, then the checkpoint that makes the line count."""
@@ -171,12 +183,14 @@ class RunFolder:
         return self.path / "checkpoint.safetensors"
 
     def _take(self) -> None:
-        """Hold the folder until this process ends, however it ends."""
-        self._lock = (self.path / ".lock").open("w")
+        """Hold the folder until it is let go or this process ends, however it ends."""
+        lock = (self.path / ".lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            lock.close()
             raise RunFolderError(f"{self.path}: another process is writing this run") from None
+        self._lock = lock
 
     def _check_same_run(self) -> None:
         text = (self.path / "config.yaml").read_text(encoding="utf-8")

@@ -54,7 +54,7 @@ class FedAvgMConfig(AlgorithmConfig):
 class AdaptiveConfig(AlgorithmConfig):
     """Adaptive server optimisers (Reddi et al. 2021, arXiv 2003.00295, algorithm 2)."""
 
-    server_learning_rate: float = 0.03
+    server_learning_rate: float = 0.1
     beta_1: float = 0.9
     beta_2: float = 0.99
     tau: float = 0.001

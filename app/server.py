@@ -4,6 +4,7 @@ import logging
 
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.superlink.grid import InMemoryGrid
 
 from app.build import (
     build_cohort_rng,
@@ -14,8 +15,8 @@ from app.build import (
 )
 from app.config import ConfigError, load_config, to_yaml
 from app.model_file import ModelFileError
-from app.node import check_simulation_only, in_simulation
-from app.run_folder import RunFolder, RunFolderError, folder_path
+from app.node import check_simulation_only
+from app.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
 from app.schema import AppConfig
 from strategies.contribution import to_arrays
 from strategies.grid import PollingGrid
@@ -36,7 +37,8 @@ def main(grid: Grid, context: Context) -> None:
     """Run one federated training."""
     _hide_tracebacks_of_user_errors()
     config = load_config(context.run_config)
-    run(PollingGrid(grid), config, context.run_id, in_simulation())
+    # A simulation's grid lives in this process; a deployment's speaks HTTP.
+    run(PollingGrid(grid), config, context.run_id, isinstance(grid, InMemoryGrid))
 
 
 def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> Outcome:
@@ -51,38 +53,48 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     """
     if not simulated:
         check_simulation_only(config)
-    strategy = build_strategy(config)
     path = folder_path(config, run_id)
     checkpoint = None
     if config.resume_from:
         folder, checkpoint = RunFolder.resume(path, config)
     else:
         folder = RunFolder.create(path, config)
-    log.info("run folder: %s", folder.path)
-    log.info("configuration:\n%s", to_yaml(config))
-    try:
-        arrays = checkpoint.arrays if checkpoint else _initial_arrays(config)
-        names = list(arrays.keys())
-        if checkpoint:
-            restore_state(strategy.inner, checkpoint.optimizer_state, names)
-            log.info("resumed after round %d", len(checkpoint.reports))
-
-        def keep(report: RoundReport, model: ArrayRecord) -> None:
-            folder.write_round(report, model, export_state(strategy.inner, names))
-
-        settings = build_settings(config)
-        nodes = grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
-        if simulated:
-            _check_population(config, len(nodes))
-        loop = RoundLoop(strategy, grid, settings, build_cohort_rng(config), keep)
-        outcome = loop.run(arrays, checkpoint.reports if checkpoint else ())
-    except BaseException as error:
-        folder.fail(f"{type(error).__name__}: {error}")
-        raise
-    folder.finish(outcome)
+    with folder:
+        log.info("run folder: %s", folder.path)
+        log.info("configuration:\n%s", to_yaml(config))
+        try:
+            outcome = _train(grid, config, simulated, folder, checkpoint)
+        except BaseException as error:
+            folder.fail(f"{type(error).__name__}: {error}")
+            raise
+        folder.finish(outcome)
     log.info("last model: %s", describe(outcome.metrics) or "nothing was held out to score it")
     log.info("done: %d rounds; everything is in %s", outcome.num_rounds, folder.path)
     return outcome
+
+
+def _train(
+    grid: PollingGrid,
+    config: AppConfig,
+    simulated: bool,
+    folder: RunFolder,
+    checkpoint: Checkpoint | None,
+) -> Outcome:
+    strategy, settings = build_strategy(config), build_settings(config)
+    arrays = checkpoint.arrays if checkpoint else _initial_arrays(config)
+    names = list(arrays.keys())
+    if checkpoint:
+        restore_state(strategy.inner, checkpoint.optimizer_state, names)
+        log.info("resumed after round %d", len(checkpoint.reports))
+
+    def keep(report: RoundReport, model: ArrayRecord) -> None:
+        folder.write_round(report, model, export_state(strategy.inner, names))
+
+    nodes = grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
+    if simulated:
+        _check_population(config, len(nodes))
+    loop = RoundLoop(strategy, grid, settings, build_cohort_rng(config), keep)
+    return loop.run(arrays, checkpoint.reports if checkpoint else ())
 
 
 def _initial_arrays(config: AppConfig) -> ArrayRecord:

@@ -25,7 +25,7 @@ class DigitsConfig(TaskConfig):
 def _digits() -> Examples:
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
     pixels = (images / 16.0).astype(np.float32).reshape(-1, 1, 8, 8)
     return Examples(pixels, labels.astype(np.int64))
 

@@ -88,7 +88,8 @@ def hold_out(examples: Examples, test_fraction: float, seed: int) -> LocalData:
     num_test = round(len(examples) * test_fraction)
     if num_test >= len(examples):
         raise DataError(
-            f"task.test_fraction={test_fraction} of {len(examples)} records leaves none to train on"
+            f"task.test_fraction={test_fraction} of {len(examples)} records leaves none for"
+            " training"
         )
     order = np.random.default_rng([seed, _HOLD_OUT_STREAM]).permutation(len(examples))
     return LocalData(examples.take(order[num_test:]), examples.take(order[:num_test]))

@@ -1,0 +1,46 @@
+# `make demo` and `make test` install what they need into .venv; nothing else is required
+# than Python 3.11 to 3.13.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test test-fast lint format clean
+
+help:
+	@echo "make demo       train a model over 5 simulated clients, about two minutes with the install"
+	@echo "make test       format, lint, types, import rules and all tests"
+	@echo "make test-fast  the same without the end-to-end tests"
+	@echo "make lint       format, lint, types and import rules"
+	@echo "make format     format the code"
+	@echo "make clean      remove what make has made"
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/python -m app.simulation --num-clients 5
+
+lint: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-fast: lint
+	$(BIN)/python -m pytest -m "not e2e"
+
+format: .venv/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,214 @@
+"""A run through ``flwr run`` on a SuperLink of its own, stopped afterwards.
+
+What ``make demo``, the end-to-end tests and the benchmarks use. Plain ``flwr run`` would talk
+to the one local SuperLink that any program of this user may have started, with another
+environment; this one is surely ours.
+
+    python -m app.simulation --num-clients 5 'num-rounds=10'
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+APP_DIR = Path(__file__).resolve().parent.parent
+
+_CONNECTION = "tacet"
+_START_SECONDS = 60
+_STOP_SECONDS = 20
+
+
+class SimulationError(RuntimeError):
+    """The SuperLink did not start, or the run did not end well."""
+
+
+@contextmanager
+def superlink(home: Path) -> Generator[dict[str, str]]:
+    """Run a SuperLink for simulations on a free port of this machine.
+
+    Parameters
+    ----------
+    home : Path
+        Becomes ``FLWR_HOME``: connections, installed bundles and the SuperLink's log.
+
+    Yields
+    ------
+    dict
+        The environment in which ``flwr`` finds this SuperLink as the connection ``tacet``.
+    """
+    port, control_port = _free_port(), _free_port()
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
+        f'address = "127.0.0.1:{port}"\ninsecure = true\n',
+        encoding="utf-8",
+    )
+    environment = _environment(home)
+    command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--control-api-address", f"127.0.0.1:{control_port}"]
+    with (home / "superlink.log").open("wb") as output:
+        process = subprocess.Popen(
+            [_tool(command[0]), *command[1:]],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait_until_healthy(process, port, home / "superlink.log")
+            yield environment
+        finally:
+            _stop(process)
+
+
+def flwr_run(
+    environment: dict[str, str], run_config: str, num_clients: int, echo: bool = False
+) -> str:
+    """Submit a run and stream it to its end.
+
+    Parameters
+    ----------
+    environment : dict
+        What ``superlink`` yielded.
+    run_config : str
+        As for ``--run-config``.
+    num_clients : int
+        Simulated SuperNodes.
+    echo : bool
+        Show the log as it comes.
+
+    Returns
+    -------
+    str
+        All output of ``flwr run``, the streamed log included.
+    """
+    federation = f"num-supernodes={num_clients} client-resources-num-cpus=1"
+    command = ["flwr", "run", str(APP_DIR), "--stream", "--federation-config", federation]
+    command += ["--run-config", run_config] if run_config else []
+    if echo:
+        print("$", shlex.join(command), flush=True)
+    lines: list[str] = []
+    with subprocess.Popen(
+        [_tool(command[0]), *command[1:]],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        for line in process.stdout:
+            lines.append(line)
+            if echo:
+                print(line, end="", flush=True)
+    return "".join(lines)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return how a run ended.
+
+    Raises
+    ------
+    SimulationError
+        If it left no summary or did not end well.
+    """
+    file = folder / "summary.json"
+    if not file.exists():
+        raise SimulationError(f"the run left nothing in {folder}; see its log above")
+    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if summary["status"] not in ("completed", "stopped early"):
+        reason = summary.get("reason", "its process was killed")
+        raise SimulationError(f"{folder}: {summary['status']}: {reason}")
+    return summary
+
+
+def main() -> None:
+    """Run one simulation and say where its folder is."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app.simulation",
+        description="Run one simulation through `flwr run` on a SuperLink of its own.",
+    )
+    parser.add_argument("--num-clients", type=int, default=5, help="simulated SuperNodes")
+    parser.add_argument("run_config", nargs="*", help="e.g. 'task=\"heart\"' num-rounds=5")
+    arguments = parser.parse_args()
+    folder = Path.home() / ".tacet" / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    run_config = " ".join([f'output-dir="{folder}"', *arguments.run_config])
+    with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
+        flwr_run(env, run_config, arguments.num_clients, echo=True)
+    try:
+        summary = read_summary(folder)
+    except SimulationError as error:
+        sys.exit(str(error))
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
+    print(f"\n{summary['status']}: {summary['num_rounds']} rounds, {scores}")
+    print(f"run folder: {folder}")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Return this process's environment with Flower confined to ``home``."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return os.environ | {
+        "PATH": path,
+        "FLWR_HOME": str(home),
+        # Everything is installed already; without this Flower would run `uv sync` for each run.
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+
+
+def _tool(name: str) -> str:
+    """Return the path of a command that is installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    text = log_file.read_text(encoding="utf-8", errors="replace")
+    raise SimulationError(f"flower-superlink did not start:\n{text}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the SuperLink and what it started: they share a process group."""
+    for stop_signal in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, stop_signal)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    main()

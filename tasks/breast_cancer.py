@@ -1,0 +1,105 @@
+"""scikit-learn's 569 clinical records of breast masses: benign or malignant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.base import Classification, Examples, LocalData, Node
+from tasks.partition import local_part
+from tasks.schema import TaskConfig, require
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Model(Enum):
+    """Which model is trained."""
+
+    logistic = "logistic"
+    mlp = "mlp"
+
+
+@dataclass
+class BreastCancerConfig(TaskConfig):
+    """Breast cancer's own keys.
+
+    Attributes
+    ----------
+    model : Model
+        ``logistic`` or ``mlp`` (one hidden layer).
+    hidden : int
+        Width of the hidden layer, at least 1. Only ``mlp`` has one.
+    """
+
+    model: Model = Model.logistic
+    hidden: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.hidden >= 1, f"task.hidden={self.hidden}: must be at least 1")
+
+
+# Ten measures of the cell nuclei, each as mean, standard error and worst (largest) value. The
+# bounds are round numbers about the ranges in the data set's published description (UCI Breast
+# Cancer Wisconsin Diagnostic; lengths in pixels). They are constants because a mean or a
+# maximum taken from the records at run time would tell the others about them.
+_BOUNDS: tuple[
+    tuple[str, tuple[float, float], tuple[float, float], tuple[float, float]], ...
+] = (
+    # measure, mean, standard error, worst
+    ("radius", (5, 30), (0, 3), (5, 40)),
+    ("texture", (5, 40), (0, 5), (10, 50)),
+    ("perimeter", (40, 200), (0, 25), (50, 260)),
+    ("area", (100, 2600), (0, 550), (150, 4500)),
+    ("smoothness", (0.05, 0.2), (0, 0.04), (0.05, 0.25)),
+    ("compactness", (0, 0.4), (0, 0.15), (0, 1.1)),
+    ("concavity", (0, 0.5), (0, 0.4), (0, 1.3)),
+    ("concave points", (0, 0.25), (0, 0.06), (0, 0.3)),
+    ("symmetry", (0.1, 0.35), (0, 0.08), (0.1, 0.7)),
+    ("fractal dimension", (0.04, 0.1), (0, 0.03), (0.05, 0.25)),
+)
+
+
+def _scale(records: np.ndarray) -> np.ndarray:
+    """Map each feature's bounds to [-1, 1] and clip what lies outside."""
+    # The records have all means first, then all standard errors, then all worst values.
+    low, high = np.array(
+        [row[kind] for kind in (1, 2, 3) for row in _BOUNDS], dtype=np.float64
+    ).T
+    return np.clip(2 * (records - low) / (high - low) - 1, -1, 1)
+
+
+@cache
+def _records() -> Examples:
+    from sklearn.datasets import load_breast_cancer
+
+    records, labels = load_breast_cancer(return_X_y=True)
+    scaled = _scale(np.asarray(records)).astype(np.float32)
+    return Examples(scaled, np.asarray(labels, dtype=np.int64))
+
+
+class BreastCancer(Classification):
+    """Whether a mass is benign (1) or malignant (0)."""
+
+    Config = BreastCancerConfig
+    num_classes = 2
+
+    def load(self, node: Node) -> LocalData:
+        """Return this node's part of the records."""
+        return local_part(
+            _records(), node, self.config.partition, self.config.test_fraction, self.seed
+        )
+
+    def build_model(self) -> nn.Module:
+        """Return the model that ``task.model`` names, with one logit."""
+        from tasks.models import linear, mlp
+
+        num_features = 3 * len(_BOUNDS)
+        if self.config.model is Model.mlp:
+            return mlp(num_features, 1, self.config.hidden)
+        return linear(num_features, 1)

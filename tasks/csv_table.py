@@ -1,0 +1,100 @@
+"""A participant's own CSV file, its columns declared in a YAML. See docs/your-own-data.md.
+
+The smallest configuration is a label and one feature, e.g. ``{"label": {"column": "ill",
+"classes": ["no", "yes"]}, "numeric": {"age": {"min": 0, "max": 120}}}``; ``tiny_csv`` in
+tests/test_tasks_csv.py writes a file that fits one.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base import Classification, Examples, LocalData, Node, Regression, Task
+from tasks.csv_encoding import encode, unscale
+from tasks.csv_schema import CsvConfig, Model, NumericConfig
+from tasks.partition import hold_out
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# A logger below Flower's: the summary goes where the node's own log goes.
+_LOGGER = logging.getLogger("flwr.tacet")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A state of a file and a configuration, as the key of a cache."""
+
+    file: Path
+    modified_ns: int
+    size: int
+    config_text: str
+    # A configuration cannot be hashed; config_text stands for it.
+    config: CsvConfig = field(compare=False)
+
+
+class Csv(Task):
+    """Columns of a CSV file: classes or a number, as the label says."""
+
+    Config = CsvConfig
+
+    def __new__(cls, config: CsvConfig, seed: int) -> Csv:
+        """Choose by the label which loss and which metric it takes."""
+        return object.__new__(CsvClassification if config.label.classes else CsvRegression)
+
+    def __getnewargs__(self) -> tuple[Any, int]:
+        """Return what ``__new__`` needs when a task is copied."""
+        return self.config, self.seed
+
+    def load(self, node: Node) -> LocalData:
+        """Return this node's own records. A file is parsed, and its summary logged, once."""
+        file = node.require_data_path("a CSV file")
+        state = file.stat()
+        source = _Source(file, state.st_mtime_ns, state.st_size, repr(self.config), self.config)
+        return hold_out(_examples(source), self.config.test_fraction, self.seed)
+
+    def build_model(self) -> nn.Module:
+        """Return the model that ``task.model`` names. No records are needed."""
+        from tasks.models import linear, mlp
+
+        classes = len(self.config.label.classes)
+        num_outputs = classes if classes > 2 else 1
+        num_features = len(self.config.features())
+        if self.config.model is Model.mlp:
+            return mlp(num_features, num_outputs, self.config.hidden)
+        return linear(num_features, num_outputs)
+
+
+class CsvClassification(Csv, Classification):
+    """The label has classes; a target is the position in ``task.label.classes``."""
+
+    def __init__(self, config: CsvConfig, seed: int) -> None:
+        super().__init__(config, seed)
+        self.num_classes = len(config.label.classes)
+
+
+class CsvRegression(Csv, Regression):
+    """The label is a number, clipped to its bounds and mapped to [-1, 1].
+
+    Loss and ``absolute_error`` are on that scale: an error of 1 is half the label's range.
+    """
+
+    def to_label_units(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Map the model's outputs back to the units of the label's column."""
+        label = self.config.label
+        return unscale(outputs, NumericConfig(label.min, label.max))
+
+
+@lru_cache(maxsize=64)
+def _examples(source: _Source) -> Examples:
+    """Return a file's records; kept, so that a simulation does not parse it every round."""
+    examples, summary = encode(source.file, source.config)
+    _LOGGER.info("%s", summary)
+    return examples

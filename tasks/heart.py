@@ -1,0 +1,234 @@
+"""UCI Heart Disease: the patients of four real hospitals, one client each.
+
+The records, features and split are those of FLamby's Fed-Heart-Disease (Ogier du Terrail et
+al. 2022, arXiv 2210.04620), so that results can be compared with published ones.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base import Classification, DataError, Examples, LocalData, Node
+from tasks.partition import local_part
+from tasks.schema import PartitionConfig, Scheme, TaskConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
+
+# The fourteen columns of a file, in order.
+_COLUMNS = (
+    *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang"),
+    *("oldpeak", "slope", "ca", "thal", "num"),
+)
+# Missing for most patients outside Cleveland; FLamby drops them, and so do we.
+_DROPPED = ("slope", "ca", "thal")
+# The codes that UCI's description allows. Being public, they give every hospital the same
+# one-hot columns without a look at another's file.
+_CODES: dict[str, tuple[float, ...]] = {
+    "sex": (0, 1),
+    "cp": (1, 2, 3, 4),
+    "fbs": (0, 1),
+    "restecg": (0, 1, 2),
+    "exang": (0, 1),
+    "num": (0, 1, 2, 3, 4),
+}
+_ONE_HOT = ("cp", "restecg")
+_PLAIN = tuple(c for c in _COLUMNS[:-1] if c not in (*_DROPPED, *_ONE_HOT))
+NUM_FEATURES = len(_PLAIN) + sum(len(_CODES[c]) - 1 for c in _ONE_HOT)
+
+# What `public_bounds` maps to [-1, 1]. Clinical knowledge, none of it from these records.
+_PUBLIC_BOUNDS: dict[str, tuple[float, float]] = {
+    "age": (30, 80),  # years: coronary disease is rare before, angiography rare after
+    "trestbps": (90, 180),  # mm Hg: below is hypotension, 180 on is a hypertensive crisis
+    "chol": (100, 400),  # mg/dl: 200 is the desirable limit, above 300 is severe
+    "thalach": (60, 200),  # beats a minute: bradycardia; the rule 220 - age at 20 years
+    "oldpeak": (0, 4),  # mm ST depression: none; 1 is a positive test, 2 a strong one
+    "sex": (0, 1),
+    "fbs": (0, 1),
+    "exang": (0, 1),
+}
+# No living patient has 0: the hospital did not measure it (cholesterol in all of Switzerland).
+_ZERO_IS_UNKNOWN = ("trestbps", "chol")
+# Nothing measured in a patient comes near; a float32 holds all below.
+_IMPOSSIBLE = 1e6
+
+# FLamby's split.
+_TRAIN_FRACTION = 0.66
+_SPLIT_SEED = 43
+
+
+class Preprocessing(Enum):
+    """How the features are scaled.
+
+    ``public_bounds``: by fixed clinical constants, so that nothing is learnt from the records.
+    ``flamby``: by mean and standard deviation of the client's own training part.
+    """
+
+    flamby = "flamby"
+    public_bounds = "public_bounds"
+
+
+@dataclass
+class HeartConfig(TaskConfig):
+    """Heart's own keys.
+
+    Under the scheme ``natural``, the default, client k is hospital k with FLamby's fixed split,
+    and ``test_fraction`` is not used. Other schemes pool the records and split them anew.
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing
+        ``public_bounds`` or ``flamby``.
+    """
+
+    partition: PartitionConfig = field(
+        default_factory=lambda: PartitionConfig(scheme=Scheme.natural)
+    )
+    preprocessing: Preprocessing = Preprocessing.public_bounds
+
+
+class Heart(Classification):
+    """Whether a patient has heart disease."""
+
+    Config = HeartConfig
+    num_classes = 2
+
+    def check_population(self, num_nodes: int) -> None:
+        """Raise ``DataError`` unless there is one node for each hospital."""
+        natural = self.config.partition.scheme is Scheme.natural
+        if natural and num_nodes != len(HOSPITALS):
+            raise DataError(
+                f"task.partition.scheme=natural: there are {len(HOSPITALS)} hospitals but"
+                f" {num_nodes} nodes; give"
+                f" --federation-config 'num-supernodes={len(HOSPITALS)}' or"
+                " task.partition.scheme=iid"
+            )
+
+    def load(self, node: Node) -> LocalData:
+        """Return one hospital's patients, or this node's part of all."""
+        self.check_population(node.num_partitions)
+        first, *_, last = (f"processed.{name}.data" for name in HOSPITALS)
+        directory = node.require_data_path(f"a directory with {first}, ..., {last}")
+        files = [directory / f"processed.{name}.data" for name in HOSPITALS]
+        if self.config.partition.scheme is Scheme.natural:
+            # Only its own file: a real hospital has no other.
+            data = _flamby_split(files[node.partition_id])
+        else:
+            parts = [_read(file) for file in files]
+            pooled = Examples(
+                np.concatenate([part.inputs for part in parts]),
+                np.concatenate([part.targets for part in parts]),
+            )
+            config = self.config
+            data = local_part(pooled, node, config.partition, config.test_fraction, self.seed)
+        if self.config.preprocessing is Preprocessing.flamby:
+            return _standardise(data)
+        return LocalData(_bound(data.train), _bound(data.test))
+
+    def build_model(self) -> nn.Module:
+        """Return logistic regression with one logit."""
+        from tasks.models import linear
+
+        return linear(NUM_FEATURES, 1)
+
+
+@cache
+def _read(file: Path) -> Examples:
+    """Return a hospital's complete records with unscaled features, in the file's order."""
+    if not file.is_file():
+        raise DataError(f"{file}: there is no such file")
+    with file.open(newline="", encoding="utf-8") as stream:
+        lines = csv.reader(stream)
+        try:
+            rows = [_parse(row, f"{file}, line {lines.line_num}") for row in lines if row]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{file}, after line {lines.line_num}: {error}") from error
+    complete = [row for row in rows if None not in row.values()]
+    if len(complete) < 2:
+        raise DataError(
+            f"{file}: {len(complete)} of {len(rows)} records are complete; it takes 2 or more"
+        )
+    columns = {name: np.array([row[name] for row in complete]) for name in complete[0]}
+    # As pandas.get_dummies orders them: the dummies last, each first level left out.
+    features = [columns[name] for name in _PLAIN]
+    features += [columns[name] == code for name in _ONE_HOT for code in _CODES[name][1:]]
+    return Examples(
+        np.stack(features, axis=1).astype(np.float32), (columns["num"] > 0).astype(np.int64)
+    )
+
+
+def _parse(row: list[str], where: str) -> dict[str, float | None]:
+    """Return a line's values by column, None where one is missing."""
+    if len(row) != len(_COLUMNS):
+        raise DataError(f"{where}: {len(row)} columns; there must be {len(_COLUMNS)}")
+    values: dict[str, float | None] = {}
+    for number, (name, text) in enumerate(zip(_COLUMNS, row, strict=True), start=1):
+        if name in _DROPPED:
+            continue
+        cell = f"{where}, column {number} ({name}): {text.strip()!r}"
+        try:
+            value = None if text.strip() == "?" else float(text)
+        except ValueError:
+            raise DataError(f"{cell} is no number; a missing value is written ?") from None
+        # `not <` rather than `>=`: NaN denies every comparison, and is refused like this.
+        if value is not None and not abs(value) < _IMPOSSIBLE:
+            raise DataError(f"{cell} is no measurement; a missing value is written ?")
+        if value is not None and name in _CODES and value not in _CODES[name]:
+            raise DataError(f"{cell} is none of the codes {_CODES[name]}")
+        values[name] = value
+    return values
+
+
+def _flamby_split(file: Path) -> LocalData:
+    from sklearn.model_selection import train_test_split
+
+    records = _read(file)
+    counts = np.bincount(records.targets, minlength=2)
+    _, test = train_test_split(
+        np.arange(len(records)),
+        test_size=1 - _TRAIN_FRACTION,
+        train_size=_TRAIN_FRACTION,
+        random_state=_SPLIT_SEED,
+        shuffle=True,
+        stratify=records.targets if (counts > 2).all() else None,
+    )
+    is_test = np.isin(np.arange(len(records)), test)
+    return LocalData(
+        records.take(np.flatnonzero(~is_test)), records.take(np.flatnonzero(is_test))
+    )
+
+
+def _standardise(data: LocalData) -> LocalData:
+    """Centre and scale by the training part's mean and unbiased standard deviation."""
+    inputs = data.train.inputs
+    mean = inputs.mean(axis=0)
+    deviation = inputs.std(axis=0, ddof=1) if len(inputs) > 1 else np.ones_like(mean)
+    deviation[deviation == 0] = 1
+    train, test = (
+        Examples((part.inputs - mean) / deviation, part.targets)
+        for part in (data.train, data.test)
+    )
+    return LocalData(train, test)
+
+
+def _bound(examples: Examples) -> Examples:
+    """Map the public bounds to [-1, 1], what is unknown to 0, and leave the dummies 0 or 1."""
+    inputs: NDArray[np.float32] = examples.inputs.copy()
+    for column, name in enumerate(_PLAIN):
+        low, high = _PUBLIC_BOUNDS[name]
+        values = examples.inputs[:, column]
+        scaled = np.clip(2 * (values - low) / (high - low) - 1, -1, 1)
+        inputs[:, column] = (
+            np.where(values == 0, 0, scaled) if name in _ZERO_IS_UNKNOWN else scaled
+        )
+    return Examples(inputs, examples.targets)

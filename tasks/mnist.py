@@ -1,0 +1,122 @@
+"""MNIST: 70,000 handwritten digits, 28x28 pixels, from the original IDX files."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base import Classification, DataError, Examples, LocalData, Node
+from tasks.partition import partition
+from tasks.schema import PartitionConfig, TaskConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SIDE = 28
+_NUM_CLASSES = 10
+_IMAGE_SHAPE = (_SIDE, _SIDE)
+_MAGIC = {"images": 0x803, "labels": 0x801}
+_NUM_DIMENSIONS = {"images": 3, "labels": 1}
+
+
+@dataclass
+class MnistConfig(TaskConfig):
+    """Nothing beyond what all tasks have.
+
+    ``test_fraction`` is not used: MNIST has a test set of its own, spread evenly at random over
+    the clients whatever the scheme.
+    """
+
+
+class Mnist(Classification):
+    """Which digit a 28x28 image shows."""
+
+    Config = MnistConfig
+    num_classes = _NUM_CLASSES
+
+    def load(self, node: Node) -> LocalData:
+        """Return this node's part of the training and of the test images."""
+        what = "a directory with train-images-idx3-ubyte[.gz] and MNIST's other three files"
+        directory = node.require_data_path(what)
+        return LocalData(
+            self._part(directory, "train", node, self.config.partition),
+            self._part(directory, "t10k", node, PartitionConfig(min_examples=1)),
+        )
+
+    def build_model(self) -> nn.Module:
+        """Return a small CNN."""
+        from tasks.models import SmallCNN
+
+        return SmallCNN(side=_SIDE, num_classes=self.num_classes)
+
+    def _part(
+        self, directory: Path, stem: str, node: Node, config: PartitionConfig
+    ) -> Examples:
+        images, labels = _images_and_labels(directory, stem)
+        own = partition(labels, node.num_partitions, config, self.seed)[node.partition_id]
+        pixels = images[own].astype(np.float32) / np.float32(255)
+        return Examples(pixels[:, np.newaxis], labels[own])
+
+
+@cache
+def _images_and_labels(
+    directory: Path, stem: str
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return a file pair's images as bytes, an eighth of what floats of all would take."""
+    images_file = _find(directory, stem, "images")
+    labels_file = _find(directory, stem, "labels")
+    images, labels = _read_idx(images_file, "images"), _read_idx(labels_file, "labels")
+    if images.shape[1:] != _IMAGE_SHAPE:
+        raise DataError(
+            f"{images_file}: images of {images.shape[1]}x{images.shape[2]}, expected"
+            f" {_SIDE}x{_SIDE}"
+        )
+    if len(images) != len(labels):
+        raise DataError(
+            f"{labels_file}: {len(labels)} labels, expected {len(images)} as in {images_file}"
+        )
+    if len(labels) == 0:
+        raise DataError(f"{images_file}: no images, expected at least 1")
+    if labels.max() >= _NUM_CLASSES:
+        raise DataError(
+            f"{labels_file}: label {labels.max()}, expected 0 to {_NUM_CLASSES - 1}"
+        )
+    return images, labels.astype(np.int64)
+
+
+def _find(directory: Path, stem: str, kind: str) -> Path:
+    """Return the file under any of its usual names."""
+    dimensions = _NUM_DIMENSIONS[kind]
+    plain = [f"{stem}-{kind}{mark}idx{dimensions}-ubyte" for mark in "-."]
+    names = [name + ending for name in plain for ending in ("", ".gz")]
+    for name in names:
+        if (directory / name).is_file():
+            return directory / name
+    raise DataError(f"{directory}: none of {', '.join(names)} is there, expected one")
+
+
+def _read_idx(file: Path, kind: str) -> NDArray[np.uint8]:
+    """Return the array of an IDX file: magic number, sizes (both big-endian), bytes."""
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: {error}; expected a whole file") from error
+    header_size = 4 * (1 + _NUM_DIMENSIONS[kind])
+    if len(data) < header_size:
+        raise DataError(f"{file}: {len(data)} bytes, expected a header of {header_size}")
+    magic, *shape = (int(n) for n in np.frombuffer(data[:header_size], dtype=">u4"))
+    if magic != _MAGIC[kind]:
+        raise DataError(f"{file}: magic number {magic}, expected {_MAGIC[kind]} for {kind}")
+    expected = header_size + int(np.prod(shape, dtype=object))
+    if len(data) != expected:
+        raise DataError(
+            f"{file}: {len(data)} bytes, expected {expected} for a shape of {shape}"
+        )
+    return np.frombuffer(data, dtype=np.uint8, offset=header_size).reshape(shape)

@@ -1,0 +1,15 @@
+"""What the tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """Return the directory of the real data sets (heart/, mnist/, ...), or skip."""
+    value = os.environ.get("TACET_DATA_DIR")
+    if not value:
+        pytest.skip("TACET_DATA_DIR is not set: no real data")
+    return Path(value)

@@ -1,0 +1,130 @@
+"""Our strategies around Flower's: the same models, and states that come back."""
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from app.build import build_strategy
+from app.config import load_config, options
+from app.in_process import InProcessGrid
+from strategies.base import CohortGrid
+from strategies.contribution import Contribution, flatten, to_arrays, to_parameters
+from strategies.grid import PollingGrid
+from strategies.optimizer_state import export_state, restore_state
+
+ALGORITHMS = options("algorithm")
+COUNTS = {11: 30, 12: 50, 13: 20}
+START = {
+    "w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3),
+    "b": np.zeros(2, dtype=np.float32),
+}
+
+
+def strategy_for(algorithm: str):
+    return build_strategy(load_config({"algorithm": algorithm}))
+
+
+def local_update(node: int, server_round: int) -> np.ndarray:
+    return np.random.default_rng([node, server_round]).normal(size=8).astype(np.float32) * 0.1
+
+
+def answer(message: Message) -> Message:
+    """Answer as a Tacet client does: with an update and sums."""
+    node = message.metadata.dst_node_id
+    server_round = message.content["config"]["server-round"]
+    sums = {"num_examples": float(COUNTS[node]), "train_loss": float(node)}
+    contribution = Contribution(local_update(node, server_round), sums)
+    return Message(contribution.to_record(), reply_to=message)
+
+
+def run_ours(strategy, num_rounds: int, arrays: ArrayRecord, first: int = 1) -> ArrayRecord:
+    grid = PollingGrid(InProcessGrid(dict.fromkeys(COUNTS, answer)))
+    for server_round in range(first, first + num_rounds):
+        result = strategy.train_round(grid, list(COUNTS), server_round, arrays, 10)
+        assert result.arrays is not None
+        arrays = result.arrays
+    return arrays
+
+
+def run_flowers(inner, num_rounds: int) -> dict[str, np.ndarray]:
+    """Drive Flower's own strategy with whole models, as its own clients would send them."""
+    arrays = to_arrays(START)
+    for server_round in range(1, num_rounds + 1):
+        messages = inner.configure_train(
+            server_round, arrays, ConfigRecord(), CohortGrid(list(COUNTS))
+        )
+        replies = []
+        for message in messages:
+            node = message.metadata.dst_node_id
+            update = local_update(node, server_round)
+            model = {
+                "w": to_parameters(arrays)["w"] + update[:6].reshape(2, 3),
+                "b": to_parameters(arrays)["b"] + update[6:],
+            }
+            metrics = MetricRecord({"num_examples": COUNTS[node]})
+            content = RecordDict({"arrays": to_arrays(model), "metrics": metrics})
+            replies.append(Message(content, reply_to=message))
+        arrays, _ = inner.aggregate_train(server_round, replies)
+    return to_parameters(arrays)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_models_are_those_of_flowers_own_strategy(algorithm):
+    ours = to_parameters(run_ours(strategy_for(algorithm), 4, to_arrays(START)))
+    flowers = run_flowers(strategy_for(algorithm).inner, 4)
+    for name, values in flowers.items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-5, atol=1e-6)
+        assert ours[name].dtype == np.float32
+    moved = np.abs(flatten(ours) - flatten(START)).max()
+    assert moved > 1e-3
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_optimiser_state_survives_a_checkpoint(algorithm):
+    straight = run_ours(strategy_for(algorithm), 5, to_arrays(START))
+    first, second = strategy_for(algorithm), strategy_for(algorithm)
+    middle = run_ours(first, 2, to_arrays(START))
+    restore_state(second.inner, export_state(first.inner, list(START)), list(START))
+    resumed = run_ours(second, 3, middle, first=3)
+    for name, values in to_parameters(straight).items():
+        np.testing.assert_array_equal(to_parameters(resumed)[name], values)
+
+
+def test_forgetting_the_optimiser_state_would_be_noticed():
+    straight = run_ours(strategy_for("fedavgm"), 5, to_arrays(START))
+    middle = run_ours(strategy_for("fedavgm"), 2, to_arrays(START))
+    resumed = run_ours(strategy_for("fedavgm"), 3, middle, first=3)
+    assert np.abs(resumed["w"].numpy() - straight["w"].numpy()).max() > 1e-3
+
+
+def test_a_state_of_another_algorithm_or_model_is_refused():
+    first = strategy_for("fedavgm")
+    run_ours(first, 1, to_arrays(START))
+    state = export_state(first.inner, list(START))
+    with pytest.raises(ValueError, match="not of FedAvg"):
+        restore_state(strategy_for("fedavg").inner, state, list(START))
+    with pytest.raises(ValueError, match="another model"):
+        restore_state(strategy_for("fedavgm").inner, state, ["w", "other"])
+
+
+def test_plain_also_works_in_flowers_own_loop():
+    strategy = strategy_for("fedavg")
+    grid = InProcessGrid(dict.fromkeys(COUNTS, answer))
+    result = strategy.start(grid, to_arrays(START), num_rounds=3, timeout=5)
+    ours = run_ours(strategy_for("fedavg"), 3, to_arrays(START))
+    for name in START:
+        np.testing.assert_allclose(
+            result.arrays[name].numpy(), ours[name].numpy(), rtol=1e-6, atol=1e-7
+        )
+    assert result.train_metrics_clientapp[1]["train_loss"] == pytest.approx(36 / 100)
+
+
+def test_fedprox_tells_the_clients_its_weight():
+    grid = InProcessGrid(dict.fromkeys(COUNTS, answer))
+    strategy_for("fedprox").train_round(PollingGrid(grid), list(COUNTS), 1, to_arrays(START), 5)
+    assert grid.sent[0].content["config"]["proximal-mu"] == 0.1
+
+
+def test_a_cohort_grid_sends_nothing():
+    with pytest.raises(RuntimeError, match="sends nothing"):
+        CohortGrid([1]).push_messages([])

@@ -1,0 +1,122 @@
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from app.in_process import InProcessGrid
+from strategies.grid import PollingGrid
+
+
+class FakeTime:
+    def __init__(self):
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+    def clock(self) -> float:
+        return self.now
+
+
+class SlowGrid(InProcessGrid):
+    """Each node's answer is ready at a time of its own."""
+
+    def __init__(self, ready_at: dict[int, float], time: FakeTime):
+        super().__init__(dict.fromkeys(ready_at, echo))
+        self.ready_at, self.time = ready_at, time
+
+    def pull_messages(self, message_ids):
+        ready = [
+            i
+            for i in message_ids
+            if i in self._waiting
+            and self.ready_at[self._waiting[i].metadata.dst_node_id] <= self.time.now
+        ]
+        return super().pull_messages(ready)
+
+
+def echo(message: Message) -> Message:
+    return Message(message.content, reply_to=message)
+
+
+def messages(nodes: list[int]) -> list[Message]:
+    record = RecordDict({"config": ConfigRecord({"x": 1})})
+    return [Message(record, dst_node_id=node, message_type="train") for node in nodes]
+
+
+def make(ready_at: dict[int, float]):
+    time = FakeTime()
+    inner = SlowGrid(ready_at, time)
+    return PollingGrid(inner, sleep=time.sleep, clock=time.clock), inner, time
+
+
+def test_replies_come_in_the_order_asked_whoever_is_fastest():
+    grid, _, _ = make({1: 3.0, 2: 1.0, 3: 2.0})
+    trip = grid.exchange(messages([3, 1, 2]), deadline_seconds=10)
+    assert [reply.metadata.src_node_id for reply in trip.replies] == [3, 1, 2]
+    assert trip.silent == []
+
+
+def test_answers_that_are_there_cost_no_wait():
+    grid, _, time = make({1: 0.0, 2: 0.0})
+    grid.exchange(messages([1, 2]), deadline_seconds=10)
+    assert time.waits == []
+
+
+def test_waits_start_short_grow_and_stay_bounded():
+    grid, _, time = make({1: 60.0})
+    grid.exchange(messages([1]), deadline_seconds=100)
+    assert time.waits[0] <= 0.05
+    assert all(a <= b for a, b in zip(time.waits[:-1], time.waits[1:], strict=False))
+    assert max(time.waits) <= 1.0
+    assert 60 <= time.now <= 61
+
+
+def test_the_deadline_ends_the_trip_without_the_stragglers():
+    grid, _, time = make({1: 1.0, 2: 1e9, 3: 2.0})
+    trip = grid.exchange(messages([1, 2, 3]), deadline_seconds=5)
+    assert [r.metadata.src_node_id for r in trip.replies] == [1, 3]
+    assert trip.silent == [2]
+    assert time.now == pytest.approx(5)
+
+
+def test_a_message_does_not_outlive_its_trip():
+    grid, inner, _ = make({1: 0.0})
+    grid.exchange(messages([1]), deadline_seconds=7)
+    assert inner.sent[0].metadata.ttl == 7
+
+
+def test_a_message_that_could_not_be_pushed_is_a_silent_node():
+    grid, inner, _ = make({1: 0.0, 2: 0.0})
+    push = inner.push_messages
+    inner.push_messages = lambda ms: [None if i == 0 else x for i, x in enumerate(push(ms))]
+    trip = grid.exchange(messages([1, 2]), deadline_seconds=5)
+    assert trip.silent == [1]
+    assert [r.metadata.src_node_id for r in trip.replies] == [2]
+
+
+def test_trips_are_counted():
+    grid, _, _ = make({1: 0.0})
+    for _ in range(3):
+        grid.exchange(messages([1]), deadline_seconds=5)
+    assert grid.num_trips == 3
+
+
+def test_waiting_for_nodes_ends_when_enough_came_and_no_more_are_coming():
+    grid, inner, time = make({1: 0.0})
+    arrivals = {0.5: 2, 1.0: 3, 9.0: 4}
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        for at, node in arrivals.items():
+            if at <= time.now:
+                inner._clients.setdefault(node, echo)
+
+    grid._sleep = sleep
+    assert grid.wait_for_nodes(2, 100) == [1, 2, 3]
+
+
+def test_waiting_for_nodes_gives_up_at_the_deadline():
+    grid, _, time = make({1: 0.0})
+    assert grid.wait_for_nodes(2, 5) == [1]
+    assert 5 <= time.now <= 6

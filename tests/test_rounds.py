@@ -1,0 +1,217 @@
+"""Whole runs in one process, with clients that fail in every way."""
+
+import json
+import logging
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Message
+
+from app.in_process import make_clients, simulate
+from strategies.loop import RunStoppedError
+from strategies.refusals import Reason, refusal_reply
+
+FAST = "rounds.deadline_seconds=0.3 rounds.max_attempts=2 task.training.num_steps=3"
+
+
+@pytest.fixture
+def run_config(tmp_path):
+    return {
+        "task": "breast_cancer",
+        "num-rounds": 3,
+        "deterministic": True,
+        "output-dir": str(tmp_path / "run"),
+        "overrides": FAST,
+    }
+
+
+def with_faults(run_config, faults, num_nodes=4):
+    """Return real clients, some of them replaced by ``faults[node]``."""
+    clients = make_clients(run_config, num_nodes)
+    real = dict(clients)
+    for node, fault in faults.items():
+        clients[node] = lambda message, node=node, fault=fault: fault(message, real[node])
+    return clients
+
+
+def reports(run_config):
+    text = (Path(run_config["output-dir"]) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def raises(message, real):
+    return refusal_reply(Reason.INTERNAL_ERROR, message)
+
+
+def silent(message, real):
+    return None
+
+
+def answers_nan(message, real):
+    reply = real(message)
+    record = reply.content.array_records.get("update")
+    if record:
+        values = record["update"].numpy().copy()
+        if values.size:
+            values[0] = np.nan
+        record["update"] = type(record["update"])(values)
+    return reply
+
+
+def answers_garbage(message, real):
+    return Message(message.content, reply_to=message)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (raises, "internal_error"),
+        (silent, "no_answer"),
+        (answers_nan, "malformed_reply"),
+        (answers_garbage, "malformed_reply"),
+    ],
+)
+def test_a_round_goes_on_without_a_failed_client(run_config, fault, reason):
+    outcome = simulate(run_config, 4, with_faults(run_config, {1002: fault}))
+    assert outcome.num_rounds == 3
+    for report in reports(run_config):
+        assert (report["num_asked"], report["num_replies"]) == (4, 3)
+        assert report["failures"] == {"1002": reason}
+    assert np.isfinite(outcome.metrics["loss"])
+
+
+@pytest.mark.parametrize("fault", [raises, silent, answers_nan])
+def test_a_round_stops_at_a_failed_client_if_asked(run_config, fault):
+    run_config["overrides"] += " rounds.on_client_failure=stop"
+    with pytest.raises(RunStoppedError, match=r"round 1: client 1002 failed: \w+ \(rounds.on"):
+        simulate(run_config, 4, with_faults(run_config, {1002: fault}))
+    assert reports(run_config) == []
+
+
+def test_the_run_stops_with_a_reason_when_too_few_answer(run_config):
+    run_config["overrides"] += " rounds.min_replies=3"
+    faults = dict.fromkeys((1000, 1001), silent)
+    with pytest.raises(RunStoppedError, match=r"round 1: fewer than rounds.min_replies=3"):
+        simulate(run_config, 4, with_faults(run_config, faults))
+    summary = json.loads((Path(run_config["output-dir"]) / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert "rounds.min_replies=3" in summary["reason"]
+
+
+def test_a_failed_attempt_leaves_the_model_and_is_tried_again(run_config):
+    """A client that is away for one attempt only: the run is as if it had not been."""
+    away = iter([True])
+
+    def away_once(message, real):
+        return None if next(away, False) else real(message)
+
+    straight = simulate({**run_config, "output-dir": run_config["output-dir"] + "2"}, 2)
+    faults = {1000: away_once}
+    outcome = simulate(run_config, 2, with_faults(run_config, faults, num_nodes=2))
+    for name, array in straight.arrays.items():
+        np.testing.assert_array_equal(outcome.arrays[name].numpy(), array.numpy())
+
+
+def test_a_client_that_refuses_for_good_is_left_out(run_config, caplog):
+    asked = []
+
+    def refuses(message, real):
+        asked.append(message.metadata.message_id)
+        return refusal_reply(Reason.DATA_REFUSED, message)
+
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    simulate(run_config, 4, with_faults(run_config, {1003: refuses}))
+    assert len(asked) == 1
+    assert [r["num_asked"] for r in reports(run_config)] == [4, 3, 3]
+    assert "client 1003 is left out of the run: data_refused" in caplog.text
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(run_config, tmp_path):
+    models = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = {**run_config, "seed": seed, "output-dir": str(tmp_path / name)}
+        models.append(simulate(config, 3).arrays)
+    for name in models[0]:
+        np.testing.assert_array_equal(models[0][name].numpy(), models[1][name].numpy())
+    assert any((models[0][n].numpy() != models[2][n].numpy()).any() for n in models[0])
+
+
+def test_without_deterministic_the_batch_order_is_the_operating_systems(run_config, tmp_path):
+    models = []
+    for name in ("a", "b"):
+        config = {**run_config, "deterministic": False, "output-dir": str(tmp_path / name)}
+        models.append(simulate(config, 3).arrays)
+    assert any((models[0][n].numpy() != models[1][n].numpy()).any() for n in models[0])
+
+
+def test_the_result_does_not_depend_on_flowers_shuffle(run_config, tmp_path):
+    models = []
+    for seed in (1, 2):
+        random.seed(seed)
+        config = {**run_config, "output-dir": str(tmp_path / str(seed))}
+        models.append(simulate(config, 4).arrays)
+    for name in models[0]:
+        np.testing.assert_array_equal(models[0][name].numpy(), models[1][name].numpy())
+
+
+def test_cohorts_are_drawn_anew_each_round(run_config):
+    run_config["overrides"] += " rounds.cohort_fraction=0.5"
+    run_config["num-rounds"] = 8
+    seen: list[set[int]] = []
+
+    def note(message, real):
+        server_round = message.content["config"]["server-round"]
+        if message.metadata.message_type == "train":
+            while len(seen) < server_round:
+                seen.append(set())
+            seen[server_round - 1].add(message.metadata.dst_node_id)
+        return real(message)
+
+    faults = dict.fromkeys(range(1000, 1006), note)
+    simulate(run_config, 6, with_faults(run_config, faults, num_nodes=6))
+    assert [len(cohort) for cohort in seen] == [3] * 8
+    assert len({frozenset(cohort) for cohort in seen}) > 1
+
+
+def test_one_round_is_one_trip_and_the_last_evaluation_one_more(run_config):
+    trips = set()
+
+    def note(message, real):
+        trips.add((message.metadata.message_type, message.content["config"]["server-round"]))
+        return real(message)
+
+    faults = dict.fromkeys(range(1000, 1004), note)
+    simulate(run_config, 4, with_faults(run_config, faults))
+    assert trips == {("train", 1), ("train", 2), ("train", 3), ("evaluate", 3)}
+
+
+def test_early_stopping_ends_a_plateau(run_config):
+    run_config["num-rounds"] = 30
+    run_config["overrides"] += " early_stopping.patience=2 early_stopping.min_delta=10"
+    outcome = simulate(run_config, 3)
+    # No loss can fall by 10, so the first two after the initial one end it.
+    assert outcome.stopped_early
+    assert outcome.num_rounds == 3
+
+
+def test_a_run_that_improves_is_not_stopped(run_config):
+    run_config["num-rounds"] = 6
+    run_config["overrides"] += " early_stopping.patience=2"
+    outcome = simulate(run_config, 3)
+    assert not outcome.stopped_early
+    assert outcome.num_rounds == 6
+
+
+def test_too_few_connected_clients_is_a_clear_error(run_config):
+    run_config["overrides"] += " rounds.min_clients=5"
+    with pytest.raises(RunStoppedError, match=r"4 usable clients .* rounds.min_clients=5"):
+        simulate(run_config, 4)
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi"])
+def test_every_algorithm_learns(run_config, algorithm):
+    run_config |= {"algorithm": algorithm, "num-rounds": 10, "overrides": ""}
+    outcome = simulate(run_config, 4)
+    assert outcome.metrics["accuracy"] > 0.9

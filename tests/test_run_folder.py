@@ -1,0 +1,228 @@
+"""What a run leaves, and going on with it after it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from app.config import load_config
+from app.in_process import make_clients, simulate
+from app.model_file import ModelFileError, load_model
+from app.run_folder import RunFolder, RunFolderError, folder_path
+from tasks.base import Node
+from tasks.training import evaluate
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run_config(tmp_path):
+    return {
+        "task": "breast_cancer",
+        "algorithm": "fedavgm",
+        "num-rounds": 4,
+        "deterministic": True,
+        "output-dir": str(tmp_path / "run"),
+        "overrides": "task.training.num_steps=3",
+    }
+
+
+class KilledError(Exception):
+    """Stands for a process that ends in the middle of a round."""
+
+
+def run_until(run_config, num_rounds, num_nodes=3):
+    """Run until the first client is asked for the round after ``num_rounds``."""
+    clients = make_clients(run_config, num_nodes)
+    first = clients[1000]
+
+    def killer(message):
+        if message.content["config"]["server-round"] > num_rounds:
+            raise KilledError
+        return first(message)
+
+    with pytest.raises(KilledError):
+        simulate(run_config, num_nodes, clients | {1000: killer})
+
+
+def resumed(run_config, **changes):
+    return {**run_config, "output-dir": "", "resume-from": run_config["output-dir"], **changes}
+
+
+def lines(folder):
+    text = (Path(folder) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_finished_run_leaves_everything(run_config):
+    outcome = simulate(run_config, 3)
+    folder = Path(run_config["output-dir"])
+    assert {p.name for p in folder.iterdir()} == {
+        *("config.yaml", "metrics.jsonl", "model.safetensors", "checkpoint.safetensors"),
+        *("summary.json", ".lock"),
+    }
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["algorithm"]["name"] == "fedavgm"
+    assert config["task"]["training"]["num_steps"] == 3
+    assert [line["round"] for line in lines(folder)] == [1, 2, 3, 4]
+    assert [line["evaluated_round"] for line in lines(folder)] == [0, 1, 2, 3]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["num_rounds"] == 4
+    assert summary["metrics"] == outcome.metrics
+
+
+def test_the_model_file_says_how_to_load_itself(run_config):
+    outcome = simulate(run_config, 3)
+    task, model = load_model(Path(run_config["output-dir"]) / "model.safetensors")
+    sums = {"num_examples": 0.0, "accuracy": 0.0}
+    for partition in range(3):
+        scores = evaluate(task, model, task.load(Node(partition, 3)).test)
+        sums = {name: sums[name] + scores[name] for name in sums}
+    accuracy = sums["accuracy"] / sums["num_examples"]
+    assert accuracy == pytest.approx(outcome.metrics["accuracy"])
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedavgm", "fedadam", "fedyogi"])
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_resumed_run_is_as_one_that_never_stopped(run_config, tmp_path, algorithm, done):
+    run_config["algorithm"] = algorithm
+    straight = simulate({**run_config, "output-dir": str(tmp_path / "straight")}, 3)
+    run_until(run_config, done)
+    assert len(lines(run_config["output-dir"])) == done
+    again = simulate(resumed(run_config), 3)
+    assert again.num_rounds == 4
+    for name, array in straight.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name].numpy(), array.numpy())
+    history = [[line["metrics"] for line in lines(tmp_path / n)] for n in ("straight", "run")]
+    assert history[0] == history[1]
+    assert again.metrics == straight.metrics
+
+
+def test_a_finished_run_can_go_on_for_more_rounds(run_config, tmp_path):
+    long = {**run_config, "num-rounds": 6, "output-dir": str(tmp_path / "straight")}
+    straight = simulate(long, 3)
+    simulate(run_config, 3)
+    again = simulate(resumed(run_config, **{"num-rounds": 6}), 3)
+    np.testing.assert_array_equal(
+        again.arrays["weight"].numpy(), straight.arrays["weight"].numpy()
+    )
+
+
+def test_a_line_without_its_checkpoint_does_not_count(run_config):
+    """Killed between the two writes, or in the middle of the line."""
+    run_until(run_config, 2)
+    folder = Path(run_config["output-dir"])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(lines(folder)[-1] | {"round": 3}) + "\n" + '{"round": 4, "se')
+    simulate(resumed(run_config), 3)
+    assert [line["round"] for line in lines(folder)] == [1, 2, 3, 4]
+
+
+def test_a_killed_process_keeps_its_rounds_and_its_folder_can_be_resumed(run_config):
+    code = (
+        "import sys, json; from app.in_process import simulate;"
+        "simulate(json.loads(sys.argv[1]), 3)"
+    )
+    long = {**run_config, "num-rounds": 100000}
+    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(long)], cwd=ROOT)
+    folder = Path(run_config["output-dir"])
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if (folder / "metrics.jsonl").exists() and len(lines_if_whole(folder)) >= 3:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    num_kept = len(lines_if_whole(folder))
+    assert num_kept >= 3
+    assert json.loads((folder / "summary.json").read_text())["status"] == "running"
+    load_model(folder / "model.safetensors")
+    again = simulate(resumed(run_config, **{"num-rounds": num_kept + 2}), 3)
+    assert again.num_rounds == num_kept + 2
+
+
+def lines_if_whole(folder):
+    text = (folder / "metrics.jsonl").read_text()
+    return text.splitlines()[: text.count("\n")]
+
+
+def test_another_run_config_is_not_a_resume(run_config):
+    simulate(run_config, 3)
+    changed = resumed(run_config, overrides="task.training.num_steps=4")
+    expected = r"task.training.num_steps was 3, now 4; give the run config of the run"
+    with pytest.raises(RunFolderError, match=expected):
+        simulate(changed, 3)
+    with pytest.raises(RunFolderError, match=r"algorithm.name was 'fedavgm', now 'fedavg'"):
+        simulate(resumed(run_config, algorithm="fedavg", overrides=run_config["overrides"]), 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"output-dir": "runs/x"}, r"output-dir='runs/x' is relative"),
+        ({"output-dir": "", "resume-from": "x"}, r"resume-from='x' is relative"),
+        ({"output-dir": "/a", "resume-from": "/b"}, "leave output-dir empty"),
+    ],
+)
+def test_paths_that_would_end_up_elsewhere_are_refused(changes, expected):
+    with pytest.raises(RunFolderError, match=expected):
+        folder_path(load_config(changes), run_id=1)
+
+
+def test_the_default_folder_is_named_after_the_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder_path(load_config({}), run_id=42) == tmp_path / ".tacet" / "runs" / "42"
+
+
+def test_no_run_is_overwritten(run_config):
+    simulate(run_config, 3)
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        simulate(run_config, 3)
+
+
+def test_what_is_not_there_cannot_be_resumed(run_config, tmp_path):
+    with pytest.raises(RunFolderError, match="there is no run"):
+        simulate(resumed(run_config, **{"resume-from": str(tmp_path / "nothing")}), 3)
+
+
+def test_a_shorter_run_than_was_done_is_refused(run_config):
+    simulate(run_config, 3)
+    with pytest.raises(RunFolderError, match="has 4 rounds already, num-rounds=2"):
+        simulate(resumed(run_config, **{"num-rounds": 2}), 3)
+
+
+def test_two_processes_cannot_write_one_run(run_config):
+    config = load_config(run_config)
+    path = Path(run_config["output-dir"])
+    busy = pytest.raises(RunFolderError, match="another process is writing")
+    with RunFolder.create(path, config), busy:
+        RunFolder.resume(path, config)
+    with RunFolder.resume(path, config)[0]:
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(run_config, tmp_path):
+    (tmp_path / "file").write_text("")
+    config = {**run_config, "output-dir": str(tmp_path / "file" / "run")}
+    with pytest.raises(RunFolderError, match="output-dir="):
+        simulate(config, 3)
+
+
+def test_a_damaged_or_foreign_model_file_is_refused(run_config, tmp_path):
+    simulate(run_config, 3)
+    folder = Path(run_config["output-dir"])
+    whole = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelFileError, match="cut"):
+        load_model(tmp_path / "cut")
+    (folder / "checkpoint.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(ModelFileError, match=r"checkpoint.safetensors"):
+        simulate(resumed(run_config), 3)
