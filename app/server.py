@@ -18,9 +18,10 @@ from app.model_file import ModelFileError
 from app.node import check_simulation_only
 from app.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
 from app.schema import AppConfig
+from strategies.base import RunStoppedError
 from strategies.contribution import to_arrays
 from strategies.grid import PollingGrid
-from strategies.loop import Outcome, RoundLoop, RunStoppedError
+from strategies.loop import Outcome, RoundLoop
 from strategies.optimizer_state import export_state, restore_state
 from strategies.report import RoundReport, describe
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
@@ -19,12 +20,17 @@ from strategies.contribution import (
     ARRAYS,
     NUM_EXAMPLES,
     Aggregate,
+    Parameters,
     add_to,
     to_arrays,
     to_parameters,
 )
 from strategies.grid import PollingGrid
 from strategies.refusals import Reason
+
+
+class RunStoppedError(RuntimeError):
+    """The run cannot go on. Everything up to the last good round is kept."""
 
 
 @dataclass(frozen=True)
@@ -120,24 +126,40 @@ class RoundStrategy(Strategy):
             Counted from 1.
         aggregate : Aggregate
             The mean of the updates and the total weight.
+
+        Raises
+        ------
+        RunStoppedError
+            If the next model would hold a value that is not finite.
         """
         if self._sent is None:
             raise RuntimeError("step() needs configure_train() of the same round before it")
         before = to_parameters(self._sent)
+        # An overflow is not a warning but the end of the run, below.
+        with _quiet_flower(), np.errstate(over="ignore", invalid="ignore"):
+            arrays = self._inner_step(server_round, before, aggregate)
+        # FedAdam multiplies by a numpy float64 and would double the model's size.
+        after = {name: arrays[name].astype(old.dtype) for name, old in before.items()}
+        if not all(np.isfinite(array).all() for array in after.values()):
+            raise RunStoppedError(
+                f"round {server_round}: the new model is not finite, training diverged; lower"
+                " the learning rate"
+            )
+        return to_arrays(after)
+
+    def _inner_step(
+        self, server_round: int, before: Parameters, aggregate: Aggregate
+    ) -> Parameters:
         mean = to_arrays(add_to(before, aggregate.mean_update))
         weight = MetricRecord({NUM_EXAMPLES: aggregate.sums[NUM_EXAMPLES]})
-        reply = Message(
-            RecordDict({ARRAYS: mean, "metrics": weight}), dst_node_id=1, message_type="train"
-        )
-        with _quiet_flower():
-            arrays, _ = self.inner.aggregate_train(server_round, [reply])
+        content = RecordDict({ARRAYS: mean, "metrics": weight})
+        reply = Message(content, dst_node_id=1, message_type="train")
+        arrays, _ = self.inner.aggregate_train(server_round, [reply])
         if arrays is None:
             raise RuntimeError(
-                f"{type(self.inner).__name__} gave no model for round {server_round}"
+                f"{type(self.inner).__name__} gave no model in round {server_round}"
             )
-        # FedAdam multiplies by a numpy float64 and would double the model's size.
-        after = to_parameters(arrays)
-        return to_arrays({name: after[name].astype(old.dtype) for name, old in before.items()})
+        return to_parameters(arrays)
 
 
 class CohortGrid(Grid):

@@ -15,15 +15,11 @@ from dataclasses import dataclass
 
 from flwr.app import ArrayRecord
 
-from strategies.base import RoundResult, RoundStrategy
+from strategies.base import RoundResult, RoundStrategy, RunStoppedError
 from strategies.grid import PollingGrid
 from strategies.report import RoundReport, evaluation_metrics, report_of
 
 log = logging.getLogger("flwr.tacet")
-
-
-class RunStoppedError(RuntimeError):
-    """The run cannot go on. Everything up to the last good round is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from app.build import build_strategy
 from app.config import load_config, options
 from app.in_process import InProcessGrid
-from strategies.base import CohortGrid
+from strategies.base import CohortGrid, RunStoppedError
 from strategies.contribution import Contribution, flatten, to_arrays, to_parameters
 from strategies.grid import PollingGrid
 from strategies.optimizer_state import export_state, restore_state
@@ -105,6 +105,18 @@ def test_a_state_of_another_algorithm_or_model_is_refused():
         restore_state(strategy_for("fedavg").inner, state, list(START))
     with pytest.raises(ValueError, match="another model"):
         restore_state(strategy_for("fedavgm").inner, state, ["w", "other"])
+
+
+def test_a_model_that_is_not_finite_stops_the_run():
+    def far_off(message: Message) -> Message:
+        update = np.full(8, 3e38, dtype=np.float32)
+        content = Contribution(update, {"num_examples": 1.0}).to_record()
+        return Message(content, reply_to=message)
+
+    grid = PollingGrid(InProcessGrid(dict.fromkeys(COUNTS, far_off)))
+    start = to_arrays({name: np.full_like(v, 3e38) for name, v in START.items()})
+    with pytest.raises(RunStoppedError, match="round 1: the new model is not finite"):
+        strategy_for("fedavg").train_round(grid, list(COUNTS), 1, start, 5)
 
 
 def test_plain_also_works_in_flowers_own_loop():

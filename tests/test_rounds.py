@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Message
 
 from app.in_process import make_clients, simulate
-from strategies.loop import RunStoppedError
+from strategies.base import RunStoppedError
 from strategies.refusals import Reason, refusal_reply
 
 FAST = "rounds.deadline_seconds=0.3 rounds.max_attempts=2 task.training.num_steps=3"

@@ -1,0 +1,205 @@
+"""What leaves a client, above all when something goes wrong."""
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+
+import app.client
+import app.handlers
+import app.node
+from app.config import ConfigError, load_config
+from app.in_process import InProcessGrid
+from app.node import in_simulation, node_of
+from strategies.contribution import Contribution, to_arrays
+from strategies.refusals import REFUSAL_CODE, Reason, reason_of
+from tasks.base import DataError
+from tasks.training import get_parameters, initial_model
+
+SECRET = "patient Jane Doe"
+
+
+@pytest.fixture(autouse=True)
+def simulated(monkeypatch):
+    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    InProcessGrid({})  # gives Flower's messages an identity
+
+
+def ask(run_config, message_type="train", arrays=None, node_config=None):
+    config = load_config(run_config)
+    if arrays is None:
+        arrays = to_arrays(get_parameters(initial_model(app.handlers.build_task(config))))
+    content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": 1})})
+    context = Context(
+        run_id=1,
+        node_id=7,
+        node_config=node_config or {"partition-id": 0, "num-partitions": 3},
+        state=RecordDict(),
+        run_config=dict(run_config),
+    )
+    message = Message(content, dst_node_id=7, message_type=message_type)
+    return app.client.app(message, context)
+
+
+RUN_CONFIG = {"task": "breast_cancer", "overrides": "task.training.num_steps=2"}
+
+
+def test_a_training_reply_holds_the_update_and_the_sums_and_nothing_else():
+    reply = ask(RUN_CONFIG)
+    assert set(reply.content) == {"update", "sums"}
+    assert set(reply.content["update"]) == {"update"}
+    assert set(reply.content["sums"]) == {
+        *("num_examples", "train_loss", "eval_num_examples", "eval_loss", "eval_accuracy")
+    }
+
+
+def test_the_update_is_local_minus_global():
+    config = load_config({**RUN_CONFIG, "deterministic": True})
+    task = app.handlers.build_task(config)
+    model = initial_model(task)
+    before = get_parameters(model)
+    run_config = {**RUN_CONFIG, "deterministic": True}
+    reply = Contribution.from_record(ask(run_config, arrays=to_arrays(before)).content, 31)
+    node = node_of({"partition-id": 0, "num-partitions": 3}, config, simulated=True)
+    rng = app.handlers._rng(config, node, 1)
+    rng.integers(2**63)
+    app.handlers.train_model(task, model, task.load(node).train, rng, 0.0)
+    after = get_parameters(model)
+    expected = np.concatenate([(after[n] - before[n]).ravel() for n in before])
+    np.testing.assert_array_equal(reply.update, expected)
+    assert np.abs(expected).max() > 0
+
+
+def test_an_evaluation_reply_has_no_update():
+    reply = ask(RUN_CONFIG, "evaluate")
+    assert reply.content["update"]["update"].numpy().size == 0
+    assert "num_examples" not in reply.content["sums"]
+    assert reply.content["sums"]["eval_num_examples"] > 0
+
+
+def test_a_proximal_term_holds_the_client_near_the_global_model():
+    sizes = []
+    for mu in (0.001, 10.0):
+        free = f"task.training.num_steps=20 algorithm.proximal_mu={mu}"
+        run_config = {"task": "breast_cancer", "algorithm": "fedprox", "overrides": free}
+        reply = ask({**run_config, "deterministic": True})
+        sizes.append(np.linalg.norm(reply.content["update"]["update"].numpy()))
+    assert sizes[1] < sizes[0] / 2
+
+
+def leak(*args, **kwargs):
+    raise RuntimeError(SECRET)
+
+
+def refuse(*args, **kwargs):
+    raise DataError(SECRET)
+
+
+@pytest.mark.parametrize(
+    ("handler", "reason"), [(leak, Reason.INTERNAL_ERROR), (refuse, Reason.DATA_REFUSED)]
+)
+def test_no_text_of_an_exception_leaves_the_node(monkeypatch, caplog, handler, reason):
+    monkeypatch.setattr(app.handlers, "train", handler)
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    reply = ask(RUN_CONFIG)
+    assert reply.has_error()
+    assert (reply.error.code, reply.error.reason) == (REFUSAL_CODE, reason.value)
+    assert SECRET not in repr(vars(reply))
+    assert SECRET in caplog.text
+    assert "7 (partition 0)" in caplog.text
+
+
+def test_a_diverged_model_is_refused_not_sent():
+    free = "task.model=mlp task.training.learning_rate=1e30 task.training.num_steps=20"
+    reply = ask({"task": "breast_cancer", "overrides": free})
+    assert reason_of(reply) is Reason.NON_FINITE
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        ArrayRecord(),
+        to_arrays({"weight": np.zeros((1, 30), np.float32)}),
+        to_arrays({"weight": np.zeros((1, 29), np.float32), "bias": np.zeros(1, np.float32)}),
+        to_arrays({"weight": np.zeros((1, 30), np.float32), "other": np.zeros(1, np.float32)}),
+    ],
+)
+def test_a_model_of_another_shape_is_refused(arrays):
+    assert reason_of(ask(RUN_CONFIG, arrays=arrays)) is Reason.MODEL_REFUSED
+
+
+def test_a_wrong_run_config_is_refused():
+    arrays = to_arrays({"weight": np.zeros(1, np.float32)})
+    content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": 1})})
+    context = Context(1, 7, {}, RecordDict(), {"num-rounds": 0})
+    message = Message(content, dst_node_id=7, message_type="train")
+    assert reason_of(app.client.app(message, context)) is Reason.CONFIG_REFUSED
+
+
+def test_reasons_of_others_errors():
+    message = Message(RecordDict(), dst_node_id=7, message_type="train")
+    flowers = Message(Error(2, f"Traceback ... {SECRET}"), reply_to=message)
+    assert reason_of(flowers) is Reason.FLOWER_ERROR
+    unknown = Message(Error(REFUSAL_CODE, "whatever"), reply_to=message)
+    assert reason_of(unknown) is Reason.MALFORMED_REPLY
+
+
+@pytest.mark.parametrize(
+    "run_config",
+    [{"deterministic": True}, {"data-dir": "/etc"}, {"simulation-nodes": "/etc/x"}],
+)
+def test_outside_a_simulation_the_run_config_names_no_paths_and_no_randomness(run_config):
+    with pytest.raises(ConfigError, match="works in a simulation only"):
+        node_of({}, load_config(run_config), simulated=False)
+
+
+def test_outside_a_simulation_a_node_has_its_own_path(tmp_path):
+    node = node_of({"data-path": str(tmp_path)}, load_config({}), simulated=False)
+    assert node.data_path == tmp_path
+
+
+def test_a_process_of_a_supernode_is_no_simulation():
+    code = (
+        "import app.client, app.handlers; from app.node import in_simulation as s; print(s())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "False"
+
+
+def test_in_process_simulations_say_so():
+    assert in_simulation()
+
+
+def nodes_file(tmp_path, content):
+    path = tmp_path / "nodes.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return load_config({"simulation-nodes": str(path)})
+
+
+def test_a_file_gives_each_simulated_node_its_path(tmp_path):
+    config = nodes_file(tmp_path, [{"data-path": "one.csv"}, {"data-path": "/abs/two.csv"}])
+    paths = [
+        node_of({"partition-id": i, "num-partitions": 2}, config, simulated=True).data_path
+        for i in (0, 1)
+    ]
+    assert [str(path) for path in paths] == [str(tmp_path / "one.csv"), "/abs/two.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ([{"data-path": "a"}], "1 entries, but this is simulated node 1"),
+        ({"data-path": "a"}, "must be a YAML list of mappings"),
+        (["a", "b"], "must be a YAML list of mappings"),
+        ([{}, {"data_path": "a"}], "entry 1 has 'data_path'; only data-path"),
+        ("- [", "nodes.yaml"),
+    ],
+)
+def test_a_wrong_file_of_nodes_is_refused(tmp_path, content, expected):
+    config = nodes_file(tmp_path, content)
+    with pytest.raises(DataError, match=expected):
+        node_of({"partition-id": 1, "num-partitions": 2}, config, simulated=True)

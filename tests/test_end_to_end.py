@@ -1,0 +1,159 @@
+"""Real runs through `flwr run`, on a SuperLink that the tests start and stop."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from sklearn.datasets import load_breast_cancer
+
+from app.model_file import load_model
+from app.simulation import SimulationError, flwr_run, read_summary, superlink
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parent.parent
+CSV_COLUMNS = {
+    "radius": "mean radius",
+    "texture": "mean texture",
+    "area": "mean area",
+    "smoothness": "mean smoothness",
+    "compactness": "mean compactness",
+    "concavity": "mean concavity",
+    "symmetry": "mean symmetry",
+}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    with superlink(tmp_path_factory.mktemp("flwr")) as environment:
+        yield environment
+
+
+def test_a_run_trains_and_leaves_its_folder(environment, tmp_path):
+    folder = tmp_path / "run"
+    output = flwr_run(
+        environment,
+        f'task="breast_cancer" algorithm="fedprox" num-rounds=5 output-dir="{folder}"'
+        ' overrides="task.model=mlp"',
+        num_clients=2,
+    )
+    summary = read_summary(folder)
+    assert summary["num_rounds"] == 5
+    assert summary["metrics"]["accuracy"] > 0.9
+    assert f"run folder: {folder}" in output
+    for server_round in range(1, 6):
+        assert re.search(rf"round {server_round}/5 \| .* s \| 2 of 2 answered \|", output)
+    load_model(folder / "model.safetensors")
+
+
+def test_a_misspelt_key_is_one_clear_line(environment, tmp_path):
+    folder = tmp_path / "run"
+    output = flwr_run(
+        environment,
+        f'task="breast_cancer" algorithm="fedprox" num-rounds=5 output-dir="{folder}"'
+        ' overrides="task.modle=mlp"',
+        num_clients=2,
+    )
+    told = [line for line in output.splitlines() if "task.modle" in line]
+    assert len(told) == 1
+    assert told[0].endswith(
+        "task.modle is not a key of this configuration; did you mean task.model?"
+    )
+    assert "Traceback" not in output
+    assert not folder.exists()
+    with pytest.raises(SimulationError, match="left nothing"):
+        read_summary(folder)
+
+
+def write_hospital(path: Path, rows, names: list[str]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        writer.writerows(rows)
+
+
+def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, tmp_path):
+    records = load_breast_cancer(as_frame=True)
+    frame = records.frame[list(CSV_COLUMNS.values())]
+    names = ["patient_id", *CSV_COLUMNS, "diagnosis"]
+    for hospital in range(5):
+        part = frame.iloc[hospital::5]
+        labels = ["malignant" if t == 0 else "benign" for t in records.target[hospital::5]]
+        rows = [[i, *row, label] for i, (row, label) in enumerate(zip(part.values, labels))]  # noqa: B905
+        wrong = ["radios" if name == "radius" and hospital == 4 else name for name in names]
+        write_hospital(tmp_path / f"hospital{hospital}.csv", rows, wrong)
+    entries = [{"data-path": f"hospital{hospital}.csv"} for hospital in range(5)]
+    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump(entries))
+    folder = tmp_path / "run"
+    output = flwr_run(
+        environment,
+        f'task="csv_breast_cancer" num-rounds=5 output-dir="{folder}"'
+        f' simulation-nodes="{tmp_path}/nodes.yaml"',
+        num_clients=5,
+    )
+    summary = read_summary(folder)
+    assert summary["metrics"]["accuracy"] > 0.85
+    text = (folder / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["num_asked"], line["num_replies"]) for line in lines] == [
+        (5, 4),
+        *[(4, 4)] * 4,
+    ]
+    (left_out,) = re.findall(r"client (\d+) is left out of the run: data_refused", output)
+    assert lines[0]["failures"] == {left_out: "data_refused"}
+    # The node's own log says what is wrong and where.
+    assert f"{left_out} (partition 4) refuses" in output
+    assert "hospital4.csv, line 1, column radius: it is missing" in output
+
+
+def test_a_killed_run_is_resumed(environment, tmp_path):
+    folder = tmp_path / "run"
+    killed = threading.Thread(target=kill_after_round, args=(folder, 2))
+    killed.start()
+    run_config = 'task="breast_cancer" algorithm="fedavgm" num-rounds={}'
+    output = flwr_run(
+        environment, run_config.format(100000) + f' output-dir="{folder}"', num_clients=2
+    )
+    killed.join()
+    num_kept = len((folder / "metrics.jsonl").read_text().splitlines())
+    assert 2 <= num_kept < 100000, output
+    assert json.loads((folder / "summary.json").read_text())["status"] == "running"
+    num_rounds = num_kept + 3
+    output = flwr_run(
+        environment, run_config.format(num_rounds) + f' resume-from="{folder}"', num_clients=2
+    )
+    assert read_summary(folder)["num_rounds"] == num_rounds
+    text = (folder / "metrics.jsonl").read_text()
+    rounds = [json.loads(line)["round"] for line in text.splitlines()]
+    assert rounds == list(range(1, num_rounds + 1))
+    assert "resumed after round" in output
+
+
+def kill_after_round(folder: Path, num_rounds: int) -> None:
+    """Kill the process that runs the ServerApp as soon as it has written so many rounds."""
+    metrics = folder / "metrics.jsonl"
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if metrics.exists() and metrics.read_text().count("\n") >= num_rounds:
+            break
+        time.sleep(0.02)
+    for process in process_ids("flwr-simulation"):
+        os.kill(process, signal.SIGKILL)
+
+
+def process_ids(name: str) -> list[int]:
+    """Return the processes of this Python environment that run this command."""
+    command = str(Path(sys.executable).parent / name)
+    listing = subprocess.run(
+        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    return [int(line.split()[0]) for line in listing.stdout.splitlines() if command in line]
