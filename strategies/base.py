@@ -138,8 +138,8 @@ class RoundStrategy(Strategy):
         # An overflow is not a warning but the end of the run, below.
         with _quiet_flower(), np.errstate(over="ignore", invalid="ignore"):
             arrays = self._inner_step(server_round, before, aggregate)
-        # FedAdam multiplies by a numpy float64 and would double the model's size.
-        after = {name: arrays[name].astype(old.dtype) for name, old in before.items()}
+            # FedAdam multiplies by a numpy float64 and would double the model's size.
+            after = {name: arrays[name].astype(old.dtype) for name, old in before.items()}
         if not all(np.isfinite(array).all() for array in after.values()):
             raise RunStoppedError(
                 f"round {server_round}: the new model is not finite, training diverged; lower"
