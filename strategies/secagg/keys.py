@@ -28,6 +28,7 @@ from strategies.secagg.prg import KEY_BYTES
 from strategies.secagg.wire import NODES, AttemptId
 
 SEED_BYTES = 32
+_SHA256 = SHA256()
 NONCE_BYTES = 12
 RandomBytes = Callable[[int], bytes]
 Peers = Mapping[bytes, bytes]
@@ -56,7 +57,7 @@ def bind(use: Use, *context: bytes) -> bytes:
 
 def derive(secret: bytes, use: Use, *context: bytes, num_bytes: int = KEY_BYTES) -> bytes:
     """Return HKDF-SHA256 of `secret` with `use` and context as info, no salt."""
-    return HKDF(SHA256(), num_bytes, None, bind(use, *context)).derive(secret)
+    return HKDF(_SHA256, num_bytes, None, bind(use, *context)).derive(secret)
 
 
 # The u-coordinates of small order on Curve25519 and its twist, and their unreduced forms:

@@ -5,12 +5,10 @@ takes the bits from j * b. Eight values fill b whole bytes, which is the unit of
 path; widths of whole bytes are plain copies.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.prg import Vector, word_dtype
+from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
 from strategies.secagg.wire import Buffer
 
 MIN_BITS = 8
@@ -58,7 +56,8 @@ def add_packed(payload: Buffer, modulus_bits: int, total: Vector) -> None:
     modulus_bits : int
         b.
     total : ndarray of shape (d,), of `word_dtype(modulus_bits)`
-        Wraps modulo its own width; reduce it modulo 2^b at the end.
+        Wraps modulo its own width, and only its low b bits mean anything: reduce it modulo
+        2^b at the end.
     """
     _check(total, modulus_bits)
     view = np.frombuffer(payload, np.uint8)
@@ -78,6 +77,7 @@ def unpack(payload: Buffer, modulus_bits: int, num_values: int) -> Vector:
     """Return the `num_values` integers in a payload, of `word_dtype(modulus_bits)`."""
     total = np.zeros(num_values, word_dtype(modulus_bits))
     add_packed(payload, modulus_bits, total)
+    reduce_modulus(total, modulus_bits)
     return total
 
 
@@ -109,20 +109,23 @@ def _pack_chunk(part: Vector, bits: int) -> NDArray[np.uint8]:
     return out.reshape(-1)[: packed_bytes(len(part), bits)]
 
 
-def _unpack_chunk(raw: NDArray[np.uint8], bits: int, num_values: int) -> NDArray[Any]:
+def _unpack_chunk(raw: NDArray[np.uint8], bits: int, num_values: int) -> Vector:
+    """Return values whose low b bits are right; the bits above are left over from neighbours.
+
+    Every value is read with its whole word at its own byte, in one strided pass: eight
+    values start at the same bits of every b bytes, and with whole bytes all values do.
+    """
     dtype = word_dtype(bits)
-    if bits % 8 == 0:
-        whole = np.zeros((num_values, dtype.itemsize), np.uint8)
-        whole[:, : bits // 8] = raw.reshape(num_values, bits // 8)
-        return whole.view(dtype).reshape(-1)
-    octets = np.zeros((-(-num_values // 8), bits), np.uint8)
-    octets.reshape(-1)[: len(raw)] = raw
-    out = np.empty((len(octets), 8), dtype)
-    mask = np.uint64((1 << bits) - 1)
-    for i in range(8):  # value i of eight: the bits i * bits to (i + 1) * bits - 1
-        first, last = i * bits // 8, ((i + 1) * bits - 1) // 8
-        value = octets[:, first].astype(np.uint64) >> np.uint64(i * bits - 8 * first)
-        for k in range(first + 1, last + 1):
-            value |= octets[:, k].astype(np.uint64) << np.uint64(8 * k - i * bits)
-        out[:, i] = (value & mask).astype(dtype)
+    if bits == 8 * dtype.itemsize:
+        return raw.view(dtype)
+    period, places = (bits // 8, 1) if bits % 8 == 0 else (bits, 8)
+    wide = np.dtype("<u4") if bits + 7 <= 32 else np.dtype("<u8")
+    groups = -(-num_values // places)
+    padded = np.zeros(groups * period + wide.itemsize, np.uint8)
+    padded[: len(raw)] = raw
+    out = np.empty((groups, places), dtype)
+    for i in range(places):
+        first, shift = i * bits // 8, i * bits % 8
+        words = np.ndarray((groups,), wide, padded, first, (period,))
+        out[:, i] = (words >> wide.type(shift)).astype(dtype) if shift else words.astype(dtype)
     return out.reshape(-1)[:num_values]

@@ -20,6 +20,8 @@ KEY_BYTES = 16
 CHUNK_BYTES = 1 << 18
 _MAX_OPEN = 256  # encryptors alive at once: bounds memory, keeps the vector's chunk in cache
 
+_FROM_ZERO = modes.CTR(bytes(16))
+
 Word = np.uint8 | np.uint16 | np.uint32 | np.uint64
 Vector = NDArray[Any]
 
@@ -62,7 +64,7 @@ def apply_masks(vector: Vector, masks: Iterable[tuple[bytes, bool]]) -> None:
 def _keystream(key: bytes) -> CipherContext:
     if len(key) != KEY_BYTES:
         raise ValueError(f"a mask key has {KEY_BYTES} bytes, not {len(key)}")
-    return Cipher(algorithms.AES128(key), modes.CTR(bytes(16))).encryptor()
+    return Cipher(algorithms.AES128(key), _FROM_ZERO).encryptor()
 
 
 def _apply_batch(

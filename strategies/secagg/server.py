@@ -21,7 +21,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg import shamir
 from strategies.secagg.graph import Shape, Terms, neighborhood
 from strategies.secagg.keys import (
     KeyPair,
@@ -124,6 +123,7 @@ class ServerRole:
         self._consistency_check = consistency_check
         self.phase = Phase.ADVERTS
         self._adverts: dict[int, Advert] = {}
+        self._keys: set[bytes] = set()
         self._shares: dict[int, dict[int, bytes]] = {}
         self._inputs: dict[int, MaskedInput] = {}
         self._confirmations: dict[int, bytes] = {}
@@ -143,20 +143,16 @@ class ServerRole:
         advert = self._decode(Phase.ADVERTS, Advert, data)
         low = is_low_order(advert.mask_key) or is_low_order(advert.share_key)
         keys = {advert.mask_key, advert.share_key, advert.commitment}
-        used = {
-            key
-            for other in self._adverts.values()
-            for key in (other.mask_key, other.share_key, other.commitment)
-        }
         if advert.node_id != sender or sender in self._adverts or low:
             raise BadReplyError(f"advert of node {advert.node_id} from {sender}: name or key")
-        if len(keys) < 3 or keys & used:
+        if len(keys) < 3 or keys & self._keys:
             raise BadReplyError(f"advert from {sender}: a key or commitment twice")
         if self._peers is not None:
             twice = any(a.identity == advert.identity for a in self._adverts.values())
             signed = advert_to_sign(advert)
             if twice or not verify(self._peers, advert.identity, advert.signature, signed):
                 raise BadReplyError(f"advert from {sender}: identity or signature")
+        self._keys |= keys
         self._adverts[sender] = advert
 
     def close_adverts(self) -> Roster:
@@ -295,7 +291,8 @@ class ServerRole:
     def finish(self) -> Aggregate:
         """Return the sum, or raise `AbandonedError`."""
         self._expect(Phase.UNMASK)
-        self_seeds, mask_seeds = self._recover()
+        self_seeds = self._seeds(self.survivors, self_masks=True)
+        mask_seeds = self._seeds(self.dropouts, self_masks=False)
         first = self._inputs[self.survivors[0]]
         bits = first.modulus_bits
         update = np.zeros(first.num_parameters, word_dtype(bits))
@@ -313,23 +310,19 @@ class ServerRole:
         self.phase = Phase.DONE
         return Aggregate(update, scalars[:-1], self.survivors, self.dropouts)
 
-    def _recover(self) -> tuple[dict[int, bytes], dict[int, bytes]]:
-        tables = {n: dict(reply.self_shares) for n, reply in self._replies.items()}
-        self_seeds = {n: self._seed(n, tables, True) for n in self.survivors}
-        tables = {n: dict(reply.mask_shares) for n, reply in self._replies.items()}
-        return self_seeds, {n: self._seed(n, tables, False) for n in self.dropouts}
+    def _seeds(self, nodes: tuple[int, ...], *, self_masks: bool) -> dict[int, bytes]:
+        columns: dict[int, dict[int, bytes]] = {node: {} for node in nodes}
+        for holder, reply in self._replies.items():
+            for node, share in reply.self_shares if self_masks else reply.mask_shares:
+                if node in columns and holder in self._near[node]:
+                    columns[node][self._point[holder]] = share
+        return {n: self._seed(n, shares, self_masks) for n, shares in columns.items()}
 
-    def _seed(self, node: int, tables: Mapping[int, Mapping[int, bytes]], own: bool) -> bytes:
-        shares = {
-            self._point[holder]: tables[holder][node]
-            for holder in self._near[node]
-            if holder in tables and node in tables[holder]
-        }
-        shares = {point: s for point, s in shares.items() if shamir.is_element(s)}
+    def _seed(self, node: int, shares: Mapping[int, bytes], self_mask: bool) -> bytes:
         advert = self._adverts[node]
 
         def is_seed(seed: bytes) -> bool:
-            if own:
+            if self_mask:
                 return commit(seed) == advert.commitment
             return KeyPair(seed).public == advert.mask_key
 

@@ -127,14 +127,14 @@ def blobs(limit: int) -> Kind:
 def rows(num_bytes: int) -> Kind:
     """Return the kind of a table from node id to `num_bytes` bytes, ids strictly ascending."""
     layout = f">Q{num_bytes}s"
+    pack_row = struct.Struct(layout).pack
     size = 8 + num_bytes
 
     def write(value: tuple[tuple[int, bytes], ...]) -> bytes:
         if any(len(item) != num_bytes for _, item in value):
             raise ValueError(f"a row is not of {num_bytes} bytes")
         _ascending([node for node, _ in value], ValueError)
-        packed = b"".join(struct.pack(layout, node, item) for node, item in value)
-        return _count(len(value)) + packed
+        return _count(len(value)) + b"".join([pack_row(*row) for row in value])
 
     def read(r: Reader) -> tuple[tuple[int, bytes], ...]:
         table = tuple(struct.iter_unpack(layout, r.take(size * r.length(MAX_MEMBERS))))

@@ -126,9 +126,7 @@ class World:
             )
             for node in self.ids
         }
-        self.scalars = {
-            node: rng.integers(0, 2**64, 3, dtype=np.uint64) for node in self.ids
-        }
+        self.scalars = {node: rng.integers(0, 2**64, 3, dtype=np.uint64) for node in self.ids}
 
     def role(self, node: int, terms: Terms | None = None) -> ClientRole:
         return ClientRole(
