@@ -93,13 +93,12 @@ def step(stage: Stage, event: Event, consistency_check: bool) -> Stage | Refusal
     after = TRANSITIONS.get((stage, event))
     if after is not None:
         return after
-    done = TRANSITIONS_TO[event]
-    return (
-        RefusalReason.REPEATED if stage in FINAL or stage >= done else RefusalReason.WRONG_STAGE
-    )
+    if stage is Stage.CLOSED and event is not Event.ADVERTISE:
+        return RefusalReason.ATTEMPT_CLOSED
+    return RefusalReason.REPEATED if stage >= _AFTER[event] else RefusalReason.WRONG_STAGE
 
 
-TRANSITIONS_TO: Mapping[Event, Stage] = MappingProxyType(
+_AFTER: Mapping[Event, Stage] = MappingProxyType(
     {event: after for (_, event), after in TRANSITIONS.items()}
 )
 

@@ -182,18 +182,19 @@ def _read_nodes(r: Reader) -> tuple[int, ...]:
     return nodes
 
 
-def _write_payload(value: Buffer) -> bytes:
+def _payload_length(value: Buffer) -> bytes:
     if len(value) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"{len(value)} bytes are over the limit {MAX_PAYLOAD_BYTES}")
-    return struct.pack(">Q", len(value)) + value
+    return struct.pack(">Q", len(value))
 
 
 U8, U16, U64 = _number(">B"), _number(">H"), _number(">Q")
 HASH = fixed(32)
 NODES = Kind("4 + 8 a node", _write_nodes, _read_nodes)
-# A payload is read as a view on the received bytes: it may be hundreds of megabytes.
+# A payload may be hundreds of megabytes: it is written without a copy (`Wire.encode` adds
+# the bytes behind the length) and read as a view on the received bytes.
 PAYLOAD = Kind(
-    "8 + length", _write_payload, lambda r: r.take(r.length(MAX_PAYLOAD_BYTES, ">Q"))
+    "8 + length", _payload_length, lambda r: r.take(r.length(MAX_PAYLOAD_BYTES, ">Q"))
 )
 ATTEMPT = Kind(
     "16",
@@ -226,8 +227,13 @@ class Wire:
     def encode(self) -> bytes:
         """Return the canonical bytes; `ValueError` names a value that does not fit."""
         head = _MAGIC + bytes([VERSION, self.TYPE])
-        parts = [f.kind.write(getattr(self, name)) for name, f in layout(type(self))]
-        return b"".join([head, *parts])
+        parts: list[Buffer] = [head]
+        for name, declared in layout(type(self)):
+            value = getattr(self, name)
+            parts.append(declared.kind.write(value))
+            if declared.kind is PAYLOAD:
+                parts.append(value)  # joined from where it is: no copy in between
+        return b"".join(parts)
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:

@@ -16,7 +16,7 @@ from strategies.secagg.prg import word_dtype
 from strategies.secagg.server import Aggregate, ServerRole
 from strategies.secagg.store import Change, Record
 from strategies.secagg.transitions import Stage
-from strategies.secagg.wire import AttemptId, Wire
+from strategies.secagg.wire import AttemptId
 
 RUN = 77
 BITS = 24
@@ -29,10 +29,6 @@ def sha(text: str) -> bytes:
 
 def plan_for(model: str = "model 1", config: str = "config", noise: float = 0.0) -> Plan:
     return Plan(model=sha(model), config=sha(config), codec=sha("codec"), noise_scale=noise)
-
-
-class Killed(Exception):
-    """The process ended here."""
 
 
 class MemoryStore:
@@ -234,7 +230,3 @@ def refusal_name(reply: object) -> str:
 
 def attempt(number: int = 1, again: int = 0) -> AttemptId:
     return AttemptId(RUN, number, again)
-
-
-def reencode(message: Wire) -> bytes:
-    return message.encode()
