@@ -1,0 +1,256 @@
+"""Who masks with whom: the graph, the thresholds and the requirements of section 4.
+
+A node's neighbourhood is closed: m members, itself among them. Up to 32 nodes, and against
+a malicious server always, the graph is complete (m = n). Above, each node has an even
+number k of neighbours (m = k + 1): the nodes are put on a ring in an order drawn from the
+hash of all adverts, and each is joined to the k / 2 next on either side. This is the
+Harary graph on a random permutation of Bell, Bonawitz, Gascon, Lepoint and Raykova, Secure
+Single-Server Aggregation with (Poly)Logarithmic Overhead, CCS 2020, section 3, whose three
+conditions (few enough corrupt neighbours, enough surviving neighbours, the survivors
+connected) `failure_probability` bounds.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import comb
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from strategies.secagg.keys import Use, derive
+
+COMPLETE_UP_TO = 32
+DEFAULT_FAILURE_PROBABILITY = 1e-9
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The graph of one roster: n members, k neighbours each, threshold t."""
+
+    num_members: int
+    num_neighbors: int
+    threshold: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everyone masks with everyone."""
+        return self.num_neighbors == self.num_members - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What is public and fixed for a run.
+
+    Parameters
+    ----------
+    min_survivors : int
+        T: a sum over fewer survivors is never opened.
+    max_colluding : int
+        c: the clients that may collude with the server.
+    threshold : int or None
+        t; None takes floor(2m/3) + 1 for a neighbourhood of m members.
+    num_neighbors : int or None
+        k, even, or at least n - 1 for the complete graph; None takes the complete graph up
+        to 32 members and above that the k of `choose_num_neighbors`.
+    max_dropout_fraction : float
+        The share of dropouts for which k is chosen; used only where `num_neighbors` is None.
+    """
+
+    min_survivors: int
+    max_colluding: int
+    threshold: int | None = None
+    num_neighbors: int | None = None
+    max_dropout_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.max_colluding < 0 or self.min_survivors < 2:
+            raise ValueError(
+                f"max_colluding={self.max_colluding} must be at least 0 and "
+                f"min_survivors={self.min_survivors} at least 2"
+            )
+        if self.num_neighbors is not None and self.num_neighbors < 2:
+            raise ValueError(f"num_neighbors={self.num_neighbors} must be at least 2")
+        if not 0 <= self.max_dropout_fraction < 1:
+            raise ValueError(
+                f"max_dropout_fraction={self.max_dropout_fraction} is not in [0, 1)"
+            )
+
+    def to_bytes(self) -> bytes:
+        """Return canonical bytes, which a node pins at its first contact with a run."""
+        return struct.pack(
+            ">IIIId",
+            self.min_survivors,
+            self.max_colluding,
+            self.threshold or 0,
+            self.num_neighbors or 0,
+            self.max_dropout_fraction,
+        )
+
+    def shape(self, num_members: int) -> Shape:
+        """Return the graph for a roster of n members.
+
+        Raises
+        ------
+        ValueError
+            Where section 4 does not hold; names the values and the mend.
+        """
+        n, c = num_members, self.max_colluding
+        if n < c + 2:
+            raise ValueError(
+                f"a cohort of {n} is under max_colluding + 2 = {c + 2}: "
+                "sample more nodes or lower max_colluding"
+            )
+        if n < self.min_survivors:
+            raise ValueError(
+                f"a cohort of {n} is under min_survivors={self.min_survivors}: "
+                "sample more nodes or lower min_survivors"
+            )
+        k = self._num_neighbors(n)
+        t = self.threshold or default_threshold(k + 1)
+        self._check_threshold(k + 1, t)
+        return Shape(n, k, t)
+
+    def _num_neighbors(self, n: int) -> int:
+        k = self.num_neighbors
+        if k is None:
+            if n <= COMPLETE_UP_TO:
+                return n - 1
+            return choose_num_neighbors(
+                n, self.max_colluding, self.max_dropout_fraction, self.threshold
+            )
+        if k >= n - 1:
+            return n - 1
+        if k % 2:
+            raise ValueError(
+                f"num_neighbors={k} is odd: take {k + 1}, or {n - 1} for the complete graph"
+            )
+        return k
+
+    def _check_threshold(self, m: int, t: int) -> None:
+        c, minimum = self.max_colluding, self.min_survivors
+        named = f"threshold={t} with {m} members in a neighbourhood and max_colluding={c}"
+        low, high = (m + c) // 2 + 1, m
+        if t > m:
+            raise ValueError(f"{named}: more than the members; take {low} to {high}")
+        if 2 * t <= m + c:
+            raise ValueError(
+                f"{named}: a server could learn both seeds of a node, as 2t <= m + c; "
+                f"take a threshold from {low} to {high}"
+            )
+        if c >= t:
+            raise ValueError(f"{named}: the colluders alone reach it; take more than {c}")
+        if minimum < t:
+            raise ValueError(
+                f"min_survivors={minimum} is under threshold={t}: such a sum could not be "
+                f"opened; take min_survivors={t} or more, or a lower threshold"
+            )
+
+
+def default_threshold(num_members: int) -> int:
+    """Return floor(2m/3) + 1 for a closed neighbourhood of m members (3: 3, 4: 3, 5: 4)."""
+    return 2 * num_members // 3 + 1
+
+
+def _tail(population: int, marked: int, draws: int, at_least: int) -> float:
+    """Return Pr[X >= at_least] for X hypergeometric; exact integers, one division."""
+    ways = sum(
+        comb(marked, i) * comb(population - marked, draws - i)
+        for i in range(max(0, at_least), min(marked, draws) + 1)
+        if draws - i <= population - marked
+    )
+    return ways / comb(population, draws)
+
+
+def failure_probability(n: int, k: int, t: int, c: int, num_dropouts: int) -> float:
+    """Bound the chance that a random ring of n nodes with k neighbours fails.
+
+    Bell et al. (CCS 2020), section 3, ask for three things of the graph. For a set of `c`
+    colluders and `num_dropouts` dropouts fixed before the ring is drawn:
+
+    * few enough corrupt neighbours: c < t and 2t > m + c hold for every graph here;
+    * enough surviving neighbours: a node's neighbours are k of the other n - 1 at random, so
+      the dropouts among them are hypergeometric; fewer than t of the m = k + 1 left means
+      at least m - t + 1 dropouts. A union bound over the n neighbourhoods counts the node
+      itself as surviving or not, whichever is worse;
+    * the honest survivors connected: a ring with k / 2 links to either side falls apart only
+      where k / 2 nodes in a row are gone, at one of n places, each with the hypergeometric
+      chance that k / 2 drawn nodes all lie among the c + num_dropouts.
+
+    Returns the sum of the last two, at most 1. The first of them costs a round, the second
+    would show partial sums to a curious server.
+    """
+    if k >= n - 1:
+        return 0.0 if n - num_dropouts >= t else 1.0
+    few = n * _tail(n - 1, min(num_dropouts, n - 1), k, k + 1 - t)
+    gone = min(n, c + num_dropouts)
+    half = k // 2
+    apart = n * comb(gone, half) / comb(n, half)
+    return min(1.0, few + apart)
+
+
+@lru_cache(maxsize=64)
+def choose_num_neighbors(
+    n: int, c: int, max_dropout_fraction: float, threshold: int | None = None
+) -> int:
+    """Return the smallest even k that fails with probability at most 1e-9, else n - 1.
+
+    See `failure_probability` for the bound and its source. The threshold is the default one
+    for k + 1 members unless set.
+    """
+    dropouts = int(max_dropout_fraction * n)
+    for k in range(2, n - 1, 2):
+        t = threshold or default_threshold(k + 1)
+        if t > k + 1 or 2 * t <= k + 1 + c or c >= t:
+            continue
+        if failure_probability(n, k, t, c, dropouts) <= DEFAULT_FAILURE_PROBABILITY:
+            return k
+    return n - 1
+
+
+def _uniform_below(seed: bytes) -> Iterator[int]:
+    """Yield 64-bit integers of an AES-128-CTR stream."""
+    stream = Cipher(
+        algorithms.AES128(derive(seed, Use.GRAPH)), modes.CTR(bytes(16))
+    ).encryptor()
+    while True:
+        yield from struct.unpack(">512Q", stream.update(bytes(4096)))
+
+
+def _permutation(n: int, seed: bytes) -> list[int]:
+    """Return a uniform permutation (Fisher-Yates, with rejection, so without bias)."""
+    order = list(range(n))
+    numbers = _uniform_below(seed)
+    for i in range(n - 1, 0, -1):
+        bound = 2**64 - 2**64 % (i + 1)
+        j = next(number for number in numbers if number < bound) % (i + 1)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+@lru_cache(maxsize=8)
+def _ring(n: int, seed: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    order = _permutation(n, seed)
+    place = [0] * n
+    for at, member in enumerate(order):
+        place[member] = at
+    return tuple(order), tuple(place)
+
+
+def neighborhood(shape: Shape, seed: bytes, member: int) -> tuple[int, ...]:
+    """Return the closed neighbourhood of one member, ascending.
+
+    Parameters
+    ----------
+    shape : Shape
+        Of the roster.
+    seed : bytes
+        `messages.adverts_hash` of the roster, so that nobody chooses the graph.
+    member : int
+        Position in the roster, from 0; so are the results.
+    """
+    n, half = shape.num_members, shape.num_neighbors // 2
+    if shape.is_complete:
+        return tuple(range(n))
+    order, place = _ring(n, seed)
+    return tuple(sorted(order[(place[member] + i) % n] for i in range(-half, half + 1)))

@@ -1,0 +1,303 @@
+"""Every message of the protocol, one frozen dataclass each, and the canonical hashes.
+
+Decisions where `protocol.md` leaves room:
+
+* The unmask reply and the train reply carry the next attempt's message as an opaque blob,
+  so that an attempt's messages are the same in the bootstrap and in the steady state.
+* A masked input lists the peers whose share did not decrypt (`rejected`). It depends on
+  received ciphertexts only. The server leaves nodes out until no complaint is left.
+* `plan` also rides in the train request, so that an honest mistake is a named refusal and
+  not a random sum; a client uses only the hash that it computed itself.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, ClassVar
+
+from strategies.secagg.wire import (
+    ATTEMPT,
+    HASH,
+    NODES,
+    PAYLOAD,
+    U8,
+    U16,
+    U64,
+    AttemptId,
+    Buffer,
+    Field,
+    Wire,
+    blob,
+    blobs,
+    fixed,
+    option,
+    rows,
+)
+
+FIELD_BYTES = 33  # an element of the Shamir field
+SEALED_BYTES = 12 + 2 * FIELD_BYTES + 16  # nonce, both shares, tag
+SIGNATURE_BYTES = 64
+NO_IDENTITY = bytes(32)
+_ROSTER_DOMAIN = b"tacet/secagg/v1/roster"
+_ADVERTS_DOMAIN = b"tacet/secagg/v1/adverts"
+_PLAN_DOMAIN = b"tacet/secagg/v1/plan"
+_TO_ALL = "public in the protocol: names the attempt"
+
+
+class RefusalReason(IntEnum):
+    """Why a client refuses; the only thing a refusal says."""
+
+    MALFORMED = 1
+    INTERNAL = 2
+    UNKNOWN_ATTEMPT = 3
+    WRONG_STAGE = 4
+    REPEATED = 5
+    TERMS_CHANGED = 6
+    BAD_SIGNATURE = 7
+    UNKNOWN_IDENTITY = 8
+    BUNDLE_NOT_APPROVED = 9
+    OWN_ADVERT_WRONG = 10
+    DUPLICATE_KEY = 11
+    BAD_KEY = 12
+    WRONG_ADVERT = 13
+    ROSTER_TOO_SMALL = 14
+    BAD_THRESHOLD = 15
+    COHORT_TOO_SMALL = 16
+    NOT_IN_COHORT = 17
+    SHARES_TOO_FEW = 18
+    PLAN_MISMATCH = 19
+    MODEL_REPEATED = 20
+    SURVIVORS_TOO_FEW = 21
+    SURVIVORS_NOT_IN_COHORT = 22
+    SURVIVORS_INCOMPLETE = 23
+    SURVIVOR_NOT_MASKED = 24
+    BOTH_SHARES = 25
+    CONSISTENCY_MISSING = 26
+    CONSISTENCY_BROKEN = 27
+    BAD_INPUT = 28
+    ATTEMPT_CLOSED = 29
+    SHARES_UNEXPECTED = 30
+    LEFT_OUT = 31
+
+
+@dataclass(frozen=True)
+class AdvertRequest(Wire):
+    """Server to client, bootstrap: send an advert for this attempt."""
+
+    TYPE: ClassVar[int] = 1
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+
+
+@dataclass(frozen=True)
+class Advert(Wire):
+    """Client to server to peers: the public keys of an attempt, signed if identities are on."""
+
+    TYPE: ClassVar[int] = 2
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    node_id: Annotated[int, Field(U64, "public: Flower's name of the node")]
+    bundle: Annotated[bytes, Field(HASH, "public: hash of the approved code")]
+    identity: Annotated[bytes, Field(HASH, "public: fingerprint of the pinned identity key")]
+    mask_key: Annotated[bytes, Field(HASH, "fresh X25519 public key, independent of the data")]
+    share_key: Annotated[bytes, Field(HASH, "fresh X25519 public key, independent of the data")]
+    commitment: Annotated[
+        bytes, Field(HASH, "hash of a fresh 32-byte seed, independent of the data")
+    ]
+    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), "over this advert only")]
+
+
+@dataclass(frozen=True)
+class Roster(Wire):
+    """Server to client: all adverts of an attempt; also the bootstrap's share request."""
+
+    TYPE: ClassVar[int] = 3
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    threshold: Annotated[int, Field(U16, "public: shares needed to rebuild a seed")]
+    num_neighbors: Annotated[int, Field(U16, "public: degree of the graph")]
+    adverts: Annotated[
+        tuple[bytes, ...], Field(blobs(512), "public: encoded adverts by node id")
+    ]
+
+
+@dataclass(frozen=True)
+class SharesUpload(Wire):
+    """Client to server: one encrypted share pair for each neighbour."""
+
+    TYPE: ClassVar[int] = 4
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    shares: Annotated[
+        tuple[tuple[int, bytes], ...],
+        Field(
+            rows(SEALED_BYTES),
+            "AES-GCM under a key the server lacks; the receivers are the graph",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class TrainRequest(Wire):
+    """Server to client, beside model and configuration: who shared, and the shares for it."""
+
+    TYPE: ClassVar[int] = 5
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    cohort: Annotated[tuple[int, ...], Field(NODES, "public: U2, the nodes that shared")]
+    shares: Annotated[
+        tuple[tuple[int, bytes], ...],
+        Field(rows(SEALED_BYTES), "sealed by the sender for this receiver, roster and attempt"),
+    ]
+    plan: Annotated[bytes, Field(HASH, "public: what the server says the plan hash is")]
+    next_attempt: Annotated[
+        AttemptId | None, Field(option(ATTEMPT), "public: asks for the next advert")
+    ]
+
+
+@dataclass(frozen=True)
+class MaskedInput(Wire):
+    """Client to server: the masked update and scalars, and the advert of the next round."""
+
+    TYPE: ClassVar[int] = 6
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    modulus_bits: Annotated[int, Field(U8, "public: the codec")]
+    num_parameters: Annotated[int, Field(U64, "public: the (padded) dimension")]
+    update: Annotated[
+        Buffer, Field(PAYLOAD, "uniform modulo 2^b under the masks, b bits a parameter")
+    ]
+    scalars: Annotated[
+        bytes, Field(blob(), "uniform modulo 2^64 under the masks, 8 bytes each")
+    ]
+    rejected: Annotated[
+        tuple[int, ...], Field(NODES, "which received ciphertexts were false, no data")
+    ]
+    next_advert: Annotated[bytes | None, Field(option(blob(512)), "an Advert")]
+
+
+@dataclass(frozen=True)
+class ConsistencyRequest(Wire):
+    """Server to client, optional trip: sign this survivor set."""
+
+    TYPE: ClassVar[int] = 7
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    survivors: Annotated[tuple[int, ...], Field(NODES, "public: U3")]
+
+
+@dataclass(frozen=True)
+class ConsistencyReply(Wire):
+    """Client to server to peers: a signature over attempt, plan and survivor set."""
+
+    TYPE: ClassVar[int] = 8
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    signature: Annotated[bytes, Field(fixed(SIGNATURE_BYTES), "over public values only")]
+
+
+@dataclass(frozen=True)
+class UnmaskRequest(Wire):
+    """Server to client: survivors and dropouts of this attempt, roster of the next."""
+
+    TYPE: ClassVar[int] = 9
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    survivors: Annotated[tuple[int, ...], Field(NODES, "public: U3")]
+    dropouts: Annotated[tuple[int, ...], Field(NODES, "public: U2 without U3")]
+    confirmations: Annotated[
+        tuple[tuple[int, bytes], ...],
+        Field(
+            rows(SIGNATURE_BYTES), "the survivors' signatures; empty without consistency check"
+        ),
+    ]
+    next_roster: Annotated[bytes | None, Field(option(blob()), "a Roster")]
+
+
+@dataclass(frozen=True)
+class UnmaskReply(Wire):
+    """Client to server: self-mask shares of survivors, mask-key shares of dropouts."""
+
+    TYPE: ClassVar[int] = 10
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    self_shares: Annotated[
+        tuple[tuple[int, bytes], ...],
+        Field(
+            rows(FIELD_BYTES),
+            "of survivors only: opens the sum, never one node's pairwise masks",
+        ),
+    ]
+    mask_shares: Annotated[
+        tuple[tuple[int, bytes], ...],
+        Field(rows(FIELD_BYTES), "of dropouts only: their inputs stay under their self masks"),
+    ]
+    next_shares: Annotated[bytes | None, Field(option(blob()), "a SharesUpload")]
+
+
+@dataclass(frozen=True)
+class Refusal(Wire):
+    """Client to server: an enumerated reason and nothing else."""
+
+    TYPE: ClassVar[int] = 11
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    reason: Annotated[int, Field(U8, "depends on the server's messages and the stage only")]
+
+
+MESSAGES: tuple[type[Wire], ...] = (
+    AdvertRequest,
+    Advert,
+    Roster,
+    SharesUpload,
+    TrainRequest,
+    MaskedInput,
+    ConsistencyRequest,
+    ConsistencyReply,
+    UnmaskRequest,
+    UnmaskReply,
+    Refusal,
+)
+
+
+def adverts_hash(adverts: tuple[bytes, ...]) -> bytes:
+    """Return SHA-256 over the adverts in order (32 bytes); the graph is drawn from it."""
+    digest = hashlib.sha256(_ADVERTS_DOMAIN + struct.pack(">I", len(adverts)))
+    for advert in adverts:
+        digest.update(struct.pack(">I", len(advert)))
+        digest.update(advert)
+    return digest.digest()
+
+
+def roster_hash(roster: Roster) -> bytes:
+    """Return SHA-256 over attempt, adverts, degree and threshold (32 bytes).
+
+    The edges are a function of the adverts and the degree, so binding those binds the graph.
+    """
+    shape = struct.pack(">HH", roster.num_neighbors, roster.threshold)
+    body = roster.attempt.to_bytes() + adverts_hash(roster.adverts) + shape
+    return hashlib.sha256(_ROSTER_DOMAIN + body).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What all masks of an attempt are bound to, beside roster and U2.
+
+    A client must fill this from what it is about to *use*, never from what it was told.
+
+    Parameters
+    ----------
+    model, config, codec : bytes
+        SHA-256 hashes of the model, the resolved shared configuration and the codec.
+    noise_scale : float
+        Standard deviation of this node's noise share, in grid units; 0 for none.
+    """
+
+    model: bytes
+    config: bytes
+    codec: bytes
+    noise_scale: float
+
+    def hash(
+        self, roster: bytes, cohort: tuple[int, ...], numbers: tuple[int, int, int]
+    ) -> bytes:
+        """Return the 32-byte plan hash.
+
+        `roster` is the roster's hash, `cohort` is U2 (ascending node ids), `numbers` are t, T
+        and c.
+        """
+        if any(len(part) != 32 for part in (self.model, self.config, self.codec, roster)):
+            raise ValueError("model, config, codec and roster are SHA-256 hashes of 32 bytes")
+        tail = struct.pack(">dIII", self.noise_scale, *numbers)
+        body = roster + NODES.write(cohort) + self.model + self.config + self.codec + tail
+        return hashlib.sha256(_PLAN_DOMAIN + body).digest()

@@ -1,0 +1,375 @@
+"""The server's role in one attempt: it routes, sums and removes the masks that are left.
+
+One `ServerRole` serves one attempt through its phases: adverts, shares, masked inputs,
+confirmations if wanted, unmasking. `add_*` takes one client's reply and raises
+`BadReplyError` where that reply must be treated as a dropout; `close_*` ends a phase and
+raises `AbandonedError` where too few are left. An abandoned role holds no inputs any more
+and opens nothing.
+
+In the steady state the strategy holds two roles: it passes the advert in a masked input and
+the shares in an unmask reply on to the role of the next attempt.
+
+Decision where `protocol.md` leaves room: inputs whose senders complain of one another's
+shares are left out (`recovery.leave_out`) and their senders become dropouts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.secagg.graph import Shape, Terms, neighborhood
+from strategies.secagg.keys import (
+    KeyPair,
+    Peers,
+    advert_to_sign,
+    commit,
+    is_low_order,
+    survivors_to_sign,
+    verify,
+)
+from strategies.secagg.masking import Mask, dropout_masks, mask_both, survivor_masks
+from strategies.secagg.messages import (
+    Advert,
+    AdvertRequest,
+    ConsistencyReply,
+    ConsistencyRequest,
+    MaskedInput,
+    Plan,
+    Roster,
+    SharesUpload,
+    TrainRequest,
+    UnmaskReply,
+    UnmaskRequest,
+    adverts_hash,
+    roster_hash,
+)
+from strategies.secagg.packing import add_packed, packed_bytes
+from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
+from strategies.secagg.recovery import leave_out, recover_seed
+from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
+
+_Message = TypeVar("_Message", bound=Wire)
+
+
+class Phase(IntEnum):
+    """Which replies the server waits for."""
+
+    ADVERTS = 1
+    SHARES = 2
+    MASKED = 3
+    CONFIRM = 4
+    UNMASK = 5
+    DONE = 6
+    ABANDONED = 7
+
+
+class BadReplyError(ValueError):
+    """One client's reply is of no use: go on without that client."""
+
+
+class AbandonedError(Exception):
+    """The attempt is over without a result; retry it as a new attempt, with new keys."""
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The sum over the survivors.
+
+    Parameters
+    ----------
+    update : ndarray of shape (d,), unsigned
+        Modulo 2^b.
+    scalars : ndarray of shape (k,), uint64
+        Modulo 2^64.
+    survivors, dropouts : tuple of int
+        U3, and U2 without U3.
+    """
+
+    update: Vector
+    scalars: NDArray[np.uint64]
+    survivors: tuple[int, ...]
+    dropouts: tuple[int, ...]
+
+
+class ServerRole:
+    """One attempt at the server.
+
+    Parameters
+    ----------
+    attempt : AttemptId
+        Of the run's current or next round.
+    terms : Terms
+        The same as on the nodes.
+    consistency_check : bool
+        Whether the trip for signed survivor sets takes place.
+    peers : mapping of bytes to bytes, optional
+        Public keys by fingerprint: adverts that honest nodes would refuse are left out
+        early. None where identities are off.
+    """
+
+    def __init__(
+        self,
+        attempt: AttemptId,
+        terms: Terms,
+        *,
+        consistency_check: bool = False,
+        peers: Peers | None = None,
+    ) -> None:
+        self.attempt, self._terms, self._peers = attempt, terms, peers
+        self._consistency_check = consistency_check
+        self.phase = Phase.ADVERTS
+        self._adverts: dict[int, Advert] = {}
+        self._keys: set[bytes] = set()
+        self._shares: dict[int, dict[int, bytes]] = {}
+        self._inputs: dict[int, MaskedInput] = {}
+        self._confirmations: dict[int, bytes] = {}
+        self._replies: dict[int, UnmaskReply] = {}
+        self._near: dict[int, frozenset[int]] = {}
+        self._point: dict[int, int] = {}
+        self._plan = b""
+        self.cohort: tuple[int, ...] = ()
+        self.survivors: tuple[int, ...] = ()
+
+    def advert_request(self) -> AdvertRequest:
+        """Return the bootstrap's first message, the same for every node."""
+        return AdvertRequest(self.attempt)
+
+    def add_advert(self, sender: int, data: Buffer) -> None:
+        """Take one advert; the transport says who sent it."""
+        advert = self._decode(Phase.ADVERTS, Advert, data)
+        low = is_low_order(advert.mask_key) or is_low_order(advert.share_key)
+        keys = {advert.mask_key, advert.share_key, advert.commitment}
+        if advert.node_id != sender or sender in self._adverts or low:
+            raise BadReplyError(f"advert of node {advert.node_id} from {sender}: name or key")
+        if len(keys) < 3 or keys & self._keys:
+            raise BadReplyError(f"advert from {sender}: a key or commitment twice")
+        if self._peers is not None:
+            twice = any(a.identity == advert.identity for a in self._adverts.values())
+            signed = advert_to_sign(advert)
+            if twice or not verify(self._peers, advert.identity, advert.signature, signed):
+                raise BadReplyError(f"advert from {sender}: identity or signature")
+        self._keys |= keys
+        self._adverts[sender] = advert
+
+    def close_adverts(self) -> Roster:
+        """Fix U1 and the graph, and return the roster for all of U1."""
+        self._expect(Phase.ADVERTS)
+        self._floor(len(self._adverts), "adverts")
+        ids = sorted(self._adverts)
+        adverts = tuple(self._adverts[node].encode() for node in ids)
+        try:
+            shape = self._terms.shape(len(ids))
+        except ValueError as error:
+            raise self._abandon(str(error)) from error
+        roster = Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
+        self._settle(ids, shape, roster)
+        self.phase = Phase.SHARES
+        return roster
+
+    def _settle(self, ids: list[int], shape: Shape, roster: Roster) -> None:
+        self._shape, self._roster = shape, roster_hash(roster)
+        self._point = {node: at + 1 for at, node in enumerate(ids)}
+        seed = adverts_hash(roster.adverts)
+        for at, node in enumerate(ids):
+            near = neighborhood(shape, seed, at)
+            self._near[node] = frozenset(ids[member] for member in near)
+
+    def add_shares(self, sender: int, data: Buffer) -> None:
+        """Take one node's encrypted shares: one for each of its neighbours."""
+        upload = self._decode(Phase.SHARES, SharesUpload, data)
+        receivers = frozenset(receiver for receiver, _ in upload.shares)
+        expected = self._near.get(sender, frozenset[int]()) - {sender}
+        if sender in self._shares or sender not in self._near or receivers != expected:
+            raise BadReplyError(f"shares from {sender}: repeated, or not for its neighbours")
+        self._shares[sender] = dict(upload.shares)
+
+    def close_shares(self) -> tuple[int, ...]:
+        """Fix and return U2."""
+        self._expect(Phase.SHARES)
+        self._floor(len(self._shares), "shares")
+        self.cohort = tuple(sorted(self._shares))
+        self.phase = Phase.MASKED
+        return self.cohort
+
+    def set_plan(self, plan: Plan) -> None:
+        """Bind the attempt to the model and configuration that the train requests carry."""
+        self._expect(Phase.MASKED)
+        t, terms = self._shape.threshold, self._terms
+        numbers = t, terms.min_survivors, terms.max_colluding
+        self._plan = plan.hash(self._roster, self.cohort, numbers)
+
+    def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
+        """Return the request for one node of U2; `next_attempt` asks for its next advert."""
+        self._expect(Phase.MASKED)
+        senders = sorted(self._near[node].intersection(self.cohort) - {node})
+        shares = tuple((sender, self._shares[sender][node]) for sender in senders)
+        return TrainRequest(self.attempt, self.cohort, shares, self._plan, next_attempt)
+
+    def add_masked(self, sender: int, data: Buffer) -> MaskedInput:
+        """Take one masked input and return it, for the advert in it.
+
+        The payload is kept as a view of `data`, not copied.
+        """
+        message = self._decode(Phase.MASKED, MaskedInput, data)
+        if sender not in self.cohort or sender in self._inputs:
+            raise BadReplyError(f"masked input from {sender}: not in the cohort, or repeated")
+        first = next(iter(self._inputs.values()), message)
+        form = (message.modulus_bits, message.num_parameters, len(message.scalars))
+        due = (first.modulus_bits, first.num_parameters, len(first.scalars))
+        whole = len(message.scalars) >= 8 and len(message.scalars) % 8 == 0
+        size = packed_bytes(message.num_parameters, message.modulus_bits)
+        if form != due or not whole or len(message.update) != size:
+            raise BadReplyError(f"masked input from {sender}: form {form}, due {due}")
+        self._inputs[sender] = message
+        return message
+
+    def close_masked(self) -> tuple[int, ...]:
+        """Fix and return U3; below the floor the attempt is abandoned, all inputs dropped."""
+        self._expect(Phase.MASKED)
+        complaints = {node: frozenset(m.rejected) for node, m in self._inputs.items()}
+        gone = leave_out(complaints)
+        survivors = tuple(sorted(set(self._inputs) - gone))
+        self._floor(len(survivors), "masked inputs")
+        alone = [n for n in self.cohort if not self._can_open(n, survivors)]
+        if alone:
+            raise self._abandon(f"too few neighbours survive around {alone}")
+        self.survivors = survivors
+        self.phase = Phase.CONFIRM if self._consistency_check else Phase.UNMASK
+        return survivors
+
+    def _can_open(self, node: int, survivors: tuple[int, ...]) -> bool:
+        near = len(self._near[node].intersection(survivors))
+        return near >= self._shape.threshold
+
+    def consistency_request(self) -> ConsistencyRequest:
+        """Return the survivor set for every survivor to sign."""
+        self._expect(Phase.CONFIRM)
+        return ConsistencyRequest(self.attempt, self.survivors)
+
+    def add_confirmation(self, sender: int, data: Buffer) -> None:
+        """Take one survivor's signature; a false one would stop every honest node."""
+        reply = self._decode(Phase.CONFIRM, ConsistencyReply, data)
+        message = survivors_to_sign(self.attempt, self._roster, self._plan, self.survivors)
+        advert = self._adverts.get(sender)
+        if sender not in self.survivors or advert is None:
+            raise BadReplyError(f"confirmation from {sender}, which is no survivor")
+        if not verify(self._peers or {}, advert.identity, reply.signature, message):
+            raise BadReplyError(f"confirmation from {sender}: signature")
+        self._confirmations[sender] = reply.signature
+
+    def close_confirmations(self) -> None:
+        """End the consistency trip; needs t signatures."""
+        self._expect(Phase.CONFIRM)
+        if len(self._confirmations) < self._shape.threshold:
+            raise self._abandon(f"{len(self._confirmations)} confirmations")
+        self.phase = Phase.UNMASK
+
+    @property
+    def dropouts(self) -> tuple[int, ...]:
+        """U2 without U3."""
+        return tuple(sorted(set(self.cohort) - set(self.survivors)))
+
+    def unmask_request(self, next_roster: Roster | None = None) -> UnmaskRequest:
+        """Return the request for a survivor; `next_roster` only if it is in that roster."""
+        self._expect(Phase.UNMASK)
+        confirmations = tuple(sorted(self._confirmations.items()))
+        roster = next_roster.encode() if next_roster is not None else None
+        return UnmaskRequest(self.attempt, self.survivors, self.dropouts, confirmations, roster)
+
+    def add_unmask(self, sender: int, data: Buffer) -> UnmaskReply:
+        """Take one survivor's shares and return the reply, for the next shares in it."""
+        reply = self._decode(Phase.UNMASK, UnmaskReply, data)
+        if sender not in self.survivors or sender in self._replies:
+            raise BadReplyError(f"unmask reply from {sender}: no survivor, or repeated")
+        self._replies[sender] = reply
+        return reply
+
+    def finish(self) -> Aggregate:
+        """Return the sum, or raise `AbandonedError`."""
+        self._expect(Phase.UNMASK)
+        self_seeds = self._seeds(self.survivors, self_masks=True)
+        mask_seeds = self._seeds(self.dropouts, self_masks=False)
+        first = self._inputs[self.survivors[0]]
+        bits = first.modulus_bits
+        update = np.zeros(first.num_parameters, word_dtype(bits))
+        scalars = np.zeros(len(first.scalars) // 8, np.uint64)
+        met = {node: frozenset(self._inputs[node].rejected) for node in self.survivors}
+        for node in self.survivors:
+            message = self._inputs.pop(node)
+            add_packed(message.update, bits, update)
+            scalars += np.frombuffer(message.scalars, "<u8")
+        mask_both(update, scalars, self._masks_left(self_seeds, mask_seeds, met))
+        reduce_modulus(update, bits)
+        if int(scalars[-1]) != len(self.survivors):
+            raise self._abandon("the masks did not cancel: a client broke the sum")
+        self._forget()
+        self.phase = Phase.DONE
+        return Aggregate(update, scalars[:-1], self.survivors, self.dropouts)
+
+    def _seeds(self, nodes: tuple[int, ...], *, self_masks: bool) -> dict[int, bytes]:
+        columns: dict[int, dict[int, bytes]] = {node: {} for node in nodes}
+        for holder, reply in self._replies.items():
+            for node, share in reply.self_shares if self_masks else reply.mask_shares:
+                if node in columns and holder in self._near[node]:
+                    columns[node][self._point[holder]] = share
+        return {n: self._seed(n, shares, self_masks) for n, shares in columns.items()}
+
+    def _seed(self, node: int, shares: Mapping[int, bytes], self_mask: bool) -> bytes:
+        advert = self._adverts[node]
+
+        def is_seed(seed: bytes) -> bool:
+            if self_mask:
+                return commit(seed) == advert.commitment
+            return KeyPair(seed).public == advert.mask_key
+
+        seed = recover_seed(shares, self._shape.threshold, is_seed)
+        if seed is None:
+            raise self._abandon(f"{len(shares)} shares of node {node} do not give its seed")
+        return seed
+
+    def _masks_left(
+        self,
+        self_seeds: Mapping[int, bytes],
+        mask_seeds: Mapping[int, bytes],
+        rejected: Mapping[int, frozenset[int]],
+    ) -> Iterator[Mask]:
+        yield from survivor_masks(self_seeds.items(), self._plan)
+        for node, seed in mask_seeds.items():
+            met: Iterable[tuple[int, bytes]] = [
+                (other, self._adverts[other].mask_key)
+                for other in self.survivors
+                if other in self._near[node] and node not in rejected[other]
+            ]
+            yield from dropout_masks(node, seed, met, self._plan)
+
+    def _decode(self, phase: Phase, cls: type[_Message], data: Buffer) -> _Message:
+        self._expect(phase)
+        try:
+            message = cls.decode(data)
+        except DecodeError as error:
+            raise BadReplyError(f"{cls.__name__}: {error}") from error
+        if getattr(message, "attempt", None) != self.attempt:
+            raise BadReplyError(f"{cls.__name__} of another attempt")
+        return message
+
+    def _expect(self, phase: Phase) -> None:
+        if self.phase is not phase:
+            raise RuntimeError(f"called in phase {self.phase.name}, belongs in {phase.name}")
+
+    def _floor(self, count: int, what: str) -> None:
+        floor = max(self._terms.min_survivors, self._terms.max_colluding + 2)
+        if count < floor:
+            raise self._abandon(f"{count} {what} where at least {floor} are needed")
+
+    def _abandon(self, why: str) -> AbandonedError:
+        self._forget()
+        self.phase = Phase.ABANDONED
+        return AbandonedError(f"{self.attempt}: {why}")
+
+    def _forget(self) -> None:
+        for table in (self._shares, self._inputs, self._confirmations, self._replies):
+            table.clear()

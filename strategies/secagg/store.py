@@ -1,0 +1,140 @@
+"""What a node must keep between messages, and the one interface that keeps it.
+
+`Store` is small so that SQLite (a real node) and Flower's `Context.state` (simulation only)
+can both be it. It knows nothing of the protocol: it compares stages and swaps records.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Protocol
+
+from strategies.secagg.messages import FIELD_BYTES
+from strategies.secagg.transitions import OPEN, Stage
+from strategies.secagg.wire import (
+    HASH,
+    NODES,
+    U16,
+    AttemptId,
+    Field,
+    Wire,
+    blob,
+    fixed,
+    rows,
+)
+
+_LOCAL = "never leaves the node"
+SHARE_PAIR_BYTES = 2 * FIELD_BYTES
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a node keeps of one attempt; without secrets, the tombstone that forbids reuse.
+
+    Parameters
+    ----------
+    stage : Stage
+        Never `Stage.NONE`.
+    expires_at : float
+        Seconds on the role's clock, after which the secrets must go.
+    terms : bytes
+        SHA-256 of the terms of the run.
+    model : bytes
+        SHA-256 of the model that was trained on in this attempt, or empty.
+    secrets : bytes
+        Encoded secrets of the stage, or empty.
+    """
+
+    stage: Stage
+    expires_at: float
+    terms: bytes
+    model: bytes = b""
+    secrets: bytes = b""
+
+    def closed(self) -> "Record":
+        """Return this record without its secrets; an open attempt becomes CLOSED."""
+        return replace(
+            self, stage=Stage.CLOSED if self.stage in OPEN else self.stage, secrets=b""
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """Replace the record of `attempt`, if its stage is `expected` (NONE: no record)."""
+
+    attempt: AttemptId
+    expected: Stage
+    record: Record
+
+
+class Store(Protocol):
+    """Durable records by attempt.
+
+    An implementation must make `advance` atomic over all its changes and against other
+    threads and processes, durable (synced) before it returns, and must leave nothing of the
+    replaced secrets behind (SQLite: `secure_delete`).
+    """
+
+    def records(self, run_id: int) -> Mapping[AttemptId, Record]:
+        """Return every record of a run, tombstones included."""
+        ...
+
+    def advance(self, changes: Sequence[Change]) -> bool:
+        """Make all changes, or none and return False where one stage is not as expected."""
+        ...
+
+    def expire(self, now: float) -> None:
+        """Replace every record that holds secrets and has ``expires_at <= now`` by `closed`."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdvertisedSecrets(Wire):
+    """Kept from advert to share."""
+
+    TYPE: ClassVar[int] = 65
+    advert: Annotated[bytes, Field(blob(512), _LOCAL)]
+    mask_seed: Annotated[bytes, Field(HASH, _LOCAL)]
+    share_seed: Annotated[bytes, Field(HASH, _LOCAL)]
+    self_seed: Annotated[bytes, Field(HASH, _LOCAL)]
+
+
+@dataclass(frozen=True)
+class SharedSecrets(Wire):
+    """Kept from share to mask; the share-encryption seed is gone.
+
+    `members` are U1. `peers` holds for each neighbour its mask key and the key that opens its
+    share; `own_shares` are this node's shares of its own two seeds; `identities` are the
+    members' fingerprints, empty without identities.
+    """
+
+    TYPE: ClassVar[int] = 66
+    roster: Annotated[bytes, Field(HASH, _LOCAL)]
+    num_neighbors: Annotated[int, Field(U16, _LOCAL)]
+    threshold: Annotated[int, Field(U16, _LOCAL)]
+    members: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
+    identities: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32), _LOCAL)]
+    peers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(64), _LOCAL)]
+    own_shares: Annotated[bytes, Field(fixed(SHARE_PAIR_BYTES), _LOCAL)]
+    mask_seed: Annotated[bytes, Field(HASH, _LOCAL)]
+    self_seed: Annotated[bytes, Field(HASH, _LOCAL)]
+
+
+@dataclass(frozen=True)
+class MaskedSecrets(Wire):
+    """Kept from mask to unmask; the node's own seeds are gone.
+
+    `cohort` is U2; `held` the share pairs (mask seed, self-mask seed) of the closed
+    neighbourhood; `rejected` the neighbours it did not mask with; `signed` the hash of the
+    survivor set it signed, or zeros.
+    """
+
+    TYPE: ClassVar[int] = 67
+    roster: Annotated[bytes, Field(HASH, _LOCAL)]
+    plan: Annotated[bytes, Field(HASH, _LOCAL)]
+    threshold: Annotated[int, Field(U16, _LOCAL)]
+    floor: Annotated[int, Field(U16, _LOCAL)]
+    cohort: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
+    identities: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32), _LOCAL)]
+    held: Annotated[tuple[tuple[int, bytes], ...], Field(rows(SHARE_PAIR_BYTES), _LOCAL)]
+    rejected: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
+    signed: Annotated[bytes, Field(HASH, _LOCAL)]

@@ -1,0 +1,259 @@
+"""The one canonical byte format of every protocol message and stored secret.
+
+A message is ``b"TS"``, the protocol version, the message type and then its fields in the
+order of the dataclass, each with a fixed size or a length in front. There is one encoding
+for each value: sets are strictly ascending, options are one byte 0 or 1, and bytes left
+over are an error. Decoding raises `DecodeError` and nothing else, and looks at a length
+before it allocates. Integers on the wire are big-endian.
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
+
+VERSION = 1
+MAX_MEMBERS = 10_000
+MAX_BLOB_BYTES = 4 << 20
+MAX_PAYLOAD_BYTES = 4 << 30
+_MAGIC = b"TS"
+
+Buffer = bytes | bytearray | memoryview
+
+
+class DecodeError(ValueError):
+    """Bytes that are not the canonical encoding of a message; says which rule they break."""
+
+
+class AttemptId(NamedTuple):
+    """One attempt at one round of one run; the unit of all keys and secrets."""
+
+    run_id: int
+    round: int
+    attempt: int
+
+    def to_bytes(self) -> bytes:
+        """Return the 16 bytes that stand for this attempt in keys and signatures."""
+        return struct.pack(">QII", *self)
+
+
+class Reader:
+    """A cursor over received bytes that never reads past their end."""
+
+    def __init__(self, data: Buffer) -> None:
+        self._view = memoryview(data).cast("B")
+        self._at = 0
+
+    def take(self, num_bytes: int) -> memoryview:
+        """Return the next `num_bytes` bytes without a copy."""
+        end = self._at + num_bytes
+        if end > len(self._view):
+            raise DecodeError(f"{num_bytes} bytes wanted, {len(self._view) - self._at} left")
+        part = self._view[self._at : end]
+        self._at = end
+        return part
+
+    def length(self, limit: int, width: str = ">I") -> int:
+        """Return a length field, at most `limit`."""
+        (value,) = struct.unpack(width, self.take(struct.calcsize(width)))
+        if value > limit:
+            raise DecodeError(f"length {value} is over the limit {limit}")
+        return int(value)
+
+    def finish(self) -> None:
+        """Check that nothing is left over."""
+        if self._at != len(self._view):
+            raise DecodeError(f"{len(self._view) - self._at} bytes left over")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one field is written and read, and its size in words for the documents."""
+
+    size: str
+    write: Callable[[Any], bytes]
+    read: Callable[[Reader], Any]
+
+
+def _number(width: str) -> Kind:
+    size = struct.calcsize(width)
+
+    def write(value: int) -> bytes:
+        try:
+            return struct.pack(width, value)
+        except struct.error as error:
+            raise ValueError(f"{value!r} does not fit {8 * size} bits") from error
+
+    return Kind(f"{size}", write, lambda r: struct.unpack(width, r.take(size))[0])
+
+
+def fixed(num_bytes: int) -> Kind:
+    """Return the kind of a field of exactly `num_bytes` bytes."""
+
+    def write(value: bytes) -> bytes:
+        if len(value) != num_bytes:
+            raise ValueError(f"{len(value)} bytes given where {num_bytes} belong")
+        return bytes(value)
+
+    return Kind(f"{num_bytes}", write, lambda r: bytes(r.take(num_bytes)))
+
+
+def blob(limit: int = MAX_BLOB_BYTES) -> Kind:
+    """Return the kind of a byte string of at most `limit` bytes, copied when read."""
+
+    def write(value: bytes) -> bytes:
+        if len(value) > limit:
+            raise ValueError(f"{len(value)} bytes are over the limit {limit}")
+        return struct.pack(">I", len(value)) + value
+
+    return Kind("4 + length", write, lambda r: bytes(r.take(r.length(limit))))
+
+
+def blobs(limit: int) -> Kind:
+    """Return the kind of a list of byte strings of at most `limit` bytes each."""
+    one = blob(limit)
+
+    def write(value: tuple[bytes, ...]) -> bytes:
+        return _count(len(value)) + b"".join(one.write(item) for item in value)
+
+    def read(r: Reader) -> tuple[bytes, ...]:
+        return tuple(one.read(r) for _ in range(r.length(MAX_MEMBERS)))
+
+    return Kind("4 + each (4 + length)", write, read)
+
+
+def rows(num_bytes: int) -> Kind:
+    """Return the kind of a table from node id to `num_bytes` bytes, ids strictly ascending."""
+    layout = f">Q{num_bytes}s"
+    pack_row = struct.Struct(layout).pack
+    size = 8 + num_bytes
+
+    def write(value: tuple[tuple[int, bytes], ...]) -> bytes:
+        if any(len(item) != num_bytes for _, item in value):
+            raise ValueError(f"a row is not of {num_bytes} bytes")
+        _ascending([node for node, _ in value], ValueError)
+        return _count(len(value)) + b"".join([pack_row(*row) for row in value])
+
+    def read(r: Reader) -> tuple[tuple[int, bytes], ...]:
+        table = tuple(struct.iter_unpack(layout, r.take(size * r.length(MAX_MEMBERS))))
+        _ascending([row[0] for row in table], DecodeError)
+        return table
+
+    return Kind(f"4 + {size} a row", write, read)
+
+
+def option(inner: Kind) -> Kind:
+    """Return the kind of a field that may be absent (`None`)."""
+
+    def write(value: Any) -> bytes:
+        return b"\0" if value is None else b"\1" + inner.write(value)
+
+    def read(r: Reader) -> Any:
+        flag = r.take(1)[0]
+        if flag > 1:
+            raise DecodeError(f"option flag is {flag}, not 0 or 1")
+        return inner.read(r) if flag else None
+
+    return Kind(f"1 or 1 + ({inner.size})", write, read)
+
+
+def _count(value: int) -> bytes:
+    if value > MAX_MEMBERS:
+        raise ValueError(f"{value} entries are over the limit {MAX_MEMBERS}")
+    return struct.pack(">I", value)
+
+
+def _ascending(nodes: list[int], error: type[ValueError]) -> None:
+    if any(a >= b for a, b in pairwise(nodes)):
+        raise error("node ids are not strictly ascending")
+
+
+def _write_nodes(value: tuple[int, ...]) -> bytes:
+    _ascending(list(value), ValueError)
+    return _count(len(value)) + struct.pack(f">{len(value)}Q", *value)
+
+
+def _read_nodes(r: Reader) -> tuple[int, ...]:
+    count = r.length(MAX_MEMBERS)
+    nodes = struct.unpack(f">{count}Q", r.take(8 * count))
+    _ascending(list(nodes), DecodeError)
+    return nodes
+
+
+def _payload_length(value: Buffer) -> bytes:
+    if len(value) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"{len(value)} bytes are over the limit {MAX_PAYLOAD_BYTES}")
+    return struct.pack(">Q", len(value))
+
+
+U8, U16, U64 = _number(">B"), _number(">H"), _number(">Q")
+HASH = fixed(32)
+NODES = Kind("4 + 8 a node", _write_nodes, _read_nodes)
+# A payload may be hundreds of megabytes: it is written without a copy (`Wire.encode` adds
+# the bytes behind the length) and read as a view on the received bytes.
+PAYLOAD = Kind(
+    "8 + length", _payload_length, lambda r: r.take(r.length(MAX_PAYLOAD_BYTES, ">Q"))
+)
+ATTEMPT = Kind(
+    "16",
+    lambda a: AttemptId(*a).to_bytes(),
+    lambda r: AttemptId(*struct.unpack(">QII", r.take(16))),
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """Declares a field: how it is encoded, and why showing it to its reader is safe."""
+
+    kind: Kind
+    safe: str
+
+
+@cache
+def layout(cls: type[Any]) -> tuple[tuple[str, Field], ...]:
+    """Return the declared fields of a message class, in wire order."""
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple((f.name, hints[f.name].__metadata__[0]) for f in fields(cls))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Base of every message: `encode` and `decode` follow the declared fields."""
+
+    TYPE: ClassVar[int] = 0
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes; `ValueError` names a value that does not fit."""
+        head = _MAGIC + bytes([VERSION, self.TYPE])
+        parts: list[Buffer] = [head]
+        for name, declared in layout(type(self)):
+            value = getattr(self, name)
+            parts.append(declared.kind.write(value))
+            if declared.kind is PAYLOAD:
+                parts.append(value)  # joined from where it is: no copy in between
+        return b"".join(parts)
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """Return the message in `data`; anything but its canonical bytes is a `DecodeError`."""
+        r = Reader(data)
+        magic, version, number = struct.unpack(">2sBB", r.take(4))
+        if magic != _MAGIC or version != VERSION:
+            raise DecodeError(f"not a version {VERSION} message")
+        if number != cls.TYPE:
+            raise DecodeError(f"message type {number} where {cls.TYPE} belongs")
+        message = cls(**{name: f.kind.read(r) for name, f in layout(cls)})
+        r.finish()
+        return message
+
+
+def peek_attempt(data: Buffer) -> AttemptId | None:
+    """Return the attempt a possibly broken message names, so that it can be closed."""
+    try:
+        r = Reader(data)
+        r.take(4)
+        return ATTEMPT.read(r)
+    except DecodeError:
+        return None

@@ -1,0 +1,115 @@
+"""What a malicious server has learnt, computed from what it has received.
+
+The spy counts shares. A seed is known once t holders gave a share of it; a colluding
+client's shares (it holds both of everyone) and seeds count from the start. A set of honest
+inputs is open if every mask on their sum can be removed: all their self masks, and each
+pairwise mask that does not cancel inside the set.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from strategies.secagg import shamir
+from strategies.secagg.client import Opened
+from strategies.secagg.keys import KeyPair
+from strategies.secagg.masking import dropout_masks, mask_both, survivor_masks
+from strategies.secagg.messages import MaskedInput, UnmaskReply
+from strategies.secagg.packing import add_packed
+from strategies.secagg.prg import reduce_modulus, word_dtype
+
+
+@dataclass
+class Spy:
+    """The server's knowledge of one attempt on the complete graph."""
+
+    members: tuple[int, ...]
+    threshold: int
+    colluders: frozenset[int] = frozenset()
+    opened: dict[int, Opened] = field(default_factory=dict)
+    inputs: dict[int, MaskedInput] = field(default_factory=dict)
+    shares: dict[str, dict[int, dict[int, bytes]]] = field(
+        default_factory=lambda: {"self": defaultdict(dict), "mask": defaultdict(dict)}
+    )
+
+    def saw_input(self, node: int, opened: Opened, message: MaskedInput) -> None:
+        assert node not in self.inputs, "two masked inputs under one attempt's keys"
+        self.opened[node], self.inputs[node] = opened, message
+
+    def saw_shares(self, holder: int, reply: UnmaskReply) -> None:
+        for kind, table in (("self", reply.self_shares), ("mask", reply.mask_shares)):
+            for node, share in table:
+                other = "mask" if kind == "self" else "self"
+                assert holder not in self.shares[other][node], "both shares of one node"
+                self.shares[kind][node][self.members.index(holder) + 1] = share
+                self.shares[kind][node].setdefault(holder, share)
+
+    def knows(self, kind: str, node: int) -> bool:
+        if node in self.colluders:
+            return True
+        holders = {h for h in self.shares[kind][node] if h in self.members}
+        return len(holders | self.colluders) >= self.threshold
+
+    def open_sets(self) -> list[frozenset[int]]:
+        """Return every set of honest inputs whose sum the server can compute."""
+        honest = [node for node in self.inputs if node not in self.colluders]
+        return [
+            frozenset(chosen)
+            for size in range(1, len(honest) + 1)
+            for chosen in combinations(honest, size)
+            if self._is_open(frozenset(chosen))
+        ]
+
+    def _is_open(self, chosen: frozenset[int]) -> bool:
+        for node in chosen:
+            if not self.knows("self", node):
+                return False
+            mine = self.opened[node]
+            for peer in mine.held:
+                if peer == node:
+                    continue
+                cancels = (
+                    peer in chosen
+                    and node in self.opened[peer].held
+                    and self.opened[peer].plan == mine.plan
+                )
+                removable = self.knows("mask", node) or self.knows("mask", peer)
+                if not (cancels or removable):
+                    return False
+        return True
+
+    def seed(self, kind: str, node: int) -> bytes | None:
+        """Return a seed from its shares, without colluders."""
+        points = {p: s for p, s in self.shares[kind][node].items() if p <= len(self.members)}
+        chosen = sorted(points)[: self.threshold]
+        if len(chosen) < self.threshold:
+            return None
+        return shamir.combine(shamir.coefficients(chosen), [points[p] for p in chosen])
+
+    def unmask_one(self, node: int, mask_keys: dict[int, bytes], bits: int) -> np.ndarray:
+        """Take every mask off one input that the recovered seeds allow, as the server would."""
+        message, mine = self.inputs[node], self.opened[node]
+        vector = np.zeros(message.num_parameters, word_dtype(bits))
+        scalars = np.zeros(len(message.scalars) // 8, np.uint64)
+        add_packed(message.update, bits, vector)
+        own = self.seed("self", node)
+        if own is not None:
+            mask_both(vector, scalars, survivor_masks([(node, own)], mine.plan))
+        mask_seed = self.seed("mask", node)
+        for peer in mine.held:
+            if peer == node:
+                continue
+            other = self.seed("mask", peer)
+            if other is not None:
+                masks = dropout_masks(peer, other, [(node, mask_keys[node])], mine.plan)
+                mask_both(vector, scalars, masks)
+            elif mask_seed is not None:
+                assert KeyPair(mask_seed).public == mask_keys[node]
+                masks = dropout_masks(node, mask_seed, [(peer, mask_keys[peer])], mine.plan)
+                # Seen from the peer the sign is the other way round.
+                flipped = [(u, s, not add) for u, s, add in masks]
+                mask_both(vector, scalars, flipped)
+        reduce_modulus(vector, bits)
+        return vector

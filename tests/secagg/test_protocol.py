@@ -1,0 +1,399 @@
+"""Whole attempts and rounds with an honest server: exact sums, dropouts, expiry, trips."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from strategies.secagg.graph import Terms
+from strategies.secagg.messages import MaskedInput, UnmaskReply
+from strategies.secagg.server import AbandonedError, BadReplyError, Phase, ServerRole
+from strategies.secagg.transitions import Stage
+from tests.secagg.world import World, attempt, ok, plan_for, refusal_name
+
+TERMS = Terms(min_survivors=4, max_colluding=1)
+LARGER = Terms(min_survivors=5, max_colluding=1)
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+
+
+@st.composite
+def survivor_sets(draw):
+    """Nested sets: who shared, who sent an input, who answered the unmask trip."""
+    n = draw(st.integers(4, 9))
+    t = 2 * n // 3 + 1
+    sets, pool = [], list(range(n))
+    for _ in range(3):
+        size = draw(st.integers(t, len(pool)))
+        pool = sorted(draw(st.permutations(pool))[:size])
+        sets.append(pool)
+    return n, t, sets
+
+
+@SLOW
+@given(survivor_sets(), st.sampled_from([8, 16, 20, 24, 32, 40]), st.integers(0, 1000))
+def test_sum_is_exact_over_every_survivor_set(case, bits, seed):
+    n, t, (shared, masked, answered) = case
+    terms = Terms(min_survivors=t, max_colluding=1, threshold=t)
+    world = World(terms, n, seed=seed, bits=bits, dimension=13)
+    pick = [[world.ids[i] for i in group] for group in (shared, masked, answered)]
+    server = world.server(attempt())
+    world.share(server, world.bootstrap(server), pick[0])
+    world.train(server, pick[1], plan_for())
+    assert server.close_masked() == tuple(pick[1])
+    result = world.unmask(server, pick[2])
+    world.check(result, pick[1])
+    assert set(result.dropouts) == set(pick[0]) - set(pick[1])
+
+
+def test_dropouts_before_keys_are_not_in_the_roster():
+    world = World(TERMS, 6)
+    server = world.ready(attempt(), world.ids[:4])
+    world.train(server, world.ids[:4], plan_for())
+    server.close_masked()
+    world.check(world.unmask(server, world.ids[:4]), world.ids[:4])
+
+
+@pytest.mark.parametrize("with_identities", [False, True])
+@pytest.mark.parametrize("consistency", [False, True])
+def test_identities_and_consistency_check(with_identities, consistency):
+    if consistency and not with_identities:
+        with pytest.raises(ValueError, match="needs an identity"):
+            World(TERMS, 5, consistency_check=True)
+        return
+    world = World(TERMS, 5, with_identities=with_identities, consistency_check=consistency)
+    server = world.ready(attempt())
+    world.train(server, world.ids[1:], plan_for())
+    server.close_masked()
+    world.check(world.unmask(server, world.ids[1:]), world.ids[1:])
+
+
+def test_ring_graph_gives_the_exact_sum_with_dropouts():
+    terms = Terms(min_survivors=12, max_colluding=1, threshold=5, num_neighbors=6)
+    world = World(terms, 16)
+    server = world.ready(attempt())
+    alive = [node for i, node in enumerate(world.ids) if i not in (2, 9)]
+    world.train(server, alive, plan_for())
+    server.close_masked()
+    result = world.unmask(server, alive)
+    world.check(result, alive)
+
+
+@pytest.mark.parametrize("stage", ["adverts", "shares", "inputs", "unmask"])
+def test_below_the_threshold_the_attempt_is_abandoned(stage):
+    world = World(TERMS, 5)
+    few, server = world.ids[:3], world.server(attempt())
+    if stage == "adverts":
+        with pytest.raises(AbandonedError, match="3 adverts where at least 4"):
+            world.bootstrap(server, few)
+    elif stage == "shares":
+        roster = world.bootstrap(server)
+        with pytest.raises(AbandonedError, match="3 shares"):
+            world.share(server, roster, few)
+    else:
+        server = world.ready(attempt())
+        world.train(server, few if stage == "inputs" else world.ids, plan_for())
+        if stage == "inputs":
+            with pytest.raises(AbandonedError, match="3 masked inputs"):
+                server.close_masked()
+        else:
+            server.close_masked()
+            with pytest.raises(AbandonedError, match="3 shares of node"):
+                world.unmask(server, few)
+    assert server.phase is Phase.ABANDONED
+    with pytest.raises(RuntimeError, match="ABANDONED"):
+        server.finish()
+    # The next attempt starts afresh: it destroys what the abandoned one left at the nodes.
+    again = world.ready(attempt(again=1))
+    left = {key for store in world.stores.values() for key in store.secrets()}
+    assert left == {attempt(again=1)}
+    world.train(again, world.ids, plan_for(model="retried" if stage == "unmask" else "model 1"))
+    again.close_masked()
+    world.check(world.unmask(again, world.ids), world.ids)
+
+
+def steady_round(world: World, server: ServerRole, number: int, cohort, joining=()):
+    """Run one round in two trips while the next one's keys ride along; return both results."""
+    plan = plan_for(model=f"model {number}")
+    following = world.server(attempt(number + 1))
+    sent = world.train(server, server.cohort, plan, following.attempt)
+    for node, data in sent.items():
+        if node in cohort:
+            following.add_advert(node, MaskedInput.decode(data).next_advert)
+    request = following.advert_request().encode()
+    for node in joining:
+        following.add_advert(node, ok(world.roles[node].advertise(request)).encode())
+    roster = following.close_adverts()
+    server.close_masked()
+    for node in server.survivors:
+        rides = roster if node in cohort else None
+        request = server.unmask_request(rides).encode()
+        reply = server.add_unmask(node, ok(world.roles[node].unmask(request)).encode())
+        if rides:
+            following.add_shares(node, reply.next_shares)
+    for node in joining:
+        shares = ok(world.roles[node].share(roster.encode()))
+        following.add_shares(node, shares.encode())
+    following.close_shares()
+    return server.finish(), following
+
+
+def test_steady_state_takes_two_trips_and_nodes_join_and_leave():
+    world = World(LARGER, 7)
+    server = world.ready(attempt(1), world.ids[:5])
+    first, server = steady_round(world, server, 1, world.ids[:5])
+    world.check(first, world.ids[:5])
+    second, server = steady_round(world, server, 2, world.ids[1:5], joining=world.ids[5:])
+    world.check(second, world.ids[:5])
+    third, server = steady_round(world, server, 3, world.ids[1:])
+    world.check(third, world.ids[1:])
+    for node in world.ids[1:]:
+        stages = {key.round: record.stage for key, record in world.stores[node].table.items()}
+        assert stages[3] is Stage.REVEALED
+        assert stages[4] is Stage.SHARED
+        assert world.stores[node].secrets() == [attempt(4)]
+
+
+def test_a_node_that_lost_its_state_is_left_out_and_comes_back_by_bootstrap():
+    world = World(LARGER, 6)
+    server = world.ready(attempt(1))
+    lost = world.ids[0]
+    world.stores[lost].table.clear()
+    server.set_plan(plan_for())
+    reply = world.roles[lost].open_train(server.train_request(lost).encode(), plan_for())
+    assert refusal_name(reply) == "UNKNOWN_ATTEMPT"
+    world.train(server, world.ids[1:], plan_for())
+    server.close_masked()
+    world.check(world.unmask(server, world.ids[1:]), world.ids[1:])
+    again = world.ready(attempt(2))
+    world.train(again, world.ids, plan_for("model 2"))
+    again.close_masked()
+    world.check(world.unmask(again, world.ids), world.ids)
+
+
+def test_secrets_expire_when_any_handler_starts():
+    world = World(TERMS, 5)
+    server = world.ready(attempt())
+    node = world.ids[0]
+    assert world.stores[node].secrets()
+    world.clock.now += 101.0
+    server.set_plan(plan_for())
+    reply = world.roles[node].open_train(server.train_request(node).encode(), plan_for())
+    assert refusal_name(reply) == "ATTEMPT_CLOSED"
+    other = world.ids[1]
+    ok(world.roles[other].advertise(world.server(attempt(9)).advert_request().encode()))
+    assert world.stores[other].secrets() == [attempt(9)]
+
+
+def test_expiry_between_opening_and_masking_stops_the_input():
+    world = World(TERMS, 5)
+    server = world.ready(attempt())
+    server.set_plan(plan_for())
+    node = world.ids[0]
+    opened = world.opened(server, node, plan_for())
+    world.clock.now += 101.0
+    reply = world.roles[node].mask(opened, world.inputs[node], world.scalars[node], world.bits)
+    assert refusal_name(reply) == "ATTEMPT_CLOSED"
+
+
+def test_secrets_of_a_stage_do_not_outlive_it():
+    """After masking no own seed is left; after the unmask trip nothing is."""
+    world = World(TERMS, 5)
+    server, node = world.ready(attempt()), world.ids[0]
+    from strategies.secagg.store import SharedSecrets
+
+    kept = SharedSecrets.decode(world.stores[node].table[attempt()].secrets)
+    world.train(server, world.ids, plan_for())
+    server.close_masked()
+    masked = world.stores[node].table[attempt()].secrets
+    assert masked
+    assert kept.mask_seed not in masked
+    assert kept.self_seed not in masked
+    world.unmask(server, world.ids)
+    assert world.stores[node].secrets() == []
+
+
+def test_a_liar_is_passed_over_and_a_crowd_of_liars_ends_the_attempt():
+    for num_liars, fine in ((1, True), (2, False)):
+        world = World(TERMS, 5)
+        server = world.ready(attempt())
+        world.train(server, world.ids, plan_for())
+        server.close_masked()
+        request = server.unmask_request().encode()
+        for i, node in enumerate(world.ids):
+            reply = ok(world.roles[node].unmask(request))
+            if i < num_liars:
+                false = tuple((other, bytes(33)) for other, _ in reply.self_shares)
+                reply = dataclasses.replace(reply, self_shares=false)
+            server.add_unmask(node, reply.encode())
+        if fine:
+            world.check(server.finish(), world.ids)
+        else:
+            with pytest.raises(AbandonedError, match="do not give its seed"):
+                server.finish()
+
+
+def test_a_malicious_client_that_spoils_its_shares_is_left_out():
+    world = World(LARGER, 6)
+    server = world.server(attempt())
+    roster, bad = world.bootstrap(server), world.ids[2]
+    for node in world.ids:
+        upload = ok(world.roles[node].share(roster.encode()))
+        if node == bad:
+            upload = dataclasses.replace(
+                upload, shares=tuple((to, bytes(94)) for to, _ in upload.shares)
+            )
+        server.add_shares(node, upload.encode())
+    server.close_shares()
+    world.train(server, world.ids, plan_for())
+    honest = [node for node in world.ids if node != bad]
+    assert server.close_masked() == tuple(honest)
+    # Nobody holds shares of its mask seed, so the sum cannot be opened around its masks.
+    with pytest.raises(AbandonedError, match=f"of node {bad}"):
+        world.unmask(server, honest)
+
+
+def test_one_false_share_leaves_out_its_sender_and_the_sum_is_exact():
+    world = World(Terms(min_survivors=7, max_colluding=1), 10)
+    server = world.server(attempt())
+    roster, bad = world.bootstrap(server), world.ids[2]
+    victims = world.ids[3:5]
+    for node in world.ids:
+        upload = ok(world.roles[node].share(roster.encode()))
+        if node == bad:
+            shares = tuple((to, bytes(94) if to in victims else s) for to, s in upload.shares)
+            upload = dataclasses.replace(upload, shares=shares)
+        server.add_shares(node, upload.encode())
+    server.close_shares()
+    world.train(server, world.ids, plan_for())
+    honest = [node for node in world.ids if node != bad]
+    assert server.close_masked() == tuple(honest)
+    world.check(world.unmask(server, honest), honest)
+
+
+def test_server_treats_bad_replies_as_dropouts():
+    world = World(LARGER, 6)
+    server = world.server(attempt())
+    request = server.advert_request().encode()
+    adverts = {node: ok(world.roles[node].advertise(request)) for node in world.ids}
+    a, b = world.ids[:2]
+    server.add_advert(a, adverts[a].encode())
+    bad = [
+        (b, b"junk"),
+        (a, adverts[a].encode()),
+        (b, adverts[world.ids[2]].encode()),
+        (b, dataclasses.replace(adverts[b], mask_key=adverts[a].mask_key).encode()),
+        (b, dataclasses.replace(adverts[b], mask_key=adverts[b].share_key).encode()),
+        (b, dataclasses.replace(adverts[b], mask_key=bytes(32)).encode()),
+        (b, dataclasses.replace(adverts[b], attempt=attempt(5)).encode()),
+    ]
+    for sender, data in bad:
+        with pytest.raises(BadReplyError):
+            server.add_advert(sender, data)
+    for node in world.ids[1:]:
+        server.add_advert(node, adverts[node].encode())
+    roster = server.close_adverts()
+    uploads = {node: ok(world.roles[node].share(roster.encode())) for node in world.ids}
+    server.add_shares(a, uploads[a].encode())
+    for sender, upload in (
+        (a, uploads[a]),
+        (b, uploads[a]),
+        (999, uploads[b]),
+        (b, dataclasses.replace(uploads[b], shares=uploads[b].shares[1:])),
+    ):
+        with pytest.raises(BadReplyError):
+            server.add_shares(sender, upload.encode())
+    for node in world.ids[1:]:
+        server.add_shares(node, uploads[node].encode())
+    server.close_shares()
+    sent = world.train(server, world.ids[:5], plan_for())
+    good = MaskedInput.decode(sent[a])
+    late = world.ids[5]
+    for sender, message in (
+        (a, good),
+        (999, good),
+        (late, dataclasses.replace(good, num_parameters=3)),
+        (late, dataclasses.replace(good, modulus_bits=16)),
+        (late, dataclasses.replace(good, scalars=good.scalars + bytes(8))),
+        (late, dataclasses.replace(good, update=bytes(5))),
+    ):
+        with pytest.raises(BadReplyError):
+            server.add_masked(sender, message.encode())
+    server.close_masked()
+    for sender in (late, 999):
+        with pytest.raises(BadReplyError):
+            server.add_unmask(sender, UnmaskReply(attempt(), (), (), None).encode())
+    world.check(world.unmask(server, world.ids[:5]), world.ids[:5])
+
+
+def test_server_leaves_out_adverts_that_honest_nodes_would_refuse():
+    world = World(TERMS, 5, with_identities=True)
+    server = world.server(attempt())
+    a, b = world.ids[:2]
+    request = server.advert_request().encode()
+    advert = ok(world.roles[a].advertise(request))
+    for wrong in (
+        dataclasses.replace(advert, signature=b""),
+        dataclasses.replace(advert, identity=bytes(32)),
+        dataclasses.replace(advert, bundle=bytes(32)),
+    ):
+        with pytest.raises(BadReplyError, match="identity or signature"):
+            server.add_advert(a, wrong.encode())
+    server.add_advert(a, advert.encode())
+    assert ok(world.roles[b].advertise(request)).identity != advert.identity
+
+
+def test_false_confirmations_are_not_passed_on():
+    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    server = world.ready(attempt())
+    world.train(server, world.ids, plan_for())
+    server.close_masked()
+    request = server.consistency_request().encode()
+    reply = ok(world.roles[world.ids[0]].confirm(request))
+    with pytest.raises(BadReplyError, match="signature"):
+        server.add_confirmation(world.ids[1], reply.encode())
+    with pytest.raises(BadReplyError, match="no survivor"):
+        server.add_confirmation(999, reply.encode())
+    server.add_confirmation(world.ids[0], reply.encode())
+    with pytest.raises(AbandonedError, match="1 confirmations"):
+        server.close_confirmations()
+
+
+def test_flipping_one_bit_of_one_mask_key_breaks_the_sum(monkeypatch):
+    from strategies.secagg import masking
+
+    honest = masking.pair_mask_keys
+    flipped = []
+
+    def flip_one(agreed, plan, first, second):
+        update, scalars = honest(agreed, plan, first, second)
+        if not flipped:
+            flipped.append(True)
+            update = bytes([update[0] ^ 1]) + update[1:]
+        return update, scalars
+
+    world = World(TERMS, 5)
+    server = world.ready(attempt())
+    monkeypatch.setattr(masking, "pair_mask_keys", flip_one)
+    world.train(server, world.ids, plan_for())
+    server.close_masked()
+    result = world.unmask(server, world.ids)
+    assert flipped
+    true, _ = world.expected(world.ids)
+    # Equal entries are chance: each with 2^-24, so two or more of 40 below 1e-11.
+    assert np.count_nonzero(result.update == true) < 2
+
+
+def test_a_client_that_breaks_the_scalars_is_noticed():
+    world = World(TERMS, 5)
+    server = world.ready(attempt())
+    server.set_plan(plan_for())
+    for i, node in enumerate(world.ids):
+        message = world.masked(world.opened(server, node, plan_for()), node)
+        if i == 0:
+            message = dataclasses.replace(message, scalars=bytes(len(message.scalars)))
+        server.add_masked(node, message.encode())
+    server.close_masked()
+    with pytest.raises(AbandonedError, match="did not cancel"):
+        world.unmask(server, world.ids)

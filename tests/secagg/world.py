@@ -1,0 +1,232 @@
+"""A whole protocol in one process: an in-memory store, nodes, and an honest server's loop."""
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from strategies.secagg.checks import TrustPolicy
+from strategies.secagg.client import ClientRole, Opened
+from strategies.secagg.graph import Terms
+from strategies.secagg.keys import Identity, pin
+from strategies.secagg.messages import Plan, Refusal, Roster
+from strategies.secagg.prg import word_dtype
+from strategies.secagg.server import Aggregate, ServerRole
+from strategies.secagg.store import Change, Record
+from strategies.secagg.transitions import Stage
+from strategies.secagg.wire import AttemptId
+
+RUN = 77
+BITS = 24
+BUNDLE = hashlib.sha256(b"bundle").digest()
+
+
+def sha(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def plan_for(model: str = "model 1", config: str = "config", noise: float = 0.0) -> Plan:
+    return Plan(model=sha(model), config=sha(config), codec=sha("codec"), noise_scale=noise)
+
+
+class MemoryStore:
+    """The reference implementation of `Store`; can end the process at a write."""
+
+    def __init__(self) -> None:
+        self.table: dict[AttemptId, Record] = {}
+        self.kill_before = self.kill_after = False
+        self._lock = threading.Lock()
+
+    def records(self, run_id: int) -> Mapping[AttemptId, Record]:
+        return {key: record for key, record in self.table.items() if key.run_id == run_id}
+
+    def advance(self, changes: Sequence[Change]) -> bool:
+        if self.kill_before:
+            raise KeyboardInterrupt
+        with self._lock:
+            for change in changes:
+                now = self.table.get(change.attempt)
+                if (now.stage if now else Stage.NONE) is not change.expected:
+                    return False
+            for change in changes:
+                self.table[change.attempt] = change.record
+        if self.kill_after:
+            raise KeyboardInterrupt
+        return True
+
+    def expire(self, now: float) -> None:
+        for key, record in self.table.items():
+            if record.secrets and record.expires_at <= now:
+                self.table[key] = record.closed()
+
+    def secrets(self) -> list[AttemptId]:
+        return [key for key, record in self.table.items() if record.secrets]
+
+
+def stream(seed: int):
+    """Return a deterministic `random_bytes`."""
+    state = [0]
+
+    def random_bytes(num_bytes: int) -> bytes:
+        state[0] += 1
+        return hashlib.shake_256(f"{seed}/{state[0]}".encode()).digest(num_bytes)
+
+    return random_bytes
+
+
+def identities(num_nodes: int) -> list[Identity]:
+    seeds = [hashlib.sha256(f"identity {i}".encode()).digest() for i in range(num_nodes)]
+    lone = [Identity(seed, _Anyone()) for seed in seeds]
+    peers = pin([one.public for one in lone])
+    return [Identity(seed, peers) for seed in seeds]
+
+
+class _Anyone(dict):
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class World:
+    """n nodes, an honest server's loop, and every message as bytes."""
+
+    terms: Terms
+    num_nodes: int = 5
+    with_identities: bool = False
+    consistency_check: bool = False
+    seed: int = 0
+    dimension: int = 40
+    bits: int = BITS
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.ids = [101 + 7 * i for i in range(self.num_nodes)]
+        self.stores = {node: MemoryStore() for node in self.ids}
+        known = identities(self.num_nodes) if self.with_identities else []
+        self.identity = dict(zip(self.ids, known, strict=False))
+        self.roles = {node: self.role(node) for node in self.ids}
+        rng = np.random.Generator(np.random.PCG64(self.seed))
+        self.inputs = {
+            node: rng.integers(0, 1 << self.bits, self.dimension, dtype=np.uint64).astype(
+                word_dtype(self.bits)
+            )
+            for node in self.ids
+        }
+        self.scalars = {node: rng.integers(0, 2**64, 3, dtype=np.uint64) for node in self.ids}
+
+    def role(self, node: int, terms: Terms | None = None) -> ClientRole:
+        return ClientRole(
+            node_id=node,
+            run_id=RUN,
+            terms=terms or self.terms,
+            store=self.stores[node],
+            bundle=BUNDLE,
+            trust=TrustPolicy(self.identity.get(node), frozenset({BUNDLE})),
+            consistency_check=self.consistency_check,
+            lifetime_seconds=100.0,
+            clock=self.clock,
+            random_bytes=stream(1000 * self.seed + node),
+        )
+
+    def server(self, attempt: AttemptId) -> ServerRole:
+        known = next(iter(self.identity.values())).peers if self.identity else None
+        return ServerRole(
+            attempt, self.terms, consistency_check=self.consistency_check, peers=known
+        )
+
+    def bootstrap(self, server: ServerRole, nodes: Iterable[int] | None = None) -> Roster:
+        """Run the advert trip and return the roster."""
+        request = server.advert_request().encode()
+        for node in nodes if nodes is not None else self.ids:
+            server.add_advert(node, ok(self.roles[node].advertise(request)).encode())
+        return server.close_adverts()
+
+    def share(self, server: ServerRole, roster: Roster, nodes: Iterable[int]) -> None:
+        for node in nodes:
+            server.add_shares(node, ok(self.roles[node].share(roster.encode())).encode())
+        server.close_shares()
+
+    def ready(self, attempt: AttemptId, nodes: Iterable[int] | None = None) -> ServerRole:
+        """Return a server whose nodes have all advertised and shared."""
+        server, chosen = self.server(attempt), list(nodes or self.ids)
+        self.share(server, self.bootstrap(server, chosen), chosen)
+        return server
+
+    def opened(self, server: ServerRole, node: int, plan: Plan, following=None) -> Opened:
+        request = server.train_request(node, following).encode()
+        return ok(self.roles[node].open_train(request, plan))
+
+    def masked(self, opened: Opened, node: int):
+        return ok(
+            self.roles[node].mask(
+                opened, self.inputs[node].copy(), self.scalars[node], self.bits
+            )
+        )
+
+    def train(
+        self, server: ServerRole, nodes: Iterable[int], plan: Plan, following=None
+    ) -> dict[int, bytes]:
+        """Run the train trip; return the masked inputs, encoded."""
+        server.set_plan(plan)
+        sent: dict[int, bytes] = {}
+        for node in nodes:
+            opened = self.opened(server, node, plan, following)
+            sent[node] = self.masked(opened, node).encode()
+            server.add_masked(node, sent[node])
+        return sent
+
+    def confirm(self, server: ServerRole) -> None:
+        request = server.consistency_request().encode()
+        for node in server.survivors:
+            server.add_confirmation(node, ok(self.roles[node].confirm(request)).encode())
+        server.close_confirmations()
+
+    def unmask(self, server: ServerRole, nodes: Iterable[int]) -> Aggregate:
+        if self.consistency_check:
+            self.confirm(server)
+        request = server.unmask_request().encode()
+        for node in nodes:
+            server.add_unmask(node, ok(self.roles[node].unmask(request)).encode())
+        return server.finish()
+
+    def expected(self, nodes: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the true sums over `nodes`."""
+        chosen = list(nodes)
+        total = sum(self.inputs[node].astype(np.uint64) for node in chosen)
+        total = (total & np.uint64((1 << self.bits) - 1)).astype(word_dtype(self.bits))
+        scalars = np.zeros(3, np.uint64)
+        for node in chosen:
+            scalars += self.scalars[node]
+        return total, scalars
+
+    def check(self, result: Aggregate, nodes: Iterable[int]) -> None:
+        update, scalars = self.expected(nodes)
+        assert result.survivors == tuple(sorted(nodes))
+        np.testing.assert_array_equal(result.update, update)
+        np.testing.assert_array_equal(result.scalars, scalars)
+
+
+def ok(reply):
+    assert not isinstance(reply, Refusal), refusal_name(reply)
+    return reply
+
+
+def refusal_name(reply: object) -> str:
+    from strategies.secagg.messages import RefusalReason
+
+    assert isinstance(reply, Refusal), f"not refused: {type(reply).__name__}"
+    return RefusalReason(reply.reason).name
+
+
+def attempt(number: int = 1, again: int = 0) -> AttemptId:
+    return AttemptId(RUN, number, again)
