@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,6 @@ from strategies.contribution import (
     to_parameters,
 )
 from strategies.grid import PollingGrid
-from strategies.refusals import Reason
 
 
 class RunStoppedError(RuntimeError):
@@ -54,7 +53,32 @@ class RoundResult:
     means: dict[str, float]
     num_asked: int
     num_replies: int
-    failures: dict[int, Reason] = field(default_factory=dict[int, Reason])
+    failures: dict[int, str] = field(default_factory=dict[int, str])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundAttempt:
+    """What a strategy is asked to do once.
+
+    Attributes
+    ----------
+    number : int
+        The round, counted from 1; the last evaluation is one more than the last round.
+    attempt : int
+        Counted from 0 within the round.
+    arrays : ArrayRecord
+        The global model.
+    deadline_seconds : float
+        For each trip.
+    draw : callable
+        Round number to the cohort of that round: a strategy may look one round ahead.
+    """
+
+    number: int
+    attempt: int
+    arrays: ArrayRecord
+    deadline_seconds: float
+    draw: Callable[[int], list[int]]
 
 
 class RoundStrategy(Strategy):
@@ -77,25 +101,11 @@ class RoundStrategy(Strategy):
         self._sent: ArrayRecord | None = None
 
     @abstractmethod
-    def train_round(
-        self,
-        grid: PollingGrid,
-        cohort: Sequence[int],
-        server_round: int,
-        arrays: ArrayRecord,
-        deadline_seconds: float,
-    ) -> RoundResult:
-        """Run one attempt at a round with this cohort, in as many trips as it takes."""
+    def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
+        """Run one attempt at a training round, in as many trips as it takes."""
 
     @abstractmethod
-    def evaluate_round(
-        self,
-        grid: PollingGrid,
-        cohort: Sequence[int],
-        server_round: int,
-        arrays: ArrayRecord,
-        deadline_seconds: float,
-    ) -> RoundResult:
+    def evaluate_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
         """Evaluate the global model alone: the last trip of a run."""
 
     def configure_train(

@@ -164,3 +164,8 @@ def to_arrays(parameters: Parameters) -> ArrayRecord:
 def to_parameters(arrays: ArrayRecord) -> Parameters:
     """Return the parameters of Flower's record, by name."""
     return {name: array.numpy() for name, array in arrays.items()}
+
+
+def num_parameters(arrays: ArrayRecord) -> int:
+    """Return how many parameters a model has."""
+    return sum(array.numpy().size for array in arrays.values())

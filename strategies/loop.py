@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from flwr.app import ArrayRecord
 
-from strategies.base import RoundResult, RoundStrategy, RunStoppedError
+from strategies.base import RoundAttempt, RoundResult, RoundStrategy, RunStoppedError
 from strategies.grid import PollingGrid
+from strategies.refusals import is_permanent
 from strategies.report import RoundReport, evaluation_metrics, report_of
 
 log = logging.getLogger("flwr.tacet")
@@ -128,10 +129,14 @@ class RoundLoop:
     def _train(self, server_round: int, arrays: ArrayRecord) -> RoundResult:
         settings = self._settings
         for attempt in range(1, settings.max_attempts + 1):
-            cohort = self._draw(self._cohort_rng(server_round))
-            result = self._strategy.train_round(
-                self._grid, cohort, server_round, arrays, settings.deadline_seconds
+            asked = RoundAttempt(
+                number=server_round,
+                attempt=attempt - 1,
+                arrays=arrays,
+                deadline_seconds=settings.deadline_seconds,
+                draw=self._draw,
             )
+            result = self._strategy.train_round(self._grid, asked)
             self._note_failures(server_round, result)
             if result.arrays is not None:
                 return result
@@ -146,10 +151,10 @@ class RoundLoop:
             f" clients answered in each of rounds.max_attempts={settings.max_attempts} attempts"
         )
 
-    def _draw(self, rng: random.Random) -> list[int]:
+    def _draw(self, server_round: int) -> list[int]:
         """Draw the cohort of a round among the connected clients."""
         settings = self._settings
-        nodes = [n for n in self._grid.connected_nodes() if n not in self._left_out]
+        nodes = self._usable()
         if len(nodes) < settings.min_clients:
             log.info(
                 "waiting for clients: %d connected, rounds.min_clients=%d",
@@ -169,11 +174,16 @@ class RoundLoop:
             len(nodes),
             max(settings.min_replies, math.ceil(settings.cohort_fraction * len(nodes))),
         )
-        return nodes if size == len(nodes) else sorted(rng.sample(nodes, size), key=nodes.index)
+        if size == len(nodes):
+            return nodes
+        return sorted(self._cohort_rng(server_round).sample(nodes, size), key=nodes.index)
+
+    def _usable(self) -> list[int]:
+        return [n for n in self._grid.connected_nodes() if n not in self._left_out]
 
     def _note_failures(self, server_round: int, result: RoundResult) -> None:
         for node, reason in result.failures.items():
-            if reason.is_permanent:
+            if is_permanent(reason):
                 self._left_out.add(node)
                 log.warning(
                     "client %d is left out of the run: %s (the details are in its own log)",
@@ -198,10 +208,14 @@ class RoundLoop:
         return min(losses[-patience:]) > min(losses[:-patience]) - self._settings.min_delta
 
     def _final_metrics(self, server_round: int, arrays: ArrayRecord) -> dict[str, float]:
-        nodes = [n for n in self._grid.connected_nodes() if n not in self._left_out]
-        result = self._strategy.evaluate_round(
-            self._grid, nodes, server_round, arrays, self._settings.deadline_seconds
+        asked = RoundAttempt(
+            number=server_round + 1,
+            attempt=0,
+            arrays=arrays,
+            deadline_seconds=self._settings.deadline_seconds,
+            draw=lambda _: self._usable(),
         )
+        result = self._strategy.evaluate_round(self._grid, asked)
         for node, reason in result.failures.items():
             log.warning("last evaluation: client %d failed: %s", node, reason)
         return evaluation_metrics(result.means)

@@ -24,11 +24,6 @@ class Reason(StrEnum):
     MALFORMED_REPLY = "malformed_reply"
     FLOWER_ERROR = "flower_error"
 
-    @property
-    def is_permanent(self) -> bool:
-        """Whether asking this client again in the same run is pointless."""
-        return self in (Reason.DATA_REFUSED, Reason.CONFIG_REFUSED)
-
 
 class Refusal(Exception):  # noqa: N818 - the protocol's word
     """Raised by a client handler to answer with an enumerated reason."""
@@ -36,6 +31,11 @@ class Refusal(Exception):  # noqa: N818 - the protocol's word
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
         self.reason = reason
+
+
+def is_permanent(reason: str) -> bool:
+    """Whether asking this client again in the same run is pointless."""
+    return reason in (Reason.DATA_REFUSED, Reason.CONFIG_REFUSED)
 
 
 def refusal_reply(reason: Reason, reply_to: Message) -> Message:

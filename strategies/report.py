@@ -75,5 +75,5 @@ def report_of(server_round: int, seconds: float, result: RoundResult) -> RoundRe
         train_loss=result.means.get(TRAIN_LOSS),
         evaluated_round=server_round - 1,
         metrics=evaluation_metrics(result.means),
-        failures={node: reason.value for node, reason in result.failures.items()},
+        failures={node: str(reason) for node, reason in result.failures.items()},
     )
