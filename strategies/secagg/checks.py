@@ -65,7 +65,7 @@ def check_roster(
 
 def _check_shape(roster: Roster, terms: Terms) -> Shape:
     n = len(roster.adverts)
-    floor = max(terms.min_survivors, terms.max_colluding + 2)
+    floor = max(terms.survivors(n), terms.max_colluding + 2)
     require(n >= floor, RefusalReason.ROSTER_TOO_SMALL, f"{n} under {floor}")
     try:
         shape = terms.shape(n)
@@ -98,7 +98,7 @@ def check_cohort(
     """Check U2: within U1, with this node, at least T."""
     require(set(cohort) <= set(members), RefusalReason.NOT_IN_COHORT, "U2 is not within U1")
     require(node_id in cohort, RefusalReason.LEFT_OUT, "U2 lacks this node")
-    enough = len(cohort) >= terms.min_survivors
+    enough = len(cohort) >= terms.survivors(len(members))
     require(enough, RefusalReason.COHORT_TOO_SMALL, f"{len(cohort)} members in U2")
 
 
@@ -109,15 +109,13 @@ def check_model(records: Mapping[AttemptId, Record], attempt: AttemptId, model: 
         require(not revealed, RefusalReason.MODEL_REPEATED, f"in {other}, now {attempt}")
 
 
-def check_survivors(
-    survivors: tuple[int, ...], node_id: int, secrets: MaskedSecrets, terms: Terms
-) -> None:
+def check_survivors(survivors: tuple[int, ...], node_id: int, secrets: MaskedSecrets) -> None:
     """Check U3: within U2, with this node, at least T, and masked with by this node."""
     chosen = set(survivors)
     within = chosen <= set(secrets.cohort)
     require(within, RefusalReason.SURVIVORS_NOT_IN_COHORT)
     require(node_id in chosen, RefusalReason.LEFT_OUT, "U3 lacks this node")
-    enough = len(survivors) >= terms.min_survivors
+    enough = len(survivors) >= secrets.min_survivors
     require(enough, RefusalReason.SURVIVORS_TOO_FEW, f"{len(survivors)} survivors")
     unmasked = chosen & set(secrets.rejected)
     require(not unmasked, RefusalReason.SURVIVOR_NOT_MASKED, f"{sorted(unmasked)}")

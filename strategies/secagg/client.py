@@ -237,7 +237,8 @@ class ClientRole:
         terms = self._terms
         checks.check_cohort(request.cohort, secrets.members, self._node_id, terms)
         checks.check_model(records, request.attempt, plan.model)
-        numbers = secrets.threshold, terms.min_survivors, terms.max_colluding
+        min_survivors = terms.survivors(len(secrets.members))
+        numbers = secrets.threshold, min_survivors, terms.max_colluding
         plan_hash = plan.hash(secrets.roster, request.cohort, numbers)
         require(plan_hash == request.plan, RefusalReason.PLAN_MISMATCH)
         near = {peer for peer, _ in secrets.peers}.intersection(request.cohort)
@@ -245,7 +246,7 @@ class ClientRole:
         require(expected, RefusalReason.SHARES_UNEXPECTED)
         held, rejected = open_shares(request, self._node_id, secrets)
         complete = secrets.num_neighbors == len(secrets.members) - 1
-        floor = terms.min_survivors if complete else secrets.threshold
+        floor = min_survivors if complete else secrets.threshold
         require(len(held) >= floor, RefusalReason.SHARES_TOO_FEW, f"{len(held)} under {floor}")
         return Opened(request, plan.model, plan_hash, floor, secrets, held, rejected)
 
@@ -286,6 +287,7 @@ class ClientRole:
             roster=secrets.roster,
             plan=opened.plan,
             threshold=secrets.threshold,
+            min_survivors=self._terms.survivors(len(secrets.members)),
             floor=opened.floor,
             cohort=opened.request.cohort,
             identities=secrets.identities,
@@ -303,7 +305,7 @@ class ClientRole:
         if identity is None:
             raise RefusedError(RefusalReason.CONSISTENCY_MISSING, "no identity to sign with")
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
-        checks.check_survivors(request.survivors, self._node_id, secrets, self._terms)
+        checks.check_survivors(request.survivors, self._node_id, secrets)
         message = survivors_to_sign(
             request.attempt, secrets.roster, secrets.plan, request.survivors
         )
@@ -316,7 +318,7 @@ class ClientRole:
         self._stages.check(records, request.attempt, Event.UNMASK)
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_split(request, secrets.cohort)
-        checks.check_survivors(request.survivors, self._node_id, secrets, self._terms)
+        checks.check_survivors(request.survivors, self._node_id, secrets)
         if self._consistency_check and self._trust.identity is not None:
             signed = _hash_nodes(request.survivors) == secrets.signed
             require(signed, RefusalReason.CONSISTENCY_BROKEN, "not the survivors it signed")

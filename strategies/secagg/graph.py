@@ -44,8 +44,9 @@ class Terms:
 
     Parameters
     ----------
-    min_survivors : int
-        T: a sum over fewer survivors is never opened.
+    min_survivors : int or None
+        T: a sum over fewer survivors is never opened. None takes floor(2n/3) + 1 for a
+        roster of n members, which on the complete graph is the default threshold.
     max_colluding : int
         c: the clients that may collude with the server.
     threshold : int or None
@@ -57,14 +58,16 @@ class Terms:
         The share of dropouts for which k is chosen; used only where `num_neighbors` is None.
     """
 
-    min_survivors: int
+    min_survivors: int | None
     max_colluding: int
     threshold: int | None = None
     num_neighbors: int | None = None
     max_dropout_fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.max_colluding < 0 or self.min_survivors < 2:
+        if self.max_colluding < 0 or not (
+            self.min_survivors is None or self.min_survivors >= 2
+        ):
             raise ValueError(
                 f"max_colluding={self.max_colluding} must be at least 0 and "
                 f"min_survivors={self.min_survivors} at least 2"
@@ -80,7 +83,7 @@ class Terms:
         """Return canonical bytes, which a node pins at its first contact with a run."""
         return struct.pack(
             ">IIIId",
-            self.min_survivors,
+            self.min_survivors or 0,
             self.max_colluding,
             self.threshold or 0,
             self.num_neighbors or 0,
@@ -101,15 +104,19 @@ class Terms:
                 f"a cohort of {n} is under max_colluding + 2 = {c + 2}: "
                 "sample more nodes or lower max_colluding"
             )
-        if n < self.min_survivors:
+        if n < self.survivors(n):
             raise ValueError(
                 f"a cohort of {n} is under min_survivors={self.min_survivors}: "
                 "sample more nodes or lower min_survivors"
             )
         k = self._num_neighbors(n)
         t = self.threshold or default_threshold(k + 1)
-        self._check_threshold(k + 1, t)
+        self._check_threshold(k + 1, t, self.survivors(n))
         return Shape(n, k, t)
+
+    def survivors(self, num_members: int) -> int:
+        """Return T for a roster of n members."""
+        return self.min_survivors or default_threshold(num_members)
 
     def _num_neighbors(self, n: int) -> int:
         k = self.num_neighbors
@@ -127,8 +134,8 @@ class Terms:
             )
         return k
 
-    def _check_threshold(self, m: int, t: int) -> None:
-        c, minimum = self.max_colluding, self.min_survivors
+    def _check_threshold(self, m: int, t: int, minimum: int) -> None:
+        c = self.max_colluding
         named = f"threshold={t} with {m} members in a neighbourhood and max_colluding={c}"
         low, high = (m + c) // 2 + 1, m
         if t > m:

@@ -198,8 +198,8 @@ class ServerRole:
     def set_plan(self, plan: Plan) -> None:
         """Bind the attempt to the model and configuration that the train requests carry."""
         self._expect(Phase.MASKED)
-        t, terms = self._shape.threshold, self._terms
-        numbers = t, terms.min_survivors, terms.max_colluding
+        shape, terms = self._shape, self._terms
+        numbers = shape.threshold, terms.survivors(shape.num_members), terms.max_colluding
         self._plan = plan.hash(self._roster, self.cohort, numbers)
 
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
@@ -361,7 +361,9 @@ class ServerRole:
             raise RuntimeError(f"called in phase {self.phase.name}, belongs in {phase.name}")
 
     def _floor(self, count: int, what: str) -> None:
-        floor = max(self._terms.min_survivors, self._terms.max_colluding + 2)
+        terms, members = self._terms, len(self._point)
+        least = terms.survivors(members) if members else terms.min_survivors or 0
+        floor = max(least, terms.max_colluding + 2)
         if count < floor:
             raise self._abandon(f"{count} {what} where at least {floor} are needed")
 

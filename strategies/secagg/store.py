@@ -123,7 +123,8 @@ class SharedSecrets(Wire):
 class MaskedSecrets(Wire):
     """Kept from mask to unmask; the node's own seeds are gone.
 
-    `cohort` is U2; `held` the share pairs (mask seed, self-mask seed) of the closed
+    `min_survivors` is T, `floor` the least survivors among those whose shares it holds,
+    `cohort` U2; `held` the share pairs (mask seed, self-mask seed) of the closed
     neighbourhood; `rejected` the neighbours it did not mask with; `signed` the hash of the
     survivor set it signed, or zeros.
     """
@@ -132,6 +133,7 @@ class MaskedSecrets(Wire):
     roster: Annotated[bytes, Field(HASH, _LOCAL)]
     plan: Annotated[bytes, Field(HASH, _LOCAL)]
     threshold: Annotated[int, Field(U16, _LOCAL)]
+    min_survivors: Annotated[int, Field(U16, _LOCAL)]
     floor: Annotated[int, Field(U16, _LOCAL)]
     cohort: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
     identities: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32), _LOCAL)]
