@@ -4,6 +4,7 @@ A contribution is a vector (the update: local minus global parameters, flattened
 scalar sums. Both kinds of aggregation add contributions; only the way differs.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,12 @@ class Contribution:
 
     update: NDArray[np.float32]
     sums: dict[str, float]
+
+    def is_finite(self) -> bool:
+        """Whether every number is finite."""
+        return bool(np.isfinite(self.update).all()) and all(
+            map(math.isfinite, self.sums.values())
+        )
 
     def to_record(self) -> RecordDict:
         """Return the content of the reply that carries this contribution."""
@@ -164,6 +171,16 @@ def to_arrays(parameters: Parameters) -> ArrayRecord:
 def to_parameters(arrays: ArrayRecord) -> Parameters:
     """Return the parameters of Flower's record, by name."""
     return {name: array.numpy() for name, array in arrays.items()}
+
+
+def hash_parameters(arrays: ArrayRecord) -> bytes:
+    """Return SHA-256 over names, types, shapes and values (32 bytes)."""
+    digest = hashlib.sha256(b"tacet/model/v1")
+    for name, values in to_parameters(arrays).items():
+        head = f"{len(name)}:{name}:{values.dtype.str}:{values.shape}".encode()
+        digest.update(len(head).to_bytes(4, "big") + head)
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.digest()
 
 
 def num_parameters(arrays: ArrayRecord) -> int:

@@ -1,0 +1,69 @@
+"""The protocol's bytes in Flower's messages, both ways."""
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+
+from strategies.refusals import Reason
+from strategies.secagg.messages import MaskedInput, Refusal, RefusalReason
+from strategies.secagg.wire import Wire
+
+#: Message types of the trips beside ``train`` and ``evaluate``.
+ADVERT, SHARE = "train.advert", "train.share"
+CONFIRM, UNMASK = "train.confirm", "train.unmask"
+
+_RECORD, _KEY = "secagg", "bytes"
+_PREFIX = "secagg_"
+# Codes above this are the protocol's refusals (strategies.refusals has 1000).
+_REFUSAL_CODES = 1100
+
+
+class BadContentError(ValueError):
+    """A message does not carry protocol bytes where they belong."""
+
+
+def wrap(message: Wire) -> RecordDict:
+    """Return the content that carries a protocol message."""
+    data = message.encode()
+    if isinstance(message, MaskedInput):
+        # As an array, Flower moves a large payload in chunks.
+        array = Array(np.frombuffer(data, dtype=np.uint8))
+        return RecordDict({_RECORD: ArrayRecord({_KEY: array})})
+    return RecordDict({_RECORD: ConfigRecord({_KEY: data})})
+
+
+def unwrap(content: RecordDict) -> bytes | memoryview:
+    """Return the bytes of a protocol message.
+
+    Raises
+    ------
+    BadContentError
+        If there are none.
+    """
+    try:
+        if _RECORD in content.config_records:
+            data = content.config_records[_RECORD][_KEY]
+            if isinstance(data, bytes):
+                return data
+        array = content.array_records[_RECORD][_KEY].numpy()
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadContentError(type(error).__name__) from None
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise BadContentError(f"{array.dtype} of {array.ndim} dimensions")
+    return memoryview(np.ascontiguousarray(array)).cast("B")
+
+
+def refuse(refusal: Refusal, reply_to: Message) -> Message:
+    """Return the error reply that carries a protocol refusal: its number and nothing else."""
+    reason = RefusalReason(refusal.reason)
+    error = Error(_REFUSAL_CODES + reason.value, _PREFIX + reason.name.lower())
+    return Message(error, reply_to=reply_to)
+
+
+def protocol_reason(error: Error) -> str | None:
+    """Return the reason of a protocol refusal, or None if the error is of another kind."""
+    try:
+        reason = RefusalReason(error.code - _REFUSAL_CODES)
+    except ValueError:
+        return None
+    told = (error.reason or "") == _PREFIX + reason.name.lower()
+    return _PREFIX + reason.name.lower() if told else str(Reason.MALFORMED_REPLY)
