@@ -13,7 +13,6 @@ Decision where `protocol.md` leaves room: inputs whose senders complain of one a
 shares are left out (`recovery.leave_out`) and their senders become dropouts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
@@ -21,17 +20,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.graph import Shape, Terms, neighborhood
+from strategies.secagg.graph import Terms
 from strategies.secagg.keys import (
-    KeyPair,
     Peers,
     advert_to_sign,
-    commit,
     is_low_order,
     survivors_to_sign,
     verify,
 )
-from strategies.secagg.masking import Mask, dropout_masks, mask_both, survivor_masks
 from strategies.secagg.messages import (
     Advert,
     AdvertRequest,
@@ -44,12 +40,10 @@ from strategies.secagg.messages import (
     TrainRequest,
     UnmaskReply,
     UnmaskRequest,
-    adverts_hash,
-    roster_hash,
 )
-from strategies.secagg.packing import add_packed, packed_bytes
-from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
-from strategies.secagg.recovery import leave_out, recover_seed
+from strategies.secagg.packing import packed_bytes
+from strategies.secagg.prg import Vector
+from strategies.secagg.recovery import Members, RecoveryError, leave_out, open_sum
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
 
 _Message = TypeVar("_Message", bound=Wire)
@@ -128,8 +122,7 @@ class ServerRole:
         self._inputs: dict[int, MaskedInput] = {}
         self._confirmations: dict[int, bytes] = {}
         self._replies: dict[int, UnmaskReply] = {}
-        self._near: dict[int, frozenset[int]] = {}
-        self._point: dict[int, int] = {}
+        self._members = Members(b"", 0, {}, {}, {})
         self._plan = b""
         self.cohort: tuple[int, ...] = ()
         self.survivors: tuple[int, ...] = ()
@@ -166,24 +159,21 @@ class ServerRole:
         except ValueError as error:
             raise self._abandon(str(error)) from error
         roster = Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
-        self._settle(ids, shape, roster)
+        self._members = Members.of(roster, shape, self._adverts)
         self.phase = Phase.SHARES
         return roster
 
-    def _settle(self, ids: list[int], shape: Shape, roster: Roster) -> None:
-        self._shape, self._roster = shape, roster_hash(roster)
-        self._point = {node: at + 1 for at, node in enumerate(ids)}
-        seed = adverts_hash(roster.adverts)
-        for at, node in enumerate(ids):
-            near = neighborhood(shape, seed, at)
-            self._near[node] = frozenset(ids[member] for member in near)
+    @property
+    def members(self) -> tuple[int, ...]:
+        """U1, ascending; empty before the adverts are closed."""
+        return tuple(sorted(self._members.near))
 
     def add_shares(self, sender: int, data: Buffer) -> None:
         """Take one node's encrypted shares: one for each of its neighbours."""
         upload = self._decode(Phase.SHARES, SharesUpload, data)
         receivers = frozenset(receiver for receiver, _ in upload.shares)
-        expected = self._near.get(sender, frozenset[int]()) - {sender}
-        if sender in self._shares or sender not in self._near or receivers != expected:
+        expected = self._members.near.get(sender, frozenset[int]()) - {sender}
+        if sender in self._shares or sender not in self._members.near or receivers != expected:
             raise BadReplyError(f"shares from {sender}: repeated, or not for its neighbours")
         self._shares[sender] = dict(upload.shares)
 
@@ -198,14 +188,14 @@ class ServerRole:
     def set_plan(self, plan: Plan) -> None:
         """Bind the attempt to the model and configuration that the train requests carry."""
         self._expect(Phase.MASKED)
-        shape, terms = self._shape, self._terms
-        numbers = shape.threshold, terms.survivors(shape.num_members), terms.max_colluding
-        self._plan = plan.hash(self._roster, self.cohort, numbers)
+        t, terms = self._members.threshold, self._terms
+        numbers = t, terms.survivors(len(self.members)), terms.max_colluding
+        self._plan = plan.hash(self._members.roster, self.cohort, numbers)
 
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
         """Return the request for one node of U2; `next_attempt` asks for its next advert."""
         self._expect(Phase.MASKED)
-        senders = sorted(self._near[node].intersection(self.cohort) - {node})
+        senders = sorted(self._members.near[node].intersection(self.cohort) - {node})
         shares = tuple((sender, self._shares[sender][node]) for sender in senders)
         return TrainRequest(self.attempt, self.cohort, shares, self._plan, next_attempt)
 
@@ -242,8 +232,8 @@ class ServerRole:
         return survivors
 
     def _can_open(self, node: int, survivors: tuple[int, ...]) -> bool:
-        near = len(self._near[node].intersection(survivors))
-        return near >= self._shape.threshold
+        near = len(self._members.near[node].intersection(survivors))
+        return near >= self._members.threshold
 
     def consistency_request(self) -> ConsistencyRequest:
         """Return the survivor set for every survivor to sign."""
@@ -253,7 +243,9 @@ class ServerRole:
     def add_confirmation(self, sender: int, data: Buffer) -> None:
         """Take one survivor's signature; a false one would stop every honest node."""
         reply = self._decode(Phase.CONFIRM, ConsistencyReply, data)
-        message = survivors_to_sign(self.attempt, self._roster, self._plan, self.survivors)
+        message = survivors_to_sign(
+            self.attempt, self._members.roster, self._plan, self.survivors
+        )
         advert = self._adverts.get(sender)
         if sender not in self.survivors or advert is None:
             raise BadReplyError(f"confirmation from {sender}, which is no survivor")
@@ -264,7 +256,7 @@ class ServerRole:
     def close_confirmations(self) -> None:
         """End the consistency trip; needs t signatures."""
         self._expect(Phase.CONFIRM)
-        if len(self._confirmations) < self._shape.threshold:
+        if len(self._confirmations) < self._members.threshold:
             raise self._abandon(f"{len(self._confirmations)} confirmations")
         self.phase = Phase.UNMASK
 
@@ -291,60 +283,19 @@ class ServerRole:
     def finish(self) -> Aggregate:
         """Return the sum, or raise `AbandonedError`."""
         self._expect(Phase.UNMASK)
-        self_seeds = self._seeds(self.survivors, self_masks=True)
-        mask_seeds = self._seeds(self.dropouts, self_masks=False)
-        first = self._inputs[self.survivors[0]]
-        bits = first.modulus_bits
-        update = np.zeros(first.num_parameters, word_dtype(bits))
-        scalars = np.zeros(len(first.scalars) // 8, np.uint64)
-        met = {node: frozenset(self._inputs[node].rejected) for node in self.survivors}
-        for node in self.survivors:
-            message = self._inputs.pop(node)
-            add_packed(message.update, bits, update)
-            scalars += np.frombuffer(message.scalars, "<u8")
-        mask_both(update, scalars, self._masks_left(self_seeds, mask_seeds, met))
-        reduce_modulus(update, bits)
+        inputs = {node: self._inputs[node] for node in self.survivors}
+        self._inputs.clear()
+        try:
+            update, scalars = open_sum(
+                self._members, self._plan, inputs, self._replies, self.dropouts
+            )
+        except RecoveryError as error:
+            raise self._abandon(str(error)) from error
         if int(scalars[-1]) != len(self.survivors):
             raise self._abandon("the masks did not cancel: a client broke the sum")
         self._forget()
         self.phase = Phase.DONE
         return Aggregate(update, scalars[:-1], self.survivors, self.dropouts)
-
-    def _seeds(self, nodes: tuple[int, ...], *, self_masks: bool) -> dict[int, bytes]:
-        columns: dict[int, dict[int, bytes]] = {node: {} for node in nodes}
-        for holder, reply in self._replies.items():
-            for node, share in reply.self_shares if self_masks else reply.mask_shares:
-                if node in columns and holder in self._near[node]:
-                    columns[node][self._point[holder]] = share
-        return {n: self._seed(n, shares, self_masks) for n, shares in columns.items()}
-
-    def _seed(self, node: int, shares: Mapping[int, bytes], self_mask: bool) -> bytes:
-        advert = self._adverts[node]
-
-        def is_seed(seed: bytes) -> bool:
-            if self_mask:
-                return commit(seed) == advert.commitment
-            return KeyPair(seed).public == advert.mask_key
-
-        seed = recover_seed(shares, self._shape.threshold, is_seed)
-        if seed is None:
-            raise self._abandon(f"{len(shares)} shares of node {node} do not give its seed")
-        return seed
-
-    def _masks_left(
-        self,
-        self_seeds: Mapping[int, bytes],
-        mask_seeds: Mapping[int, bytes],
-        rejected: Mapping[int, frozenset[int]],
-    ) -> Iterator[Mask]:
-        yield from survivor_masks(self_seeds.items(), self._plan)
-        for node, seed in mask_seeds.items():
-            met: Iterable[tuple[int, bytes]] = [
-                (other, self._adverts[other].mask_key)
-                for other in self.survivors
-                if other in self._near[node] and node not in rejected[other]
-            ]
-            yield from dropout_masks(node, seed, met, self._plan)
 
     def _decode(self, phase: Phase, cls: type[_Message], data: Buffer) -> _Message:
         self._expect(phase)
@@ -361,8 +312,8 @@ class ServerRole:
             raise RuntimeError(f"called in phase {self.phase.name}, belongs in {phase.name}")
 
     def _floor(self, count: int, what: str) -> None:
-        terms, members = self._terms, len(self._point)
-        least = terms.survivors(members) if members else terms.min_survivors or 0
+        terms, num_members = self._terms, len(self.members)
+        least = terms.survivors(num_members) if num_members else terms.min_survivors or 0
         floor = max(least, terms.max_colluding + 2)
         if count < floor:
             raise self._abandon(f"{count} {what} where at least {floor} are needed")

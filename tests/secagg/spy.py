@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 
 from strategies.secagg import shamir
-from strategies.secagg.client import Opened
 from strategies.secagg.keys import KeyPair
 from strategies.secagg.masking import dropout_masks, mask_both, survivor_masks
 from strategies.secagg.messages import MaskedInput, UnmaskReply
+from strategies.secagg.opened import Opened
 from strategies.secagg.packing import add_packed
 from strategies.secagg.prg import reduce_modulus, word_dtype
 

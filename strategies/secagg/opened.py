@@ -1,0 +1,104 @@
+"""A train request at the client: checked and decrypted before training, masked after it.
+
+Decision where `protocol.md` leaves room: on the complete graph at least T members' shares
+must have decrypted before a node masks, else t of its closed neighbourhood; the same floor
+holds later for the survivors among them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.secagg.checks import check_cohort, require
+from strategies.secagg.graph import Terms
+from strategies.secagg.masking import input_masks, mask_both
+from strategies.secagg.messages import MaskedInput, Plan, RefusalReason, TrainRequest
+from strategies.secagg.packing import pack
+from strategies.secagg.prg import Vector, reduce_modulus
+from strategies.secagg.sharing import open_shares
+from strategies.secagg.store import MaskedSecrets, SharedSecrets
+
+
+@dataclass(frozen=True, repr=False)
+class Opened:
+    """A train request that passed every check; for `ClientRole.mask`, after training."""
+
+    request: TrainRequest
+    model: bytes
+    plan: bytes
+    min_survivors: int
+    floor: int
+    secrets: SharedSecrets
+    held: dict[int, bytes]
+    rejected: tuple[int, ...]
+
+
+def open_request(
+    request: TrainRequest, plan: Plan, secrets: SharedSecrets, node_id: int, terms: Terms
+) -> Opened:
+    """Check U2 and the plan, and decrypt all shares addressed to this node."""
+    check_cohort(request.cohort, secrets.members, node_id, terms)
+    min_survivors = terms.survivors(len(secrets.members))
+    numbers = secrets.threshold, min_survivors, terms.max_colluding
+    plan_hash = plan.hash(secrets.roster, request.cohort, numbers)
+    require(plan_hash == request.plan, RefusalReason.PLAN_MISMATCH)
+    near = {peer for peer, _ in secrets.peers}.intersection(request.cohort)
+    expected = near.issuperset(sender for sender, _ in request.shares)
+    require(expected, RefusalReason.SHARES_UNEXPECTED)
+    held, rejected = open_shares(request, node_id, secrets)
+    complete = secrets.num_neighbors == len(secrets.members) - 1
+    floor = min_survivors if complete else secrets.threshold
+    require(len(held) >= floor, RefusalReason.SHARES_TOO_FEW, f"{len(held)} under {floor}")
+    return Opened(
+        request=request,
+        model=plan.model,
+        plan=plan_hash,
+        min_survivors=min_survivors,
+        floor=floor,
+        secrets=secrets,
+        held=held,
+        rejected=rejected,
+    )
+
+
+def mask_opened(
+    opened: Opened,
+    node_id: int,
+    segments: tuple[Vector, NDArray[np.uint64]],
+    modulus_bits: int,
+    next_advert: bytes | None,
+) -> MaskedInput:
+    """Mask both segments in place, with the peers whose shares are held, and pack them."""
+    update, scalars = segments
+    secrets = opened.secrets
+    peers = [(peer, keys[:32]) for peer, keys in secrets.peers if peer in opened.held]
+    seeds = secrets.mask_seed, secrets.self_seed
+    mask_both(update, scalars, input_masks(node_id, seeds, peers, opened.plan))
+    reduce_modulus(update, modulus_bits)
+    return MaskedInput(
+        attempt=opened.request.attempt,
+        modulus_bits=modulus_bits,
+        num_parameters=len(update),
+        update=pack(update, modulus_bits),
+        scalars=scalars.astype("<u8").tobytes(),
+        rejected=opened.rejected,
+        next_advert=next_advert,
+    )
+
+
+def secrets_after_masking(opened: Opened) -> MaskedSecrets:
+    """Return what to keep for the unmask trip: the shares held, not the node's own seeds."""
+    secrets = opened.secrets
+    return MaskedSecrets(
+        roster=secrets.roster,
+        plan=opened.plan,
+        threshold=secrets.threshold,
+        min_survivors=opened.min_survivors,
+        floor=opened.floor,
+        cohort=opened.request.cohort,
+        identities=secrets.identities,
+        held=tuple(sorted(opened.held.items())),
+        rejected=opened.rejected,
+        signed=bytes(32),
+    )
