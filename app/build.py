@@ -4,13 +4,18 @@ The registries are plain dicts from the class of an option's configuration to wh
 for; a run config can choose among them and nothing else.
 """
 
+import hashlib
+import json
 import random
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
 
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 
+from app.config import resolved
+from app.identity import peers_of
 from app.schema import (
     AdaptiveConfig,
     AppConfig,
@@ -21,11 +26,15 @@ from app.schema import (
     FedYogiConfig,
     OnClientFailure,
     PlainConfig,
+    SecAggConfig,
 )
 from strategies.base import RoundStrategy
 from strategies.contribution import ARRAYS, NUM_EXAMPLES
+from strategies.encoding import ContributionCodec
 from strategies.loop import LoopSettings
 from strategies.plain import Plain
+from strategies.secagg.graph import Terms
+from strategies.secure import SecAgg, SecAggSettings
 from tasks.base import Task
 from tasks.registry import TASKS
 
@@ -58,8 +67,59 @@ _ALGORITHMS: dict[type, Callable[[Any], FedAvg]] = {
     FedYogiConfig: lambda c: FedYogi(**_INNER, **_adaptive(c)),
 }
 
-_AGGREGATIONS: dict[type, Callable[[FedAvg, AppConfig], RoundStrategy]] = {
-    PlainConfig: lambda inner, config: Plain(inner, config.rounds.min_replies),
+#: The client's half of each aggregation: a module with ``answer``, imported when needed.
+CLIENT_MODULES: dict[type, str] = {
+    PlainConfig: "app.plain_client",
+    SecAggConfig: "app.secagg_client",
+}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What only the running server knows.
+
+    Attributes
+    ----------
+    run_id : int
+        Flower's.
+    num_simulated : int or None
+        Simulated nodes; None in a deployment.
+    """
+
+    run_id: int
+    num_simulated: int | None
+
+
+def _plain(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
+    plain = cast(PlainConfig, config.aggregation)
+    codec = build_codec(config) if plain.through_codec else None
+    return Plain(inner, config.rounds.min_replies, codec)
+
+
+def _secagg(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
+    settings = secagg_config(config)
+    peers = peers_of(Path(settings.peers_file).expanduser()) if settings.peers_file else None
+    if settings.consistency_check and peers is None:
+        raise ValueError(
+            "aggregation.consistency_check=true: the server needs aggregation.peers_file too"
+        )
+    return SecAgg(
+        inner,
+        config.rounds.min_replies,
+        SecAggSettings(
+            run_id=facts.run_id,
+            terms=build_terms(config, facts.num_simulated),
+            codec=build_codec(config),
+            config_hash=config_hash(config),
+            consistency_check=settings.consistency_check,
+            peers=peers,
+        ),
+    )
+
+
+_AGGREGATIONS: dict[type, Callable[[FedAvg, AppConfig, RunFacts], RoundStrategy]] = {
+    PlainConfig: _plain,
+    SecAggConfig: _secagg,
 }
 
 
@@ -73,10 +133,56 @@ def build_task(config: AppConfig) -> Task:
     return TASKS[task_name(config)](config.task, config.seed)
 
 
-def build_strategy(config: AppConfig) -> RoundStrategy:
-    """Return the aggregation around the algorithm."""
+def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
+    """Return the aggregation around the algorithm.
+
+    Raises
+    ------
+    ValueError
+        If the numbers do not go together; names the values and the mend.
+    """
     inner = _ALGORITHMS[type(config.algorithm)](config.algorithm)
-    return _AGGREGATIONS[type(config.aggregation)](inner, config)
+    return _AGGREGATIONS[type(config.aggregation)](inner, config, facts)
+
+
+def secagg_config(config: AppConfig) -> SecAggConfig:
+    """Return the configuration of secure aggregation, which must be the chosen one."""
+    if not isinstance(config.aggregation, SecAggConfig):
+        raise TypeError("aggregation is not secagg")
+    return config.aggregation
+
+
+def build_codec(config: AppConfig) -> ContributionCodec:
+    """Return how contributions become integers; the same on server and clients."""
+    codec = cast(PlainConfig | SecAggConfig, config.aggregation).codec
+    return ContributionCodec(
+        modulus_bits=codec.modulus_bits,
+        clip_range=codec.clip_range,
+        max_weight_examples=codec.max_weight_examples,
+        metric_names=TASKS[task_name(config)].metric_names(config.task),
+    )
+
+
+def build_terms(config: AppConfig, num_simulated: int | None) -> Terms:
+    """Return the protocol's public numbers; the same on server and clients.
+
+    Two nodes cannot hide from each other in a sum, so c = 0 is all that is left there. A
+    simulation, in which nobody is to be kept out, goes on with that; a deployment refuses.
+    """
+    settings = secagg_config(config)
+    max_colluding = 0 if num_simulated == 2 else settings.max_colluding
+    return Terms(
+        min_survivors=settings.min_survivors or None,
+        max_colluding=max_colluding,
+        threshold=settings.threshold or None,
+        num_neighbors=settings.num_neighbors or None,
+        max_dropout_fraction=settings.max_dropout_fraction,
+    )
+
+
+def config_hash(config: AppConfig) -> bytes:
+    """Return SHA-256 of the resolved configuration (32 bytes), for the plan."""
+    return hashlib.sha256(json.dumps(resolved(config), sort_keys=True).encode()).digest()
 
 
 def build_settings(config: AppConfig) -> LoopSettings:

@@ -11,6 +11,7 @@ from importlib import import_module
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from app.build import CLIENT_MODULES
 from app.config import ConfigError, load_config
 from app.node import in_simulation, node_of
 from strategies.refusals import Reason, Refusal, refusal_reply
@@ -24,30 +25,57 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Score the global model, train it on this node's records, answer with the update."""
-    return _answer("train", message, context)
+    return _answer(message, context)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Score the global model on this node's held-out records."""
-    return _answer("evaluate", message, context)
+    return _answer(message, context)
 
 
-def _answer(handler: str, message: Message, context: Context) -> Message:
+@app.train("advert")
+def advert(message: Message, context: Context) -> Message:
+    """Send fresh public keys (secure aggregation)."""
+    return _answer(message, context)
+
+
+@app.train("share")
+def share(message: Message, context: Context) -> Message:
+    """Send encrypted shares of this node's seeds (secure aggregation)."""
+    return _answer(message, context)
+
+
+@app.train("confirm")
+def confirm(message: Message, context: Context) -> Message:
+    """Sign the survivor set (secure aggregation with consistency check)."""
+    return _answer(message, context)
+
+
+@app.train("unmask")
+def unmask(message: Message, context: Context) -> Message:
+    """Send the shares that open the sum (secure aggregation)."""
+    return _answer(message, context)
+
+
+def _answer(message: Message, context: Context) -> Message:
     try:
         config = load_config(context.run_config)
         node = node_of(context.node_config, config, in_simulation())
-        content = getattr(import_module("app.handlers"), handler)(message.content, config, node)
-        return Message(content, reply_to=message)
+        module = import_module(CLIENT_MODULES[type(config.aggregation)])
+        return module.answer(message, context, config, node)
     except (ConfigError, DataError, Refusal) as error:
         log.error("client %s refuses: %s", _name(context), error.__cause__ or error)
-        reason = {ConfigError: Reason.CONFIG_REFUSED, DataError: Reason.DATA_REFUSED}
-        return refusal_reply(
-            error.reason if isinstance(error, Refusal) else reason[type(error)], message
-        )
+        return refusal_reply(_reason(error), message)
     except Exception:
         log.exception("client %s failed", _name(context))
         return refusal_reply(Reason.INTERNAL_ERROR, message)
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, Refusal):
+        return error.reason
+    return Reason.CONFIG_REFUSED if isinstance(error, ConfigError) else Reason.DATA_REFUSED
 
 
 def _name(context: Context) -> str:

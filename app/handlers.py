@@ -29,7 +29,7 @@ from tasks.training import train as train_model
 _TRAINING_STREAM = 3
 
 
-def train(content: RecordDict, config: AppConfig, node: Node) -> RecordDict:
+def train(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
     """Return this node's contribution to the round.
 
     The global model is scored before training, so that evaluation costs no trip of its own.
@@ -37,7 +37,7 @@ def train(content: RecordDict, config: AppConfig, node: Node) -> RecordDict:
     Raises
     ------
     Refusal
-        If the model does not fit, or training diverged.
+        If the model does not fit.
     DataError
         If this node's records do not fit the task.
     """
@@ -51,16 +51,14 @@ def train(content: RecordDict, config: AppConfig, node: Node) -> RecordDict:
     update = flatten(get_parameters(model)) - before
     sums[NUM_EXAMPLES] = float(result.num_examples)
     sums[TRAIN_LOSS] = result.mean_loss * result.num_examples
-    if not (np.isfinite(update).all() and np.isfinite(list(sums.values())).all()):
-        raise Refusal(Reason.NON_FINITE)
-    return Contribution(update, sums).to_record()
+    return Contribution(update, sums)
 
 
-def evaluate(content: RecordDict, config: AppConfig, node: Node) -> RecordDict:
+def evaluate(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
     """Return this node's sums for the last evaluation, with an empty update."""
     task, data, model = _prepare(content, config, node)
     sums = _evaluation_sums(task, model, data)
-    return Contribution(np.zeros(0, dtype=np.float32), sums).to_record()
+    return Contribution(np.zeros(0, dtype=np.float32), sums)
 
 
 def _prepare(

@@ -16,6 +16,12 @@ from app.schema import AppConfig
 from tasks.base import DataError, Node
 
 _DATA_PATH = "data-path"
+_PATHS = {
+    _DATA_PATH: "data_path",
+    "state-path": "state_path",
+    "identity-key": "identity_key",
+    "peers-file": "peers_file",
+}
 _PARTITION_ID = "partition-id"
 _NUM_PARTITIONS = "num-partitions"
 
@@ -64,7 +70,8 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
     Parameters
     ----------
     node_config : mapping
-        ``partition-id``, ``num-partitions``, ``data-path``; all optional in a deployment.
+        ``partition-id``, ``num-partitions``, ``data-path``, ``state-path``, ``identity-key``,
+        ``peers-file``; all optional in a deployment.
     config : AppConfig
         Consulted for the simulation's data paths only.
     simulated : bool
@@ -83,19 +90,24 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
     own = dict(node_config)
     if simulated and config.simulation_nodes:
         own |= simulation_nodes(config.simulation_nodes, partition_id)
-    path = own.get(_DATA_PATH) or (config.data_dir if simulated else "")
+    if simulated and config.data_dir:
+        own.setdefault(_DATA_PATH, config.data_dir)
+    paths = {
+        field: Path(str(own[key])).expanduser() for key, field in _PATHS.items() if own.get(key)
+    }
     return Node(
         partition_id=partition_id,
         num_partitions=int(own.get(_NUM_PARTITIONS, 1)),
-        data_path=Path(str(path)).expanduser() if path else None,
+        simulated=simulated,
+        **paths,
     )
 
 
 def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
     """Return the entry of one simulated node in the file that maps nodes to their config.
 
-    The file is a YAML list, one mapping for each node. A relative ``data-path`` starts at the
-    file's own folder.
+    The file is a YAML list, one mapping for each node. Relative paths start at the file's own
+    folder.
 
     Raises
     ------
@@ -115,12 +127,10 @@ def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
             f" {partition_id} (counted from 0); add an entry or start fewer SuperNodes"
         )
     entry: dict[str, Any] = entries[partition_id]
-    unknown = sorted(set(entry) - {_DATA_PATH})
+    unknown = sorted(set(entry) - set(_PATHS))
     if unknown:
         raise DataError(
             f"simulation-nodes={path}: entry {partition_id} has {unknown[0]!r};"
-            f" only {_DATA_PATH} may stand there"
+            f" only {', '.join(_PATHS)} may stand there"
         )
-    if _DATA_PATH in entry:
-        entry[_DATA_PATH] = str(file.parent / Path(str(entry[_DATA_PATH])).expanduser())
-    return entry
+    return {key: str(file.parent / Path(str(p)).expanduser()) for key, p in entry.items()}

@@ -7,6 +7,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import InMemoryGrid
 
 from app.build import (
+    RunFacts,
     build_cohort_rng,
     build_settings,
     build_strategy,
@@ -18,7 +19,7 @@ from app.model_file import ModelFileError
 from app.node import check_simulation_only
 from app.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
 from app.schema import AppConfig
-from strategies.base import RunStoppedError
+from strategies.base import RoundStrategy, RunStoppedError
 from strategies.contribution import to_arrays
 from strategies.grid import PollingGrid
 from strategies.loop import Outcome, RoundLoop
@@ -64,7 +65,7 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         try:
-            outcome = _train(grid, config, simulated, folder, checkpoint)
+            outcome = _train(grid, config, run_id, simulated, folder, checkpoint)
         except BaseException as error:
             folder.fail(f"{type(error).__name__}: {error}")
             raise
@@ -77,11 +78,17 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
 def _train(
     grid: PollingGrid,
     config: AppConfig,
+    run_id: int,
     simulated: bool,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
 ) -> Outcome:
-    strategy, settings = build_strategy(config), build_settings(config)
+    settings = build_settings(config)
+    nodes = grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
+    if simulated:
+        _check_population(config, len(nodes))
+    facts = RunFacts(run_id, len(nodes) if simulated else None)
+    strategy = _strategy(config, facts)
     arrays = checkpoint.arrays if checkpoint else _initial_arrays(config)
     names = list(arrays.keys())
     if checkpoint:
@@ -91,9 +98,6 @@ def _train(
     def keep(report: RoundReport, model: ArrayRecord) -> None:
         folder.write_round(report, model, export_state(strategy.inner, names))
 
-    nodes = grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
-    if simulated:
-        _check_population(config, len(nodes))
     loop = RoundLoop(strategy, grid, settings, build_cohort_rng(config), keep)
     return loop.run(arrays, checkpoint.reports if checkpoint else ())
 
@@ -102,6 +106,13 @@ def _initial_arrays(config: AppConfig) -> ArrayRecord:
     from tasks.training import get_parameters, initial_model
 
     return to_arrays(get_parameters(initial_model(build_task(config))))
+
+
+def _strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
+    try:
+        return build_strategy(config, facts)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _check_population(config: AppConfig, num_nodes: int) -> None:

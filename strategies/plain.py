@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp.strategy import FedAvg
 
 from strategies.base import CohortGrid, RoundAttempt, RoundResult, RoundStrategy
-from strategies.contribution import Contribution, MalformedReplyError, add_up, num_parameters
+from strategies.contribution import (
+    Aggregate,
+    Contribution,
+    MalformedReplyError,
+    add_up,
+    num_parameters,
+)
+from strategies.encoding import ContributionCodec
 from strategies.grid import PollingGrid, Trip
 from strategies.refusals import Reason, reason_of
 
@@ -16,7 +24,23 @@ class Plain(RoundStrategy):
     """Add the contributions as they come.
 
     Also works with Flower's own loop (``Plain(...).start(...)``).
+
+    Parameters
+    ----------
+    inner, min_replies
+        As for every round strategy.
+    codec : ContributionCodec, optional
+        Add in fixed point, exactly as secure aggregation does.
     """
+
+    def __init__(
+        self, inner: FedAvg, min_replies: int, codec: ContributionCodec | None = None
+    ) -> None:
+        super().__init__(inner, min_replies)
+        self._codec = codec
+
+    def _add_up(self, good: list[Contribution], num_asked: int) -> Aggregate:
+        return self._codec.add_up(good, num_asked) if self._codec else add_up(good)
 
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
         """Send the model, add what comes back, and step."""
@@ -28,7 +52,7 @@ class Plain(RoundStrategy):
         good, failures = read_replies(trip, num_parameters(asked.arrays))
         if len(good) < self.min_replies:
             return RoundResult(None, {}, len(cohort), len(good), failures)
-        aggregate = add_up(good)
+        aggregate = self._add_up(good, len(cohort))
         after = self.step(asked.number, aggregate)
         return RoundResult(after, aggregate.means(), len(cohort), len(good), failures)
 
@@ -40,7 +64,8 @@ class Plain(RoundStrategy):
         )
         trip = grid.exchange(in_cohort_order(messages, cohort), asked.deadline_seconds)
         good, failures = read_replies(trip, 0)
-        means = add_up(good).means() if len(good) >= self.min_replies else {}
+        enough = len(good) >= self.min_replies
+        means = self._add_up(good, len(cohort)).means() if enough else {}
         return RoundResult(None, means, len(cohort), len(good), failures)
 
     def aggregate_train(
@@ -51,7 +76,7 @@ class Plain(RoundStrategy):
         good, _ = read_replies(Trip(list(replies), []), size)
         if len(good) < self.min_replies:
             return None, None
-        aggregate = add_up(good)
+        aggregate = self._add_up(good, len(good))
         return self.step(server_round, aggregate), MetricRecord(dict(aggregate.means()))
 
     def aggregate_evaluate(
@@ -61,7 +86,7 @@ class Plain(RoundStrategy):
         good, _ = read_replies(Trip(list(replies), []), 0)
         if len(good) < self.min_replies:
             return None
-        return MetricRecord(dict(add_up(good).means()))
+        return MetricRecord(dict(self._add_up(good, len(good)).means()))
 
 
 def read_replies(trip: Trip, length: int) -> tuple[list[Contribution], dict[int, str]]:

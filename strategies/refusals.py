@@ -17,6 +17,7 @@ class Reason(StrEnum):
 
     DATA_REFUSED = "data_refused"
     CONFIG_REFUSED = "config_refused"
+    MALFORMED_REQUEST = "malformed_request"
     MODEL_REFUSED = "model_refused"
     NON_FINITE = "non_finite"
     INTERNAL_ERROR = "internal_error"

@@ -49,7 +49,7 @@ def unwrap(content: RecordDict) -> bytes | memoryview:
         raise BadContentError(type(error).__name__) from None
     if array.dtype != np.uint8 or array.ndim != 1:
         raise BadContentError(f"{array.dtype} of {array.ndim} dimensions")
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def refuse(refusal: Refusal, reply_to: Message) -> Message:

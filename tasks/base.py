@@ -71,11 +71,21 @@ class Node:
         How many parts there are.
     data_path : Path or None
         Where this node's records lie.
+    state_path : Path or None
+        The node's own file for secrets and ledger; None for a folder in the user's home.
+    identity_key, peers_file : Path or None
+        The node's private key and the file of the peers it knows.
+    simulated : bool
+        Whether the node is simulated: nobody is to be kept out then.
     """
 
     partition_id: int = 0
     num_partitions: int = 1
     data_path: Path | None = None
+    state_path: Path | None = None
+    identity_key: Path | None = None
+    peers_file: Path | None = None
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.partition_id < self.num_partitions:
@@ -120,6 +130,11 @@ class Task(ABC):
     def __init__(self, config: Any, seed: int) -> None:
         self.config = config
         self.seed = seed
+
+    @classmethod
+    def metric_names(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Return the keys of ``per_example_metrics``, known without any record."""
+        return (cls.metric,)
 
     @abstractmethod
     def load(self, node: Node) -> LocalData:

@@ -20,6 +20,7 @@ from tasks.base import Classification, Examples, LocalData, Node, Regression, Ta
 from tasks.csv_encoding import encode, unscale
 from tasks.csv_schema import CsvConfig, Model, NumericConfig
 from tasks.partition import hold_out
+from tasks.schema import TaskConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,6 +53,12 @@ class Csv(Task):
     def __getnewargs__(self) -> tuple[Any, int]:
         """Return what ``__new__`` needs when a task is copied."""
         return self.config, self.seed
+
+    @classmethod
+    def metric_names(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Return the metric of classes or that of numbers, as the label says."""
+        classes = isinstance(config, CsvConfig) and config.label.classes
+        return ((CsvClassification if classes else CsvRegression).metric,)
 
     def load(self, node: Node) -> LocalData:
         """Return this node's own records. A file is parsed, and its summary logged, once."""

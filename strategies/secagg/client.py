@@ -142,6 +142,10 @@ class ClientRole:
             lambda: self._mask(opened, update, scalars, modulus_bits),
         )
 
+    def abandon(self, opened: Opened) -> None:
+        """Delete the secrets of an opened request that this node cannot go on with."""
+        self._stages.close([opened.request.attempt])
+
     def confirm(self, data: Buffer) -> ConsistencyReply | Refusal:
         """Answer a `ConsistencyRequest`: sign the survivor set, once."""
         return self._guard.answer(ConsistencyRequest, data, self._confirm)

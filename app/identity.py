@@ -1,0 +1,135 @@
+"""A node's identity on disk: its own Ed25519 key, and the file of the peers it knows.
+
+An organisation makes its key pair itself and hands over the public part alone. The peers file
+is a list of public parts with a name for each; all compare the fingerprints by phone.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from strategies.secagg.keys import Identity, Peers, fingerprint, pin
+from tasks.base import DataError, Node
+
+
+class IdentityError(DataError):
+    """A key or a peers file cannot be used. The message names the file and the mend."""
+
+
+def new_key(path: Path) -> bytes:
+    """Make a key pair: the private part in ``path``, the public one beside it as ``.pub``.
+
+    Returns
+    -------
+    bytes
+        The 32-byte public key.
+
+    Raises
+    ------
+    IdentityError
+        If the file is there already: a key is never overwritten.
+    """
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(private)
+        public_path(path).write_bytes(public)
+    except OSError as error:
+        raise IdentityError(f"{error.filename}: {error.strerror}") from None
+    return key.public_key().public_bytes_raw()
+
+
+def public_path(path: Path) -> Path:
+    """Return where the public part of a key lies."""
+    return path.with_name(path.name + ".pub")
+
+
+def read_public(path: Path) -> bytes:
+    """Return the 32-byte public key of a ``.pub`` file."""
+    key = _load(path, load_pem_public_key)
+    if not isinstance(key, Ed25519PublicKey):
+        raise IdentityError(
+            f"{path}: not an Ed25519 public key; make one with `tacet keys new`"
+        )
+    return key.public_bytes_raw()
+
+
+def write_peers(path: Path, named: dict[str, bytes]) -> None:
+    """Write a peers file: names and public keys, as hexadecimal digits."""
+    if len(set(named.values())) < len(named):
+        raise IdentityError("two names have the same key: each organisation makes its own")
+    entries = [{"name": name, "key": key.hex()} for name, key in sorted(named.items())]
+    path.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+
+
+def read_peers(path: Path) -> dict[str, bytes]:
+    """Return the public keys of a peers file by name."""
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        named = {str(entry["name"]): bytes.fromhex(entry["key"]) for entry in entries}
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        raise IdentityError(
+            f"{path}: no peers file (`tacet keys merge` makes one): {error}"
+        ) from None
+    if len(named) < len(entries) or any(len(key) != 32 for key in named.values()):
+        raise IdentityError(f"{path}: a name twice, or a key that is not 32 bytes")
+    return named
+
+
+def peers_of(path: Path) -> Peers:
+    """Return the pinned peers of a file, by fingerprint."""
+    return pin(list(read_peers(path).values()))
+
+
+def load_identity(node: Node) -> Identity:
+    """Return this node's identity.
+
+    Raises
+    ------
+    IdentityError
+        If the node's own configuration does not name its key and its peers, or a file is wrong.
+    """
+    if node.identity_key is None or node.peers_file is None:
+        raise IdentityError(
+            "aggregation.identities=true, but this node's --node-config lacks identity-key or"
+            " peers-file"
+        )
+    key = _load(node.identity_key, lambda data: load_pem_private_key(data, password=None))
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IdentityError(f"{node.identity_key}: not an Ed25519 private key")
+    try:
+        return Identity(key.private_bytes_raw(), peers_of(node.peers_file))
+    except ValueError as error:
+        raise IdentityError(f"{node.peers_file}: {error}") from None
+
+
+def readable_fingerprint(public_key: bytes) -> str:
+    """Return a fingerprint in groups of four, to be read out by phone."""
+    digits = fingerprint(public_key).hex()
+    return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+
+
+def _load(path: Path, parse: Any) -> Any:
+    try:
+        return parse(path.read_bytes())
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise IdentityError(f"{path}: {error}") from None

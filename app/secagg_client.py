@@ -1,0 +1,111 @@
+"""The client's half of ``secagg``: protocol messages in and out, training in between."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from flwr.app import ArrayRecord, Context, Message
+
+from app.build import build_codec, build_terms, config_hash, secagg_config
+from app.identity import load_identity
+from app.schema import AppConfig
+from strategies.contribution import ARRAYS, Contribution, hash_parameters
+from strategies.refusals import Reason, Refusal
+from strategies.secagg.checks import TrustPolicy
+from strategies.secagg.client import ClientRole
+from strategies.secagg.messages import Plan
+from strategies.secagg.messages import Refusal as ProtocolRefusal
+from strategies.secagg.wire import Wire
+from strategies.secure_wire import (
+    ADVERT,
+    CONFIRM,
+    SHARE,
+    UNMASK,
+    BadContentError,
+    refuse,
+    unwrap,
+    wrap,
+)
+from strategies.stores import ContextStore, SqliteStore
+from tasks.base import Node
+
+# Until nodes approve bundles (deployment), all say the same.
+_NO_BUNDLE = bytes(32)
+
+
+def answer(message: Message, context: Context, config: AppConfig, node: Node) -> Message:
+    """Answer one message of the protocol.
+
+    Raises
+    ------
+    Refusal, DataError
+        If the node cannot take part; the attempt's secrets are gone then.
+    """
+    role = _role(context, config, node)
+    kind = message.metadata.message_type
+    try:
+        data = unwrap(message.content)
+    except BadContentError:
+        raise Refusal(Reason.MALFORMED_REQUEST) from None
+    simple: dict[str, Callable[[bytes | memoryview], Wire]] = {
+        ADVERT: role.advertise,
+        SHARE: role.share,
+        CONFIRM: role.confirm,
+        UNMASK: role.unmask,
+    }
+    reply = simple[kind](data) if kind in simple else _masked(role, data, message, config, node)
+    if isinstance(reply, ProtocolRefusal):
+        return refuse(reply, message)
+    return Message(wrap(reply), reply_to=message)
+
+
+def _masked(
+    role: ClientRole, data: bytes | memoryview, message: Message, config: AppConfig, node: Node
+) -> Wire:
+    """Check the request, then train, then mask: a refusal costs no training."""
+    codec = build_codec(config)
+    arrays = message.content.get(ARRAYS)
+    if not isinstance(arrays, ArrayRecord):
+        raise Refusal(Reason.MALFORMED_REQUEST)
+    plan = Plan(
+        model=hash_parameters(arrays),
+        config=config_hash(config),
+        codec=codec.hash(),
+        noise_scale=0.0,
+    )
+    opened = role.open_train(data, plan)
+    if isinstance(opened, ProtocolRefusal):
+        return opened
+    try:
+        handler = message.metadata.message_type
+        contribution: Contribution = getattr(import_module("app.handlers"), handler)(
+            message.content, config, node
+        )
+        update, sums = codec.encode(contribution, len(opened.request.cohort))
+    except BaseException:
+        role.abandon(opened)
+        raise
+    return role.mask(opened, update, sums, codec.modulus_bits)
+
+
+def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:
+    settings = secagg_config(config)
+    identity = load_identity(node) if settings.identities else None
+    store = ContextStore(context.state) if node.simulated else SqliteStore(_path(context, node))
+    return ClientRole(
+        node_id=context.node_id,
+        run_id=context.run_id,
+        terms=build_terms(config, node.num_partitions if node.simulated else None),
+        store=store,
+        bundle=_NO_BUNDLE,
+        trust=TrustPolicy(identity=identity),
+        consistency_check=settings.consistency_check,
+        lifetime_seconds=settings.secrets_seconds,
+    )
+
+
+def _path(context: Context, node: Node) -> Path:
+    """Return the node's own file; two SuperNodes of one user must not share it."""
+    if node.state_path is not None:
+        return node.state_path
+    return Path.home() / ".tacet" / "nodes" / str(context.node_id) / "state.sqlite"

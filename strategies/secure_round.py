@@ -1,0 +1,244 @@
+"""One attempt at a masked round: the server's side of its trips, from the model to the sum."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from strategies.base import (
+    CohortGrid,
+    RoundAttempt,
+    RoundResult,
+    RunStoppedError,
+)
+from strategies.contribution import NUM_EXAMPLES, Aggregate, hash_parameters
+from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED
+from strategies.grid import PollingGrid
+from strategies.refusals import Reason, reason_of
+from strategies.secagg.messages import Plan, Roster
+from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
+from strategies.secagg.wire import Wire
+from strategies.secure_wire import (
+    ADVERT,
+    CONFIRM,
+    SHARE,
+    UNMASK,
+    BadContentError,
+    protocol_reason,
+    unwrap,
+    wrap,
+)
+
+log = logging.getLogger("flwr.tacet")
+
+Take = Callable[[int, bytes | memoryview], object]
+
+
+class MaskedRound:
+    """One attempt at one round, from the first message to the sum."""
+
+    def __init__(
+        self, strategy: SecAgg, grid: PollingGrid, asked: RoundAttempt, *, training: bool
+    ) -> None:
+        self._strategy, self._grid, self._asked = strategy, grid, asked
+        self._training = training
+        self._failures: dict[int, str] = {}
+        self._num_asked = 0
+
+    def run(self) -> RoundResult:
+        """Return the result; without arrays if the attempt was abandoned."""
+        try:
+            role = self._strategy.take_ready(self._asked.number, self._asked.attempt)
+            if role is None:
+                role = self._bootstrap()
+            self._num_asked = max(self._num_asked, len(role.cohort))
+            self._collect_masked(role)
+            if len(role.survivors) < self._strategy.min_replies:
+                raise AbandonedError(f"{len(role.survivors)} survivors")
+            return self._open(role)
+        except AbandonedError as error:
+            log.warning("secure aggregation, round %d: %s", self._asked.number, error)
+            return RoundResult(None, {}, self._num_asked, 0, self._failures)
+
+    def _bootstrap(self) -> ServerRole:
+        """Exchange keys and shares in two trips of their own."""
+        asked = self._asked
+        role = self._strategy.new_role(asked.number, asked.attempt)
+        cohort = asked.draw(asked.number)
+        self._num_asked = len(cohort)
+        self._ask_all(cohort, ADVERT, role.advert_request(), role.add_advert)
+        roster = role.close_adverts()
+        self._ask_all(role.members, SHARE, roster, role.add_shares)
+        role.close_shares()
+        return role
+
+    def _collect_masked(self, role: ServerRole) -> None:
+        """Run the train trip; the adverts of the next round ride along."""
+        asked, settings = self._asked, self._strategy.settings
+        following = self._next_role()
+        next_cohort = self._next_cohort() if following else []
+        plan = Plan(
+            model=hash_parameters(asked.arrays),
+            config=settings.config_hash,
+            codec=settings.codec.hash(),
+            noise_scale=0.0,
+        )
+        role.set_plan(plan)
+        messages = self._model_messages(role, following, set(next_cohort))
+
+        def take_masked(sender: int, data: bytes | memoryview) -> None:
+            message = role.add_masked(sender, data)
+            if following is not None and message.next_advert is not None:
+                following.add_advert(sender, message.next_advert)
+
+        takes: dict[str, Take] = {_kind(self._training): take_masked}
+        if following is not None:
+            request = following.advert_request()
+            newcomers = [node for node in next_cohort if node not in role.cohort]
+            messages += [_message(node, ADVERT, request) for node in newcomers]
+            takes[ADVERT] = following.add_advert
+        self._exchange(messages, takes)
+        role.close_masked()
+        self._following = following
+
+    def _model_messages(
+        self, role: ServerRole, following: ServerRole | None, next_cohort: set[int]
+    ) -> list[Message]:
+        """Return the inner strategy's messages with each node's own request in them."""
+        asked, grid = self._asked, CohortGrid(role.cohort)
+        configure = (
+            self._strategy.configure_train
+            if self._training
+            else self._strategy.configure_evaluate
+        )
+        messages = list(configure(asked.number, asked.arrays, ConfigRecord(), grid))
+        for message in messages:
+            node = message.metadata.dst_node_id
+            ahead = following.attempt if following and node in next_cohort else None
+            # Flower gives all messages one content; the request differs.
+            message.content = RecordDict(
+                {**message.content, **wrap(role.train_request(node, ahead))}
+            )
+        return messages
+
+    def _open(self, role: ServerRole) -> RoundResult:
+        """Run the unmask trip, with the shares of the next round, and step."""
+        if self._strategy.settings.consistency_check:
+            request = role.consistency_request()
+            self._ask_all(role.survivors, CONFIRM, request, role.add_confirmation)
+            role.close_confirmations()
+        following = self._following
+        roster = _close_adverts(following)
+        self._unmask(role, following, roster)
+        total = role.finish()
+        if following is not None and roster is not None:
+            self._keep_if_shared(following)
+        aggregate = self._strategy.settings.codec.decode(
+            total.update, total.scalars, len(role.cohort)
+        )
+        return self._result(role, aggregate)
+
+    def _unmask(
+        self, role: ServerRole, following: ServerRole | None, roster: Roster | None
+    ) -> None:
+        members = set(following.members) if following is not None and roster else set[int]()
+        messages = [
+            _message(node, UNMASK, role.unmask_request(roster if node in members else None))
+            for node in role.survivors
+        ]
+
+        def take_unmask(sender: int, data: bytes | memoryview) -> None:
+            reply = role.add_unmask(sender, data)
+            if following is not None and reply.next_shares is not None:
+                following.add_shares(sender, reply.next_shares)
+
+        takes: dict[str, Take] = {UNMASK: take_unmask}
+        if following is not None and roster is not None:
+            alone = sorted(members - set(role.survivors))
+            messages += [_message(node, SHARE, roster) for node in alone]
+            takes[SHARE] = following.add_shares
+        self._exchange(messages, takes)
+
+    def _result(self, role: ServerRole, aggregate: Aggregate) -> RoundResult:
+        asked, num_survivors = self._asked, len(role.survivors)
+        self._report_counts(aggregate, num_survivors)
+        arrays = None
+        if self._training:
+            if aggregate.sums[NUM_EXAMPLES] <= 0:
+                raise RunStoppedError(
+                    f"round {asked.number}: training diverged on every client; lower the"
+                    " learning rate"
+                )
+            arrays = self._strategy.step(asked.number, aggregate)
+        means = aggregate.means()
+        return RoundResult(arrays, means, self._num_asked, num_survivors, self._failures)
+
+    def _report_counts(self, aggregate: Aggregate, num_survivors: int) -> None:
+        clipped, diverged = aggregate.sums[NUM_CLIPPED], aggregate.sums[NUM_DIVERGED]
+        if clipped:
+            total = num_survivors * max(1, aggregate.mean_update.size)
+            log.warning(
+                "round %d: %d of %d entries out of aggregation.codec.clip_range were clipped",
+                *(self._asked.number, clipped, total),
+            )
+        if diverged:
+            log.warning(
+                "round %d: %d clients diverged and went in as zero",
+                *(self._asked.number, diverged),
+            )
+
+    def _next_role(self) -> ServerRole | None:
+        return self._strategy.new_role(self._asked.number + 1, 0) if self._training else None
+
+    def _next_cohort(self) -> list[int]:
+        try:
+            return self._asked.draw(self._asked.number + 1)
+        except RunStoppedError:
+            # Too few for the next round is the next round's matter.
+            return []
+
+    def _keep_if_shared(self, following: ServerRole) -> None:
+        try:
+            following.close_shares()
+            self._strategy.keep_ready(following)
+        except AbandonedError as error:
+            log.info("the next round begins with keys of its own: %s", error)
+
+    def _ask_all(self, nodes: Sequence[int], kind: str, wire: Wire, take: Take) -> None:
+        self._exchange([_message(node, kind, wire) for node in nodes], {kind: take})
+
+    def _exchange(self, messages: Sequence[Message], takes: dict[str, Take]) -> None:
+        """Send a trip's messages and hand each good reply to what takes its kind."""
+        trip = self._grid.exchange(messages, self._asked.deadline_seconds)
+        self._failures |= dict.fromkeys(trip.silent, Reason.NO_ANSWER)
+        kinds = {m.metadata.dst_node_id: m.metadata.message_type for m in messages}
+        for reply in trip.replies:
+            node = reply.metadata.src_node_id
+            if reply.has_error():
+                self._failures[node] = protocol_reason(reply.error) or reason_of(reply)
+                continue
+            try:
+                takes[kinds[node]](node, unwrap(reply.content))
+            except (BadReplyError, BadContentError) as error:
+                log.debug("client %d: %s", node, error)
+                self._failures[node] = Reason.MALFORMED_REPLY
+
+
+def _kind(training: bool) -> str:
+    return "train" if training else "evaluate"
+
+
+def _message(node: int, kind: str, wire: Wire) -> Message:
+    return Message(wrap(wire), dst_node_id=node, message_type=kind)
+
+
+def _close_adverts(following: ServerRole | None) -> Roster | None:
+    """Return the next round's roster, or None if too few adverts came."""
+    if following is None:
+        return None
+    try:
+        return following.close_adverts()
+    except AbandonedError:
+        return None
