@@ -12,8 +12,9 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 _FIRST_WAIT_SECONDS = 0.02
-_WAIT_GROWTH = 1.5
 _LONGEST_WAIT_SECONDS = 1.0
+# A wait is this share of the time since sending, so that looking late costs as much at most.
+_WAIT_SHARE = 0.05
 _SETTLE_SECONDS = 0.5
 
 
@@ -109,7 +110,7 @@ class PollingGrid:
 
     def _collect(self, waiting: dict[str, int], end: float) -> dict[int, Message]:
         replies: dict[int, Message] = {}
-        wait = _FIRST_WAIT_SECONDS
+        sent = self._clock()
         while waiting:
             arrived = list(self._grid.pull_messages(list(waiting)))
             for reply in arrived:
@@ -117,13 +118,9 @@ class PollingGrid:
                 node = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if node is not None:
                     replies[node] = reply
-            remaining = end - self._clock()
-            if not waiting or remaining <= 0:
+            now = self._clock()
+            if not waiting or now >= end:
                 break
-            wait = (
-                _FIRST_WAIT_SECONDS
-                if arrived
-                else min(wait * _WAIT_GROWTH, _LONGEST_WAIT_SECONDS)
-            )
-            self._sleep(min(wait, remaining))
+            wait = max(_FIRST_WAIT_SECONDS, _WAIT_SHARE * (now - sent))
+            self._sleep(min(wait, _LONGEST_WAIT_SECONDS, end - now))
         return replies

@@ -72,6 +72,13 @@ def test_waits_start_short_grow_and_stay_bounded():
     assert 60 <= time.now <= 61
 
 
+@pytest.mark.parametrize("ready_at", [0.1, 1.0, 7.0])
+def test_looking_late_costs_little(ready_at):
+    grid, _, time = make({1: ready_at})
+    grid.exchange(messages([1]), deadline_seconds=100)
+    assert ready_at <= time.now <= 1.06 * ready_at + 0.02
+
+
 def test_the_deadline_ends_the_trip_without_the_stragglers():
     grid, _, time = make({1: 1.0, 2: 1e9, 3: 2.0})
     trip = grid.exchange(messages([1, 2, 3]), deadline_seconds=5)
