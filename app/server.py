@@ -54,6 +54,8 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     """
     if not simulated:
         check_simulation_only(config)
+    else:
+        _check_population(config, len(grid.wait_until_settled()))
     path = folder_path(config, run_id)
     checkpoint = None
     if config.resume_from:
@@ -64,7 +66,7 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         try:
-            outcome = _train(grid, config, simulated, folder, checkpoint)
+            outcome = _train(grid, config, folder, checkpoint)
         except BaseException as error:
             folder.fail(f"{type(error).__name__}: {error}")
             raise
@@ -77,7 +79,6 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
 def _train(
     grid: PollingGrid,
     config: AppConfig,
-    simulated: bool,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
 ) -> Outcome:
@@ -91,9 +92,6 @@ def _train(
     def keep(report: RoundReport, model: ArrayRecord) -> None:
         folder.write_round(report, model, export_state(strategy.inner, names))
 
-    nodes = grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
-    if simulated:
-        _check_population(config, len(nodes))
     loop = RoundLoop(strategy, grid, settings, build_cohort_rng(config), keep)
     return loop.run(arrays, checkpoint.reports if checkpoint else ())
 
@@ -105,6 +103,12 @@ def _initial_arrays(config: AppConfig) -> ArrayRecord:
 
 
 def _check_population(config: AppConfig, num_nodes: int) -> None:
+    """Refuse a simulation that cannot work; in a deployment clients may still come."""
+    if num_nodes < config.rounds.min_clients:
+        raise ConfigError(
+            f"{num_nodes} simulated clients, rounds.min_clients={config.rounds.min_clients}:"
+            f" start more, --federation-config 'num-supernodes={config.rounds.min_clients}'"
+        )
     try:
         build_task(config).check_population(num_nodes)
     except ValueError as error:

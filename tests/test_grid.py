@@ -109,9 +109,8 @@ def test_trips_are_counted():
     assert grid.num_trips == 3
 
 
-def test_waiting_for_nodes_ends_when_enough_came_and_no_more_are_coming():
+def arriving(arrivals: dict[float, int]):
     grid, inner, time = make({1: 0.0})
-    arrivals = {0.5: 2, 1.0: 3, 9.0: 4}
 
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
@@ -120,7 +119,21 @@ def test_waiting_for_nodes_ends_when_enough_came_and_no_more_are_coming():
                 inner._clients.setdefault(node, echo)
 
     grid._sleep = sleep
-    assert grid.wait_for_nodes(2, 100) == [1, 2, 3]
+    return grid, time
+
+
+def test_waiting_for_nodes_ends_when_enough_came():
+    grid, time = arriving({3.0: 2, 9.0: 3})
+    assert grid.wait_for_nodes(2, 100) == [1, 2]
+    assert time.now <= 4
+    assert grid.wait_for_nodes(2, 100) == [1, 2]
+    assert time.now <= 4
+
+
+def test_a_simulation_has_settled_when_no_more_nodes_are_coming():
+    grid, time = arriving({0.4: 2, 0.9: 3, 9.0: 4})
+    assert grid.wait_until_settled() == [1, 2, 3]
+    assert time.now <= 2
 
 
 def test_waiting_for_nodes_gives_up_at_the_deadline():
