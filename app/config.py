@@ -190,6 +190,7 @@ def _one_line(error: Exception, choices: list[str]) -> str:
         return f"{key} is not a key of this configuration{close}"
     texts = [str(error)] if cause is error else [str(error), str(cause)]
     lines = [line.strip() for text in texts for line in text.splitlines()]
+    lines = [line.replace("full_key: ", "key: ") for line in lines]
     return "; ".join(line for line in lines if line and not line.startswith(_NOISE))
 
 

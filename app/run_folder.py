@@ -57,25 +57,9 @@ class Checkpoint:
 
 
 def folder_path(config: AppConfig, run_id: int) -> Path:
-    """Return where the run's folder is.
-
-    Raises
-    ------
-    RunFolderError
-        If a relative path is given: the server's working directory is not the user's.
-    """
-    if not (given := config.resume_from or config.output_dir):
-        return Path.home() / ".tacet" / "runs" / str(run_id)
-    path = Path(given).expanduser()
-    if not path.is_absolute():
-        key = "resume-from" if config.resume_from else "output-dir"
-        raise RunFolderError(
-            f"{key}={given!r} is relative, but the SuperLink runs elsewhere; give an absolute"
-            f' path, e.g. {key}="{Path("/path/to") / given}"'
-        )
-    if config.resume_from and config.output_dir:
-        raise RunFolderError("a resumed run goes on in resume-from; leave output-dir empty")
-    return path
+    """Return where the run's folder is."""
+    given = config.resume_from or config.output_dir
+    return Path(given).expanduser() if given else Path.home() / ".tacet" / "runs" / str(run_id)
 
 
 class RunFolder:
@@ -246,7 +230,8 @@ def _integer_keys(line: dict[str, Any]) -> dict[str, Any]:
 def _difference(key: str, before: object, now: object) -> str:
     """Name the first key, at any depth, in which two configurations differ."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for inner in sorted(before.keys() | now.keys()):
+        # An option's name first: the rest differs because of it.
+        for inner in sorted(before.keys() | now.keys(), key=lambda k: (k != "name", k)):
             if before.get(inner) != now.get(inner):
                 return _difference(f"{key}.{inner}", before.get(inner), now.get(inner))
     return f"{key} was {before!r}, now {now!r}"

@@ -6,6 +6,7 @@ anything is sent. Tasks keep their own schema beside their code.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import PurePath
 
 from omegaconf import MISSING
 
@@ -322,6 +323,12 @@ class AppConfig:
                 f"aggregation.secrets_seconds={seconds}: must be at least twice"
                 f" rounds.deadline_seconds={deadline}, or a slow trip finds the secrets gone",
             )
+        for name in ("output_dir", "resume_from", "data_dir", "simulation_nodes"):
+            _require_absolute(name.replace("_", "-"), getattr(self, name))
+        require(
+            not (self.output_dir and self.resume_from),
+            "a resumed run goes on in resume-from; leave output-dir empty",
+        )
 
 
 #: group -> option -> dataclass; the tasks come from their own registry.
@@ -336,6 +343,15 @@ GROUPS: dict[str, dict[str, type]] = {
     "aggregation": {"plain": PlainConfig, "secagg": SecAggConfig},
     "privacy": {"none": NoPrivacyConfig},
 }
+
+
+def _require_absolute(key: str, path: str) -> None:
+    """Refuse a relative path: the SuperLink's working directory is not the user's."""
+    require(
+        not path or path.startswith(("/", "~")) or PurePath(path).is_absolute(),
+        f"{key}={path!r} is relative, but the SuperLink runs elsewhere; give an absolute path,"
+        f' e.g. {key}="/path/to/{path}"',
+    )
 
 
 def _require_positive(name: str, value: float) -> None:

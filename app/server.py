@@ -55,6 +55,10 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     """
     if not simulated:
         check_simulation_only(config)
+    num_simulated = len(grid.wait_until_settled()) if simulated else None
+    if num_simulated is not None:
+        _check_population(config, num_simulated)
+    strategy = _strategy(config, RunFacts(run_id, num_simulated))
     path = folder_path(config, run_id)
     checkpoint = None
     if config.resume_from:
@@ -65,7 +69,7 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         try:
-            outcome = _train(grid, config, run_id, simulated, folder, checkpoint)
+            outcome = _train(grid, config, strategy, folder, checkpoint)
         except BaseException as error:
             folder.fail(f"{type(error).__name__}: {error}")
             raise
@@ -78,17 +82,10 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
 def _train(
     grid: PollingGrid,
     config: AppConfig,
-    run_id: int,
-    simulated: bool,
+    strategy: RoundStrategy,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
 ) -> Outcome:
-    settings = build_settings(config)
-    nodes = grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
-    if simulated:
-        _check_population(config, len(nodes))
-    facts = RunFacts(run_id, len(nodes) if simulated else None)
-    strategy = _strategy(config, facts)
     arrays = checkpoint.arrays if checkpoint else _initial_arrays(config)
     names = list(arrays.keys())
     if checkpoint:
@@ -98,7 +95,8 @@ def _train(
     def keep(report: RoundReport, model: ArrayRecord) -> None:
         folder.write_round(report, model, export_state(strategy.inner, names))
 
-    loop = RoundLoop(strategy, grid, settings, build_cohort_rng(config), keep)
+    cohort_rng, settings = build_cohort_rng(config), build_settings(config)
+    loop = RoundLoop(strategy, grid, settings, cohort_rng, keep)
     return loop.run(arrays, checkpoint.reports if checkpoint else ())
 
 
@@ -116,6 +114,12 @@ def _strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
 
 
 def _check_population(config: AppConfig, num_nodes: int) -> None:
+    """Refuse a simulation that cannot work; in a deployment clients may still come."""
+    if num_nodes < config.rounds.min_clients:
+        raise ConfigError(
+            f"{num_nodes} simulated clients, rounds.min_clients={config.rounds.min_clients}:"
+            f" start more, --federation-config 'num-supernodes={config.rounds.min_clients}'"
+        )
     try:
         build_task(config).check_population(num_nodes)
     except ValueError as error:

@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from flwr.common.config import parse_config_args
+
 APP_DIR = Path(__file__).resolve().parent.parent
 
 _CONNECTION = "tacet"
@@ -143,8 +145,7 @@ def main() -> None:
     parser.add_argument("--num-clients", type=int, default=5, help="simulated SuperNodes")
     parser.add_argument("run_config", nargs="*", help="e.g. 'task=\"heart\"' num-rounds=5")
     arguments = parser.parse_args()
-    folder = Path.home() / ".tacet" / "runs" / time.strftime("%Y%m%d-%H%M%S")
-    run_config = " ".join([f'output-dir="{folder}"', *arguments.run_config])
+    folder, run_config = _place(" ".join(arguments.run_config))
     with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
         flwr_run(env, run_config, arguments.num_clients, echo=True)
     try:
@@ -154,6 +155,15 @@ def main() -> None:
     scores = ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
     print(f"\n{summary['status']}: {summary['num_rounds']} rounds, {scores}")
     print(f"run folder: {folder}")
+
+
+def _place(run_config: str) -> tuple[Path, str]:
+    """Return the run's folder, and the run config that puts it there."""
+    values = parse_config_args([run_config])
+    if given := values.get("resume-from") or values.get("output-dir"):
+        return Path(str(given)).expanduser(), run_config
+    folder = Path.home() / ".tacet" / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    return folder, f'output-dir="{folder}" {run_config}'
 
 
 def _environment(home: Path) -> dict[str, str]:

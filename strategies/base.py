@@ -64,8 +64,6 @@ class RoundAttempt:
     ----------
     number : int
         The round, counted from 1; the last evaluation is one more than the last round.
-    attempt : int
-        Counted from 0 within the round.
     arrays : ArrayRecord
         The global model.
     deadline_seconds : float
@@ -75,7 +73,6 @@ class RoundAttempt:
     """
 
     number: int
-    attempt: int
     arrays: ArrayRecord
     deadline_seconds: float
     draw: Callable[[int], list[int]]

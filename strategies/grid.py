@@ -4,6 +4,7 @@ Flower's own ``send_and_receive`` sleeps 3 s between looks in a deployment; a tr
 are there at once would still cost 3 s (protocol, section 8).
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from dataclasses import dataclass
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+log = logging.getLogger("flwr.tacet")
+
 _FIRST_WAIT_SECONDS = 0.02
-_WAIT_GROWTH = 1.5
 _LONGEST_WAIT_SECONDS = 1.0
+# A wait is this share of the time since sending, so that looking late costs as much at most.
+_WAIT_SHARE = 0.05
 _SETTLE_SECONDS = 0.5
 
 
@@ -64,7 +68,7 @@ class PollingGrid:
         return [n.node_id for n in sorted(nodes, key=lambda n: (n.registered_at, n.node_id))]
 
     def wait_for_nodes(self, min_nodes: int, deadline_seconds: float) -> list[int]:
-        """Wait until enough nodes are there and no more are just arriving.
+        """Wait until enough nodes are connected; no wait if they are.
 
         Returns
         -------
@@ -73,11 +77,25 @@ class PollingGrid:
         """
         end = self._clock() + deadline_seconds
         nodes = self.connected_nodes()
-        while self._clock() < end:
+        if len(nodes) < min_nodes:
+            log.info("waiting for clients: %d of %d are connected", len(nodes), min_nodes)
+        while len(nodes) < min_nodes and self._clock() < end:
+            self._sleep(_LONGEST_WAIT_SECONDS)
+            nodes = self.connected_nodes()
+        return nodes
+
+    def wait_until_settled(self) -> list[int]:
+        """Wait until no more nodes are just arriving, as at the start of a simulation.
+
+        Returns
+        -------
+        list of int
+            The connected nodes.
+        """
+        before, nodes = None, self.connected_nodes()
+        while nodes != before:
             self._sleep(_SETTLE_SECONDS)
             before, nodes = nodes, self.connected_nodes()
-            if len(nodes) >= min_nodes and nodes == before:
-                break
         return nodes
 
     def exchange(self, messages: Iterable[Message], deadline_seconds: float) -> Trip:
@@ -109,7 +127,7 @@ class PollingGrid:
 
     def _collect(self, waiting: dict[str, int], end: float) -> dict[int, Message]:
         replies: dict[int, Message] = {}
-        wait = _FIRST_WAIT_SECONDS
+        sent = self._clock()
         while waiting:
             arrived = list(self._grid.pull_messages(list(waiting)))
             for reply in arrived:
@@ -117,13 +135,9 @@ class PollingGrid:
                 node = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if node is not None:
                     replies[node] = reply
-            remaining = end - self._clock()
-            if not waiting or remaining <= 0:
+            now = self._clock()
+            if not waiting or now >= end:
                 break
-            wait = (
-                _FIRST_WAIT_SECONDS
-                if arrived
-                else min(wait * _WAIT_GROWTH, _LONGEST_WAIT_SECONDS)
-            )
-            self._sleep(min(wait, remaining))
+            wait = max(_FIRST_WAIT_SECONDS, _WAIT_SHARE * (now - sent))
+            self._sleep(min(wait, _LONGEST_WAIT_SECONDS, end - now))
         return replies

@@ -131,7 +131,6 @@ class RoundLoop:
         for attempt in range(1, settings.max_attempts + 1):
             asked = RoundAttempt(
                 number=server_round,
-                attempt=attempt - 1,
                 arrays=arrays,
                 deadline_seconds=settings.deadline_seconds,
                 draw=self._draw,
@@ -154,21 +153,12 @@ class RoundLoop:
     def _draw(self, server_round: int) -> list[int]:
         """Draw the cohort of a round among the connected clients."""
         settings = self._settings
-        nodes = self._usable()
-        if len(nodes) < settings.min_clients:
-            log.info(
-                "waiting for clients: %d connected, rounds.min_clients=%d",
-                len(nodes),
-                settings.min_clients,
-            )
-            connected = self._grid.wait_for_nodes(
-                settings.min_clients + len(self._left_out), settings.deadline_seconds
-            )
-            nodes = [node for node in connected if node not in self._left_out]
+        connected = self._grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
+        nodes = [node for node in connected if node not in self._left_out]
         if len(nodes) < settings.min_clients:
             raise RunStoppedError(
-                f"{len(nodes)} usable clients are connected, rounds.min_clients="
-                f"{settings.min_clients}; {len(self._left_out)} were left out"
+                f"{len(connected)} clients are connected and {len(connected) - len(nodes)} of"
+                f" them left out, rounds.min_clients={settings.min_clients}"
             )
         size = min(
             len(nodes),
@@ -205,12 +195,11 @@ class RoundLoop:
         losses = [r.metrics["loss"] for r in reports if "loss" in r.metrics]
         if not patience or len(losses) <= patience:
             return False
-        return min(losses[-patience:]) > min(losses[:-patience]) - self._settings.min_delta
+        return min(losses[-patience:]) >= min(losses[:-patience]) - self._settings.min_delta
 
     def _final_metrics(self, server_round: int, arrays: ArrayRecord) -> dict[str, float]:
         asked = RoundAttempt(
             number=server_round + 1,
-            attempt=0,
             arrays=arrays,
             deadline_seconds=self._settings.deadline_seconds,
             draw=lambda _: self._usable(),

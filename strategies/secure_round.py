@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -14,12 +15,14 @@ from strategies.base import (
     RunStoppedError,
 )
 from strategies.contribution import NUM_EXAMPLES, Aggregate, hash_parameters
-from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED
+from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED, ContributionCodec
 from strategies.grid import PollingGrid
 from strategies.refusals import Reason, reason_of
+from strategies.secagg.graph import Terms
+from strategies.secagg.keys import Peers
 from strategies.secagg.messages import Plan, Roster
 from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
-from strategies.secagg.wire import Wire
+from strategies.secagg.wire import AttemptId, Wire
 from strategies.secure_wire import (
     ADVERT,
     CONFIRM,
@@ -36,23 +39,74 @@ log = logging.getLogger("flwr.tacet")
 Take = Callable[[int, bytes | memoryview], object]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SecAggSettings:
+    """What all of a run's attempts share.
+
+    Attributes
+    ----------
+    run_id : int
+        Flower's.
+    terms : Terms
+        Thresholds and graph.
+    codec : ContributionCodec
+        Contributions to integers.
+    config_hash : bytes
+        SHA-256 of the resolved shared configuration.
+    consistency_check : bool
+        Whether survivors sign the survivor set before anything is opened.
+    peers : mapping or None
+        Pinned public keys by fingerprint, where identities are on.
+    """
+
+    run_id: int
+    terms: Terms
+    codec: ContributionCodec
+    config_hash: bytes
+    consistency_check: bool = False
+    peers: Peers | None = None
+
+
 class MaskedRound:
     """One attempt at one round, from the first message to the sum."""
 
     def __init__(
-        self, strategy: SecAgg, grid: PollingGrid, asked: RoundAttempt, *, training: bool
+        self,
+        strategy: RoundStrategy,
+        settings: SecAggSettings,
+        grid: PollingGrid,
+        asked: RoundAttempt,
+        attempts: Iterator[int],
+        *,
+        training: bool,
     ) -> None:
-        self._strategy, self._grid, self._asked = strategy, grid, asked
+        self._strategy, self._settings = strategy, settings
+        self._attempts = attempts
+        self._grid, self._asked = grid, asked
         self._training = training
         self._failures: dict[int, str] = {}
         self._num_asked = 0
+        # The next round's role, on its way; and when its keys and shares are all there.
+        self._following: ServerRole | None = None
+        self.ready: ServerRole | None = None
 
-    def run(self) -> RoundResult:
-        """Return the result; without arrays if the attempt was abandoned."""
+    def run(self, role: ServerRole | None) -> RoundResult:
+        """Return the result; without arrays if the attempt was abandoned.
+
+        Parameters
+        ----------
+        role : ServerRole or None
+            The role whose keys came with the round before, if there is one.
+
+        Raises
+        ------
+        RunStoppedError
+            If the numbers do not fit the cohort, before anything is sent; or if training
+            diverged everywhere.
+        """
         try:
-            role = self._strategy.take_ready(self._asked.number, self._asked.attempt)
-            if role is None:
-                role = self._bootstrap()
+            if role is None or role.attempt.round != self._asked.number:
+                role = self._bootstrap(self._new_role(self._asked.number))
             self._num_asked = max(self._num_asked, len(role.cohort))
             self._collect_masked(role)
             if len(role.survivors) < self._strategy.min_replies:
@@ -62,11 +116,20 @@ class MaskedRound:
             log.warning("secure aggregation, round %d: %s", self._asked.number, error)
             return RoundResult(None, {}, self._num_asked, 0, self._failures)
 
-    def _bootstrap(self) -> ServerRole:
+    def _new_role(self, number: int) -> ServerRole:
+        """Begin an attempt that no node has seen: they never do the same one twice."""
+        settings = self._settings
+        return ServerRole(
+            AttemptId(settings.run_id, number, next(self._attempts)),
+            settings.terms,
+            consistency_check=settings.consistency_check,
+            peers=settings.peers,
+        )
+
+    def _bootstrap(self, role: ServerRole) -> ServerRole:
         """Exchange keys and shares in two trips of their own."""
-        asked = self._asked
-        role = self._strategy.new_role(asked.number, asked.attempt)
-        cohort = asked.draw(asked.number)
+        cohort = self._asked.draw(self._asked.number)
+        self._check_fits(len(cohort))
         self._num_asked = len(cohort)
         self._ask_all(cohort, ADVERT, role.advert_request(), role.add_advert)
         roster = role.close_adverts()
@@ -74,11 +137,18 @@ class MaskedRound:
         role.close_shares()
         return role
 
+    def _check_fits(self, num_members: int) -> None:
+        try:
+            self._settings.terms.shape(num_members)
+            self._settings.codec.fixed_point(num_members)
+        except ValueError as error:
+            raise RunStoppedError(f"aggregation=secagg: {error}") from None
+
     def _collect_masked(self, role: ServerRole) -> None:
         """Run the train trip; the adverts of the next round ride along."""
-        asked, settings = self._asked, self._strategy.settings
-        following = self._next_role()
-        next_cohort = self._next_cohort() if following else []
+        asked, settings = self._asked, self._settings
+        next_cohort = self._look_ahead()
+        following = self._following
         plan = Plan(
             model=hash_parameters(asked.arrays),
             config=settings.config_hash,
@@ -101,7 +171,6 @@ class MaskedRound:
             takes[ADVERT] = following.add_advert
         self._exchange(messages, takes)
         role.close_masked()
-        self._following = following
 
     def _model_messages(
         self, role: ServerRole, following: ServerRole | None, next_cohort: set[int]
@@ -125,7 +194,7 @@ class MaskedRound:
 
     def _open(self, role: ServerRole) -> RoundResult:
         """Run the unmask trip, with the shares of the next round, and step."""
-        if self._strategy.settings.consistency_check:
+        if self._settings.consistency_check:
             request = role.consistency_request()
             self._ask_all(role.survivors, CONFIRM, request, role.add_confirmation)
             role.close_confirmations()
@@ -135,9 +204,7 @@ class MaskedRound:
         total = role.finish()
         if following is not None and roster is not None:
             self._keep_if_shared(following)
-        aggregate = self._strategy.settings.codec.decode(
-            total.update, total.scalars, len(role.cohort)
-        )
+        aggregate = self._settings.codec.decode(total.update, total.scalars, len(role.cohort))
         return self._result(role, aggregate)
 
     def _unmask(
@@ -189,20 +256,23 @@ class MaskedRound:
                 *(self._asked.number, diverged),
             )
 
-    def _next_role(self) -> ServerRole | None:
-        return self._strategy.new_role(self._asked.number + 1, 0) if self._training else None
-
-    def _next_cohort(self) -> list[int]:
+    def _look_ahead(self) -> list[int]:
+        """Draw the next round's cohort and begin its role; empty if there is none."""
+        if not self._training:
+            return []
         try:
-            return self._asked.draw(self._asked.number + 1)
+            cohort = self._asked.draw(self._asked.number + 1)
+            self._check_fits(len(cohort))
         except RunStoppedError:
             # Too few for the next round is the next round's matter.
             return []
+        self._following = self._new_role(self._asked.number + 1)
+        return cohort
 
     def _keep_if_shared(self, following: ServerRole) -> None:
         try:
             following.close_shares()
-            self._strategy.keep_ready(following)
+            self.ready = following
         except AbandonedError as error:
             log.info("the next round begins with keys of its own: %s", error)
 

@@ -72,6 +72,13 @@ def test_waits_start_short_grow_and_stay_bounded():
     assert 60 <= time.now <= 61
 
 
+@pytest.mark.parametrize("ready_at", [0.1, 1.0, 7.0])
+def test_looking_late_costs_little(ready_at):
+    grid, _, time = make({1: ready_at})
+    grid.exchange(messages([1]), deadline_seconds=100)
+    assert ready_at <= time.now <= 1.06 * ready_at + 0.02
+
+
 def test_the_deadline_ends_the_trip_without_the_stragglers():
     grid, _, time = make({1: 1.0, 2: 1e9, 3: 2.0})
     trip = grid.exchange(messages([1, 2, 3]), deadline_seconds=5)
@@ -102,9 +109,8 @@ def test_trips_are_counted():
     assert grid.num_trips == 3
 
 
-def test_waiting_for_nodes_ends_when_enough_came_and_no_more_are_coming():
+def arriving(arrivals: dict[float, int]):
     grid, inner, time = make({1: 0.0})
-    arrivals = {0.5: 2, 1.0: 3, 9.0: 4}
 
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
@@ -113,7 +119,21 @@ def test_waiting_for_nodes_ends_when_enough_came_and_no_more_are_coming():
                 inner._clients.setdefault(node, echo)
 
     grid._sleep = sleep
-    assert grid.wait_for_nodes(2, 100) == [1, 2, 3]
+    return grid, time
+
+
+def test_waiting_for_nodes_ends_when_enough_came():
+    grid, time = arriving({3.0: 2, 9.0: 3})
+    assert grid.wait_for_nodes(2, 100) == [1, 2]
+    assert time.now <= 4
+    assert grid.wait_for_nodes(2, 100) == [1, 2]
+    assert time.now <= 4
+
+
+def test_a_simulation_has_settled_when_no_more_nodes_are_coming():
+    grid, time = arriving({0.4: 2, 0.9: 3, 9.0: 4})
+    assert grid.wait_until_settled() == [1, 2, 3]
+    assert time.now <= 2
 
 
 def test_waiting_for_nodes_gives_up_at_the_deadline():

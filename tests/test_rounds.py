@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
+from app.config import ConfigError
 from app.in_process import make_clients, simulate
 from strategies.base import RunStoppedError
 from strategies.refusals import Reason, refusal_reply
@@ -206,8 +207,26 @@ def test_a_run_that_improves_is_not_stopped(run_config):
 
 def test_too_few_connected_clients_is_a_clear_error(run_config):
     run_config["overrides"] += " rounds.min_clients=5"
-    with pytest.raises(RunStoppedError, match=r"4 usable clients .* rounds.min_clients=5"):
+    with pytest.raises(ConfigError, match=r"4 simulated clients, rounds.min_clients=5: start"):
         simulate(run_config, 4)
+    assert not Path(run_config["output-dir"]).exists()
+
+
+def test_the_run_stops_at_once_when_all_clients_are_left_out(run_config):
+    def refuses(message, real):
+        return refusal_reply(Reason.DATA_REFUSED, message)
+
+    run_config["overrides"] += " rounds.deadline_seconds=300"
+    faults = dict.fromkeys(range(1000, 1004), refuses)
+    with pytest.raises(RunStoppedError, match="4 clients are connected and 4 of them left out"):
+        simulate(run_config, 4, with_faults(run_config, faults))
+
+
+def test_a_task_that_cannot_be_spread_so_is_refused_before_the_folder_is_made(run_config):
+    run_config |= {"task": "heart"}
+    with pytest.raises(ConfigError, match=r"task=heart: .* 4 hospitals but 3 nodes"):
+        simulate(run_config, 3)
+    assert not Path(run_config["output-dir"]).exists()
 
 
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi"])

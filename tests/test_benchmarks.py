@@ -1,0 +1,191 @@
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import app.node
+from benchmarks import flamby_heart, report, round_trip
+from tasks.heart import HOSPITALS
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    """Undo what a benchmark sets for its whole process."""
+    monkeypatch.setattr(app.node, "_simulated_in_process", False)
+    level, threads = logging.getLogger("flwr").level, torch.get_num_threads()
+    yield
+    logging.getLogger("flwr").setLevel(level)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def made_up_hospitals(tmp_path):
+    """Return a folder with UCI's four files, whose patients are drawn from a generator."""
+    rng = np.random.default_rng(0)
+    for hospital in HOSPITALS:
+        lines: list[str] = []
+        for sick in rng.permutation([0, 1] * 20):
+            plain = [rng.integers(35, 75), rng.integers(2), rng.integers(1, 5)]
+            measured = [rng.integers(100, 170), rng.integers(150, 350), rng.integers(2)]
+            stress = [
+                rng.integers(3),
+                rng.integers(80, 190),
+                sick,
+                round(rng.random() + sick, 1),
+            ]
+            lines.append(",".join(map(str, [*plain, *measured, *stress, "?", "?", "?", sick])))
+        (tmp_path / f"processed.{hospital}.data").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def run_flamby(folder: Path, json_file: Path, *more: str) -> int:
+    options = ["--data-dir", str(folder), "--rounds", "1", "--json", str(json_file)]
+    return flamby_heart.main([*options, *(more or ("--seeds", "42"))])
+
+
+def check_table_against_json(text: str, figures) -> None:
+    """Check that each row of the JSON stands in the table as it would be rounded."""
+    lines = text.splitlines()[2:]
+    for row, line in zip(figures["rows"], lines, strict=False):
+        assert line.startswith(row["system"])
+        assert row["settings"] in line
+        assert f"  {row['mean']:.3f}" in line
+        for hospital in HOSPITALS:
+            assert f" {row['hospitals'][hospital]:.3f}" in line
+
+
+def test_flamby_prints_what_it_writes(made_up_hospitals, tmp_path, capsys):
+    json_file = tmp_path / "new" / "figures.json"
+    status = run_flamby(made_up_hospitals, json_file)
+    figures = json.loads(json_file.read_text())
+    check_table_against_json(capsys.readouterr().out, figures)
+    assert status == (0 if figures["within_published_spread"] else 1)
+    assert figures["seeds"] == [42]
+    published = [row["system"] for row in figures["rows"] if "published" in row["system"]]
+    ours = [row for row in figures["rows"] if row["system"] == "Tacet, FedAvg"]
+    assert len(published) == 2
+    assert [row["settings"] for row in ours] == [
+        "flamby, sgd 0.001, 1 rounds x 100 steps, batch 4",
+        "public_bounds, sgd 0.05, 1 rounds x 100 steps, batch 4",
+    ]
+    for row in ours:
+        assert row["deviation"] is None
+        assert row["mean"] == pytest.approx(np.mean(list(row["hospitals"].values())))
+    # The made-up label is plain to see.
+    assert ours[1]["mean"] > 0.8
+
+
+def test_flamby_scores_real_hospitals_with_a_spread(data_dir, tmp_path, capsys):
+    json_file = tmp_path / "figures.json"
+    run_flamby(data_dir / "heart", json_file, "--seeds", "42", "43")
+    figures = json.loads(json_file.read_text())
+    text = capsys.readouterr().out
+    check_table_against_json(text, figures)
+    for row in figures["rows"]:
+        assert f"{row['mean']:.3f} +- {row['deviation']:.3f}" in text
+    # Held-out patients of Cleveland, Hungary, Switzerland, Long Beach: FLamby's split.
+    for name, size in zip(HOSPITALS, (104, 89, 16, 45), strict=True):
+        one_seed_hits = figures["rows"][3]["hospitals"][name] * 2 * size
+        assert one_seed_hits == pytest.approx(round(one_seed_hits), abs=1e-6)
+
+
+def test_the_published_spread_is_a_bound_on_both_sides():
+    def at(mean: float) -> bool:
+        row = flamby_heart.Row("x", "y", mean, None, {})
+        return flamby_heart.is_within_published_spread(row)
+
+    assert at(0.658)
+    assert at(0.712)
+    assert not at(0.656)
+    assert not at(0.714)
+
+
+def test_missing_data_is_one_clear_line(tmp_path, capsys):
+    status = run_flamby(tmp_path / "nowhere", tmp_path / "figures.json")
+    assert status == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{tmp_path}/nowhere" in error
+    assert not (tmp_path / "figures.json").exists()
+
+
+def test_a_round_trip_row_leaves_the_first_round_out():
+    row = round_trip.Row("plain", 5, [9.0, 0.5, 0.7, 0.4], floor=0.25)
+    figures = row.figures()
+    assert (figures["first_round"], figures["median_round"]) == (9.0, 0.5)
+    assert (figures["training_share"], figures["times_floor"]) == (0.5, 2.0)
+    assert row.cells() == ["plain", "5", "9.000", "0.500", "0.250", "50%", "2.0"]
+    assert len(row.cells()) == len(round_trip.HEADERS)
+
+
+def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
+    def rounds(environment, run_config, num_clients, num_rounds):
+        assert run_config["task"] == "digits"
+        return [3.0] + [0.1 * num_clients] * (num_rounds - 1)
+
+    class NoSuperLink:
+        def __init__(self, home):
+            pass
+
+        def __enter__(self):
+            return {}
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(round_trip, "superlink", NoSuperLink)
+    monkeypatch.setattr(round_trip, "measure_rounds", rounds)
+    monkeypatch.setattr(round_trip, "_FLOOR_REPEATS", 2)
+    json_file = tmp_path / "figures.json"
+    options = ["--clients", "2", "4", "--rounds", "3", "--json", str(json_file)]
+    assert round_trip.main(options) == 0
+    figures = json.loads(json_file.read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ")[0] == "system"
+    assert [row["clients"] for row in figures["rows"]] == [2, 4]
+    for row, line in zip(figures["rows"], lines[2:], strict=False):
+        assert row["floor"] > 0
+        assert (
+            line.split()
+            == round_trip.Row(
+                row["system"], row["clients"], row["seconds"], row["floor"]
+            ).cells()
+        )
+
+
+def test_the_floor_is_shared_by_the_workers_that_have_a_client(monkeypatch):
+    # Each call of the clock is a second later, so each client takes exactly one.
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(round_trip, "_FLOOR_REPEATS", 2)
+    monkeypatch.setattr(round_trip.time, "perf_counter", lambda: float(next(ticks)))
+    assert round_trip.measure_floor(num_clients=4, workers=2) == 2.0
+    assert round_trip.measure_floor(num_clients=4, workers=16) == 1.0
+
+
+@pytest.mark.parametrize("option", [["--rounds", "1"], ["--clients", "1"]])
+def test_round_trip_refuses_what_it_cannot_measure(option, capsys):
+    with pytest.raises(SystemExit):
+        round_trip.main(option)
+    assert "must be at least 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["flamby_heart", "round_trip"])
+def test_help_says_what_it_does(name):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--json FILE" in run.stdout
+    assert len(run.stdout.splitlines()) > 10
+    if name == "flamby_heart":
+        assert "exit status" in run.stdout
+
+
+def test_a_table_is_aligned():
+    text = report.table(["name", "n"], [["a", "1"], ["longer", "100"]])
+    assert text.splitlines() == ["name      n", "------  ---", "a         1", "longer  100"]
