@@ -125,7 +125,7 @@ class World:
         }
         self.scalars = {node: rng.integers(0, 2**64, 3, dtype=np.uint64) for node in self.ids}
 
-    def role(self, node: int, terms: Terms | None = None) -> ClientRole:
+    def role(self, node: int, terms: Terms | None = None, random_bytes=None) -> ClientRole:
         return ClientRole(
             node_id=node,
             run_id=RUN,
@@ -136,7 +136,7 @@ class World:
             consistency_check=self.consistency_check,
             lifetime_seconds=100.0,
             clock=self.clock,
-            random_bytes=stream(1000 * self.seed + node),
+            random_bytes=random_bytes or stream(1000 * self.seed + node),
         )
 
     def server(self, attempt: AttemptId) -> ServerRole:
