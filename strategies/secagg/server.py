@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.secagg.binding import Plan
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import (
     Peers,
@@ -34,7 +35,6 @@ from strategies.secagg.messages import (
     ConsistencyReply,
     ConsistencyRequest,
     MaskedInput,
-    Plan,
     Roster,
     SharesUpload,
     TrainRequest,

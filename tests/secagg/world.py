@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from strategies.secagg.binding import Plan
 from strategies.secagg.checks import TrustPolicy
 from strategies.secagg.client import ClientRole
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import Identity, pin
-from strategies.secagg.messages import Plan, Refusal, Roster
+from strategies.secagg.messages import (
+    Refusal,
+    Roster,
+)
 from strategies.secagg.opened import Opened
 from strategies.secagg.prg import word_dtype
 from strategies.secagg.server import Aggregate, ServerRole
