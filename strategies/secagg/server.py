@@ -13,12 +13,7 @@ Decision where `protocol.md` leaves room: inputs whose senders complain of one a
 shares are left out (`recovery.leave_out`) and their senders become dropouts.
 """
 
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from strategies.secagg.binding import Plan
 from strategies.secagg.graph import Terms
@@ -41,52 +36,12 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
+from strategies.secagg.outcome import AbandonedError, Aggregate, BadReplyError, Phase
 from strategies.secagg.packing import packed_bytes
-from strategies.secagg.prg import Vector
 from strategies.secagg.recovery import Members, RecoveryError, leave_out, open_sum
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
 
 _Message = TypeVar("_Message", bound=Wire)
-
-
-class Phase(IntEnum):
-    """Which replies the server waits for."""
-
-    ADVERTS = 1
-    SHARES = 2
-    MASKED = 3
-    CONFIRM = 4
-    UNMASK = 5
-    DONE = 6
-    ABANDONED = 7
-
-
-class BadReplyError(ValueError):
-    """One client's reply is of no use: go on without that client."""
-
-
-class AbandonedError(Exception):
-    """The attempt is over without a result; retry it as a new attempt, with new keys."""
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """The sum over the survivors.
-
-    Parameters
-    ----------
-    update : ndarray of shape (d,), unsigned
-        Modulo 2^b.
-    scalars : ndarray of shape (k,), uint64
-        Modulo 2^64.
-    survivors, dropouts : tuple of int
-        U3, and U2 without U3.
-    """
-
-    update: Vector
-    scalars: NDArray[np.uint64]
-    survivors: tuple[int, ...]
-    dropouts: tuple[int, ...]
 
 
 class ServerRole:

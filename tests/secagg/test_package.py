@@ -1,5 +1,6 @@
 """The package as a whole: what it imports, and that no bytes make a handler raise."""
 
+import ast
 import pathlib
 import subprocess
 import sys
@@ -24,6 +25,21 @@ def test_the_protocol_knows_neither_flower_nor_torch():
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_are_numpy_cryptography_and_the_standard_library(name):
+    tree = ast.parse((ROOT / "strategies" / "secagg" / f"{name}.py").read_text())
+    found = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    for module in found:
+        top = module.partition(".")[0]
+        known = top in sys.stdlib_module_names or top in ("numpy", "cryptography")
+        assert known or f"{module}.".startswith("strategies.secagg.")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -17,8 +17,9 @@ from strategies.secagg.messages import (
     Roster,
 )
 from strategies.secagg.opened import Opened
+from strategies.secagg.outcome import Aggregate
 from strategies.secagg.prg import word_dtype
-from strategies.secagg.server import Aggregate, ServerRole
+from strategies.secagg.server import ServerRole
 from strategies.secagg.store import Change, Record
 from strategies.secagg.transitions import Stage
 from strategies.secagg.wire import AttemptId
