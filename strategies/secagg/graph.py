@@ -69,6 +69,8 @@ class Terms:
                 f"max_colluding={self.max_colluding} must be at least 0 and "
                 f"min_survivors={self.min_survivors} at least 2"
             )
+        if self.threshold is not None and self.threshold < 2:
+            raise ValueError(f"threshold={self.threshold} must be at least 2")
         if self.num_neighbors is not None and self.num_neighbors < 2:
             raise ValueError(f"num_neighbors={self.num_neighbors} must be at least 2")
         if not 0 <= self.max_dropout_fraction < 1:

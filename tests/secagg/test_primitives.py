@@ -301,6 +301,7 @@ def test_terms_that_break_section_4_are_refused_with_values(terms, n, says):
         {"min_survivors": 1, "max_colluding": 1},
         {"min_survivors": 3, "max_colluding": -1},
         {"min_survivors": 3, "max_colluding": 1, "num_neighbors": 1},
+        {"min_survivors": 3, "max_colluding": 1, "threshold": 0},
         {"min_survivors": 3, "max_colluding": 1, "max_dropout_fraction": 1.0},
     ],
 )
