@@ -73,7 +73,8 @@ class ServerRole:
         self.phase = Phase.ADVERTS
         self._adverts: dict[int, Advert] = {}
         self._keys: set[bytes] = set()
-        self._shares: dict[int, dict[int, bytes]] = {}
+        self._sharers: set[int] = set()
+        self._inbox: dict[int, dict[int, bytes]] = {}
         self._inputs: dict[int, MaskedInput] = {}
         self._confirmations: dict[int, bytes] = {}
         self._replies: dict[int, UnmaskReply] = {}
@@ -123,15 +124,17 @@ class ServerRole:
         upload = self._decode(Phase.SHARES, SharesUpload, data)
         receivers = frozenset(receiver for receiver, _ in upload.shares)
         expected = self._members.near.get(sender, frozenset[int]()) - {sender}
-        if sender in self._shares or sender not in self._members.near or receivers != expected:
+        if sender in self._sharers or sender not in self._members.near or receivers != expected:
             raise BadReplyError(f"shares from {sender}: repeated, or not for its neighbours")
-        self._shares[sender] = dict(upload.shares)
+        self._sharers.add(sender)
+        for receiver, sealed in upload.shares:
+            self._inbox.setdefault(receiver, {})[sender] = sealed
 
     def close_shares(self) -> tuple[int, ...]:
         """Fix and return U2."""
         self._expect(Phase.SHARES)
-        self._floor(len(self._shares), "shares")
-        self.cohort = tuple(sorted(self._shares))
+        self._floor(len(self._sharers), "shares")
+        self.cohort = tuple(sorted(self._sharers))
         self.phase = Phase.MASKED
         return self.cohort
 
@@ -145,8 +148,7 @@ class ServerRole:
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
         """Return the request for one node of U2; `next_attempt` asks for its next advert."""
         self._expect(Phase.MASKED)
-        senders = sorted(self._members.near[node].intersection(self.cohort) - {node})
-        shares = tuple((sender, self._shares[sender][node]) for sender in senders)
+        shares = tuple(sorted(self._inbox.get(node, {}).items()))
         return TrainRequest(self.attempt, self.cohort, shares, self._plan, next_attempt)
 
     def add_masked(self, sender: int, data: Buffer) -> MaskedInput:
@@ -272,5 +274,5 @@ class ServerRole:
         return AbandonedError(f"{self.attempt}: {why}")
 
     def _forget(self) -> None:
-        for table in (self._shares, self._inputs, self._confirmations, self._replies):
+        for table in (self._inbox, self._inputs, self._confirmations, self._replies):
             table.clear()
