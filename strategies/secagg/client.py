@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg import checks
+from strategies.secagg.binding import Plan
 from strategies.secagg.checks import RefusedError, TrustPolicy, require
 from strategies.secagg.graph import Terms
 from strategies.secagg.guard import Guard, named
@@ -35,7 +36,6 @@ from strategies.secagg.messages import (
     ConsistencyReply,
     ConsistencyRequest,
     MaskedInput,
-    Plan,
     Refusal,
     RefusalReason,
     Roster,

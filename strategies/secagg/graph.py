@@ -72,6 +72,8 @@ class Terms:
                 f"max_colluding={self.max_colluding} must be at least 0 and "
                 f"min_survivors={self.min_survivors} at least 2"
             )
+        if self.threshold is not None and self.threshold < 2:
+            raise ValueError(f"threshold={self.threshold} must be at least 2")
         if self.num_neighbors is not None and self.num_neighbors < 2:
             raise ValueError(f"num_neighbors={self.num_neighbors} must be at least 2")
         if not 0 <= self.max_dropout_fraction < 1:
@@ -123,9 +125,7 @@ class Terms:
         if k is None:
             if n <= COMPLETE_UP_TO:
                 return n - 1
-            return choose_num_neighbors(
-                n, self.max_colluding, self.max_dropout_fraction, self.threshold
-            )
+            return choose_num_neighbors(n, self)
         if k >= n - 1:
             return n - 1
         if k % 2:
@@ -169,11 +169,13 @@ def _tail(population: int, marked: int, draws: int, at_least: int) -> float:
     return ways / comb(population, draws)
 
 
-def failure_probability(n: int, k: int, t: int, c: int, num_dropouts: int) -> float:
+def failure_probability(
+    n: int, k: int, t: int, c: int, num_dropouts: int, min_survivors: int
+) -> float:
     """Bound the chance that a random ring of n nodes with k neighbours fails.
 
-    Bell et al. (CCS 2020), section 3, ask for three things of the graph. For a set of `c`
-    colluders and `num_dropouts` dropouts fixed before the ring is drawn:
+    Bell et al. (CCS 2020), section 3, ask for three things of the graph. For colluders and
+    dropouts that are fixed before the ring is drawn:
 
     * few enough corrupt neighbours: c < t and 2t > m + c hold for every graph here;
     * enough surviving neighbours: a node's neighbours are k of the other n - 1 at random, so
@@ -182,40 +184,39 @@ def failure_probability(n: int, k: int, t: int, c: int, num_dropouts: int) -> fl
       itself as surviving or not, whichever is worse;
     * the honest survivors connected: a ring with k / 2 links to either side falls apart only
       where k / 2 nodes in a row are gone, at one of n places, each with the hypergeometric
-      chance that k / 2 drawn nodes all lie among the c + num_dropouts.
+      chance that k / 2 drawn nodes all lie among those gone. A failure here would show
+      partial sums to a curious server, so it counts c and as many dropouts as T allows.
 
-    Returns the sum of the last two, at most 1. The first of them costs a round, the second
-    would show partial sums to a curious server.
+    The second costs a round only and is for `num_dropouts`. Returns the sum, at most 1.
     """
     if k >= n - 1:
         return 0.0 if n - num_dropouts >= t else 1.0
     few = n * _tail(n - 1, min(num_dropouts, n - 1), k, k + 1 - t)
-    gone = min(n, c + num_dropouts)
+    gone = min(n, c + max(num_dropouts, n - min_survivors))
     half = k // 2
     apart = n * comb(gone, half) / comb(n, half)
     return min(1.0, few + apart)
 
 
 @lru_cache(maxsize=64)
-def choose_num_neighbors(
-    n: int, c: int, max_dropout_fraction: float, threshold: int | None = None
-) -> int:
+def choose_num_neighbors(n: int, terms: "Terms") -> int:
     """Return the smallest even k that fails with probability at most 1e-9, else n - 1.
 
     See `failure_probability` for the bound and its source. The threshold is the default one
     for k + 1 members unless set.
     """
-    dropouts = int(max_dropout_fraction * n)
+    c, dropouts = terms.max_colluding, int(terms.max_dropout_fraction * n)
     for k in range(2, n - 1, 2):
-        t = threshold or default_threshold(k + 1)
+        t = terms.threshold or default_threshold(k + 1)
         if t > k + 1 or 2 * t <= k + 1 + c or c >= t:
             continue
-        if failure_probability(n, k, t, c, dropouts) <= DEFAULT_FAILURE_PROBABILITY:
+        fails = failure_probability(n, k, t, c, dropouts, terms.min_survivors)
+        if fails <= DEFAULT_FAILURE_PROBABILITY:
             return k
     return n - 1
 
 
-def _uniform_below(seed: bytes) -> Iterator[int]:
+def _numbers(seed: bytes) -> Iterator[int]:
     """Yield 64-bit integers of an AES-128-CTR stream."""
     stream = Cipher(
         algorithms.AES128(derive(seed, Use.GRAPH)), modes.CTR(bytes(16))
@@ -227,7 +228,7 @@ def _uniform_below(seed: bytes) -> Iterator[int]:
 def _permutation(n: int, seed: bytes) -> list[int]:
     """Return a uniform permutation (Fisher-Yates, with rejection, so without bias)."""
     order = list(range(n))
-    numbers = _uniform_below(seed)
+    numbers = _numbers(seed)
     for i in range(n - 1, 0, -1):
         bound = 2**64 - 2**64 % (i + 1)
         j = next(number for number in numbers if number < bound) % (i + 1)

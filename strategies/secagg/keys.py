@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -81,6 +82,12 @@ def is_low_order(public_key: bytes) -> bool:
     return int.from_bytes(public_key, "little") % 2**255 in _LOW_ORDER
 
 
+@lru_cache(maxsize=2048)
+def _public_key(raw: bytes) -> X25519PublicKey:
+    # The server agrees with each survivor's key once for every dropout.
+    return X25519PublicKey.from_public_bytes(raw)
+
+
 class KeyPair:
     """An X25519 key pair made from a 32-byte seed."""
 
@@ -90,7 +97,7 @@ class KeyPair:
 
     def agree(self, public_key: bytes) -> bytes:
         """Return the 32-byte agreed secret; `ValueError` for a key of low order."""
-        return self._private.exchange(X25519PublicKey.from_public_bytes(public_key))
+        return self._private.exchange(_public_key(public_key))
 
 
 def commit(self_seed: bytes) -> bytes:

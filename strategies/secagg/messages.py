@@ -1,4 +1,4 @@
-"""Every message of the protocol, one frozen dataclass each, and the canonical hashes.
+"""Every message of the protocol, one frozen dataclass each.
 
 Decisions where `protocol.md` leaves room:
 
@@ -10,8 +10,6 @@ Decisions where `protocol.md` leaves room:
   not a random sum; a client uses only the hash that it computed itself.
 """
 
-import hashlib
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, ClassVar
@@ -39,9 +37,6 @@ FIELD_BYTES = 33  # an element of the Shamir field
 SEALED_BYTES = 12 + 2 * FIELD_BYTES + 16  # nonce, both shares, tag
 SIGNATURE_BYTES = 64
 NO_IDENTITY = bytes(32)
-_ROSTER_DOMAIN = b"tacet/secagg/v1/roster"
-_ADVERTS_DOMAIN = b"tacet/secagg/v1/adverts"
-_PLAN_DOMAIN = b"tacet/secagg/v1/plan"
 _TO_ALL = "public in the protocol: names the attempt"
 
 
@@ -248,56 +243,3 @@ MESSAGES: tuple[type[Wire], ...] = (
     UnmaskReply,
     Refusal,
 )
-
-
-def adverts_hash(adverts: tuple[bytes, ...]) -> bytes:
-    """Return SHA-256 over the adverts in order (32 bytes); the graph is drawn from it."""
-    digest = hashlib.sha256(_ADVERTS_DOMAIN + struct.pack(">I", len(adverts)))
-    for advert in adverts:
-        digest.update(struct.pack(">I", len(advert)))
-        digest.update(advert)
-    return digest.digest()
-
-
-def roster_hash(roster: Roster) -> bytes:
-    """Return SHA-256 over attempt, adverts, degree and threshold (32 bytes).
-
-    The edges are a function of the adverts and the degree, so binding those binds the graph.
-    """
-    shape = struct.pack(">HH", roster.num_neighbors, roster.threshold)
-    body = roster.attempt.to_bytes() + adverts_hash(roster.adverts) + shape
-    return hashlib.sha256(_ROSTER_DOMAIN + body).digest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What all masks of an attempt are bound to, beside roster and U2.
-
-    A client must fill this from what it is about to *use*, never from what it was told.
-
-    Parameters
-    ----------
-    model, config, codec : bytes
-        SHA-256 hashes of the model, the resolved shared configuration and the codec.
-    noise_scale : float
-        Standard deviation of this node's noise share, in grid units; 0 for none.
-    """
-
-    model: bytes
-    config: bytes
-    codec: bytes
-    noise_scale: float
-
-    def hash(
-        self, roster: bytes, cohort: tuple[int, ...], numbers: tuple[int, int, int]
-    ) -> bytes:
-        """Return the 32-byte plan hash.
-
-        `roster` is the roster's hash, `cohort` is U2 (ascending node ids), `numbers` are t, T
-        and c.
-        """
-        if any(len(part) != 32 for part in (self.model, self.config, self.codec, roster)):
-            raise ValueError("model, config, codec and roster are SHA-256 hashes of 32 bytes")
-        tail = struct.pack(">dIII", self.noise_scale, *numbers)
-        body = roster + NODES.write(cohort) + self.model + self.config + self.codec + tail
-        return hashlib.sha256(_PLAN_DOMAIN + body).digest()

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.secagg.binding import Plan
 from strategies.secagg.checks import check_cohort, require
 from strategies.secagg.graph import Terms
 from strategies.secagg.masking import input_masks, mask_both
-from strategies.secagg.messages import MaskedInput, Plan, RefusalReason, TrainRequest
+from strategies.secagg.messages import (
+    MaskedInput,
+    RefusalReason,
+    TrainRequest,
+)
 from strategies.secagg.packing import pack
 from strategies.secagg.prg import Vector, reduce_modulus
 from strategies.secagg.sharing import open_shares

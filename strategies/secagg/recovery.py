@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg import shamir
+from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.keys import KeyPair, commit
 from strategies.secagg.masking import dropout_masks, mask_both, survivor_masks
@@ -16,8 +17,6 @@ from strategies.secagg.messages import (
     MaskedInput,
     Roster,
     UnmaskReply,
-    adverts_hash,
-    roster_hash,
 )
 from strategies.secagg.packing import add_packed
 from strategies.secagg.prg import Vector, reduce_modulus, word_dtype

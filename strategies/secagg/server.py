@@ -13,13 +13,9 @@ Decision where `protocol.md` leaves room: inputs whose senders complain of one a
 shares are left out (`recovery.leave_out`) and their senders become dropouts.
 """
 
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from strategies.secagg.binding import Plan
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import (
     Peers,
@@ -34,59 +30,18 @@ from strategies.secagg.messages import (
     ConsistencyReply,
     ConsistencyRequest,
     MaskedInput,
-    Plan,
     Roster,
     SharesUpload,
     TrainRequest,
     UnmaskReply,
     UnmaskRequest,
 )
+from strategies.secagg.outcome import AbandonedError, Aggregate, BadReplyError, Phase
 from strategies.secagg.packing import packed_bytes
-from strategies.secagg.prg import Vector
 from strategies.secagg.recovery import Members, RecoveryError, leave_out, open_sum
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
 
 _Message = TypeVar("_Message", bound=Wire)
-
-
-class Phase(IntEnum):
-    """Which replies the server waits for."""
-
-    ADVERTS = 1
-    SHARES = 2
-    MASKED = 3
-    CONFIRM = 4
-    UNMASK = 5
-    DONE = 6
-    ABANDONED = 7
-
-
-class BadReplyError(ValueError):
-    """One client's reply is of no use: go on without that client."""
-
-
-class AbandonedError(Exception):
-    """The attempt is over without a result; retry it as a new attempt, with new keys."""
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """The sum over the survivors.
-
-    Parameters
-    ----------
-    update : ndarray of shape (d,), unsigned
-        Modulo 2^b.
-    scalars : ndarray of shape (k,), uint64
-        Modulo 2^64.
-    survivors, dropouts : tuple of int
-        U3, and U2 without U3.
-    """
-
-    update: Vector
-    scalars: NDArray[np.uint64]
-    survivors: tuple[int, ...]
-    dropouts: tuple[int, ...]
 
 
 class ServerRole:
@@ -118,7 +73,8 @@ class ServerRole:
         self.phase = Phase.ADVERTS
         self._adverts: dict[int, Advert] = {}
         self._keys: set[bytes] = set()
-        self._shares: dict[int, dict[int, bytes]] = {}
+        self._sharers: set[int] = set()
+        self._inbox: dict[int, dict[int, bytes]] = {}
         self._inputs: dict[int, MaskedInput] = {}
         self._confirmations: dict[int, bytes] = {}
         self._replies: dict[int, UnmaskReply] = {}
@@ -173,15 +129,17 @@ class ServerRole:
         upload = self._decode(Phase.SHARES, SharesUpload, data)
         receivers = frozenset(receiver for receiver, _ in upload.shares)
         expected = self._members.near.get(sender, frozenset[int]()) - {sender}
-        if sender in self._shares or sender not in self._members.near or receivers != expected:
+        if sender in self._sharers or sender not in self._members.near or receivers != expected:
             raise BadReplyError(f"shares from {sender}: repeated, or not for its neighbours")
-        self._shares[sender] = dict(upload.shares)
+        self._sharers.add(sender)
+        for receiver, sealed in upload.shares:
+            self._inbox.setdefault(receiver, {})[sender] = sealed
 
     def close_shares(self) -> tuple[int, ...]:
         """Fix and return U2."""
         self._expect(Phase.SHARES)
-        self._floor(len(self._shares), "shares")
-        self.cohort = tuple(sorted(self._shares))
+        self._floor(len(self._sharers), "shares")
+        self.cohort = tuple(sorted(self._sharers))
         self.phase = Phase.MASKED
         return self.cohort
 
@@ -195,8 +153,7 @@ class ServerRole:
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
         """Return the request for one node of U2; `next_attempt` asks for its next advert."""
         self._expect(Phase.MASKED)
-        senders = sorted(self._members.near[node].intersection(self.cohort) - {node})
-        shares = tuple((sender, self._shares[sender][node]) for sender in senders)
+        shares = tuple(sorted(self._inbox.get(node, {}).items()))
         return TrainRequest(self.attempt, self.cohort, shares, self._plan, next_attempt)
 
     def add_masked(self, sender: int, data: Buffer) -> MaskedInput:
@@ -324,5 +281,5 @@ class ServerRole:
         return AbandonedError(f"{self.attempt}: {why}")
 
     def _forget(self) -> None:
-        for table in (self._shares, self._inputs, self._confirmations, self._replies):
+        for table in (self._inbox, self._inputs, self._confirmations, self._replies):
             table.clear()

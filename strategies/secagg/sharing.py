@@ -1,6 +1,7 @@
 """The client's keys and shares: drawing an advert, sharing seeds, opening received shares."""
 
 from strategies.secagg import shamir
+from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.keys import (
     NONCE_BYTES,
@@ -21,8 +22,6 @@ from strategies.secagg.messages import (
     Roster,
     SharesUpload,
     TrainRequest,
-    adverts_hash,
-    roster_hash,
 )
 from strategies.secagg.store import SHARE_PAIR_BYTES, AdvertisedSecrets, SharedSecrets
 from strategies.secagg.wire import AttemptId

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
-from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
 VERSION = 1
@@ -131,7 +130,7 @@ def rows(num_bytes: int) -> Kind:
     size = 8 + num_bytes
 
     def write(value: tuple[tuple[int, bytes], ...]) -> bytes:
-        if any(len(item) != num_bytes for _, item in value):
+        if not {len(item) for _, item in value} <= {num_bytes}:
             raise ValueError(f"a row is not of {num_bytes} bytes")
         _ascending([node for node, _ in value], ValueError)
         return _count(len(value)) + b"".join([pack_row(*row) for row in value])
@@ -166,7 +165,7 @@ def _count(value: int) -> bytes:
 
 
 def _ascending(nodes: list[int], error: type[ValueError]) -> None:
-    if any(a >= b for a, b in pairwise(nodes)):
+    if nodes != sorted(set(nodes)):
         raise error("node ids are not strictly ascending")
 
 

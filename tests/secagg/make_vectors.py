@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from strategies.secagg import keys, messages, packing, prg, shamir
+from strategies.secagg import binding, keys, messages, packing, prg, shamir
 from strategies.secagg.codec import FixedPoint
 from strategies.secagg.graph import Shape, Terms, neighborhood
 from strategies.secagg.messages import Roster, UnmaskRequest
@@ -83,8 +83,8 @@ def transcript() -> dict[str, Any]:
     return {
         "advert_request": server.advert_request().encode().hex(),
         "roster": roster.encode().hex(),
-        "adverts_hash": messages.adverts_hash(roster.adverts).hex(),
-        "roster_hash": messages.roster_hash(roster).hex(),
+        "adverts_hash": binding.adverts_hash(roster.adverts).hex(),
+        "roster_hash": binding.roster_hash(roster).hex(),
         "shares": by_node(uploads),
         "train_requests": by_node(requests),
         "masked_inputs": by_node(sent),

@@ -17,8 +17,9 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
+from strategies.secagg.outcome import AbandonedError
 from strategies.secagg.packing import unpack
-from strategies.secagg.server import AbandonedError, ServerRole
+from strategies.secagg.server import ServerRole
 from strategies.secagg.store import MaskedSecrets
 from strategies.secagg.transitions import Stage
 from tests.secagg.spy import Spy

@@ -250,19 +250,33 @@ def test_failure_probability_bounds_what_an_enumeration_finds():
         apart = sum(not honest[i] and not honest[i - 1] and any(honest) for i in range(n)) >= 2
         bad += min(left) < t or apart
         total += 1
-    assert bad / total <= graph.failure_probability(n, k, t, 1, 2)
+    assert bad / total <= graph.failure_probability(n, k, t, 1, 2, 6)
 
 
 def test_chosen_degree_keeps_the_promise_and_is_the_least():
-    k = graph.choose_num_neighbors(400, 1, 0.05)
+    terms = Terms(min_survivors=300, max_colluding=1, max_dropout_fraction=0.05)
+    k = graph.choose_num_neighbors(400, terms)
     fail = [
-        graph.failure_probability(400, degree, graph.default_threshold(degree + 1), 1, 20)
+        graph.failure_probability(400, degree, graph.default_threshold(degree + 1), 1, 20, 300)
         for degree in (k, k - 2)
     ]
     assert fail[0] <= 1e-9 < fail[1]
     assert k < 200
     # Too many dropouts for the default threshold: no ring will do, so all are joined.
-    assert graph.choose_num_neighbors(100, 1, 0.4) == 99
+    wild = Terms(min_survivors=67, max_colluding=1, max_dropout_fraction=0.4)
+    assert graph.choose_num_neighbors(100, wild) == 99
+
+
+def test_a_lower_floor_of_survivors_needs_more_neighbours():
+    """However few dropouts are expected: as many as T allows must leave the graph whole."""
+    found = [
+        graph.choose_num_neighbors(
+            400, Terms(min_survivors=floor, max_colluding=1, max_dropout_fraction=0.0)
+        )
+        for floor in (390, 270, 200)
+    ]
+    assert found == sorted(found)
+    assert found[0] < found[2]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +301,7 @@ def test_terms_that_break_section_4_are_refused_with_values(terms, n, says):
         {"min_survivors": 1, "max_colluding": 1},
         {"min_survivors": 3, "max_colluding": -1},
         {"min_survivors": 3, "max_colluding": 1, "num_neighbors": 1},
+        {"min_survivors": 3, "max_colluding": 1, "threshold": 0},
         {"min_survivors": 3, "max_colluding": 1, "max_dropout_fraction": 1.0},
     ],
 )

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from strategies.secagg.graph import Terms
 from strategies.secagg.messages import MaskedInput, UnmaskReply
-from strategies.secagg.server import AbandonedError, BadReplyError, Phase, ServerRole
+from strategies.secagg.outcome import AbandonedError, BadReplyError, Phase
+from strategies.secagg.server import ServerRole
 from strategies.secagg.transitions import Stage
 from tests.secagg.world import World, attempt, ok, plan_for, refusal_name
 

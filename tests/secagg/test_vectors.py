@@ -5,8 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.keys import KeyPair
-from strategies.secagg.messages import Advert, MaskedInput, Roster, adverts_hash, roster_hash
+from strategies.secagg.messages import (
+    Advert,
+    MaskedInput,
+    Roster,
+)
 from strategies.secagg.wire import DecodeError
 from tests.secagg import make_vectors
 from tests.secagg.world import BITS

@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from strategies.secagg.binding import Plan
 from strategies.secagg.checks import TrustPolicy
 from strategies.secagg.client import ClientRole
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import Identity, pin
-from strategies.secagg.messages import Plan, Refusal, Roster
+from strategies.secagg.messages import (
+    Refusal,
+    Roster,
+)
 from strategies.secagg.opened import Opened
+from strategies.secagg.outcome import Aggregate
 from strategies.secagg.prg import word_dtype
-from strategies.secagg.server import Aggregate, ServerRole
+from strategies.secagg.server import ServerRole
 from strategies.secagg.store import Change, Record
 from strategies.secagg.transitions import Stage
 from strategies.secagg.wire import AttemptId
@@ -125,7 +130,7 @@ class World:
         }
         self.scalars = {node: rng.integers(0, 2**64, 3, dtype=np.uint64) for node in self.ids}
 
-    def role(self, node: int, terms: Terms | None = None) -> ClientRole:
+    def role(self, node: int, terms: Terms | None = None, random_bytes=None) -> ClientRole:
         return ClientRole(
             node_id=node,
             run_id=RUN,
@@ -136,7 +141,7 @@ class World:
             consistency_check=self.consistency_check,
             lifetime_seconds=100.0,
             clock=self.clock,
-            random_bytes=stream(1000 * self.seed + node),
+            random_bytes=random_bytes or stream(1000 * self.seed + node),
         )
 
     def server(self, attempt: AttemptId) -> ServerRole:

@@ -1,0 +1,49 @@
+"""What an attempt at the server can come to: its phases, its result and its two errors."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.secagg.prg import Vector
+
+
+class Phase(IntEnum):
+    """Which replies the server waits for."""
+
+    ADVERTS = 1
+    SHARES = 2
+    MASKED = 3
+    CONFIRM = 4
+    UNMASK = 5
+    DONE = 6
+    ABANDONED = 7
+
+
+class BadReplyError(ValueError):
+    """One client's reply is of no use: go on without that client."""
+
+
+class AbandonedError(Exception):
+    """The attempt is over without a result; retry it as a new attempt, with new keys."""
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The sum over the survivors.
+
+    Parameters
+    ----------
+    update : ndarray of shape (d,), unsigned
+        Modulo 2^b.
+    scalars : ndarray of shape (k,), uint64
+        Modulo 2^64.
+    survivors, dropouts : tuple of int
+        U3, and U2 without U3.
+    """
+
+    update: Vector
+    scalars: NDArray[np.uint64]
+    survivors: tuple[int, ...]
+    dropouts: tuple[int, ...]
