@@ -11,9 +11,9 @@ from app.identity import load_identity
 from app.schema import AppConfig
 from strategies.contribution import ARRAYS, Contribution, hash_parameters
 from strategies.refusals import Reason, Refusal
+from strategies.secagg.binding import Plan
 from strategies.secagg.checks import TrustPolicy
 from strategies.secagg.client import ClientRole
-from strategies.secagg.messages import Plan
 from strategies.secagg.messages import Refusal as ProtocolRefusal
 from strategies.secagg.wire import Wire
 from strategies.secure_wire import (

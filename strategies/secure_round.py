@@ -12,15 +12,17 @@ from strategies.base import (
     CohortGrid,
     RoundAttempt,
     RoundResult,
+    RoundStrategy,
     RunStoppedError,
 )
 from strategies.contribution import NUM_EXAMPLES, Aggregate, hash_parameters
 from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED, ContributionCodec
 from strategies.grid import PollingGrid
 from strategies.refusals import Reason, reason_of
+from strategies.secagg.binding import Plan
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import Peers
-from strategies.secagg.messages import Plan, Roster
+from strategies.secagg.messages import Roster
 from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
 from strategies.secagg.wire import AttemptId, Wire
 from strategies.secure_wire import (

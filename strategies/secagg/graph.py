@@ -210,7 +210,7 @@ def choose_num_neighbors(n: int, terms: "Terms") -> int:
         t = terms.threshold or default_threshold(k + 1)
         if t > k + 1 or 2 * t <= k + 1 + c or c >= t:
             continue
-        fails = failure_probability(n, k, t, c, dropouts, terms.min_survivors)
+        fails = failure_probability(n, k, t, c, dropouts, terms.survivors(n))
         if fails <= DEFAULT_FAILURE_PROBABILITY:
             return k
     return n - 1
