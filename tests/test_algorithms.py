@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from app.build import build_strategy
+from app.build import RunFacts, build_strategy
 from app.config import load_config, options
 from app.in_process import InProcessGrid
-from strategies.base import CohortGrid, RunStoppedError
+from strategies.base import CohortGrid, RoundAttempt, RunStoppedError
 from strategies.contribution import Contribution, flatten, to_arrays, to_parameters
 from strategies.grid import PollingGrid
 from strategies.optimizer_state import export_state, restore_state
@@ -21,7 +21,7 @@ START = {
 
 
 def strategy_for(algorithm: str):
-    return build_strategy(load_config({"algorithm": algorithm}))
+    return build_strategy(load_config({"algorithm": algorithm}), RunFacts(1, len(COUNTS)))
 
 
 def local_update(node: int, server_round: int) -> np.ndarray:
@@ -37,10 +37,16 @@ def answer(message: Message) -> Message:
     return Message(contribution.to_record(), reply_to=message)
 
 
+def asked(server_round: int, arrays: ArrayRecord) -> RoundAttempt:
+    return RoundAttempt(
+        number=server_round, arrays=arrays, deadline_seconds=5, draw=lambda _: list(COUNTS)
+    )
+
+
 def run_ours(strategy, num_rounds: int, arrays: ArrayRecord, first: int = 1) -> ArrayRecord:
     grid = PollingGrid(InProcessGrid(dict.fromkeys(COUNTS, answer)))
     for server_round in range(first, first + num_rounds):
-        result = strategy.train_round(grid, list(COUNTS), server_round, arrays, 10)
+        result = strategy.train_round(grid, asked(server_round, arrays))
         assert result.arrays is not None
         arrays = result.arrays
     return arrays
@@ -116,7 +122,7 @@ def test_a_model_that_is_not_finite_stops_the_run():
     grid = PollingGrid(InProcessGrid(dict.fromkeys(COUNTS, far_off)))
     start = to_arrays({name: np.full_like(v, 3e38) for name, v in START.items()})
     with pytest.raises(RunStoppedError, match="round 1: the new model is not finite"):
-        strategy_for("fedavg").train_round(grid, list(COUNTS), 1, start, 5)
+        strategy_for("fedavg").train_round(grid, asked(1, start))
 
 
 def test_plain_also_works_in_flowers_own_loop():
@@ -133,7 +139,7 @@ def test_plain_also_works_in_flowers_own_loop():
 
 def test_fedprox_tells_the_clients_its_weight():
     grid = InProcessGrid(dict.fromkeys(COUNTS, answer))
-    strategy_for("fedprox").train_round(PollingGrid(grid), list(COUNTS), 1, to_arrays(START), 5)
+    strategy_for("fedprox").train_round(PollingGrid(grid), asked(1, to_arrays(START)))
     assert grid.sent[0].content["config"]["proximal-mu"] == 0.1
 
 

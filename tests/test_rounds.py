@@ -185,7 +185,7 @@ def test_one_round_is_one_trip_and_the_last_evaluation_one_more(run_config):
 
     faults = dict.fromkeys(range(1000, 1004), note)
     simulate(run_config, 4, with_faults(run_config, faults))
-    assert trips == {("train", 1), ("train", 2), ("train", 3), ("evaluate", 3)}
+    assert trips == {("train", 1), ("train", 2), ("train", 3), ("evaluate", 4)}
 
 
 def test_early_stopping_ends_a_plateau(run_config):
