@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 
-from app.config import resolved
+from app.config import resolved, task_of
 from app.identity import peers_of
 from app.schema import (
     AdaptiveConfig,
@@ -93,7 +93,7 @@ class RunFacts:
 def _plain(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
     plain = cast(PlainConfig, config.aggregation)
     codec = build_codec(config) if plain.through_codec else None
-    return Plain(inner, config.rounds.min_replies, codec)
+    return Plain(inner, config.rounds.min_replies, metric_names(config), codec)
 
 
 def _secagg(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -125,12 +125,17 @@ _AGGREGATIONS: dict[type, Callable[[FedAvg, AppConfig, RunFacts], RoundStrategy]
 
 def task_name(config: AppConfig) -> str:
     """Return the registry name of the task, whatever YAML configured it."""
-    return next(n for n, task in TASKS.items() if type(config.task) is task.Config)
+    return next(name for name, task in TASKS.items() if task is task_of(config))
+
+
+def metric_names(config: AppConfig) -> tuple[str, ...]:
+    """Return the names of the task's metrics, known without any record."""
+    return task_of(config).metric_names(config.task)
 
 
 def build_task(config: AppConfig) -> Task:
     """Return the task."""
-    return TASKS[task_name(config)](config.task, config.seed)
+    return task_of(config)(config.task, config.seed)
 
 
 def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -159,7 +164,7 @@ def build_codec(config: AppConfig) -> ContributionCodec:
         modulus_bits=codec.modulus_bits,
         clip_range=codec.clip_range,
         max_weight_examples=codec.max_weight_examples,
-        metric_names=TASKS[task_name(config)].metric_names(config.task),
+        metric_names=metric_names(config),
     )
 
 
@@ -185,8 +190,8 @@ def config_hash(config: AppConfig) -> bytes:
     return hashlib.sha256(json.dumps(resolved(config), sort_keys=True).encode()).digest()
 
 
-def build_settings(config: AppConfig) -> LoopSettings:
-    """Return the settings of the round loop."""
+def build_settings(config: AppConfig, simulated: bool) -> LoopSettings:
+    """Return the settings of the round loop; in a simulation no client comes later."""
     rounds = config.rounds
     return LoopSettings(
         num_rounds=config.num_rounds,
@@ -198,6 +203,7 @@ def build_settings(config: AppConfig) -> LoopSettings:
         deadline_seconds=rounds.deadline_seconds,
         patience=config.early_stopping.patience,
         min_delta=config.early_stopping.min_delta,
+        wait_for_clients=not simulated,
     )
 
 

@@ -65,7 +65,9 @@ def _answer(message: Message, context: Context) -> Message:
         module = import_module(CLIENT_MODULES[type(config.aggregation)])
         return module.answer(message, context, config, node)
     except (ConfigError, DataError, Refusal) as error:
-        log.error("client %s refuses: %s", _name(context), error.__cause__ or error)
+        # A refusal's own text is its reason; what led to it says more.
+        told = (error.__cause__ or error) if isinstance(error, Refusal) else error
+        log.error("client %s refuses: %s", _name(context), told)
         return refusal_reply(_reason(error), message)
     except Exception:
         log.exception("client %s failed", _name(context))

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from app.schema import GROUPS, AppConfig
+from tasks.base import Task
 from tasks.registry import TASKS
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -66,7 +67,8 @@ def load_config(run_config: Mapping[str, Scalar]) -> AppConfig:
     ConfigError
         Naming the key, the value and the mend, in one line.
     """
-    return _load(tuple(sorted(run_config.items())))
+    # With its type: to a cache 1, 1.0 and True are one key, but not all are integers.
+    return _load(tuple((k, type(v), v) for k, v in sorted(run_config.items())))
 
 
 def options(group: str) -> list[str]:
@@ -95,6 +97,11 @@ def to_dict(config: object) -> dict[str, object]:
     return cast(dict[str, object], container)
 
 
+def task_of(config: AppConfig) -> type[Task]:
+    """Return the class of the chosen task, whatever YAML configured it."""
+    return next(task for task in TASKS.values() if type(config.task) is task.Config)
+
+
 def task_config(name: str, values: Mapping[str, object]) -> object:
     """Return the typed configuration of a task from what ``to_dict`` gave for it."""
     schema = OmegaConf.structured(TASKS[name].Config)
@@ -102,8 +109,8 @@ def task_config(name: str, values: Mapping[str, object]) -> object:
 
 
 @lru_cache(maxsize=32)
-def _load(items: tuple[tuple[str, Scalar], ...]) -> AppConfig:
-    choices, values, free = _split(dict(items))
+def _load(items: tuple[tuple[str, type, Scalar], ...]) -> AppConfig:
+    choices, values, free = _split({key: value for key, _, value in items})
     with _HYDRA_LOCK:
         _register_schemas()
         try:

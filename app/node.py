@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from app.config import ConfigError
+from app.config import ConfigError, task_of
 from app.schema import AppConfig
 from tasks.base import DataError, Node
 
@@ -86,8 +86,13 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
     """
     if not simulated:
         check_simulation_only(config)
-    partition_id = int(node_config.get(_PARTITION_ID, 0))
     own = dict(node_config)
+    partition_id, num_partitions = _partition(own)
+    if not own.keys() >= {_PARTITION_ID, _NUM_PARTITIONS} and task_of(config).is_shared:
+        raise DataError(
+            f"this node's --node-config lacks {_PARTITION_ID} or {_NUM_PARTITIONS}: all nodes"
+            " share this task's data set, and each needs a part of its own"
+        )
     if simulated and config.simulation_nodes:
         own |= simulation_nodes(config.simulation_nodes, partition_id)
     if simulated and config.data_dir:
@@ -97,10 +102,21 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
     }
     return Node(
         partition_id=partition_id,
-        num_partitions=int(own.get(_NUM_PARTITIONS, 1)),
+        num_partitions=num_partitions,
         simulated=simulated,
         **paths,
     )
+
+
+def _partition(own: Mapping[str, Any]) -> tuple[int, int]:
+    numbers = own.get(_PARTITION_ID, 0), own.get(_NUM_PARTITIONS, 1)
+    try:
+        return int(numbers[0]), int(numbers[1])
+    except (ValueError, TypeError):
+        raise DataError(
+            f"{_PARTITION_ID}={numbers[0]!r}, {_NUM_PARTITIONS}={numbers[1]!r}: must be whole"
+            " numbers in --node-config"
+        ) from None
 
 
 def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:

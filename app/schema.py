@@ -53,7 +53,10 @@ class FedAvgMConfig(AlgorithmConfig):
 
 @dataclass
 class AdaptiveConfig(AlgorithmConfig):
-    """Adaptive server optimisers (Reddi et al. 2021, arXiv 2003.00295, algorithm 2)."""
+    """Adaptive server optimisers (Reddi et al. 2021, arXiv 2003.00295), as Flower has them.
+
+    Flower's FedAdam corrects the bias of the first rounds (Kingma and Ba 2015).
+    """
 
     server_learning_rate: float = 0.1
     beta_1: float = 0.9
@@ -272,8 +275,8 @@ class EarlyStoppingConfig:
             self.patience >= 0, f"early_stopping.patience={self.patience}: must not be negative"
         )
         require(
-            self.min_delta >= 0,
-            f"early_stopping.min_delta={self.min_delta}: must not be negative",
+            0 <= self.min_delta < float("inf"),
+            f"early_stopping.min_delta={self.min_delta}: must be finite and not negative",
         )
 
 

@@ -69,12 +69,12 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         try:
-            outcome = _train(grid, config, strategy, folder, checkpoint)
+            outcome = _train(grid, config, simulated, strategy, folder, checkpoint)
         except BaseException as error:
             folder.fail(f"{type(error).__name__}: {error}")
             raise
         folder.finish(outcome)
-    log.info("last model: %s", describe(outcome.metrics) or "nothing was held out to score it")
+    log.info("last model: %s", describe(outcome.metrics) or "not scored")
     log.info("done: %d rounds; everything is in %s", outcome.num_rounds, folder.path)
     return outcome
 
@@ -82,6 +82,7 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
 def _train(
     grid: PollingGrid,
     config: AppConfig,
+    simulated: bool,
     strategy: RoundStrategy,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
@@ -95,7 +96,7 @@ def _train(
     def keep(report: RoundReport, model: ArrayRecord) -> None:
         folder.write_round(report, model, export_state(strategy.inner, names))
 
-    cohort_rng, settings = build_cohort_rng(config), build_settings(config)
+    cohort_rng, settings = build_cohort_rng(config), build_settings(config, simulated)
     loop = RoundLoop(strategy, grid, settings, cohort_rng, keep)
     return loop.run(arrays, checkpoint.reports if checkpoint else ())
 
@@ -115,11 +116,13 @@ def _strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
 
 def _check_population(config: AppConfig, num_nodes: int) -> None:
     """Refuse a simulation that cannot work; in a deployment clients may still come."""
-    if num_nodes < config.rounds.min_clients:
-        raise ConfigError(
-            f"{num_nodes} simulated clients, rounds.min_clients={config.rounds.min_clients}:"
-            f" start more, --federation-config 'num-supernodes={config.rounds.min_clients}'"
-        )
+    for key in ("min_clients", "min_replies"):
+        least = getattr(config.rounds, key)
+        if num_nodes < least:
+            raise ConfigError(
+                f"{num_nodes} simulated clients, rounds.{key}={least}:"
+                f" start more, --federation-config 'num-supernodes={least}'"
+            )
     try:
         build_task(config).check_population(num_nodes)
     except ValueError as error:

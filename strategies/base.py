@@ -149,8 +149,8 @@ class RoundStrategy(Strategy):
             after = {name: arrays[name].astype(old.dtype) for name, old in before.items()}
         if not all(np.isfinite(array).all() for array in after.values()):
             raise RunStoppedError(
-                f"round {server_round}: the new model is not finite, training diverged; lower"
-                " the learning rate"
+                f"round {server_round}: the new model is not finite; either training diverged"
+                " (lower the learning rate) or a client sent a huge update"
             )
         return to_arrays(after)
 

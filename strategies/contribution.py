@@ -8,10 +8,13 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
+
+from strategies.arrays import BadArrayError, read_vector
 
 #: Records and keys of the messages. Upper case: the wire names.
 ARRAYS = "arrays"
@@ -24,6 +27,9 @@ ROUND = "server-round"
 NUM_EXAMPLES = "num_examples"
 TRAIN_LOSS = "train_loss"
 EVAL_PREFIX = "eval_"
+
+#: No honest count or sum is larger.
+_LARGEST_SUM = 1e15
 
 Parameters = dict[str, NDArray[np.floating]]
 
@@ -65,33 +71,37 @@ class Contribution:
         )
 
     @classmethod
-    def from_record(cls, record: RecordDict, num_parameters: int) -> "Contribution":
+    def from_record(
+        cls, record: RecordDict, num_parameters: int, names: Sequence[str]
+    ) -> "Contribution":
         """Read a contribution from a reply, trusting nothing.
+
+        Parameters
+        ----------
+        record : RecordDict
+            The content of the reply.
+        num_parameters : int
+            Length that the update must have.
+        names : sequence of str
+            The sums that must be there, no more and no fewer.
 
         Raises
         ------
         MalformedReplyError
-            If a record is missing, has another shape or type, or a value is not finite.
+            If anything is missing, too much, of another type, or not finite.
         """
         try:
-            update = record.array_records[UPDATE][UPDATE].numpy()
-            sums = dict(record.metric_records[SUMS])
-        except (KeyError, ValueError, TypeError) as error:
-            raise MalformedReplyError(f"{type(error).__name__} in a record") from None
-        if update.dtype != np.float32 or update.shape != (num_parameters,):
-            raise MalformedReplyError(
-                f"update is {update.dtype} {update.shape}, not float32 ({num_parameters},)"
+            update = read_vector(
+                record.array_records[UPDATE][UPDATE], "float32", num_parameters
             )
+            sums = dict(record.metric_records[SUMS])
+        except (KeyError, BadArrayError) as error:
+            raise MalformedReplyError(f"{type(error).__name__}: {error}") from None
         if not np.isfinite(update).all():
             raise MalformedReplyError("update is not finite")
-        numbers: dict[str, float] = {}
-        for name, value in sums.items():
-            if isinstance(value, list) or not math.isfinite(value):
-                raise MalformedReplyError(f"{name} is not a finite number")
-            numbers[name] = float(value)
-        if num_parameters and not numbers.get(NUM_EXAMPLES, 0) > 0:
-            raise MalformedReplyError(f"{NUM_EXAMPLES} must be above 0")
-        return cls(update, numbers)
+        if sorted(sums) != sorted(names):
+            raise MalformedReplyError(f"{len(sums)} sums, or with other names")
+        return cls(update, {name: _number(name, sums[name]) for name in names})
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,25 @@ class Aggregate:
             for name in self.sums
             if name.startswith(EVAL_PREFIX) and name != EVAL_PREFIX + NUM_EXAMPLES
         )
+
+
+def sum_names(metric_names: Sequence[str], *, training: bool) -> tuple[str, ...]:
+    """Return the names of the sums that a contribution has, in order."""
+    evaluation = (NUM_EXAMPLES, "loss", *metric_names)
+    train = (NUM_EXAMPLES, TRAIN_LOSS) if training else ()
+    return (*train, *(EVAL_PREFIX + name for name in evaluation))
+
+
+def _number(name: str, value: object) -> float:
+    """Return a sum, which must be a finite number, and if it is a count, a possible one."""
+    # bool is an int, and means nothing here; a huge int does not fit a float.
+    if type(value) not in (int, float) or not abs(cast(float, value)) < _LARGEST_SUM:
+        raise MalformedReplyError(f"{name} is not a number below {_LARGEST_SUM:.0e}")
+    number = float(cast(float, value))
+    least = {NUM_EXAMPLES: 1.0, EVAL_PREFIX + NUM_EXAMPLES: 0.0}.get(name, -_LARGEST_SUM)
+    if number < least:
+        raise MalformedReplyError(f"{name} is under {least:g}")
+    return number
 
 
 def add_up(contributions: Sequence[Contribution]) -> Aggregate:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.contribution import (
-    EVAL_PREFIX,
     NUM_EXAMPLES,
     TRAIN_LOSS,
     Aggregate,
     Contribution,
+    sum_names,
 )
 from strategies.secagg.codec import FixedPoint, decode_scalars, encode_scalars
 from strategies.secagg.prg import Vector
@@ -55,11 +55,7 @@ class ContributionCodec:
     @property
     def sum_names(self) -> tuple[str, ...]:
         """Return the names of the scalars, in order."""
-        evaluation = (NUM_EXAMPLES, "loss", *self.metric_names)
-        return (
-            *(NUM_EXAMPLES, TRAIN_LOSS, NUM_CLIPPED, NUM_DIVERGED),
-            *(EVAL_PREFIX + name for name in evaluation),
-        )
+        return (*sum_names(self.metric_names, training=True), NUM_CLIPPED, NUM_DIVERGED)
 
     def fixed_point(self, num_contributions: int) -> FixedPoint:
         """Return the grid on which the sum of so many contributions cannot wrap.

@@ -58,6 +58,8 @@ class PollingGrid:
         self._sleep = sleep
         self._clock = clock
         self.num_trips = 0
+        # What was last said of waiting, so that it is said once.
+        self._told: tuple[int, int] | None = None
 
     def connected_nodes(self) -> list[int]:
         """Return the ids of the connected nodes, the longest registered first.
@@ -77,8 +79,9 @@ class PollingGrid:
         """
         end = self._clock() + deadline_seconds
         nodes = self.connected_nodes()
-        if len(nodes) < min_nodes:
+        if len(nodes) < min_nodes and (len(nodes), min_nodes) != self._told:
             log.info("waiting for clients: %d of %d are connected", len(nodes), min_nodes)
+            self._told = len(nodes), min_nodes
         while len(nodes) < min_nodes and self._clock() < end:
             self._sleep(_LONGEST_WAIT_SECONDS)
             nodes = self.connected_nodes()

@@ -36,6 +36,8 @@ class LoopSettings:
     deadline_seconds: float
     patience: int
     min_delta: float
+    #: Whether more clients may still connect: not in a simulation.
+    wait_for_clients: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class RoundLoop:
         self._settings = settings
         self._cohort_rng = cohort_rng
         self._on_round = on_round
-        self._left_out: set[int] = set()
+        self._left_out: dict[int, str] = {}
 
     def run(self, arrays: ArrayRecord, history: Sequence[RoundReport] = ()) -> Outcome:
         """Run the rounds that are still to do.
@@ -128,6 +130,7 @@ class RoundLoop:
 
     def _train(self, server_round: int, arrays: ArrayRecord) -> RoundResult:
         settings = self._settings
+        result = RoundResult(None, {}, 0, 0)
         for attempt in range(1, settings.max_attempts + 1):
             asked = RoundAttempt(
                 number=server_round,
@@ -145,20 +148,28 @@ class RoundLoop:
                 *(server_round, attempt, settings.max_attempts),
                 *(result.num_replies, result.num_asked, settings.min_replies),
             )
+        reasons = "".join(f"; client {n}: {r}" for n, r in sorted(result.failures.items()))
         raise RunStoppedError(
-            f"round {server_round}: fewer than rounds.min_replies={settings.min_replies}"
-            f" clients answered in each of rounds.max_attempts={settings.max_attempts} attempts"
+            f"round {server_round}: too few clients answered in each of rounds.max_attempts="
+            f"{settings.max_attempts} attempts, rounds.min_replies={settings.min_replies}"
+            f"{reasons}"
         )
 
     def _draw(self, server_round: int) -> list[int]:
         """Draw the cohort of a round among the connected clients."""
         settings = self._settings
-        connected = self._grid.wait_for_nodes(settings.min_clients, settings.deadline_seconds)
-        nodes = [node for node in connected if node not in self._left_out]
+        nodes = self._usable()
+        end = time.monotonic() + settings.deadline_seconds
+        while len(nodes) < settings.min_clients and settings.wait_for_clients:
+            if time.monotonic() > end:
+                break
+            self._grid.wait_for_nodes(settings.min_clients + len(self._left_out), 1.0)
+            nodes = self._usable()
         if len(nodes) < settings.min_clients:
+            reasons = "".join(f"; client {n}: {r}" for n, r in self._left_out.items())
             raise RunStoppedError(
-                f"{len(connected)} clients are connected and {len(connected) - len(nodes)} of"
-                f" them left out, rounds.min_clients={settings.min_clients}"
+                f"{len(nodes)} usable clients are connected and {len(self._left_out)} are left"
+                f" out, rounds.min_clients={settings.min_clients}{reasons}"
             )
         size = min(
             len(nodes),
@@ -174,7 +185,7 @@ class RoundLoop:
     def _note_failures(self, server_round: int, result: RoundResult) -> None:
         for node, reason in result.failures.items():
             if is_permanent(reason):
-                self._left_out.add(node)
+                self._left_out[node] = reason
                 log.warning(
                     "client %d is left out of the run: %s (the details are in its own log)",
                     node,
@@ -198,6 +209,9 @@ class RoundLoop:
         return min(losses[-patience:]) >= min(losses[:-patience]) - self._settings.min_delta
 
     def _final_metrics(self, server_round: int, arrays: ArrayRecord) -> dict[str, float]:
+        if not self._usable():
+            log.warning("last evaluation: no client is connected")
+            return {}
         asked = RoundAttempt(
             number=server_round + 1,
             arrays=arrays,

@@ -14,6 +14,7 @@ from strategies.contribution import (
     MalformedReplyError,
     add_up,
     num_parameters,
+    sum_names,
 )
 from strategies.encoding import ContributionCodec
 from strategies.grid import PollingGrid, Trip
@@ -29,15 +30,26 @@ class Plain(RoundStrategy):
     ----------
     inner, min_replies
         As for every round strategy.
+    metric_names : tuple of str
+        The task's metrics: what a reply must hold.
     codec : ContributionCodec, optional
         Add in fixed point, exactly as secure aggregation does.
     """
 
     def __init__(
-        self, inner: FedAvg, min_replies: int, codec: ContributionCodec | None = None
+        self,
+        inner: FedAvg,
+        min_replies: int,
+        metric_names: tuple[str, ...],
+        codec: ContributionCodec | None = None,
     ) -> None:
         super().__init__(inner, min_replies)
+        self._metric_names = metric_names
         self._codec = codec
+
+    def _read(self, trip: Trip, length: int) -> tuple[list[Contribution], dict[int, str]]:
+        names = sum_names(self._metric_names, training=length > 0)
+        return read_replies(trip, length, names)
 
     def _add_up(self, good: list[Contribution], num_asked: int) -> Aggregate:
         return self._codec.add_up(good, num_asked) if self._codec else add_up(good)
@@ -49,7 +61,7 @@ class Plain(RoundStrategy):
             asked.number, asked.arrays, ConfigRecord(), CohortGrid(cohort)
         )
         trip = grid.exchange(in_cohort_order(messages, cohort), asked.deadline_seconds)
-        good, failures = read_replies(trip, num_parameters(asked.arrays))
+        good, failures = self._read(trip, num_parameters(asked.arrays))
         if len(good) < self.min_replies:
             return RoundResult(None, {}, len(cohort), len(good), failures)
         aggregate = self._add_up(good, len(cohort))
@@ -63,7 +75,7 @@ class Plain(RoundStrategy):
             asked.number, asked.arrays, ConfigRecord(), CohortGrid(cohort)
         )
         trip = grid.exchange(in_cohort_order(messages, cohort), asked.deadline_seconds)
-        good, failures = read_replies(trip, 0)
+        good, failures = self._read(trip, 0)
         enough = len(good) >= self.min_replies
         means = self._add_up(good, len(cohort)).means() if enough else {}
         return RoundResult(None, means, len(cohort), len(good), failures)
@@ -73,7 +85,7 @@ class Plain(RoundStrategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Aggregate and step (Flower's interface)."""
         size = num_parameters(self._sent) if self._sent is not None else 0
-        good, _ = read_replies(Trip(list(replies), []), size)
+        good, _ = self._read(Trip(list(replies), []), size)
         if len(good) < self.min_replies:
             return None, None
         aggregate = self._add_up(good, len(good))
@@ -83,13 +95,15 @@ class Plain(RoundStrategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Aggregate the metrics (Flower's interface)."""
-        good, _ = read_replies(Trip(list(replies), []), 0)
+        good, _ = self._read(Trip(list(replies), []), 0)
         if len(good) < self.min_replies:
             return None
         return MetricRecord(dict(self._add_up(good, len(good)).means()))
 
 
-def read_replies(trip: Trip, length: int) -> tuple[list[Contribution], dict[int, str]]:
+def read_replies(
+    trip: Trip, length: int, names: Sequence[str]
+) -> tuple[list[Contribution], dict[int, str]]:
     """Sort a trip's replies into good contributions and failures by node.
 
     Parameters
@@ -98,6 +112,8 @@ def read_replies(trip: Trip, length: int) -> tuple[list[Contribution], dict[int,
         What came back.
     length : int
         Length that an update must have; 0 when only evaluating.
+    names : sequence of str
+        The sums that a reply must hold.
     """
     good: list[Contribution] = []
     failures: dict[int, str] = dict.fromkeys(trip.silent, Reason.NO_ANSWER)
@@ -107,7 +123,7 @@ def read_replies(trip: Trip, length: int) -> tuple[list[Contribution], dict[int,
             failures[node] = reason_of(reply)
             continue
         try:
-            good.append(Contribution.from_record(reply.content, length))
+            good.append(Contribution.from_record(reply.content, length, names))
         except MalformedReplyError:
             failures[node] = Reason.MALFORMED_REPLY
     return good, failures

@@ -3,6 +3,7 @@
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
+from strategies.arrays import BadArrayError, read_vector
 from strategies.refusals import Reason
 from strategies.secagg.messages import MaskedInput, Refusal, RefusalReason
 from strategies.secagg.wire import Wire
@@ -44,12 +45,10 @@ def unwrap(content: RecordDict) -> bytes | memoryview:
             data = content.config_records[_RECORD][_KEY]
             if isinstance(data, bytes):
                 return data
-        array = content.array_records[_RECORD][_KEY].numpy()
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadContentError(type(error).__name__) from None
-    if array.dtype != np.uint8 or array.ndim != 1:
-        raise BadContentError(f"{array.dtype} of {array.ndim} dimensions")
-    return np.ascontiguousarray(array).data.cast("B")
+        array = read_vector(content.array_records[_RECORD][_KEY], "uint8")
+    except (KeyError, BadArrayError) as error:
+        raise BadContentError(f"{type(error).__name__}: {error}") from None
+    return array.data
 
 
 def refuse(refusal: Refusal, reply_to: Message) -> Message:

@@ -1,10 +1,11 @@
 """The two places where a node's protocol records live, behind one interface.
 
-A real node keeps them in its SQLite file: synced, with deleted secrets overwritten, and safe
+A real node keeps them in its SQLite file: synced, with replaced secrets overwritten, and safe
 against a crash or a rolled-back context. A simulated node has no file of its own and may be
 moved between Ray's workers, so there, and only there, they live in Flower's context.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ CREATE TABLE IF NOT EXISTS secagg (
 """
 _COLUMNS = "round, attempt, stage, expires_at, terms, model, secrets"
 _STATE = "secagg"
+# Several stores may stand on one context, so the lock is not the store's own.
+_CONTEXT_LOCK = threading.Lock()
 
 
 class SqliteStore:
@@ -104,18 +107,21 @@ class ContextStore:
 
     def advance(self, changes: Sequence[Change]) -> bool:
         """Make all changes, or none and return False where one stage is not as expected."""
-        table = self._all()
-        for change in changes:
-            now = table.get(change.attempt)
-            if (now.stage if now else Stage.NONE) is not change.expected:
-                return False
-        self._put({change.attempt: change.record for change in changes})
+        with _CONTEXT_LOCK:
+            table = self._all()
+            for change in changes:
+                now = table.get(change.attempt)
+                if (now.stage if now else Stage.NONE) is not change.expected:
+                    return False
+            self._put({change.attempt: change.record for change in changes})
         return True
 
     def expire(self, now: float) -> None:
         """Replace every record that holds secrets and is over by its tombstone."""
-        over = {k: r for k, r in self._all().items() if r.secrets and r.expires_at <= now}
-        self._put({key: record.closed() for key, record in over.items()})
+        with _CONTEXT_LOCK:
+            over = {k: r for k, r in self._all().items() if r.secrets and r.expires_at <= now}
+            if over:
+                self._put({key: record.closed() for key, record in over.items()})
 
     def _all(self) -> dict[AttemptId, Record]:
         kept = self._state.config_records.get(_STATE, ConfigRecord())

@@ -91,7 +91,7 @@ class Node:
         if not 0 <= self.partition_id < self.num_partitions:
             raise DataError(
                 f"partition-id={self.partition_id} is not in [0, {self.num_partitions}):"
-                " give each node its own number in --node-config"
+                " num-partitions is the number of nodes, and each has a partition-id of its own"
             )
 
     def require_data_path(self, what: str) -> Path:
@@ -126,6 +126,8 @@ class Task(ABC):
     Config: ClassVar[type[TaskConfig]]
     #: The metric that a person would look at first, a key of ``per_example_metrics``.
     metric: ClassVar[str]
+    #: Whether all nodes have one data set, of which each takes its part.
+    is_shared: ClassVar[bool] = True
 
     def __init__(self, config: Any, seed: int) -> None:
         self.config = config
@@ -188,7 +190,7 @@ class Classification(Task):
 
 
 class Regression(Task):
-    """Squared error and absolute error of a single output."""
+    """Squared error and absolute error of a single output; less is better."""
 
     metric = "absolute_error"
 

@@ -45,6 +45,7 @@ class Csv(Task):
     """Columns of a CSV file: classes or a number, as the label says."""
 
     Config = CsvConfig
+    is_shared = False
 
     def __new__(cls, config: CsvConfig, seed: int) -> Csv:
         """Choose by the label which loss and which metric it takes."""

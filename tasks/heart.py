@@ -111,7 +111,7 @@ class Heart(Classification):
                 f"task.partition.scheme=natural: there are {len(HOSPITALS)} hospitals but"
                 f" {num_nodes} nodes; give"
                 f" --federation-config 'num-supernodes={len(HOSPITALS)}' or"
-                " task.partition.scheme=iid"
+                ' overrides="task.partition.scheme=iid"'
             )
 
     def load(self, node: Node) -> LocalData:

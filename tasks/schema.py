@@ -37,9 +37,9 @@ class PartitionConfig:
     ----------
     scheme : Scheme
         ``iid``: equal random parts. ``dirichlet``: each class is spread by a Dirichlet draw, so
-        labels are skewed (Hsu et al. 2019, arXiv 1909.06335, section 3). ``size_skew``: the
-        sizes follow a Dirichlet draw, labels stay mixed. ``natural``: as the data set came,
-        one client for each of its own groups.
+        labels are skewed (Yurochkin et al. 2019, arXiv 1905.12022, section 4). ``size_skew``:
+        the sizes follow a Dirichlet draw, labels stay mixed. ``natural``: as the data set
+        came, one client for each of its own groups.
     alpha : float
         Concentration of the Dirichlet draws, above 0; smaller is more skewed.
     min_examples : int
@@ -97,8 +97,8 @@ class TrainingConfig:
         )
         require(0 <= self.momentum < 1, f"{name}.momentum={self.momentum}: must be in [0, 1)")
         require(
-            self.weight_decay >= 0,
-            f"{name}.weight_decay={self.weight_decay}: must not be negative",
+            0 <= self.weight_decay < float("inf"),
+            f"{name}.weight_decay={self.weight_decay}: must be finite and not negative",
         )
         require(
             self.batch_size >= 1, f"{name}.batch_size={self.batch_size}: must be at least 1"

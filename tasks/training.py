@@ -109,7 +109,7 @@ def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, floa
 
     Sums, not means, so that the total over all nodes is the plain sum of what they report.
     """
-    totals: dict[str, float] = {}
+    totals = dict.fromkeys(("loss", *task.metric_names(task.config)), 0.0)
     model.eval()
     with torch.inference_mode():
         for first in range(0, len(examples), _EVALUATION_BATCH):
@@ -119,7 +119,7 @@ def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, floa
             scores = {"loss": task.per_example_loss(outputs, targets)}
             scores |= task.per_example_metrics(outputs, targets)
             for name, values in scores.items():
-                totals[name] = totals.get(name, 0.0) + float(values.double().sum())
+                totals[name] += float(values.double().sum())
     return {"num_examples": float(len(examples)), **totals}
 
 

@@ -20,8 +20,13 @@ START = {
 }
 
 
+evaluation = {"eval_num_examples": 0.0, "eval_loss": 0.0, "eval_accuracy": 0.0}
+
+
 def strategy_for(algorithm: str):
-    return build_strategy(load_config({"algorithm": algorithm}), RunFacts(1, len(COUNTS)))
+    return build_strategy(
+        load_config({"algorithm": algorithm, "aggregation": "plain"}), RunFacts(1, len(COUNTS))
+    )
 
 
 def local_update(node: int, server_round: int) -> np.ndarray:
@@ -32,7 +37,7 @@ def answer(message: Message) -> Message:
     """Answer as a Tacet client does: with an update and sums."""
     node = message.metadata.dst_node_id
     server_round = message.content["config"]["server-round"]
-    sums = {"num_examples": float(COUNTS[node]), "train_loss": float(node)}
+    sums = evaluation | {"num_examples": float(COUNTS[node]), "train_loss": float(node)}
     contribution = Contribution(local_update(node, server_round), sums)
     return Message(contribution.to_record(), reply_to=message)
 
@@ -116,7 +121,8 @@ def test_a_state_of_another_algorithm_or_model_is_refused():
 def test_a_model_that_is_not_finite_stops_the_run():
     def far_off(message: Message) -> Message:
         update = np.full(8, 3e38, dtype=np.float32)
-        content = Contribution(update, {"num_examples": 1.0}).to_record()
+        sums = evaluation | {"num_examples": 1.0, "train_loss": 0.0}
+        content = Contribution(update, sums).to_record()
         return Message(content, reply_to=message)
 
     grid = PollingGrid(InProcessGrid(dict.fromkeys(COUNTS, far_off)))
@@ -137,10 +143,32 @@ def test_plain_also_works_in_flowers_own_loop():
     assert result.train_metrics_clientapp[1]["train_loss"] == pytest.approx(36 / 100)
 
 
-def test_fedprox_tells_the_clients_its_weight():
-    grid = InProcessGrid(dict.fromkeys(COUNTS, answer))
-    strategy_for("fedprox").train_round(PollingGrid(grid), asked(1, to_arrays(START)))
-    assert grid.sent[0].content["config"]["proximal-mu"] == 0.1
+@pytest.mark.parametrize(
+    ("algorithm", "free", "flowers"),
+    [
+        ("fedprox", "proximal_mu=0.7", {"proximal_mu": 0.7}),
+        (
+            "fedavgm",
+            "server_learning_rate=0.4 algorithm.server_momentum=0.6",
+            {"server_learning_rate": 0.4, "server_momentum": 0.6},
+        ),
+        *(
+            (
+                algorithm,
+                "server_learning_rate=0.2 algorithm.beta_1=0.3 algorithm.beta_2=0.4"
+                " algorithm.tau=0.5",
+                {"eta": 0.2, "beta_1": 0.3, "beta_2": 0.4, "tau": 0.5},
+            )
+            for algorithm in ("fedadam", "fedyogi")
+        ),
+    ],
+)
+def test_every_number_of_the_config_reaches_flowers_strategy(algorithm, free, flowers):
+    config = load_config({"algorithm": algorithm, "overrides": f"algorithm.{free}"})
+    inner = build_strategy(config, RunFacts(1, 3)).inner
+    assert type(inner).__name__.lower() == algorithm
+    assert {name: getattr(inner, name) for name in flowers} == flowers
+    assert (inner.fraction_train, inner.min_train_nodes, inner.min_available_nodes) == (1, 1, 1)
 
 
 def test_a_cohort_grid_sends_nothing():

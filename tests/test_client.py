@@ -12,12 +12,15 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, RecordD
 import app.client
 import app.handlers
 import app.node
+import app.plain_client
+import app.server
 from app.config import ConfigError, load_config
 from app.in_process import InProcessGrid
-from app.node import in_simulation, node_of
-from strategies.contribution import Contribution, to_arrays
+from app.node import node_of
+from strategies.contribution import Contribution, sum_names, to_arrays
+from strategies.grid import PollingGrid
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
-from tasks.base import DataError
+from tasks.base import DataError, Node
 from tasks.training import get_parameters, initial_model
 
 SECRET = "patient Jane Doe"
@@ -45,7 +48,11 @@ def ask(run_config, message_type="train", arrays=None, node_config=None):
     return app.client.app(message, context)
 
 
-RUN_CONFIG = {"task": "breast_cancer", "overrides": "task.training.num_steps=2"}
+RUN_CONFIG = {
+    "task": "breast_cancer",
+    "aggregation": "plain",
+    "overrides": "task.training.num_steps=2",
+}
 
 
 def test_a_training_reply_holds_the_update_and_the_sums_and_nothing_else():
@@ -63,11 +70,15 @@ def test_the_update_is_local_minus_global():
     model = initial_model(task)
     before = get_parameters(model)
     run_config = {**RUN_CONFIG, "deterministic": True}
-    reply = Contribution.from_record(ask(run_config, arrays=to_arrays(before)).content, 31)
+    names = sum_names(("accuracy",), training=True)
+    content = ask(run_config, arrays=to_arrays(before)).content
+    reply = Contribution.from_record(content, 31, names)
     node = node_of({"partition-id": 0, "num-partitions": 3}, config, simulated=True)
     rng = app.handlers._rng(config, node, 1)
     rng.integers(2**63)
-    app.handlers.train_model(task, model, task.load(node).train, rng, 0.0)
+    result = app.handlers.train_model(task, model, task.load(node).train, rng, 0.0)
+    assert reply.sums["num_examples"] == len(task.load(node).train) == 152
+    assert reply.sums["train_loss"] == pytest.approx(result.mean_loss * 152)
     after = get_parameters(model)
     expected = np.concatenate([(after[n] - before[n]).ravel() for n in before])
     np.testing.assert_array_equal(reply.update, expected)
@@ -85,8 +96,8 @@ def test_a_proximal_term_holds_the_client_near_the_global_model():
     sizes = []
     for mu in (0.001, 10.0):
         free = f"task.training.num_steps=20 algorithm.proximal_mu={mu}"
-        run_config = {"task": "breast_cancer", "algorithm": "fedprox", "overrides": free}
-        reply = ask({**run_config, "deterministic": True})
+        run_config = {"algorithm": "fedprox", "overrides": free, "deterministic": True}
+        reply = ask(RUN_CONFIG | run_config)
         sizes.append(np.linalg.norm(reply.content["update"]["update"].numpy()))
     assert sizes[1] < sizes[0] / 2
 
@@ -103,7 +114,7 @@ def refuse(*args, **kwargs):
     ("handler", "reason"), [(leak, Reason.INTERNAL_ERROR), (refuse, Reason.DATA_REFUSED)]
 )
 def test_no_text_of_an_exception_leaves_the_node(monkeypatch, caplog, handler, reason):
-    monkeypatch.setattr(app.handlers, "train", handler)
+    monkeypatch.setattr(app.plain_client, "train", handler)
     logging.getLogger("flwr").addHandler(caplog.handler)
     reply = ask(RUN_CONFIG)
     assert reply.has_error()
@@ -115,7 +126,7 @@ def test_no_text_of_an_exception_leaves_the_node(monkeypatch, caplog, handler, r
 
 def test_a_diverged_model_is_refused_not_sent():
     free = "task.model=mlp task.training.learning_rate=1e30 task.training.num_steps=20"
-    reply = ask({"task": "breast_cancer", "overrides": free})
+    reply = ask(RUN_CONFIG | {"overrides": free})
     assert reason_of(reply) is Reason.NON_FINITE
 
 
@@ -158,7 +169,8 @@ def test_outside_a_simulation_the_run_config_names_no_paths_and_no_randomness(ru
 
 
 def test_outside_a_simulation_a_node_has_its_own_path(tmp_path):
-    node = node_of({"data-path": str(tmp_path)}, load_config({}), simulated=False)
+    own = {"data-path": str(tmp_path), "partition-id": 0, "num-partitions": 2}
+    node = node_of(own, load_config({}), simulated=False)
     assert node.data_path == tmp_path
 
 
@@ -170,8 +182,60 @@ def test_a_process_of_a_supernode_is_no_simulation():
     assert result.stdout.strip() == "False"
 
 
-def test_in_process_simulations_say_so():
-    assert in_simulation()
+@pytest.mark.parametrize(
+    "run_config",
+    [{"deterministic": True}, {"data-dir": "/etc"}, {"simulation-nodes": "/etc/x"}],
+)
+def test_a_client_outside_a_simulation_refuses_such_a_run_config(monkeypatch, run_config):
+    monkeypatch.setattr(app.node, "_simulated_in_process", False)
+    assert reason_of(ask(RUN_CONFIG | run_config)) is Reason.CONFIG_REFUSED
+
+
+def test_a_server_outside_a_simulation_refuses_such_a_run_config(tmp_path):
+    config = load_config({"deterministic": True, "output-dir": str(tmp_path / "run")})
+    with pytest.raises(ConfigError, match="deterministic works in a simulation only"):
+        app.server.run(PollingGrid(InProcessGrid({})), config, run_id=1, simulated=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("node_config", "expected"),
+    [
+        ({}, "lacks partition-id or num-partitions"),
+        ({"partition-id": 1}, "lacks partition-id or num-partitions"),
+        ({"partition-id": 3, "num-partitions": 3}, "partition-id=3 is not in"),
+        ({"partition-id": "x", "num-partitions": 3}, "must be whole"),
+    ],
+)
+def test_a_node_that_shares_a_data_set_must_say_which_part_is_its_own(node_config, expected):
+    with pytest.raises(DataError, match=expected):
+        node_of(node_config, load_config(RUN_CONFIG), simulated=False)
+
+
+def test_the_local_log_names_the_broken_file(tmp_path, caplog):
+    for part in (
+        "train-images-idx3",
+        "train-labels-idx1",
+        "t10k-images-idx3",
+        "t10k-labels-idx1",
+    ):
+        (tmp_path / f"{part}-ubyte.gz").write_bytes(b"no gzip")
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    arrays = to_arrays({"weight": np.zeros(1, np.float32)})
+    reply = ask(
+        {"task": "mnist", "aggregation": "plain", "data-dir": str(tmp_path)}, arrays=arrays
+    )
+    assert reason_of(reply) is Reason.DATA_REFUSED
+    assert "train-images-idx3-ubyte.gz" in caplog.text
+
+
+def test_clients_with_the_same_seed_draw_different_batches():
+    draws = [
+        app.handlers._rng(load_config({"deterministic": True}), Node(i, 3), r).integers(2**60)
+        for i in (0, 1)
+        for r in (1, 2)
+    ]
+    assert len(set(draws)) == 4
 
 
 def nodes_file(tmp_path, content):
@@ -195,7 +259,7 @@ def test_a_file_gives_each_simulated_node_its_path(tmp_path):
         ([{"data-path": "a"}], "1 entries, but this is simulated node 1"),
         ({"data-path": "a"}, "must be a YAML list of mappings"),
         (["a", "b"], "must be a YAML list of mappings"),
-        ([{}, {"data_path": "a"}], "entry 1 has 'data_path'; only data-path"),
+        ([{}, {"data_path": "a"}], "entry 1 has 'data_path'; only data-path, state-path"),
         ("- [", "nodes.yaml"),
     ],
 )

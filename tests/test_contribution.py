@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
@@ -11,6 +13,7 @@ from strategies.contribution import (
     add_to,
     add_up,
     flatten,
+    sum_names,
     to_arrays,
     to_parameters,
 )
@@ -26,11 +29,31 @@ def record(update, **sums) -> RecordDict:
 
 
 ONES = np.ones(3, dtype=np.float32)
+NAMES = ("num_examples", "train_loss")
+
+
+def raw(data: bytes, shape=(3,), dtype="float32", stype="numpy.ndarray") -> RecordDict:
+    """Return a reply whose array is these bytes, whatever it says of itself."""
+    array = Array(dtype=dtype, shape=shape, stype=stype, data=data)
+    sums = MetricRecord({"num_examples": 1.0, "train_loss": 1.0})
+    return RecordDict({"update": ArrayRecord({"update": array}), "sums": sums})
+
+
+def npy(values) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def archive(values) -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, values)
+    return buffer.getvalue()
 
 
 def test_a_contribution_survives_its_record():
     contribution = Contribution(ONES, {"num_examples": 4.0, "train_loss": 1.5})
-    read = Contribution.from_record(contribution.to_record(), 3)
+    read = Contribution.from_record(contribution.to_record(), 3, NAMES)
     np.testing.assert_array_equal(read.update, ONES)
     assert read.sums == contribution.sums
 
@@ -40,22 +63,56 @@ def test_a_contribution_survives_its_record():
     [
         (RecordDict({}), "KeyError"),
         (RecordDict({"update": ConfigRecord({"a": 1})}), "KeyError"),
-        (record(ONES.astype(np.float64), num_examples=1.0), "update is float64"),
-        (record(np.ones((3, 1), np.float32), num_examples=1.0), "(3, 1)"),
-        (record(np.ones(2, np.float32), num_examples=1.0), "(2,)"),
-        (record(ONES * np.nan, num_examples=1.0), "update is not finite"),
-        (record(ONES * np.inf, num_examples=1.0), "update is not finite"),
-        (record(ONES, num_examples=1.0, train_loss=float("nan")), "train_loss"),
-        (record(ONES, num_examples=[1.0]), "num_examples is not a finite number"),
-        (record(ONES, num_examples=0.0), "num_examples must be above 0"),
-        (record(ONES, num_examples=-5.0), "num_examples must be above 0"),
-        (record(ONES), "num_examples must be above 0"),
+        (record(ONES.astype(np.float64), num_examples=1.0, train_loss=0.0), "float64"),
+        (record(np.ones((3, 1), np.float32), num_examples=1.0, train_loss=0.0), "(3, 1)"),
+        (record(np.ones(2, np.float32), num_examples=1.0, train_loss=0.0), "(2,)"),
+        (record(ONES * np.nan, num_examples=1.0, train_loss=0.0), "update is not finite"),
+        (record(ONES * np.inf, num_examples=1.0, train_loss=0.0), "update is not finite"),
+        (record(ONES, num_examples=1.0, train_loss=float("nan")), "train_loss is not"),
+        (record(ONES, num_examples=1.0, train_loss=1e16), "train_loss is not"),
+        (record(ONES, num_examples=1.7e308, train_loss=0.0), "num_examples is not"),
+        (record(ONES, num_examples=[1.0], train_loss=0.0), "num_examples is not"),
+        (record(ONES, num_examples=0.0, train_loss=0.0), "num_examples is under 1"),
+        (record(ONES, num_examples=-5.0, train_loss=0.0), "num_examples is under 1"),
+        (record(ONES), "0 sums"),
+        (record(ONES, num_examples=1.0), "1 sums"),
+        (record(ONES, num_examples=1.0, other=0.0), "with other names"),
+        (record(ONES, num_examples=1.0, train_loss=0.0, more=0.0), "3 sums"),
+        (raw(b""), "BadArrayError"),
+        (raw(npy(ONES)[:-1]), "BadArrayError"),
+        (raw(npy(ONES)[:20]), "BadArrayError"),
+        (raw(npy(np.array([object()] * 3))), "BadArrayError"),
+        (raw(npy(ONES.astype(">f4"))), "BadArrayError"),
+        (raw(archive(ONES)), "BadArrayError"),
+        (raw(b"PK\x03\x04" + bytes(100)), "BadArrayError"),
+        (raw(npy(ONES).replace(b"(3,)", b"(9,)")), "BadArrayError"),
+        (raw(npy(ONES).replace(b"(3,), }      ", b"(10000000000,), }"[:13])), "BadArrayError"),
+        (raw(npy(ONES), stype="torch"), "BadArrayError"),
+        (raw(npy(ONES), shape=(4,)), "BadArrayError"),
     ],
 )
 def test_a_malformed_reply_is_refused(content, expected):
     with pytest.raises(MalformedReplyError) as info:
-        Contribution.from_record(content, 3)
+        Contribution.from_record(content, 3, NAMES)
     assert expected in str(info.value)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_else(data):
+    for content in (raw(data), raw(npy(ONES)[:10] + data)):
+        with pytest.raises(MalformedReplyError):
+            Contribution.from_record(content, 3, NAMES)
+
+
+def test_counts_of_an_evaluation_may_be_zero_but_not_below():
+    names = sum_names(("accuracy",), training=False)
+    assert names == ("eval_num_examples", "eval_loss", "eval_accuracy")
+    empty = np.zeros(0, np.float32)
+    good = record(empty, eval_num_examples=0.0, eval_loss=0.0, eval_accuracy=0.0)
+    assert Contribution.from_record(good, 0, names).sums["eval_num_examples"] == 0
+    bad = record(empty, eval_num_examples=-1e9, eval_loss=0.0, eval_accuracy=0.0)
+    with pytest.raises(MalformedReplyError, match="eval_num_examples is under 0"):
+        Contribution.from_record(bad, 0, names)
 
 
 @given(

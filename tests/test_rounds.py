@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from app.config import ConfigError
-from app.in_process import make_clients, simulate
+import app.node
+from app.config import ConfigError, load_config
+from app.in_process import InProcessGrid, make_clients, simulate
+from app.server import run
 from strategies.base import RunStoppedError
+from strategies.grid import PollingGrid
 from strategies.refusals import Reason, refusal_reply
 
 FAST = "rounds.deadline_seconds=0.3 rounds.max_attempts=2 task.training.num_steps=3"
@@ -21,6 +24,7 @@ FAST = "rounds.deadline_seconds=0.3 rounds.max_attempts=2 task.training.num_step
 def run_config(tmp_path):
     return {
         "task": "breast_cancer",
+        "aggregation": "plain",
         "num-rounds": 3,
         "deterministic": True,
         "output-dir": str(tmp_path / "run"),
@@ -94,7 +98,10 @@ def test_a_round_stops_at_a_failed_client_if_asked(run_config, fault):
 def test_the_run_stops_with_a_reason_when_too_few_answer(run_config):
     run_config["overrides"] += " rounds.min_replies=3"
     faults = dict.fromkeys((1000, 1001), silent)
-    with pytest.raises(RunStoppedError, match=r"round 1: fewer than rounds.min_replies=3"):
+    with pytest.raises(
+        RunStoppedError,
+        match=r"round 1: too few clients .* rounds.min_replies=3; client 1000: no_answer",
+    ):
         simulate(run_config, 4, with_faults(run_config, faults))
     summary = json.loads((Path(run_config["output-dir"]) / "summary.json").read_text())
     assert summary["status"] == "failed"
@@ -212,13 +219,51 @@ def test_too_few_connected_clients_is_a_clear_error(run_config):
     assert not Path(run_config["output-dir"]).exists()
 
 
+def test_more_replies_than_clients_is_refused_before_any_is_contacted(run_config):
+    run_config["overrides"] += " rounds.min_replies=5"
+    with pytest.raises(ConfigError, match=r"4 simulated clients, rounds.min_replies=5"):
+        simulate(run_config, 4)
+
+
+def test_nobody_at_the_last_evaluation_ends_the_run_without_a_score(run_config):
+    grid = InProcessGrid(make_clients(run_config, 3))
+    first = grid._clients[1000]
+
+    def last_one_out(message):
+        reply = first(message)
+        if message.content["config"]["server-round"] == 3:
+            grid._clients = {}
+        return reply
+
+    grid._clients[1000] = last_one_out
+    grid._clients = dict(reversed(grid._clients.items()))
+    outcome = run(PollingGrid(grid), load_config(run_config), 1, simulated=True)
+    assert outcome.num_rounds == 3
+    assert outcome.metrics == {}
+
+
+def test_a_deployment_waits_for_clients_that_can_still_come(run_config, monkeypatch):
+    """Two are there, one of them refuses for good; a third comes later."""
+    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    run_config |= {"deterministic": False, "overrides": "rounds.deadline_seconds=60"}
+    clients = make_clients(run_config, 3)
+    refuses = lambda message: refusal_reply(Reason.DATA_REFUSED, message)  # noqa: E731
+    inner = InProcessGrid({1000: clients[1000], 1001: refuses})
+    grid = PollingGrid(inner)
+    grid._sleep = lambda seconds: inner._clients.setdefault(1002, clients[1002])
+    outcome = run(grid, load_config(run_config), 1, simulated=False)
+    assert outcome.num_rounds == 3
+
+
 def test_the_run_stops_at_once_when_all_clients_are_left_out(run_config):
     def refuses(message, real):
         return refusal_reply(Reason.DATA_REFUSED, message)
 
     run_config["overrides"] += " rounds.deadline_seconds=300"
     faults = dict.fromkeys(range(1000, 1004), refuses)
-    with pytest.raises(RunStoppedError, match="4 clients are connected and 4 of them left out"):
+    with pytest.raises(
+        RunStoppedError, match=r"0 usable clients .* 4 are left out.*data_refused"
+    ):
         simulate(run_config, 4, with_faults(run_config, faults))
 
 

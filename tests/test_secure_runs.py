@@ -212,12 +212,13 @@ def test_a_run_that_never_reaches_the_threshold_stops_and_leaves_the_model(run_c
         gone = message.metadata.dst_node_id in (1002, 1003) and kind_of(message) == "train"
         return None if gone else real(message)
 
-    with pytest.raises(RunStoppedError, match=r"round 1: fewer than"):
+    with pytest.raises(RunStoppedError, match=r"round 1: too few clients"):
         simulate(run_config, 4, with_faults(run_config, 4, fault))
 
 
 def test_a_node_that_lost_its_state_rejoins(run_config):
     """Its context is emptied before the second round: it refuses, and is back in the third."""
+    run_config["num-rounds"] = 4
     clients = make_clients(run_config, 5)
     fresh = make_clients(run_config, 5)[1003]
     real = clients[1003]
@@ -228,20 +229,18 @@ def test_a_node_that_lost_its_state_rejoins(run_config):
             lost["now"] = True
         return (fresh if lost["now"] else real)(message)
 
-    run_config["num-rounds"] = 4
     grid = PollingGrid(InProcessGrid(clients | {1003: forgetful}))
     app.node.simulate_in_this_process()
     outcome = run(grid, load_config(run_config), 1, simulated=True)
     assert outcome.num_rounds == 4
-    text = (
-        app.run_folder.folder_path(load_config(run_config), 1) / "metrics.jsonl"
-    ).read_text()
+    text = (Path(run_config["output-dir"]) / "metrics.jsonl").read_text()
     failures = [line for line in text.splitlines() if "secagg_unknown_attempt" in line]
     assert len(failures) == 1
     assert '"round": 2' in failures[0]
 
 
 def test_a_node_that_joins_later_takes_part_from_the_next_round(run_config):
+    run_config["num-rounds"] = 4
     clients = make_clients(run_config, 5)
     inner = InProcessGrid({n: c for n, c in clients.items() if n != 1004})
 
@@ -251,7 +250,6 @@ def test_a_node_that_joins_later_takes_part_from_the_next_round(run_config):
         return clients[1000](message)
 
     inner._clients[1000] = joins
-    run_config["num-rounds"] = 4
     app.node.simulate_in_this_process()
     run(PollingGrid(inner), load_config(run_config), 1, simulated=True)
     rounds = [

@@ -21,7 +21,7 @@ def packed_bytes(num_values: int, modulus_bits: int) -> int:
     return (num_values * modulus_bits + 7) // 8
 
 
-def pack(vector: Vector, modulus_bits: int) -> bytearray:
+def pack(vector: Vector, modulus_bits: int) -> Buffer:
     """Pack values below 2^b, b from 8 to 48.
 
     Parameters
@@ -33,10 +33,13 @@ def pack(vector: Vector, modulus_bits: int) -> bytearray:
 
     Returns
     -------
-    bytearray
-        ``packed_bytes(d, b)`` bytes; bits after the last value are zero.
+    bytes-like
+        ``packed_bytes(d, b)`` bytes; bits after the last value are zero. Where b is the whole
+        word, a view of `vector` and not a copy.
     """
     _check(vector, modulus_bits)
+    if modulus_bits == 8 * vector.itemsize:
+        return np.ascontiguousarray(vector).view(np.uint8).data
     out = bytearray(packed_bytes(len(vector), modulus_bits))
     view = np.frombuffer(out, np.uint8)
     for start in range(0, len(vector), _CHUNK):
