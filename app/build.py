@@ -16,17 +16,15 @@ from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 
 from app.config import resolved, task_of
 from app.identity import peers_of
-from app.schema import (
+from app.schema import AppConfig, OnClientFailure
+from app.schema_aggregation import PlainConfig, SecAggConfig
+from app.schema_algorithm import (
     AdaptiveConfig,
-    AppConfig,
     FedAdamConfig,
     FedAvgConfig,
     FedAvgMConfig,
     FedProxConfig,
     FedYogiConfig,
-    OnClientFailure,
-    PlainConfig,
-    SecAggConfig,
 )
 from strategies.base import RoundStrategy
 from strategies.contribution import ARRAYS, NUM_EXAMPLES
@@ -34,7 +32,8 @@ from strategies.encoding import ContributionCodec
 from strategies.loop import LoopSettings
 from strategies.plain import Plain
 from strategies.secagg.graph import Terms
-from strategies.secure import SecAgg, SecAggSettings
+from strategies.secure import SecAgg
+from strategies.secure_settings import SecAggSettings
 from tasks.base import Task
 from tasks.registry import TASKS
 

@@ -10,11 +10,13 @@ from importlib import import_module
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from flwr.clientapp.client_app import DEFAULT_ACTION
 
 from app.build import CLIENT_MODULES
 from app.config import ConfigError, load_config
 from app.node import in_simulation, node_of
 from strategies.refusals import Reason, Refusal, refusal_reply
+from strategies.secure_wire import ACTIONS
 from tasks.base import DataError
 
 log = logging.getLogger("flwr.tacet")
@@ -22,43 +24,8 @@ log = logging.getLogger("flwr.tacet")
 app = ClientApp()
 
 
-@app.train()
-def train(message: Message, context: Context) -> Message:
-    """Score the global model, train it on this node's records, answer with the update."""
-    return _answer(message, context)
-
-
-@app.evaluate()
-def evaluate(message: Message, context: Context) -> Message:
-    """Score the global model on this node's held-out records."""
-    return _answer(message, context)
-
-
-@app.train("advert")
-def advert(message: Message, context: Context) -> Message:
-    """Send fresh public keys (secure aggregation)."""
-    return _answer(message, context)
-
-
-@app.train("share")
-def share(message: Message, context: Context) -> Message:
-    """Send encrypted shares of this node's seeds (secure aggregation)."""
-    return _answer(message, context)
-
-
-@app.train("confirm")
-def confirm(message: Message, context: Context) -> Message:
-    """Sign the survivor set (secure aggregation with consistency check)."""
-    return _answer(message, context)
-
-
-@app.train("unmask")
-def unmask(message: Message, context: Context) -> Message:
-    """Send the shares that open the sum (secure aggregation)."""
-    return _answer(message, context)
-
-
-def _answer(message: Message, context: Context) -> Message:
+def answer(message: Message, context: Context) -> Message:
+    """Answer one message as this run's aggregation does."""
     try:
         config = load_config(context.run_config)
         node = node_of(context.node_config, config, in_simulation())
@@ -84,3 +51,9 @@ def _name(context: Context) -> str:
     """Return how the local log calls this node."""
     partition = context.node_config.get("partition-id")
     return f"{context.node_id}" + ("" if partition is None else f" (partition {partition})")
+
+
+# One answer for all: a run's aggregation knows which kinds of message it has.
+app.evaluate()(answer)
+for action in (DEFAULT_ACTION, *ACTIONS):
+    app.train(action)(answer)

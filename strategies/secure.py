@@ -20,7 +20,8 @@ from strategies.base import (
 )
 from strategies.grid import PollingGrid
 from strategies.secagg.server import ServerRole
-from strategies.secure_round import MaskedRound, SecAggSettings
+from strategies.secure_round import MaskedRound
+from strategies.secure_settings import SecAggSettings
 
 
 class SecAgg(RoundStrategy):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -16,15 +15,14 @@ from strategies.base import (
     RunStoppedError,
 )
 from strategies.contribution import NUM_EXAMPLES, Aggregate, hash_parameters
-from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED, ContributionCodec
+from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED
 from strategies.grid import PollingGrid
 from strategies.refusals import Reason, reason_of
 from strategies.secagg.binding import Plan
-from strategies.secagg.graph import Terms
-from strategies.secagg.keys import Peers
 from strategies.secagg.messages import Roster
 from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
-from strategies.secagg.wire import AttemptId, Wire
+from strategies.secagg.wire import Wire
+from strategies.secure_settings import SecAggSettings
 from strategies.secure_wire import (
     ADVERT,
     CONFIRM,
@@ -39,34 +37,6 @@ from strategies.secure_wire import (
 log = logging.getLogger("flwr.tacet")
 
 Take = Callable[[int, bytes | memoryview], object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecAggSettings:
-    """What all of a run's attempts share.
-
-    Attributes
-    ----------
-    run_id : int
-        Flower's.
-    terms : Terms
-        Thresholds and graph.
-    codec : ContributionCodec
-        Contributions to integers.
-    config_hash : bytes
-        SHA-256 of the resolved shared configuration.
-    consistency_check : bool
-        Whether survivors sign the survivor set before anything is opened.
-    peers : mapping or None
-        Pinned public keys by fingerprint, where identities are on.
-    """
-
-    run_id: int
-    terms: Terms
-    codec: ContributionCodec
-    config_hash: bytes
-    consistency_check: bool = False
-    peers: Peers | None = None
 
 
 class MaskedRound:
@@ -120,31 +90,18 @@ class MaskedRound:
 
     def _new_role(self, number: int) -> ServerRole:
         """Begin an attempt that no node has seen: they never do the same one twice."""
-        settings = self._settings
-        return ServerRole(
-            AttemptId(settings.run_id, number, next(self._attempts)),
-            settings.terms,
-            consistency_check=settings.consistency_check,
-            peers=settings.peers,
-        )
+        return self._settings.new_role(number, next(self._attempts))
 
     def _bootstrap(self, role: ServerRole) -> ServerRole:
         """Exchange keys and shares in two trips of their own."""
         cohort = self._asked.draw(self._asked.number)
-        self._check_fits(len(cohort))
+        self._settings.check_fits(len(cohort))
         self._num_asked = len(cohort)
         self._ask_all(cohort, ADVERT, role.advert_request(), role.add_advert)
         roster = role.close_adverts()
         self._ask_all(role.members, SHARE, roster, role.add_shares)
         role.close_shares()
         return role
-
-    def _check_fits(self, num_members: int) -> None:
-        try:
-            self._settings.terms.shape(num_members)
-            self._settings.codec.fixed_point(num_members)
-        except ValueError as error:
-            raise RunStoppedError(f"aggregation=secagg: {error}") from None
 
     def _collect_masked(self, role: ServerRole) -> None:
         """Run the train trip; the adverts of the next round ride along."""
@@ -264,7 +221,7 @@ class MaskedRound:
             return []
         try:
             cohort = self._asked.draw(self._asked.number + 1)
-            self._check_fits(len(cohort))
+            self._settings.check_fits(len(cohort))
         except RunStoppedError:
             # Too few for the next round is the next round's matter.
             return []

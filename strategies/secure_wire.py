@@ -11,6 +11,7 @@ from strategies.secagg.wire import Wire
 #: Message types of the trips beside ``train`` and ``evaluate``.
 ADVERT, SHARE = "train.advert", "train.share"
 CONFIRM, UNMASK = "train.confirm", "train.unmask"
+ACTIONS = tuple(kind.removeprefix("train.") for kind in (ADVERT, SHARE, CONFIRM, UNMASK))
 
 _RECORD, _KEY = "secagg", "bytes"
 _PREFIX = "secagg_"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from app.config import EVERYDAY_KEYS, GROUP_KEYS, ConfigError, load_config, options, to_yaml
-from app.schema import FedAdamConfig, FedProxConfig
+from app.schema_algorithm import FedAdamConfig, FedProxConfig
 
 ROOT = Path(__file__).parent.parent
 

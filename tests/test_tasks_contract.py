@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_tasks_heart
-import test_tasks_mnist
 import torch
 from omegaconf import OmegaConf
 from opacus.validators import ModuleValidator
@@ -22,6 +20,7 @@ from opacus.validators import ModuleValidator
 from tasks.base import Examples, LocalData, Node, Task
 from tasks.registry import TASKS
 from tasks.training import evaluate, get_parameters, initial_model, train
+from tests import test_tasks_heart, test_tasks_mnist
 
 CONF = Path(__file__).parents[1] / "conf" / "task"
 
@@ -179,6 +178,7 @@ def test_inputs_are_finite_floats_and_targets_fit_the_loss(task, nodes):
 def test_scores_are_per_example(task, data):
     values = scores(task, data.train)
     assert task.metric in values.keys() - {"loss"}
+    assert values.keys() - {"loss"} == set(task.metric_names(task.config))
     for value in values.values():
         assert value.shape == (len(data.train),)
         assert torch.isfinite(value).all()

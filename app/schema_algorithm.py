@@ -1,0 +1,76 @@
+"""The typed configuration of the algorithms: how the server turns a mean into a model."""
+
+from dataclasses import dataclass
+
+from tasks.schema import require
+
+
+@dataclass
+class AlgorithmConfig:
+    """How the server turns the mean of the updates into the next global model."""
+
+
+@dataclass
+class FedAvgConfig(AlgorithmConfig):
+    """The mean itself (McMahan et al. 2017, arXiv 1602.05629)."""
+
+
+@dataclass
+class FedProxConfig(AlgorithmConfig):
+    """FedAvg with a proximal term on the clients (Li et al. 2020, arXiv 1812.06127)."""
+
+    proximal_mu: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(
+            self.proximal_mu > 0,
+            f"algorithm.proximal_mu={self.proximal_mu}: must be above 0 (0 is fedavg)",
+        )
+
+
+@dataclass
+class FedAvgMConfig(AlgorithmConfig):
+    """Server momentum (Hsu et al. 2019, arXiv 1909.06335)."""
+
+    server_learning_rate: float = 1.0
+    server_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        _require_positive("server_learning_rate", self.server_learning_rate)
+        require(
+            0 < self.server_momentum < 1,
+            f"algorithm.server_momentum={self.server_momentum}: must be in (0, 1)",
+        )
+
+
+@dataclass
+class AdaptiveConfig(AlgorithmConfig):
+    """Adaptive server optimisers (Reddi et al. 2021, arXiv 2003.00295), as Flower has them.
+
+    Flower's FedAdam corrects the bias of the first rounds (Kingma and Ba 2015).
+    """
+
+    server_learning_rate: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 0.001
+
+    def __post_init__(self) -> None:
+        _require_positive("server_learning_rate", self.server_learning_rate)
+        _require_positive("tau", self.tau)
+        for name, value in (("beta_1", self.beta_1), ("beta_2", self.beta_2)):
+            require(0 <= value < 1, f"algorithm.{name}={value}: must be in [0, 1)")
+
+
+@dataclass
+class FedAdamConfig(AdaptiveConfig):
+    """Adam on the server."""
+
+
+@dataclass
+class FedYogiConfig(AdaptiveConfig):
+    """Yogi on the server."""
+
+
+def _require_positive(name: str, value: float) -> None:
+    require(0 < value < float("inf"), f"algorithm.{name}={value}: must be above 0")

@@ -1,0 +1,61 @@
+"""What all attempts of a run with secure aggregation share."""
+
+from dataclasses import dataclass
+
+from strategies.base import RunStoppedError
+from strategies.encoding import ContributionCodec
+from strategies.secagg.graph import Terms
+from strategies.secagg.keys import Peers
+from strategies.secagg.server import ServerRole
+from strategies.secagg.wire import AttemptId
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecAggSettings:
+    """What all of a run's attempts share.
+
+    Attributes
+    ----------
+    run_id : int
+        Flower's.
+    terms : Terms
+        Thresholds and graph.
+    codec : ContributionCodec
+        Contributions to integers.
+    config_hash : bytes
+        SHA-256 of the resolved shared configuration.
+    consistency_check : bool
+        Whether survivors sign the survivor set before anything is opened.
+    peers : mapping or None
+        Pinned public keys by fingerprint, where identities are on.
+    """
+
+    run_id: int
+    terms: Terms
+    codec: ContributionCodec
+    config_hash: bytes
+    consistency_check: bool = False
+    peers: Peers | None = None
+
+    def new_role(self, number: int, attempt: int) -> ServerRole:
+        """Return the server's role for one attempt at a round."""
+        return ServerRole(
+            AttemptId(self.run_id, number, attempt),
+            self.terms,
+            consistency_check=self.consistency_check,
+            peers=self.peers,
+        )
+
+    def check_fits(self, num_members: int) -> None:
+        """Stop the run, before anything is sent, if its numbers do not fit the cohort.
+
+        Raises
+        ------
+        RunStoppedError
+            Naming the values and the mends.
+        """
+        try:
+            self.terms.shape(num_members)
+            self.codec.fixed_point(num_members)
+        except ValueError as error:
+            raise RunStoppedError(f"aggregation=secagg: {error}") from None
