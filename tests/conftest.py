@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Before anything imports torch: the models are tiny, and threads would only wait for each other.
+# Before anything imports torch: the models are tiny, more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
