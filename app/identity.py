@@ -47,15 +47,26 @@ def new_key(path: Path) -> bytes:
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if public_path(path).exists():
+        raise IdentityError(f"{public_path(path)}: {_THERE}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(private)
-        public_path(path).write_bytes(public)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_new(path, private, 0o600)
+        _write_new(public_path(path), public, 0o644)
+    except FileExistsError as error:
+        raise IdentityError(f"{error.filename}: {_THERE}") from None
     except OSError as error:
         raise IdentityError(f"{error.filename}: {error.strerror}") from None
     return key.public_key().public_bytes_raw()
+
+
+_THERE = "is there already, and a key is never overwritten; choose another path"
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
 
 
 def public_path(path: Path) -> Path:
@@ -74,25 +85,57 @@ def read_public(path: Path) -> bytes:
 
 
 def write_peers(path: Path, named: dict[str, bytes]) -> None:
-    """Write a peers file: names and public keys, as hexadecimal digits."""
-    if len(set(named.values())) < len(named):
-        raise IdentityError("two names have the same key: each organisation makes its own")
+    """Write a peers file: names and public keys, as hexadecimal digits.
+
+    Raises
+    ------
+    IdentityError
+        If two names have one key, or the file cannot be written.
+    """
+    _require_different(named, "")
     entries = [{"name": name, "key": key.hex()} for name, key in sorted(named.items())]
-    path.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+    try:
+        path.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise IdentityError(f"{path}: {error.strerror}") from None
 
 
 def read_peers(path: Path) -> dict[str, bytes]:
-    """Return the public keys of a peers file by name."""
+    """Return the public keys of a peers file by name.
+
+    Raises
+    ------
+    IdentityError
+        If it is not such a file, or names someone or a key twice.
+    """
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
         named = {str(entry["name"]): bytes.fromhex(entry["key"]) for entry in entries}
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise IdentityError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, KeyError, TypeError):
         raise IdentityError(
-            f"{path}: no peers file (`tacet keys merge` makes one): {error}"
+            f"{path}: not a peers file; make one with `tacet keys merge`"
         ) from None
     if len(named) < len(entries) or any(len(key) != 32 for key in named.values()):
-        raise IdentityError(f"{path}: a name twice, or a key that is not 32 bytes")
+        raise IdentityError(
+            f"{path}: a name twice, or a key that is not 32 bytes; make it anew with"
+            " `tacet keys merge`"
+        )
+    _require_different(named, f"{path}: ")
     return named
+
+
+def _require_different(named: dict[str, bytes], where: str) -> None:
+    """Refuse one key under two names: a roster with it twice would be refused anyway."""
+    owners: dict[bytes, str] = {}
+    for name, key in sorted(named.items()):
+        if key in owners:
+            raise IdentityError(
+                f"{where}{owners[key]} and {name} have the same key; each organisation makes"
+                " its own with `tacet keys new`"
+            )
+        owners[key] = name
 
 
 def peers_of(path: Path) -> Peers:
@@ -115,11 +158,15 @@ def load_identity(node: Node) -> Identity:
         )
     key = _load(node.identity_key, lambda data: load_pem_private_key(data, password=None))
     if not isinstance(key, Ed25519PrivateKey):
-        raise IdentityError(f"{node.identity_key}: not an Ed25519 private key")
+        raise IdentityError(
+            f"{node.identity_key}: not an Ed25519 private key; make one with `tacet keys new`"
+        )
     try:
         return Identity(key.private_bytes_raw(), peers_of(node.peers_file))
     except ValueError as error:
-        raise IdentityError(f"{node.peers_file}: {error}") from None
+        raise IdentityError(
+            f"{node.peers_file}: {error}; make it anew with `tacet keys merge`"
+        ) from None
 
 
 def readable_fingerprint(public_key: bytes) -> str:
@@ -131,5 +178,10 @@ def readable_fingerprint(public_key: bytes) -> str:
 def _load(path: Path, parse: Any) -> Any:
     try:
         return parse(path.read_bytes())
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise IdentityError(f"{path}: {error}") from None
+    except OSError as error:
+        raise IdentityError(f"{path}: {error.strerror}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The parser's own words are about ASN.1, and a private key's text stays out of logs.
+        raise IdentityError(
+            f"{path}: not an unencrypted key in PEM form; make one with `tacet keys new`"
+        ) from None

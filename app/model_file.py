@@ -1,4 +1,7 @@
-"""The trained model as a file that says by itself how to build and load it again."""
+"""The trained model as a file that says by itself how to build and load it again.
+
+Beside it the checkpoint: the same model with the optimiser's state, for ``RunFolder`` only.
+"""
 
 import json
 import os
@@ -17,50 +20,70 @@ from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
 
-_FORMAT = "tacet-model-1"
+_FORMAT, _CHECKPOINT_FORMAT = "tacet-model-1", "tacet-checkpoint-1"
+_MODEL, _OPTIMIZER = "model/", "optimizer/"
+_GIVE_MODEL = "give the model.safetensors of a run folder"
+_START_ANEW = "start a new run in another output-dir"
+
+Tensors = dict[str, NDArray[Any]]
 
 
 class ModelFileError(ValueError):
-    """A file is not a model that this version can load."""
+    """A file is not a model that this version can load. One line that names it."""
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
-) -> None:
-    """Write a safetensors file so that a reader finds the old one or the new one, whole."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old one or the new one, whole."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        file.write(save(dict(tensors), metadata=dict(metadata)))
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 
 
-def load_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return tensors and metadata of a safetensors file.
+def save_model(
+    path: Path, config: AppConfig, server_round: int, parameters: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write the model of a round."""
+    metadata = {"format": _FORMAT, **_metadata(config, server_round)}
+    write_whole(path, save(dict(parameters), metadata=metadata))
+
+
+def save_checkpoint(
+    path: Path,
+    config: AppConfig,
+    server_round: int,
+    parameters: Mapping[str, NDArray[Any]],
+    state: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write the model of a round together with the optimiser's state."""
+    tensors = {_MODEL + name: values for name, values in parameters.items()}
+    tensors |= {_OPTIMIZER + name: values for name, values in state.items()}
+    metadata = {"format": _CHECKPOINT_FORMAT, **_metadata(config, server_round)}
+    # safetensors sorts the names; the optimiser's state goes by the model's order.
+    metadata["order"] = json.dumps(list(parameters))
+    write_whole(path, save(tensors, metadata=metadata))
+
+
+def load_checkpoint(path: Path) -> tuple[int, Tensors, Tensors]:
+    """Return what ``save_checkpoint`` wrote: round, parameters in their order, state.
 
     Raises
     ------
     ModelFileError
-        Naming the file.
+        If the file is damaged or not a checkpoint.
     """
+    tensors, metadata = _load(path, _CHECKPOINT_FORMAT, _START_ANEW)
     try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{path}: {error}") from None
-
-
-def model_metadata(config: AppConfig, server_round: int) -> dict[str, str]:
-    """Return what is needed to build the model again."""
-    return {
-        "format": _FORMAT,
-        "task": task_name(config),
-        "config": json.dumps(to_dict(config.task)),
-        "seed": str(config.seed),
-        "round": str(server_round),
-    }
+        order = json.loads(metadata["order"])
+        parameters = {name: tensors.pop(_MODEL + name) for name in order}
+        if foreign := [name for name in tensors if not name.startswith(_OPTIMIZER)]:
+            raise ValueError(f"{foreign[0]!r} is no tensor of a checkpoint")
+        state = {name.removeprefix(_OPTIMIZER): values for name, values in tensors.items()}
+        return int(metadata["round"]), parameters, state
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unusable(path, error, _START_ANEW) from None
 
 
 def load_model(path: Path) -> tuple[Task, Any]:
@@ -76,21 +99,57 @@ def load_model(path: Path) -> tuple[Task, Any]:
     Raises
     ------
     ModelFileError
-        If the file is damaged, of another format, or of a task that does not exist here.
+        If the file is damaged, of another format, or does not fit a task that exists here.
     """
     from tasks.training import initial_model, set_parameters
 
-    tensors, metadata = load_tensors(path)
-    if metadata.get("format") != _FORMAT:
-        raise ModelFileError(
-            f"{path}: format {metadata.get('format')!r} is not {_FORMAT!r}; give the"
-            " model.safetensors of a run folder"
-        )
+    tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
+    try:
+        task = _build_task(metadata)
+        model = initial_model(task)
+        for tensor, values in tensors.items():
+            if values.dtype.kind != "f":
+                raise ValueError(f"{tensor} is of type {values.dtype}")
+        set_parameters(model, tensors)
+    # The file comes from anywhere, and each layer has its own error for what does not fit.
+    except Exception as error:
+        raise _unusable(path, error, _GIVE_MODEL) from None
+    return task, model
+
+
+def _metadata(config: AppConfig, server_round: int) -> dict[str, str]:
+    """Return what is needed to build the model again."""
+    return {
+        "task": task_name(config),
+        "config": json.dumps(to_dict(config.task)),
+        "seed": str(config.seed),
+        "round": str(server_round),
+    }
+
+
+def _build_task(metadata: Mapping[str, str]) -> Task:
     name = metadata["task"]
     if name not in TASKS:
-        raise ModelFileError(f"{path}: task {name!r} is none of {', '.join(sorted(TASKS))}")
+        raise ValueError(f"task {name!r} is none of {', '.join(sorted(TASKS))}")
     values = task_config(name, json.loads(metadata["config"]))
-    task = TASKS[name](cast(TaskConfig, values), int(metadata["seed"]))
-    model = initial_model(task)
-    set_parameters(model, tensors)
-    return task, model
+    return TASKS[name](cast(TaskConfig, values), int(metadata["seed"]))
+
+
+def _load(path: Path, expected: str, mend: str) -> tuple[Tensors, dict[str, str]]:
+    """Return tensors and metadata of a safetensors file, which must have this format."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            if metadata.get("format") != expected:
+                raise ValueError(f"format {metadata.get('format')!r} is not {expected!r}")
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError, AttributeError, TypeError, ValueError) as error:
+        raise _unusable(path, error, mend) from None
+
+
+def _unusable(path: Path, error: Exception, mend: str) -> ModelFileError:
+    """Return the one line that says what is wrong, of however many the error has."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    # The text of a plain KeyError is the key and nothing else.
+    what = f"{error} is missing" if type(error) is KeyError else lines[0]
+    return ModelFileError(f"{path}: {what}; {mend}")

@@ -9,16 +9,17 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
 
 import yaml
 from flwr.app import ArrayRecord
-from numpy.typing import NDArray
 
 from app.config import resolved, to_yaml
-from app.model_file import load_tensors, model_metadata, save_tensors
+from app.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
 from app.schema import AppConfig
 from strategies.contribution import to_arrays, to_parameters
 from strategies.loop import Outcome
@@ -30,7 +31,7 @@ _MAY_CHANGE = (
     *("num_rounds", "output_dir", "resume_from", "data_dir", "simulation_nodes"),
     *("rounds", "early_stopping"),
 )
-_MODEL, _OPTIMIZER = "model/", "optimizer/"
+_START_ANEW = "start a new run in another output-dir"
 
 
 class RunFolderError(ValueError):
@@ -71,6 +72,9 @@ class RunFolder:
         self._config = config
         self._started = time.time()
         self._seconds_before = 0.0
+        # What every summary says, whatever the status: how far the run is, and how good.
+        self._progress: dict[str, object] = {}
+        self._note_progress(0, {}, 0)
 
     @classmethod
     def create(cls, path: Path, config: AppConfig) -> "RunFolder":
@@ -82,19 +86,18 @@ class RunFolder:
             If a run is there already, or the folder cannot be made.
         """
         folder = cls(path, config)
-        if folder._metrics.exists():
-            raise RunFolderError(
-                f'{path} holds a run already; go on with it (resume-from="{path}") or choose'
-                " another output-dir"
-            )
-        try:
+        with folder._released_on_error("output-dir"):
             path.mkdir(parents=True, exist_ok=True)
             folder._take()
+            if folder._metrics.exists() or folder._checkpoint.exists():
+                raise RunFolderError(
+                    f'{path} holds a run already; go on with it (resume-from="{path}") or'
+                    " choose another output-dir"
+                )
+            folder._write_config()
+            folder._write_summary(status="running")
+            # Last: with it the folder holds a run, which can be resumed.
             folder._metrics.touch()
-            (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-        except OSError as error:
-            raise RunFolderError(f"output-dir={str(path)!r}: {error}") from None
-        folder._write_summary(status="running")
         return folder
 
     @classmethod
@@ -113,16 +116,15 @@ class RunFolder:
             If there is no such run, or it was another run than this one asks for.
         """
         folder = cls(path, config)
-        if not folder._metrics.exists():
-            raise RunFolderError(f"resume-from={str(path)!r}: there is no run")
-        folder._take()
-        try:
+        with folder._released_on_error("resume-from"):
+            if not folder._metrics.exists():
+                raise RunFolderError(f"resume-from={str(path)!r}: there is no run")
+            folder._take()
             folder._check_same_run()
             checkpoint = folder._load_checkpoint()
-        except BaseException:
-            folder.__exit__()
-            raise
-        folder._write_summary(status="running")
+            # From here on it is the run that was asked for now, of more rounds perhaps.
+            folder._write_config()
+            folder._write_summary(status="running")
         return folder, checkpoint
 
     def __enter__(self) -> Self:
@@ -139,20 +141,15 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         parameters = to_parameters(arrays)
-        metadata = model_metadata(self._config, report.round)
-        tensors: dict[str, NDArray[Any]] = {_MODEL + n: v for n, v in parameters.items()}
-        tensors |= {_OPTIMIZER + name: values for name, values in state.items()}
-        order = {"order": json.dumps(list(parameters))}
-        save_tensors(self._checkpoint, tensors, metadata | order)
-        save_tensors(self.path / "model.safetensors", parameters, metadata)
+        save_checkpoint(self._checkpoint, self._config, report.round, parameters, state)
+        save_model(self._model, self._config, report.round, parameters)
+        self._note_progress(report.round, report.metrics, report.evaluated_round)
+        self._write_summary(status="running")
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the run ended."""
-        self._write_summary(
-            status="stopped early" if outcome.stopped_early else "completed",
-            num_rounds=outcome.num_rounds,
-            metrics=outcome.metrics,
-        )
+        self._note_progress(outcome.num_rounds, outcome.metrics, outcome.num_rounds)
+        self._write_summary(status="stopped early" if outcome.stopped_early else "completed")
 
     def fail(self, reason: str) -> None:
         """Say why the run could not go on."""
@@ -166,6 +163,21 @@ class RunFolder:
     def _checkpoint(self) -> Path:
         return self.path / "checkpoint.safetensors"
 
+    @property
+    def _model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @contextmanager
+    def _released_on_error(self, key: str) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.__exit__()
+            raise RunFolderError(f"{key}={str(self.path)!r}: {error}") from None
+        except BaseException:
+            self.__exit__()
+            raise
+
     def _take(self) -> None:
         """Hold the folder until it is let go or this process ends, however it ends."""
         lock = (self.path / ".lock").open("w")
@@ -176,10 +188,20 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: another process is writing this run") from None
         self._lock = lock
 
+    def _write_config(self) -> None:
+        write_whole(self.path / "config.yaml", to_yaml(self._config).encode())
+
     def _check_same_run(self) -> None:
-        text = (self.path / "config.yaml").read_text(encoding="utf-8")
-        before, now = yaml.safe_load(text), resolved(self._config)
-        for key in sorted(before.keys() | now.keys()):
+        file = self.path / "config.yaml"
+        now = resolved(self._config)
+        try:
+            before = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise RunFolderError(f"{file}: {reason}; {_START_ANEW}") from None
+        if not isinstance(before, dict):
+            raise RunFolderError(f"{file} holds no configuration; {_START_ANEW}")
+        for key in sorted(before.keys() | now.keys(), key=str):
             if key not in _MAY_CHANGE and before.get(key) != now.get(key):
                 difference = _difference(key, before.get(key), now.get(key))
                 raise RunFolderError(
@@ -189,42 +211,76 @@ class RunFolder:
 
     def _load_checkpoint(self) -> Checkpoint | None:
         if not self._checkpoint.exists():
-            self._metrics.write_text("", encoding="utf-8")
+            # The second round's line, and the model, come after the first checkpoint.
+            if self._model.exists() or len(self._read_lines()) > 1:
+                raise RunFolderError(
+                    f"{self._checkpoint} is missing, though rounds were done; put it back or"
+                    f" {_START_ANEW}"
+                )
+            self._cut_history(0)
             return None
-        tensors, metadata = load_tensors(self._checkpoint)
-        num_rounds = int(metadata["round"])
+        num_rounds, parameters, state = load_checkpoint(self._checkpoint)
         if num_rounds > self._config.num_rounds:
             raise RunFolderError(
                 f"resume-from={str(self.path)!r} has {num_rounds} rounds already,"
                 f" num-rounds={self._config.num_rounds}: ask for more rounds in all"
             )
-        lines = self._metrics.read_text(encoding="utf-8").splitlines()[:num_rounds]
-        # A line beyond the checkpoint belongs to a round that is going to be done again.
-        self._metrics.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        reports = [RoundReport(**_integer_keys(json.loads(line))) for line in lines]
+        reports = self._read_history(num_rounds)
+        self._cut_history(num_rounds)
         self._seconds_before = sum(report.seconds for report in reports)
-        order = json.loads(metadata["order"])
-        return Checkpoint(
-            arrays=to_arrays({name: tensors[_MODEL + name] for name in order}),
-            optimizer_state={
-                name.removeprefix(_OPTIMIZER): values
-                for name, values in tensors.items()
-                if name.startswith(_OPTIMIZER)
-            },
-            reports=reports,
-        )
+        self._note_progress(num_rounds, reports[-1].metrics, reports[-1].evaluated_round)
+        return Checkpoint(to_arrays(parameters), state, reports)
+
+    def _read_lines(self) -> list[str]:
+        # A byte that is no text makes a line that is no report.
+        text = self._metrics.read_text(encoding="utf-8", errors="replace")
+        return text.splitlines(keepends=True)
+
+    def _read_history(self, num_rounds: int) -> list[RoundReport]:
+        """Return the reports of the checkpoint's rounds, which must all be there."""
+        reports: list[RoundReport] = []
+        for number, line in enumerate(self._read_lines()[:num_rounds], start=1):
+            try:
+                reports.append(_report(line))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise RunFolderError(
+                    f"{self._metrics}, line {number}: {line[:60].rstrip()!r} is not the report"
+                    f" of a round; {_START_ANEW}"
+                ) from None
+        found = [report.round for report in reports]
+        if not found or found != list(range(1, num_rounds + 1)):
+            raise RunFolderError(
+                f"{self._metrics} has the rounds {found}, the checkpoint is of round"
+                f" {num_rounds}; {_START_ANEW}"
+            )
+        return reports
+
+    def _cut_history(self, num_rounds: int) -> None:
+        """Drop lines beyond the checkpoint: their rounds are going to be done again."""
+        lines = self._read_lines()
+        kept = [line.rstrip("\n") + "\n" for line in lines[:num_rounds]]
+        if kept != lines:
+            write_whole(self._metrics, "".join(kept).encode())
+
+    def _note_progress(self, num_rounds: int, metrics: object, evaluated_round: int) -> None:
+        numbers = {"num_rounds": num_rounds, "evaluated_round": evaluated_round}
+        self._progress = numbers | {"metrics": metrics}
 
     def _write_summary(self, **values: object) -> None:
-        seconds = self._seconds_before + time.time() - self._started
-        text = json.dumps({**values, "seconds": round(seconds, 3)}, indent=2) + "\n"
-        partial = self.path / "summary.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / "summary.json")
+        seconds = round(self._seconds_before + time.time() - self._started, 3)
+        summary = {**values, **self._progress, "seconds": seconds}
+        write_whole(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
-def _integer_keys(line: dict[str, Any]) -> dict[str, Any]:
-    """Undo what JSON does to node ids that are keys."""
-    return line | {"failures": {int(node): reason for node, reason in line["failures"].items()}}
+def _report(line: str) -> RoundReport:
+    values: dict[str, Any] = json.loads(line)
+    # JSON makes strings of node ids that are keys.
+    failures = {int(node): reason for node, reason in values["failures"].items()}
+    values["failures"] = failures
+    report = RoundReport(**values)
+    if not isinstance(report.seconds, (int, float)) or not isinstance(report.metrics, dict):
+        raise TypeError
+    return report
 
 
 def _difference(key: str, before: object, now: object) -> str:

@@ -53,7 +53,12 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
         CONFIRM: role.confirm,
         UNMASK: role.unmask,
     }
-    reply = simple[kind](data) if kind in simple else _masked(role, data, message, config, node)
+    try:
+        take = simple.get(kind) or (lambda data: _masked(role, data, message, config, node))
+        reply = take(data)
+    except BaseException:
+        role.forget(data)
+        raise
     if isinstance(reply, ProtocolRefusal):
         return refuse(reply, message)
     return Message(wrap(reply), reply_to=message)
@@ -64,11 +69,8 @@ def _masked(
 ) -> Wire:
     """Check the request, then train, then mask: a refusal costs no training."""
     codec = build_codec(config)
-    arrays = message.content.get(ARRAYS)
-    if not isinstance(arrays, ArrayRecord):
-        raise Refusal(Reason.MALFORMED_REQUEST)
     plan = Plan(
-        model=hash_parameters(arrays),
+        model=_model_hash(message),
         config=config_hash(config),
         codec=codec.hash(),
         noise_scale=0.0,
@@ -76,16 +78,20 @@ def _masked(
     opened = role.open_train(data, plan)
     if isinstance(opened, ProtocolRefusal):
         return opened
-    try:
-        handler = message.metadata.message_type
-        contribution: Contribution = getattr(import_module("app.handlers"), handler)(
-            message.content, config, node
-        )
-        update, sums = codec.encode(contribution, len(opened.request.cohort))
-    except BaseException:
-        role.abandon(opened)
-        raise
+    handler = getattr(import_module("app.handlers"), message.metadata.message_type)
+    contribution: Contribution = handler(message.content, config, node)
+    update, sums = codec.encode(contribution, len(opened.request.cohort))
     return role.mask(opened, update, sums, codec.modulus_bits)
+
+
+def _model_hash(message: Message) -> bytes:
+    arrays = message.content.get(ARRAYS)
+    if not isinstance(arrays, ArrayRecord):
+        raise Refusal(Reason.MALFORMED_REQUEST)
+    try:
+        return hash_parameters(arrays)
+    except Exception as error:
+        raise Refusal(Reason.MALFORMED_REQUEST) from error
 
 
 def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:

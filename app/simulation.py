@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from click import ClickException
 from flwr.common.config import parse_config_args
 
 APP_DIR = Path(__file__).resolve().parent.parent
@@ -31,6 +32,9 @@ APP_DIR = Path(__file__).resolve().parent.parent
 _CONNECTION = "tacet"
 _START_SECONDS = 60
 _STOP_SECONDS = 20
+#: In the environment that ``superlink`` yields: the process that a test may look below.
+SUPERLINK_PID = "TACET_SUPERLINK_PID"
+_THIS_MACHINE = ("127.0.0.1", "localhost")
 
 
 class SimulationError(RuntimeError):
@@ -71,7 +75,7 @@ def superlink(home: Path) -> Generator[dict[str, str]]:
         )
         try:
             _wait_until_healthy(process, port, home / "superlink.log")
-            yield environment
+            yield environment | {SUPERLINK_PID: str(process.pid)}
         finally:
             _stop(process)
 
@@ -96,6 +100,12 @@ def flwr_run(
     -------
     str
         All output of ``flwr run``, the streamed log included.
+
+    Raises
+    ------
+    SimulationError
+        If ``flwr run`` itself failed, such as for a run that it could not submit. How a run
+        ended that it did submit says ``read_summary``.
     """
     federation = f"num-supernodes={num_clients} client-resources-num-cpus=1"
     command = ["flwr", "run", str(APP_DIR), "--stream", "--federation-config", federation]
@@ -115,11 +125,29 @@ def flwr_run(
             lines.append(line)
             if echo:
                 print(line, end="", flush=True)
-    return "".join(lines)
+    output = "".join(lines)
+    if process.returncode:
+        log = "see its output above" if echo else output
+        raise SimulationError(f"flwr run: exit status {process.returncode}; {log}")
+    return output
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def summary_time(folder: Path) -> int | None:
+    """Return when the folder's summary was written, in ns; None if there is none."""
+    file = folder / "summary.json"
+    return file.stat().st_mtime_ns if file.exists() else None
+
+
+def read_summary(folder: Path, before: int | None = None) -> dict[str, Any]:
     """Return how a run ended.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    before : int, optional
+        What ``summary_time`` said before the run: a summary no newer than that is of another
+        run, and this one was refused.
 
     Raises
     ------
@@ -127,7 +155,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
         If it left no summary or did not end well.
     """
     file = folder / "summary.json"
-    if not file.exists():
+    if summary_time(folder) in (None, before):
         raise SimulationError(f"the run left nothing in {folder}; see its log above")
     summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if summary["status"] not in ("completed", "stopped early"):
@@ -145,11 +173,12 @@ def main() -> None:
     parser.add_argument("--num-clients", type=int, default=5, help="simulated SuperNodes")
     parser.add_argument("run_config", nargs="*", help="e.g. 'task=\"heart\"' num-rounds=5")
     arguments = parser.parse_args()
-    folder, run_config = _place(" ".join(arguments.run_config))
-    with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
-        flwr_run(env, run_config, arguments.num_clients, echo=True)
     try:
-        summary = read_summary(folder)
+        folder, run_config = _place(" ".join(arguments.run_config))
+        before = summary_time(folder)
+        with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
+            flwr_run(env, run_config, arguments.num_clients, echo=True)
+        summary = read_summary(folder, before)
     except SimulationError as error:
         sys.exit(str(error))
     scores = ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
@@ -159,18 +188,36 @@ def main() -> None:
 
 def _place(run_config: str) -> tuple[Path, str]:
     """Return the run's folder, and the run config that puts it there."""
-    values = parse_config_args([run_config])
+    values = _parsed(run_config)
     if given := values.get("resume-from") or values.get("output-dir"):
         return Path(str(given)).expanduser(), run_config
     folder = Path.home() / ".tacet" / "runs" / time.strftime("%Y%m%d-%H%M%S")
     return folder, f'output-dir="{folder}" {run_config}'
 
 
+def _parsed(run_config: str) -> dict[str, Any]:
+    """Return the run config's values; Flower's parser passes over words without ``=``."""
+    try:
+        if all("=" in word for word in shlex.split(run_config)):
+            return parse_config_args([run_config])
+    except (ClickException, OSError, ValueError):
+        pass  # said below
+    raise SimulationError(
+        f"run config {run_config!r}: give key=value pairs, strings in double quotes within"
+        " the shell's single ones: 'task=\"heart\"' num-rounds=5"
+    )
+
+
 def _environment(home: Path) -> dict[str, str]:
     """Return this process's environment with Flower confined to ``home``."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    # Flower's own requests to this machine must not go through a proxy.
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    direct = ",".join([*([given] if given else []), *_THIS_MACHINE])
     return os.environ | {
         "PATH": path,
+        "no_proxy": direct,
+        "NO_PROXY": direct,
         "FLWR_HOME": str(home),
         # Everything is installed already; without this Flower would run `uv sync` for each run.
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -192,10 +239,11 @@ def _free_port() -> int:
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+            with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

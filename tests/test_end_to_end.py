@@ -6,21 +6,27 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file
 from sklearn.datasets import load_breast_cancer
 
 from app.model_file import load_model
-from app.simulation import SimulationError, flwr_run, read_summary, superlink
+from app.simulation import (
+    SUPERLINK_PID,
+    SimulationError,
+    flwr_run,
+    read_summary,
+    superlink,
+)
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parent.parent
 CSV_COLUMNS = {
     "radius": "mean radius",
     "texture": "mean texture",
@@ -42,17 +48,34 @@ def test_a_run_trains_and_leaves_its_folder(environment, tmp_path):
     folder = tmp_path / "run"
     output = flwr_run(
         environment,
-        f'task="breast_cancer" algorithm="fedprox" num-rounds=5 output-dir="{folder}"'
-        ' overrides="task.model=mlp"',
-        num_clients=2,
+        'task="breast_cancer" algorithm="fedprox" aggregation="secagg" num-rounds=5'
+        f' output-dir="{folder}" overrides="task.model=mlp"',
+        num_clients=3,
     )
     summary = read_summary(folder)
     assert summary["num_rounds"] == 5
     assert summary["metrics"]["accuracy"] > 0.9
     assert f"run folder: {folder}" in output
     for server_round in range(1, 6):
-        assert re.search(rf"round {server_round}/5 \| .* s \| 2 of 2 answered \|", output)
+        assert re.search(rf"round {server_round}/5 \| .* s \| 3 of 3 answered \|", output)
     load_model(folder / "model.safetensors")
+
+
+def test_deterministic_runs_give_the_same_model(environment, tmp_path):
+    """Also of three out of four clients, whose ids are drawn anew in each run."""
+    models = []
+    for name in ("one", "two"):
+        flwr_run(
+            environment,
+            'task="breast_cancer" deterministic=true num-rounds=2'
+            f' output-dir="{tmp_path / name}" overrides="rounds.cohort_fraction=0.7"',
+            num_clients=4,
+        )
+        assert read_summary(tmp_path / name)["num_rounds"] == 2
+        models.append(load_file(tmp_path / name / "model.safetensors"))
+    assert models[0].keys() == models[1].keys()
+    for name, values in models[0].items():
+        assert values.tobytes() == models[1][name].tobytes()
 
 
 def test_a_misspelt_key_is_one_clear_line(environment, tmp_path):
@@ -82,13 +105,14 @@ def write_hospital(path: Path, rows, names: list[str]) -> None:
 
 
 def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, tmp_path):
-    records = load_breast_cancer(as_frame=True)
-    frame = records.frame[list(CSV_COLUMNS.values())]
+    records = load_breast_cancer()
+    all_names = list(records.feature_names)
+    columns = records.data[:, [all_names.index(name) for name in CSV_COLUMNS.values()]]
     names = ["patient_id", *CSV_COLUMNS, "diagnosis"]
     for hospital in range(5):
-        part = frame.iloc[hospital::5]
-        labels = ["malignant" if t == 0 else "benign" for t in records.target[hospital::5]]
-        rows = [[i, *row, label] for i, (row, label) in enumerate(zip(part.values, labels))]  # noqa: B905
+        labels = np.where(records.target == 0, "malignant", "benign")[hospital::5]
+        parts = zip(columns[hospital::5], labels, strict=True)
+        rows = [[i, *row, label] for i, (row, label) in enumerate(parts)]
         wrong = ["radios" if name == "radius" and hospital == 4 else name for name in names]
         write_hospital(tmp_path / f"hospital{hospital}.csv", rows, wrong)
     entries = [{"data-path": f"hospital{hospital}.csv"} for hospital in range(5)]
@@ -117,19 +141,23 @@ def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, 
 
 def test_a_killed_run_is_resumed(environment, tmp_path):
     folder = tmp_path / "run"
-    killed = threading.Thread(target=kill_after_round, args=(folder, 2))
-    killed.start()
+    over = threading.Event()
+    killer = threading.Thread(target=kill_after_round, args=(environment, folder, 2, over))
+    killer.start()
     run_config = 'task="breast_cancer" algorithm="fedavgm" num-rounds={}'
-    output = flwr_run(
-        environment, run_config.format(100000) + f' output-dir="{folder}"', num_clients=2
-    )
-    killed.join()
+    try:
+        output = flwr_run(
+            environment, run_config.format(100000) + f' output-dir="{folder}"', num_clients=3
+        )
+    finally:
+        over.set()
+        killer.join()
     num_kept = len((folder / "metrics.jsonl").read_text().splitlines())
     assert 2 <= num_kept < 100000, output
     assert json.loads((folder / "summary.json").read_text())["status"] == "running"
     num_rounds = num_kept + 3
     output = flwr_run(
-        environment, run_config.format(num_rounds) + f' resume-from="{folder}"', num_clients=2
+        environment, run_config.format(num_rounds) + f' resume-from="{folder}"', num_clients=3
     )
     assert read_summary(folder)["num_rounds"] == num_rounds
     text = (folder / "metrics.jsonl").read_text()
@@ -138,22 +166,32 @@ def test_a_killed_run_is_resumed(environment, tmp_path):
     assert "resumed after round" in output
 
 
-def kill_after_round(folder: Path, num_rounds: int) -> None:
+def kill_after_round(environment, folder: Path, num_rounds: int, over) -> None:
     """Kill the process that runs the ServerApp as soon as it has written so many rounds."""
+    superlink_pid = int(environment[SUPERLINK_PID])
     metrics = folder / "metrics.jsonl"
     end = time.monotonic() + 120
-    while time.monotonic() < end:
-        if metrics.exists() and metrics.read_text().count("\n") >= num_rounds:
+    while not (metrics.exists() and metrics.read_text().count("\n") >= num_rounds):
+        if over.wait(0.02):
+            return
+        if time.monotonic() > end:
             break
-        time.sleep(0.02)
-    for process in process_ids("flwr-simulation"):
+    found = descendants(superlink_pid, "flwr-simulation")
+    for process in found:
         os.kill(process, signal.SIGKILL)
+    if not found:
+        # Else `flwr run` would stream all the rounds; so it fails, and with it the test.
+        os.killpg(superlink_pid, signal.SIGKILL)
 
 
-def process_ids(name: str) -> list[int]:
-    """Return the processes of this Python environment that run this command."""
-    command = str(Path(sys.executable).parent / name)
+def descendants(pid: int, name: str) -> list[int]:
+    """Return the processes below one that run a command of this name."""
     listing = subprocess.run(
-        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
-    return [int(line.split()[0]) for line in listing.stdout.splitlines() if command in line]
+    rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
+    below = {pid}
+    # Parents may come after their children in the list.
+    while more := {int(p) for p, parent, *_ in rows if int(parent) in below} - below:
+        below |= more
+    return [int(p) for p, _, *args in rows if int(p) in below and name in "".join(args)]

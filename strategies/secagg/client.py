@@ -56,7 +56,7 @@ from strategies.secagg.store import (
     Store,
 )
 from strategies.secagg.transitions import Event
-from strategies.secagg.wire import NODES, AttemptId, Buffer
+from strategies.secagg.wire import NODES, AttemptId, Buffer, peek_attempt
 
 
 class ClientRole:
@@ -142,9 +142,10 @@ class ClientRole:
             lambda: self._mask(opened, update, scalars, modulus_bits),
         )
 
-    def abandon(self, opened: Opened) -> None:
-        """Delete the secrets of an opened request that this node cannot go on with."""
-        self._stages.close([opened.request.attempt])
+    def forget(self, data: Buffer) -> None:
+        """Delete the secrets of the attempt that a message names: it will not be answered."""
+        attempt = peek_attempt(data)
+        self._stages.close([attempt] if attempt is not None else [])
 
     def confirm(self, data: Buffer) -> ConsistencyReply | Refusal:
         """Answer a `ConsistencyRequest`: sign the survivor set, once."""

@@ -1,15 +1,22 @@
 """The contract of `Store`; every implementation joins `STORES`."""
 
 import threading
+from pathlib import Path
 
 import pytest
+from flwr.app import RecordDict
 
 from strategies.secagg.store import Change, Record, Store
 from strategies.secagg.transitions import Stage
 from strategies.secagg.wire import AttemptId
+from strategies.stores import ContextStore, SqliteStore
 from tests.secagg.world import MemoryStore
 
-STORES = {"memory": MemoryStore}
+STORES = {
+    "memory": lambda _: MemoryStore(),
+    "sqlite": lambda folder: SqliteStore(folder / "node" / "state.sqlite"),
+    "context": lambda _: ContextStore(RecordDict()),
+}
 ONE, TWO, OTHER_RUN = AttemptId(1, 1, 0), AttemptId(1, 2, 0), AttemptId(2, 1, 0)
 
 
@@ -18,8 +25,8 @@ def record(stage: Stage, secrets: bytes = b"secret", expires_at: float = 10.0) -
 
 
 @pytest.fixture(params=sorted(STORES))
-def store(request) -> Store:
-    return STORES[request.param]()
+def store(request, tmp_path: Path) -> Store:
+    return STORES[request.param](tmp_path)
 
 
 def test_a_new_attempt_is_made_once(store):

@@ -1,0 +1,105 @@
+"""What ``make_leakage.py`` cannot read off the message types: who reads what, and why."""
+
+from strategies.refusals import Reason
+from strategies.secagg.messages import (
+    Advert,
+    AdvertRequest,
+    ConsistencyReply,
+    ConsistencyRequest,
+    MaskedInput,
+    Refusal,
+    Roster,
+    SharesUpload,
+    TrainRequest,
+    UnmaskReply,
+    UnmaskRequest,
+)
+from strategies.secagg.messages import RefusalReason as R
+from strategies.secagg.wire import Wire
+
+#: Who reads a message, the network aside (TLS is Flower's).
+READERS: dict[type[Wire], str] = {
+    AdvertRequest: "the node asked",
+    Advert: "the server; in the roster, every member of the attempt",
+    Roster: "every member of the attempt",
+    SharesUpload: "the server, sealed; each row, opened, the one neighbour it names",
+    TrainRequest: "the node asked",
+    MaskedInput: "the server",
+    ConsistencyRequest: "every survivor",
+    ConsistencyReply: "the server; in the unmask request, every survivor",
+    UnmaskRequest: "every survivor",
+    UnmaskReply: "the server",
+    Refusal: "the server; it travels as Flower's error reply, see below",
+}
+
+#: When a client answers with each reason.
+REFUSALS: dict[R, str] = {
+    R.MALFORMED: "the bytes are not the canonical encoding of the message that belongs there",
+    R.INTERNAL: "anything unforeseen, the node's file included; details in its own log",
+    R.UNKNOWN_ATTEMPT: "another run, or an attempt that this node knows nothing of",
+    R.WRONG_STAGE: "a stage out of order, or a second message of the same kind meanwhile",
+    R.REPEATED: "this stage of this attempt is done: an old message again",
+    R.TERMS_CHANGED: "t, T, c or the graph's numbers differ from the run's first contact",
+    R.BAD_SIGNATURE: "an advert is not signed by the identity that it names",
+    R.UNKNOWN_IDENTITY: "an advert's identity is not in this node's peers file",
+    R.BUNDLE_NOT_APPROVED: "an advert names code that this node has not approved",
+    R.OWN_ADVERT_WRONG: "the roster does not show this node's own advert as it was sent",
+    R.DUPLICATE_KEY: "a key, a commitment or an identity stands in the roster twice",
+    R.BAD_KEY: "a public key of low order, with which everyone agrees on zero",
+    R.WRONG_ADVERT: "an advert of another attempt, or out of order",
+    R.ROSTER_TOO_SMALL: "the roster has fewer than T or c + 2 members",
+    R.BAD_THRESHOLD: "threshold or degree are not those that the terms give",
+    R.COHORT_TOO_SMALL: "U2 has fewer than T members",
+    R.NOT_IN_COHORT: "U2 names somebody who is not in the roster",
+    R.SHARES_TOO_FEW: "too few of the shares sent to this node decrypt",
+    R.PLAN_MISMATCH: "the server's plan is not that of the model and configuration it sent",
+    R.MODEL_REPEATED: "this node has helped to open a sum over this very model in this run",
+    R.SURVIVORS_TOO_FEW: "U3 has fewer than T members, or too few neighbours",
+    R.SURVIVORS_NOT_IN_COHORT: "U3 or the dropouts name somebody who is not in U2",
+    R.SURVIVORS_INCOMPLETE: "survivors and dropouts together are not U2",
+    R.SURVIVOR_NOT_MASKED: "U3 names a neighbour whose share did not decrypt",
+    R.BOTH_SHARES: "a node stands among survivors and dropouts",
+    R.CONSISTENCY_MISSING: "the survivor set is not signed, or by fewer than t",
+    R.CONSISTENCY_BROKEN: "a signature is false, or for another survivor set",
+    R.BAD_INPUT: "this node's own contribution does not have the agreed integer type",
+    R.ATTEMPT_CLOSED: "this attempt ended here: refused, expired, or replaced",
+    R.SHARES_UNEXPECTED: "shares of nodes that are no neighbours in U2",
+    R.LEFT_OUT: "U2 or U3 lacks this node, which shared or masked",
+}
+
+#: The refusals that are not the protocol's, and what they tell.
+APP_REFUSALS: dict[Reason, str] = {
+    Reason.DATA_REFUSED: "the node's own files or settings do not fit; one bit about the node",
+    Reason.CONFIG_REFUSED: "the run config is wrong; public",
+    Reason.MALFORMED_REQUEST: "a record is missing; depends on the server's message only",
+    Reason.MODEL_REFUSED: "the model does not fit the task; public",
+    Reason.NON_FINITE: "`aggregation=plain` only; under masks this is counted in the sum",
+    Reason.INTERNAL_ERROR: "anything else failed; one bit, the details stay in the node's log",
+    Reason.NO_ANSWER: "written by the server itself",
+    Reason.MALFORMED_REPLY: "written by the server itself",
+    Reason.FLOWER_ERROR: "written by the server itself, for an error that Flower made",
+}
+
+#: Records of Flower's messages: (record, key, direction, why it is safe).
+RECORDS: tuple[tuple[str, str, str, str], ...] = (
+    ("`arrays`", "the model's own names", "to the client", "the public model"),
+    ("`config`", "`server-round`", "to the client", "public: the round's number"),
+    ("`config`", "`proximal-mu`", "to the client", "public: a number of the configuration"),
+    ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
+)
+
+#: Flower's own metadata: field -> what a reply's value tells. We set none of it but the ttl.
+METADATA: dict[str, str] = {
+    "run_id": "public",
+    "message_id": "hash of the message; nothing beyond it",
+    "src_node_id": "public: Flower's name of the node",
+    "dst_node_id": "public",
+    "src_task_id": "which process of the node answered",
+    "dst_task_id": "public",
+    "reply_to_message_id": "public",
+    "group_id": "public",
+    "created_at": "**a time**: when the reply was made, so how long the training took",
+    "delivered_at": "**a time**: when the message was handed over",
+    "ttl": "public: the trip's deadline",
+    "message_type": "public: which trip",
+}

@@ -1,0 +1,315 @@
+"""Identity keys on disk, and whole runs in which nodes trust nobody but their pinned peers."""
+
+import dataclasses
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+import app.node
+from app.config import ConfigError, load_config
+from app.identity import (
+    IdentityError,
+    load_identity,
+    new_key,
+    peers_of,
+    public_path,
+    read_peers,
+    read_public,
+    readable_fingerprint,
+    write_peers,
+)
+from app.in_process import InProcessGrid, make_clients, simulate
+from app.server import run
+from strategies.base import RunStoppedError
+from strategies.grid import PollingGrid
+from strategies.secagg.keys import KeyPair, commit, fingerprint
+from strategies.secagg.messages import Advert, Roster
+from strategies.secure_wire import unwrap, wrap
+from tasks.base import Node
+
+NUM_NODES = 4
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_key_is_the_owners_alone(tmp_path):
+    path = tmp_path / "keys" / "a.key"
+    public = new_key(path)
+    assert read_public(public_path(path)) == public
+    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+    assert len(public) == 32
+    assert new_key(tmp_path / "b.key") != public
+
+
+@pytest.mark.parametrize("name", ["a.key", "a.key.pub"])
+def test_a_key_is_never_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("older")
+    with pytest.raises(IdentityError, match="never overwritten") as info:
+        new_key(tmp_path / "a.key")
+    assert str(tmp_path / name) in str(info.value)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "older"
+
+
+def test_peers_are_read_as_they_were_written(tmp_path):
+    named = {"klinik ö": bytes(range(32)), "1e3": bytes(32), "b": bytes([255] * 32)}
+    write_peers(tmp_path / "peers.yaml", named)
+    assert read_peers(tmp_path / "peers.yaml") == named
+    assert peers_of(tmp_path / "peers.yaml") == {fingerprint(k): k for k in named.values()}
+
+
+def test_two_names_with_one_key_are_refused_both_ways(tmp_path):
+    path = tmp_path / "peers.yaml"
+    with pytest.raises(IdentityError, match="a and b have the same key"):
+        write_peers(path, {"a": bytes(32), "b": bytes(32)})
+    assert not path.exists()
+    path.write_text(yaml.safe_dump([{"name": n, "key": "00" * 32} for n in "ab"]))
+    with pytest.raises(IdentityError, match="a and b have the same key") as info:
+        read_peers(path)
+    assert str(path) in str(info.value)
+
+
+ENTRY = {"name": "a", "key": "00" * 32}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a: b", "- 1", "- {name: a}", "[", "\udcff"),
+        yaml.safe_dump([{**ENTRY, "key": "zz" * 32}]),
+        yaml.safe_dump([{**ENTRY, "key": "00" * 31}]),
+        yaml.safe_dump([ENTRY, {**ENTRY, "key": "01" * 32}]),
+    ],
+)
+def test_a_wrong_peers_file_names_itself_and_the_mend(tmp_path, text):
+    path = tmp_path / "peers.yaml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(IdentityError, match="tacet keys merge") as info:
+        read_peers(path)
+    assert str(path) in str(info.value)
+
+
+def node_with(tmp_path: Path) -> Node:
+    """Return a node with a key that its peers file lists."""
+    public = new_key(tmp_path / "a.key")
+    write_peers(tmp_path / "peers.yaml", {"a": public})
+    return Node(identity_key=tmp_path / "a.key", peers_file=tmp_path / "peers.yaml")
+
+
+def test_an_identity_signs_as_its_public_key(tmp_path):
+    identity = load_identity(node_with(tmp_path))
+    assert identity.public == read_public(tmp_path / "a.key.pub")
+    digits = readable_fingerprint(identity.public).replace(" ", "")
+    assert bytes.fromhex(digits) == identity.fingerprint
+
+
+def other_kind() -> x25519.X25519PrivateKey:
+    return x25519.X25519PrivateKey.generate()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda p: p.unlink(), "No such file"),
+        (lambda p: p.write_text("nothing"), "tacet keys new"),
+        (lambda p: p.write_bytes(public_path(p).read_bytes()), "tacet keys new"),
+        (
+            lambda p: p.write_bytes(
+                other_kind().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            ),
+            "not an Ed25519 private key",
+        ),
+    ],
+)
+def test_a_wrong_private_key_names_its_file(tmp_path, spoil, expected):
+    node = node_with(tmp_path)
+    spoil(node.identity_key)
+    with pytest.raises(IdentityError, match=expected) as info:
+        load_identity(node)
+    assert str(node.identity_key) in str(info.value)
+
+
+def test_a_public_key_of_another_kind_is_refused(tmp_path):
+    pem = (
+        other_kind().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    (tmp_path / "x.pub").write_bytes(pem)
+    with pytest.raises(IdentityError, match=r"x\.pub: not an Ed25519 public key"):
+        read_public(tmp_path / "x.pub")
+
+
+def test_a_node_needs_its_own_key_in_its_peers_file(tmp_path):
+    node = node_with(tmp_path)
+    with pytest.raises(IdentityError, match="lacks identity-key or peers-file"):
+        load_identity(dataclasses.replace(node, peers_file=None))
+    write_peers(node.peers_file, {"b": bytes(32)})
+    with pytest.raises(IdentityError, match=r"own identity key.*tacet keys merge"):
+        load_identity(node)
+
+
+@pytest.fixture
+def run_config(tmp_path) -> dict:
+    """Return a run in which each of four simulated nodes has a key and knows the others."""
+    named = {f"n{i}": new_key(tmp_path / f"{i}.key") for i in range(NUM_NODES)}
+    write_peers(tmp_path / "peers.yaml", named)
+    nodes = [{"identity-key": f"{i}.key", "peers-file": "peers.yaml"} for i in range(NUM_NODES)]
+    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump(nodes))
+    return {
+        "task": "breast_cancer",
+        "aggregation": "secagg",
+        "num-rounds": 2,
+        "deterministic": True,
+        "output-dir": str(tmp_path / "run"),
+        "simulation-nodes": str(tmp_path / "nodes.yaml"),
+        "overrides": f"{FAST} aggregation.identities=true",
+    }
+
+
+FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=3"
+
+
+class Watched:
+    """Runs over a grid that notes each message and its reply; `fault` stands between them."""
+
+    def __init__(self, run_config: dict, fault=lambda message, real: real(message)) -> None:
+        app.node.simulate_in_this_process()
+        self.replies: list[tuple[str, int, object]] = []
+
+        def watch(message, real):
+            reply = fault(message, real)
+            meta = message.metadata
+            self.replies.append((meta.message_type, meta.dst_node_id, reply))
+            return reply
+
+        real_clients = make_clients(run_config, NUM_NODES)
+        clients = {n: lambda m, real=c: watch(m, real) for n, c in real_clients.items()}
+        self._grid = PollingGrid(InProcessGrid(clients))
+        self._config = load_config(run_config)
+
+    def run(self):
+        return run(self._grid, self._config, run_id=1, simulated=True)
+
+    def kinds(self) -> set[str]:
+        return {kind for kind, _, _ in self.replies}
+
+    def reasons(self, kind: str) -> dict[int, str]:
+        return {n: r.error.reason for k, n, r in self.replies if k == kind and r.has_error()}
+
+
+def test_signed_and_confirmed_the_model_is_the_same(run_config, tmp_path):
+    plain = {**run_config, "overrides": FAST, "output-dir": str(tmp_path / "off")}
+    off = simulate(plain, NUM_NODES)
+    run_config["overrides"] += (
+        f" aggregation.consistency_check=true aggregation.peers_file={tmp_path}/peers.yaml"
+    )
+    watched = Watched(run_config)
+    on = watched.run()
+    assert "train.confirm" in watched.kinds()
+    adverts = [
+        Advert.decode(unwrap(reply.content))
+        for kind, _, reply in watched.replies
+        if kind == "train.advert"
+    ]
+    assert {advert.identity for advert in adverts} == set(peers_of(tmp_path / "peers.yaml"))
+    for name in off.arrays:
+        np.testing.assert_array_equal(on.arrays[name].numpy(), off.arrays[name].numpy())
+
+
+def test_the_consistency_check_needs_the_peers_file_on_the_server(run_config):
+    run_config["overrides"] += " aggregation.consistency_check=true"
+    with pytest.raises(ConfigError, match=r"aggregation\.peers_file"):
+        Watched(run_config).run()
+
+
+def make_a_stranger(tmp_path: Path) -> None:
+    """Give node 3 a key that only its own peers file lists."""
+    named = read_peers(tmp_path / "peers.yaml")
+    key = new_key(tmp_path / "stranger.key")
+    write_peers(tmp_path / "strangers.yaml", {**named, "stranger": key})
+    nodes = yaml.safe_load((tmp_path / "nodes.yaml").read_text())
+    nodes[3] = {"identity-key": "stranger.key", "peers-file": "strangers.yaml"}
+    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump(nodes))
+
+
+def test_a_stranger_is_refused_by_the_others(run_config, tmp_path):
+    make_a_stranger(tmp_path)
+    watched = Watched(run_config)
+    with pytest.raises(RunStoppedError, match="secagg_unknown_identity"):
+        watched.run()
+    told = watched.reasons("train.share")
+    assert told == dict.fromkeys((1000, 1001, 1002), "secagg_unknown_identity")
+    assert watched.kinds() == {"train.advert", "train.share"}
+
+
+def test_a_server_that_knows_the_peers_goes_on_without_a_stranger(run_config, tmp_path):
+    make_a_stranger(tmp_path)
+    run_config["overrides"] += f" aggregation.peers_file={tmp_path}/peers.yaml"
+    watched = Watched(run_config)
+    assert watched.run().num_rounds == 2
+    trained = {node for kind, node, _ in watched.replies if kind == "train"}
+    assert trained == {1000, 1001, 1002}
+
+
+VICTIM = 1002
+
+
+def swap_advert(roster: Roster) -> Roster:
+    """Put the server's own keys in the place of the victim's."""
+    seed = bytes([7] * 32)
+
+    def forged(data: bytes) -> bytes:
+        advert = Advert.decode(data)
+        if advert.node_id != VICTIM:
+            return data
+        keys = {"mask_key": KeyPair(seed).public, "share_key": KeyPair(bytes([8] * 32)).public}
+        return dataclasses.replace(advert, **keys, commitment=commit(seed)).encode()
+
+    return dataclasses.replace(roster, adverts=tuple(forged(a) for a in roster.adverts))
+
+
+@pytest.mark.parametrize("to_whom", ["all", "others"])
+def test_a_server_that_swaps_an_advert_for_its_own_hears_nothing(run_config, to_whom):
+    def swap(message, real):
+        meta = message.metadata
+        told = to_whom == "all" or meta.dst_node_id != VICTIM
+        if meta.message_type == "train.share" and told:
+            roster = swap_advert(Roster.decode(unwrap(message.content)))
+            message.content = wrap(roster)
+        return real(message)
+
+    watched = Watched(run_config, swap)
+    with pytest.raises(RunStoppedError, match="secagg_bad_signature"):
+        watched.run()
+    reasons = dict.fromkeys((1000, 1001, 1003), "secagg_bad_signature")
+    if to_whom == "all":
+        reasons[VICTIM] = "secagg_own_advert_wrong"
+    assert watched.reasons("train.share") == reasons
+    assert watched.kinds() == {"train.advert", "train.share"}
+
+
+def test_without_identities_the_swap_goes_unseen_by_the_others(run_config):
+    """What identities are for: here the victim alone notices."""
+
+    def swap(message, real):
+        if message.metadata.message_type == "train.share":
+            message.content = wrap(swap_advert(Roster.decode(unwrap(message.content))))
+        return real(message)
+
+    run_config |= {"overrides": FAST, "simulation-nodes": ""}
+    watched = Watched(run_config, swap)
+    # This honest server knows the true adverts, so its plan is another one.
+    with pytest.raises(RunStoppedError, match="secagg_plan_mismatch"):
+        watched.run()
+    assert set(watched.reasons("train.share")) == {VICTIM}

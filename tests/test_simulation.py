@@ -1,0 +1,121 @@
+"""What `python -m app.simulation` says about a run that did not end well."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+import app.simulation
+from app.simulation import SimulationError, flwr_run, read_summary, summary_time
+
+
+def write_summary(folder, **values):
+    folder.mkdir(exist_ok=True)
+    summary = {"status": "completed", "num_rounds": 2, "metrics": {"accuracy": 0.5}} | values
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture
+def no_superlink(monkeypatch):
+    @contextmanager
+    def fake(home):
+        yield {}
+
+    monkeypatch.setattr(app.simulation, "superlink", fake)
+
+
+def run_main(monkeypatch, run_config, flwr_run):
+    monkeypatch.setattr(app.simulation, "flwr_run", flwr_run)
+    monkeypatch.setattr(sys, "argv", ["simulation", run_config])
+    app.simulation.main()
+
+
+def refused(*_, **__):
+    return "Traceback"
+
+
+@pytest.mark.parametrize("key", ["output-dir", "resume-from"])
+def test_an_old_summary_does_not_pass_for_the_run(no_superlink, monkeypatch, tmp_path, key):
+    folder = tmp_path / "run"
+    write_summary(folder)
+    with pytest.raises(SystemExit, match="left nothing in"):
+        run_main(monkeypatch, f'{key}="{folder}"', refused)
+
+
+def test_a_new_summary_is_the_run(no_superlink, monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "run"
+    write_summary(folder)
+    os.utime(folder / "summary.json", ns=(0, 0))
+
+    def done(*_, **__):
+        write_summary(folder, num_rounds=4)
+
+    run_main(monkeypatch, f'resume-from="{folder}"', done)
+    assert "completed: 4 rounds, accuracy 0.5000" in capsys.readouterr().out
+
+
+def test_a_failed_run_says_why(tmp_path):
+    write_summary(tmp_path, status="failed", reason="OSError: full")
+    with pytest.raises(SimulationError, match="failed: OSError: full"):
+        read_summary(tmp_path)
+    assert summary_time(tmp_path / "nothing") is None
+
+
+def test_the_exit_status_of_flwr_run_counts(no_superlink, monkeypatch, tmp_path):
+    tool = tmp_path / "flwr"
+    tool.write_text("#!/bin/sh\necho no such connection\nexit 3\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(app.simulation, "_tool", lambda name: str(tool))
+    with pytest.raises(SimulationError, match="exit status 3; no such connection"):
+        flwr_run(dict(os.environ), "", num_clients=2)
+    with pytest.raises(SystemExit, match="exit status 3; see its output above"):
+        run_main(monkeypatch, f'output-dir="{tmp_path / "run"}"', flwr_run)
+
+
+@pytest.mark.parametrize(
+    "run_config", ["task=heart", "num-rounds 5", 'task="heart', "run.toml", "num-rounds=5,"]
+)
+def test_a_malformed_run_config_is_one_clear_line(run_config):
+    command = [sys.executable, "-m", "app.simulation", run_config]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"run config {run_config!r}: give key=value pairs")
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+class Running:
+    def poll(self):
+        return None
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, tmp_path):
+    # Nothing listens on port 9: through it the server would not be found.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("no_proxy", "intern.example")
+    monkeypatch.setattr(app.simulation, "_START_SECONDS", 5)
+    (tmp_path / "log").write_text("")
+    with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            port = server.server_address[1]
+            app.simulation._wait_until_healthy(Running(), port, tmp_path / "log")
+        finally:
+            server.shutdown()
+    environment = app.simulation._environment(tmp_path)
+    assert environment["no_proxy"] == "intern.example,127.0.0.1,localhost"
+    assert environment["NO_PROXY"] == environment["no_proxy"]
