@@ -7,18 +7,18 @@ state of the same round in one file, ``summary.json`` how it ended.
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 import yaml
 from flwr.app import ArrayRecord
 
 from app.config import resolved, to_yaml
+from app.history import START_ANEW, History, RunFolderError
 from app.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
 from app.schema import AppConfig
 from strategies.contribution import to_arrays, to_parameters
@@ -31,11 +31,6 @@ _MAY_CHANGE = (
     *("num_rounds", "output_dir", "resume_from", "data_dir", "simulation_nodes"),
     *("rounds", "early_stopping"),
 )
-_START_ANEW = "start a new run in another output-dir"
-
-
-class RunFolderError(ValueError):
-    """The run folder cannot be used. The message names it and the mend."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +63,7 @@ class RunFolder:
 
     def __init__(self, path: Path, config: AppConfig) -> None:
         self.path = path
+        self._history = History(path / "metrics.jsonl")
         self._lock: TextIO | None = None
         self._config = config
         self._started = time.time()
@@ -89,7 +85,7 @@ class RunFolder:
         with folder._released_on_error("output-dir"):
             path.mkdir(parents=True, exist_ok=True)
             folder._take()
-            if folder._metrics.exists() or folder._checkpoint.exists():
+            if folder._history.exists() or folder._checkpoint.exists():
                 raise RunFolderError(
                     f'{path} holds a run already; go on with it (resume-from="{path}") or'
                     " choose another output-dir"
@@ -97,7 +93,7 @@ class RunFolder:
             folder._write_config()
             folder._write_summary(status="running")
             # Last: with it the folder holds a run, which can be resumed.
-            folder._metrics.touch()
+            folder._history.begin()
         return folder
 
     @classmethod
@@ -117,7 +113,7 @@ class RunFolder:
         """
         folder = cls(path, config)
         with folder._released_on_error("resume-from"):
-            if not folder._metrics.exists():
+            if not folder._history.exists():
                 raise RunFolderError(f"resume-from={str(path)!r}: there is no run")
             folder._take()
             folder._check_same_run()
@@ -136,10 +132,7 @@ class RunFolder:
 
     def write_round(self, report: RoundReport, arrays: ArrayRecord, state: State) -> None:
         """Keep a round: first its line, then the checkpoint that makes the line count."""
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(report)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._history.append(report)
         parameters = to_parameters(arrays)
         save_checkpoint(self._checkpoint, self._config, report.round, parameters, state)
         save_model(self._model, self._config, report.round, parameters)
@@ -154,10 +147,6 @@ class RunFolder:
     def fail(self, reason: str) -> None:
         """Say why the run could not go on."""
         self._write_summary(status="failed", reason=reason)
-
-    @property
-    def _metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
 
     @property
     def _checkpoint(self) -> Path:
@@ -198,9 +187,9 @@ class RunFolder:
             before = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
-            raise RunFolderError(f"{file}: {reason}; {_START_ANEW}") from None
+            raise RunFolderError(f"{file}: {reason}; {START_ANEW}") from None
         if not isinstance(before, dict):
-            raise RunFolderError(f"{file} holds no configuration; {_START_ANEW}")
+            raise RunFolderError(f"{file} holds no configuration; {START_ANEW}")
         for key in sorted(before.keys() | now.keys(), key=str):
             if key not in _MAY_CHANGE and before.get(key) != now.get(key):
                 difference = _difference(key, before.get(key), now.get(key))
@@ -212,12 +201,12 @@ class RunFolder:
     def _load_checkpoint(self) -> Checkpoint | None:
         if not self._checkpoint.exists():
             # The second round's line, and the model, come after the first checkpoint.
-            if self._model.exists() or len(self._read_lines()) > 1:
+            if self._model.exists() or self._history.num_lines() > 1:
                 raise RunFolderError(
                     f"{self._checkpoint} is missing, though rounds were done; put it back or"
-                    f" {_START_ANEW}"
+                    f" {START_ANEW}"
                 )
-            self._cut_history(0)
+            self._history.cut(0)
             return None
         num_rounds, parameters, state = load_checkpoint(self._checkpoint)
         if num_rounds > self._config.num_rounds:
@@ -225,42 +214,11 @@ class RunFolder:
                 f"resume-from={str(self.path)!r} has {num_rounds} rounds already,"
                 f" num-rounds={self._config.num_rounds}: ask for more rounds in all"
             )
-        reports = self._read_history(num_rounds)
-        self._cut_history(num_rounds)
+        reports = self._history.read(num_rounds)
+        self._history.cut(num_rounds)
         self._seconds_before = sum(report.seconds for report in reports)
         self._note_progress(num_rounds, reports[-1].metrics, reports[-1].evaluated_round)
         return Checkpoint(to_arrays(parameters), state, reports)
-
-    def _read_lines(self) -> list[str]:
-        # A byte that is no text makes a line that is no report.
-        text = self._metrics.read_text(encoding="utf-8", errors="replace")
-        return text.splitlines(keepends=True)
-
-    def _read_history(self, num_rounds: int) -> list[RoundReport]:
-        """Return the reports of the checkpoint's rounds, which must all be there."""
-        reports: list[RoundReport] = []
-        for number, line in enumerate(self._read_lines()[:num_rounds], start=1):
-            try:
-                reports.append(_report(line))
-            except (KeyError, TypeError, ValueError, AttributeError):
-                raise RunFolderError(
-                    f"{self._metrics}, line {number}: {line[:60].rstrip()!r} is not the report"
-                    f" of a round; {_START_ANEW}"
-                ) from None
-        found = [report.round for report in reports]
-        if not found or found != list(range(1, num_rounds + 1)):
-            raise RunFolderError(
-                f"{self._metrics} has the rounds {found}, the checkpoint is of round"
-                f" {num_rounds}; {_START_ANEW}"
-            )
-        return reports
-
-    def _cut_history(self, num_rounds: int) -> None:
-        """Drop lines beyond the checkpoint: their rounds are going to be done again."""
-        lines = self._read_lines()
-        kept = [line.rstrip("\n") + "\n" for line in lines[:num_rounds]]
-        if kept != lines:
-            write_whole(self._metrics, "".join(kept).encode())
 
     def _note_progress(self, num_rounds: int, metrics: object, evaluated_round: int) -> None:
         numbers = {"num_rounds": num_rounds, "evaluated_round": evaluated_round}
@@ -270,17 +228,6 @@ class RunFolder:
         seconds = round(self._seconds_before + time.time() - self._started, 3)
         summary = {**values, **self._progress, "seconds": seconds}
         write_whole(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-
-
-def _report(line: str) -> RoundReport:
-    values: dict[str, Any] = json.loads(line)
-    # JSON makes strings of node ids that are keys.
-    failures = {int(node): reason for node, reason in values["failures"].items()}
-    values["failures"] = failures
-    report = RoundReport(**values)
-    if not isinstance(report.seconds, (int, float)) or not isinstance(report.metrics, dict):
-        raise TypeError
-    return report
 
 
 def _difference(key: str, before: object, now: object) -> str:

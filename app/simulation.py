@@ -9,75 +9,20 @@ environment; this one is surely ours.
 
 import argparse
 import json
-import os
 import shlex
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from click import ClickException
 from flwr.common.config import parse_config_args
 
+from app.superlink import SimulationError, superlink, tool
+
 APP_DIR = Path(__file__).resolve().parent.parent
-
-_CONNECTION = "tacet"
-_START_SECONDS = 60
-_STOP_SECONDS = 20
-#: In the environment that ``superlink`` yields: the process that a test may look below.
-SUPERLINK_PID = "TACET_SUPERLINK_PID"
-_THIS_MACHINE = ("127.0.0.1", "localhost")
-
-
-class SimulationError(RuntimeError):
-    """The SuperLink did not start, or the run did not end well."""
-
-
-@contextmanager
-def superlink(home: Path) -> Generator[dict[str, str]]:
-    """Run a SuperLink for simulations on a free port of this machine.
-
-    Parameters
-    ----------
-    home : Path
-        Becomes ``FLWR_HOME``: connections, installed bundles and the SuperLink's log.
-
-    Yields
-    ------
-    dict
-        The environment in which ``flwr`` finds this SuperLink as the connection ``tacet``.
-    """
-    port, control_port = _free_port(), _free_port()
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
-        f'address = "127.0.0.1:{port}"\ninsecure = true\n',
-        encoding="utf-8",
-    )
-    environment = _environment(home)
-    command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--control-api-address", f"127.0.0.1:{control_port}"]
-    with (home / "superlink.log").open("wb") as output:
-        process = subprocess.Popen(
-            [_tool(command[0]), *command[1:]],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            _wait_until_healthy(process, port, home / "superlink.log")
-            yield environment | {SUPERLINK_PID: str(process.pid)}
-        finally:
-            _stop(process)
 
 
 def flwr_run(
@@ -114,7 +59,7 @@ def flwr_run(
         print("$", shlex.join(command), flush=True)
     lines: list[str] = []
     with subprocess.Popen(
-        [_tool(command[0]), *command[1:]],
+        [tool(command[0]), *command[1:]],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -206,66 +151,6 @@ def _parsed(run_config: str) -> dict[str, Any]:
         f"run config {run_config!r}: give key=value pairs, strings in double quotes within"
         " the shell's single ones: 'task=\"heart\"' num-rounds=5"
     )
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """Return this process's environment with Flower confined to ``home``."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    # Flower's own requests to this machine must not go through a proxy.
-    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    direct = ",".join([*([given] if given else []), *_THIS_MACHINE])
-    return os.environ | {
-        "PATH": path,
-        "no_proxy": direct,
-        "NO_PROXY": direct,
-        "FLWR_HOME": str(home),
-        # Everything is installed already; without this Flower would run `uv sync` for each run.
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    }
-
-
-def _tool(name: str) -> str:
-    """Return the path of a command that is installed beside this Python."""
-    return str(Path(sys.executable).parent / name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with opener.open(f"http://127.0.0.1:{port}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    text = log_file.read_text(encoding="utf-8", errors="replace")
-    raise SimulationError(f"flower-superlink did not start:\n{text}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the SuperLink and what it started: they share a process group."""
-    for stop_signal in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, stop_signal)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 if __name__ == "__main__":

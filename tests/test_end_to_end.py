@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -17,13 +16,8 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_breast_cancer
 
 from app.model_file import load_model
-from app.simulation import (
-    SUPERLINK_PID,
-    SimulationError,
-    flwr_run,
-    read_summary,
-    superlink,
-)
+from app.simulation import SimulationError, flwr_run, read_summary
+from app.superlink import SUPERLINK_PID, descendants, superlink
 
 pytestmark = pytest.mark.e2e
 
@@ -182,16 +176,3 @@ def kill_after_round(environment, folder: Path, num_rounds: int, over) -> None:
     if not found:
         # Else `flwr run` would stream all the rounds; so it fails, and with it the test.
         os.killpg(superlink_pid, signal.SIGKILL)
-
-
-def descendants(pid: int, name: str) -> list[int]:
-    """Return the processes below one that run a command of this name."""
-    listing = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
-    below = {pid}
-    # Parents may come after their children in the list.
-    while more := {int(p) for p, parent, *_ in rows if int(parent) in below} - below:
-        below |= more
-    return [int(p) for p, _, *args in rows if int(p) in below and name in "".join(args)]

@@ -1,0 +1,95 @@
+"""The rounds of a run on disk: ``metrics.jsonl``, one line each."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from app.model_file import write_whole
+from strategies.report import RoundReport
+
+START_ANEW = "start a new run in another output-dir"
+
+
+class RunFolderError(ValueError):
+    """The run folder cannot be used. The message names it and the mend."""
+
+
+class History:
+    """The lines of the rounds that were done.
+
+    Parameters
+    ----------
+    file : Path
+        ``metrics.jsonl``.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def exists(self) -> bool:
+        """Whether there is a run."""
+        return self._file.exists()
+
+    def begin(self) -> None:
+        """Begin with no round."""
+        self._file.touch()
+
+    def append(self, report: RoundReport) -> None:
+        """Keep a round, synced."""
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(report)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def num_lines(self) -> int:
+        """Return how many lines there are, whole or not."""
+        return len(self._lines())
+
+    def read(self, num_rounds: int) -> list[RoundReport]:
+        """Return the reports of the first rounds, which must all be there.
+
+        Raises
+        ------
+        RunFolderError
+            Naming the line.
+        """
+        reports: list[RoundReport] = []
+        for number, line in enumerate(self._lines()[:num_rounds], start=1):
+            try:
+                reports.append(_report(line))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise RunFolderError(
+                    f"{self._file}, line {number}: {line[:60].rstrip()!r} is not the report"
+                    f" of a round; {START_ANEW}"
+                ) from None
+        found = [report.round for report in reports]
+        if not found or found != list(range(1, num_rounds + 1)):
+            raise RunFolderError(
+                f"{self._file} has the rounds {found}, the checkpoint is of round"
+                f" {num_rounds}; {START_ANEW}"
+            )
+        return reports
+
+    def cut(self, num_rounds: int) -> None:
+        """Drop lines beyond the checkpoint: their rounds are going to be done again."""
+        lines = self._lines()
+        kept = [line.rstrip("\n") + "\n" for line in lines[:num_rounds]]
+        if kept != lines:
+            write_whole(self._file, "".join(kept).encode())
+
+    def _lines(self) -> list[str]:
+        # A byte that is no text makes a line that is no report.
+        text = self._file.read_text(encoding="utf-8", errors="replace")
+        return text.splitlines(keepends=True)
+
+
+def _report(line: str) -> RoundReport:
+    values: dict[str, Any] = json.loads(line)
+    # JSON makes strings of node ids that are keys.
+    values["failures"] = {int(node): reason for node, reason in values["failures"].items()}
+    report = RoundReport(**values)
+    if not isinstance(report.seconds, (int, float)) or not isinstance(report.metrics, dict):
+        raise TypeError
+    return report
