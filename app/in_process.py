@@ -126,4 +126,6 @@ def simulate(
     """
     simulate_in_this_process()
     grid = InProcessGrid(make_clients(run_config, num_nodes) if clients is None else clients)
-    return run(PollingGrid(grid), load_config(run_config), run_id=1, simulated=True)
+    # All nodes of this grid are there from the start.
+    polling = PollingGrid(grid, settle_seconds=0)
+    return run(polling, load_config(run_config), run_id=1, simulated=True)

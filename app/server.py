@@ -55,7 +55,7 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     """
     if not simulated:
         check_simulation_only(config)
-    num_simulated = len(grid.wait_until_settled()) if simulated else None
+    num_simulated = _num_simulated(grid, config) if simulated else None
     if num_simulated is not None:
         _check_population(config, num_simulated)
     strategy = _strategy(config, RunFacts(run_id, num_simulated))
@@ -99,6 +99,11 @@ def _train(
     cohort_rng, settings = build_cohort_rng(config), build_settings(config, simulated)
     loop = RoundLoop(strategy, grid, settings, cohort_rng, keep)
     return loop.run(arrays, checkpoint.reports if checkpoint else ())
+
+
+def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:
+    rounds = config.rounds
+    return len(grid.wait_until_settled(max(rounds.min_clients, rounds.min_replies)))
 
 
 def _initial_arrays(config: AppConfig) -> ArrayRecord:

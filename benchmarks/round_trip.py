@@ -1,8 +1,8 @@
 """How long a round takes, and how much of it is training.
 
-    python -m benchmarks.round_trip --clients 5 10 50
+    python -m benchmarks.round_trip --clients 10 50
 
-Each row is a real ``flwr run`` of the task ``digits`` on a SuperLink of its own.
+Each row is a real ``flwr run`` of the task ``digits`` on one SuperLink, one after the other.
 """
 
 import argparse
@@ -11,37 +11,41 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from app.build import build_task, proximal_mu
 from app.config import Scalar, load_config
 from app.simulation import SimulationError, flwr_run, read_summary, superlink
+from benchmarks import flower_fedavg
 from benchmarks.report import machine_line, table, write_json
-from tasks.base import Node
-from tasks.training import evaluate, initial_model, train
+from benchmarks.training_floor import measure_floor
 
 _EPILOG = """\
+plain and secagg are this app, with the model scored on the way to training it; flower is
+Flower's own FedAvg with its own loop, train and evaluate, on the same task and data.
+
 first s    the first round, in which Ray starts its workers and they import torch
 round s    median of the other rounds
 floor s    the training and scoring of all clients, the fastest of several passes in one
            process with one thread, divided by the number of Ray's workers (one for each
            CPU, each client takes one): no round on this machine can be faster
 training   floor / round: what share of a round is training
-x floor    round / floor"""
+x floor    round / floor
+x flower   round / Flower's round with as many clients"""
 
 #: What all rows train.
 TRAINING: dict[str, Scalar] = {"task": "digits", "algorithm": "fedavg"}
-#: Name of a row to what it adds to the run config.
-SYSTEMS: dict[str, dict[str, Scalar]] = {"plain": {"aggregation": "plain"}}
-HEADERS = ("system", "clients", "first s", "round s", "floor s", "training", "x floor")
-
-_FLOOR_REPEATS = 10
+#: Name of a row to what it adds to the run config; None for Flower's own app.
+SYSTEMS: dict[str, dict[str, Scalar] | None] = {
+    "flower": None,
+    "plain": {"aggregation": "plain"},
+    "secagg": {"aggregation": "secagg"},
+}
+HEADERS = (
+    *("system", "clients", "first s", "round s", "floor s", "training", "x floor"),
+    "x flower",
+)
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,15 @@ class Row:
         Wall time of each round, in order.
     floor : float
         Seconds that the training of one round takes at least on this machine.
+    flower : float
+        Seconds of the median round of Flower's own FedAvg.
     """
 
     system: str
     clients: int
     seconds: list[float]
     floor: float
+    flower: float
 
     def figures(self) -> dict[str, object]:
         """Return what was measured and what follows from it."""
@@ -73,6 +80,7 @@ class Row:
             "median_round": self.median,
             "training_share": self.floor / self.median,
             "times_floor": self.median / self.floor,
+            "times_flower": self.median / self.flower,
         }
 
     def cells(self) -> list[str]:
@@ -81,48 +89,23 @@ class Row:
             *(self.system, str(self.clients)),
             *(f"{value:.3f}" for value in (self.seconds[0], self.median, self.floor)),
             *(f"{self.floor / self.median:.0%}", f"{self.median / self.floor:.1f}"),
+            f"{self.median / self.flower:.2f}",
         ]
 
     @property
     def median(self) -> float:
-        """The median round, without the first."""
-        return statistics.median(self.seconds[1:])
+        """The median round."""
+        return median_round(self.seconds)
 
 
-def measure_floor(num_clients: int, workers: int) -> float:
-    """Return the seconds that one round's training takes if nothing else takes any.
-
-    Parameters
-    ----------
-    num_clients : int
-        How many clients share the data.
-    workers : int
-        Processes that train at the same time, with one thread each.
-    """
-    # As Ray sets it in a worker that was given one CPU.
-    torch.set_num_threads(1)
-    config = load_config(TRAINING)
-    task, mu = build_task(config), proximal_mu(config)
-    parts = [task.load(Node(k, num_clients)) for k in range(num_clients)]
-    rng = np.random.default_rng(config.seed)
-    totals: list[float] = []
-    for _ in range(_FLOOR_REPEATS):
-        total = 0.0
-        for part in parts:
-            model = initial_model(task)
-            started = time.perf_counter()
-            evaluate(task, model, part.test)
-            train(task, model, part.train, rng, mu)
-            total += time.perf_counter() - started
-        totals.append(total)
-    # The least: what torch sets up once and whatever else the machine does only adds. Fewer
-    # clients than workers leave some of these idle.
-    return min(totals) / min(workers, num_clients)
+def median_round(seconds: Sequence[float]) -> float:
+    """Return the median round, without the first."""
+    return statistics.median(seconds[1:])
 
 
 def measure_rounds(
     environment: dict[str, str],
-    run_config: Mapping[str, Scalar],
+    run_config: Mapping[str, Scalar] | None,
     num_clients: int,
     num_rounds: int,
 ) -> list[float]:
@@ -132,8 +115,8 @@ def measure_rounds(
     ----------
     environment : dict
         What ``superlink`` yielded.
-    run_config : mapping
-        For ``flwr run``; ``num-rounds`` and ``output-dir`` are added.
+    run_config : mapping or None
+        For ``flwr run``; ``num-rounds`` and ``output-dir`` are added. None for Flower's app.
     num_clients : int
         Simulated clients.
     num_rounds : int
@@ -145,20 +128,33 @@ def measure_rounds(
         If the run did not end well, or a client did not answer. The message has its log.
     """
     with tempfile.TemporaryDirectory(prefix="tacet-") as home:
-        folder = Path(home) / "run"
-        values = {**run_config, "num-rounds": num_rounds, "output-dir": str(folder)}
-        # JSON's strings and numbers are TOML's.
-        pairs = " ".join(f"{key}={json.dumps(value)}" for key, value in values.items())
-        log = flwr_run(environment, pairs, num_clients)
-        try:
-            read_summary(folder)
-        except SimulationError as error:
-            raise SimulationError(f"{log}\n{error}") from None
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-    reports = [json.loads(line) for line in text.splitlines()]
-    if any(report["num_replies"] != num_clients for report in reports):
-        raise SimulationError(f"{log}\nnot all {num_clients} clients answered")
+        if run_config is None:
+            reports, log = flower_fedavg.run(environment, num_clients, num_rounds, Path(home))
+        else:
+            values = {**run_config, "num-rounds": num_rounds}
+            reports, log = _run_tacet(environment, values, num_clients, Path(home) / "run")
+    answers = [report["num_replies"] for report in reports]
+    if answers != [num_clients] * num_rounds:
+        raise SimulationError(f"{log}\nnot all {num_clients} clients answered: {answers}")
     return [report["seconds"] for report in reports]
+
+
+def _run_tacet(
+    environment: dict[str, str],
+    run_config: Mapping[str, Scalar],
+    num_clients: int,
+    folder: Path,
+) -> tuple[list[dict[str, float]], str]:
+    values = {**run_config, "output-dir": str(folder)}
+    # JSON's strings and numbers are TOML's.
+    pairs = " ".join(f"{key}={json.dumps(value)}" for key, value in values.items())
+    log = flwr_run(environment, pairs, num_clients)
+    try:
+        read_summary(folder)
+    except SimulationError as error:
+        raise SimulationError(f"{log}\n{error}") from None
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()], log
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,15 +163,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = os.cpu_count() or 1
     load = os.getloadavg()[0]
     # First, while nothing of Flower or Ray runs beside it.
-    floors = {clients: measure_floor(clients, workers) for clients in options.clients}
+    config = load_config(TRAINING)
+    floors = {n: measure_floor(config, n, workers) for n in options.clients}
     rows: list[Row] = []
     try:
         with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
-            for system, run_config in SYSTEMS.items():
-                for clients, floor in floors.items():
-                    values = TRAINING | run_config
-                    seconds = measure_rounds(env, values, clients, options.rounds)
-                    rows.append(Row(system, clients, seconds, floor))
+            for clients, floor in floors.items():
+                rows += _measure_systems(env, clients, options.rounds, floor)
     except SimulationError as error:
         print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
         return 1
@@ -190,11 +184,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _measure_systems(
+    environment: dict[str, str], clients: int, num_rounds: int, floor: float
+) -> list[Row]:
+    seconds: dict[str, list[float]] = {}
+    for system, more in SYSTEMS.items():
+        values = None if more is None else TRAINING | more
+        seconds[system] = measure_rounds(environment, values, clients, num_rounds)
+    flower = median_round(seconds["flower"])
+    return [Row(system, clients, took, floor, flower) for system, took in seconds.items()]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.round_trip",
         description="Measure the seconds a round of `digits` takes through `flwr run`, and what"
-        " share of them is training.",
+        " share of them is training; beside Flower's own FedAvg.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -202,8 +207,8 @@ def _parser() -> argparse.ArgumentParser:
         "--clients",
         type=_at_least_two,
         nargs="+",
-        default=[5, 10, 50],
-        help="simulated clients, one row each (%(default)s)",
+        default=[10, 50],
+        help="simulated clients, a row for each system (%(default)s)",
     )
     parser.add_argument(
         "--rounds", type=_at_least_two, default=6, help="rounds of each run (%(default)s)"

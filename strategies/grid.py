@@ -18,7 +18,9 @@ _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 1.0
 # A wait is this share of the time since sending, so that looking late costs as much at most.
 _WAIT_SHARE = 0.05
-_SETTLE_SECONDS = 0.5
+_SETTLE_SECONDS = 0.4
+_SETTLED_LOOKS = 2
+_ARRIVAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class PollingGrid:
         Flower's grid.
     sleep, clock
         Replaced in tests.
+    settle_seconds : float
+        Between two looks for simulated nodes that are still arriving.
     """
 
     def __init__(
@@ -53,10 +57,12 @@ class PollingGrid:
         grid: Grid,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        settle_seconds: float = _SETTLE_SECONDS,
     ) -> None:
         self._grid = grid
         self._sleep = sleep
         self._clock = clock
+        self._settle_seconds = settle_seconds
         self.num_trips = 0
         # What was last said of waiting, so that it is said once.
         self._told: tuple[int, int] | None = None
@@ -87,18 +93,30 @@ class PollingGrid:
             nodes = self.connected_nodes()
         return nodes
 
-    def wait_until_settled(self) -> list[int]:
+    def wait_until_settled(self, min_nodes: int) -> list[int]:
         """Wait until no more nodes are just arriving, as at the start of a simulation.
+
+        Flower registers simulated nodes while the ServerApp is loading; on a busy machine the
+        last ones come late.
+
+        Parameters
+        ----------
+        min_nodes : int
+            Fewer than this are given more time, though not for ever.
 
         Returns
         -------
         list of int
             The connected nodes.
         """
-        before, nodes = None, self.connected_nodes()
-        while nodes != before:
-            self._sleep(_SETTLE_SECONDS)
+        end = self._clock() + _ARRIVAL_SECONDS
+        nodes, num_same_looks = self.connected_nodes(), 0
+        while num_same_looks < _SETTLED_LOOKS or (
+            len(nodes) < min_nodes and self._clock() < end
+        ):
+            self._sleep(self._settle_seconds)
             before, nodes = nodes, self.connected_nodes()
+            num_same_looks = num_same_looks + 1 if nodes == before else 0
         return nodes
 
     def exchange(self, messages: Iterable[Message], deadline_seconds: float) -> Trip:

@@ -131,9 +131,17 @@ def test_waiting_for_nodes_ends_when_enough_came():
 
 
 def test_a_simulation_has_settled_when_no_more_nodes_are_coming():
-    grid, time = arriving({0.4: 2, 0.9: 3, 9.0: 4})
-    assert grid.wait_until_settled() == [1, 2, 3]
-    assert time.now <= 2
+    grid, time = arriving({0.4: 2, 1.1: 3, 9.0: 4})
+    assert grid.wait_until_settled(2) == [1, 2, 3]
+    assert time.now <= 3
+
+
+def test_too_few_simulated_nodes_are_given_time_but_not_for_ever():
+    grid, time = arriving({6.0: 2})
+    assert grid.wait_until_settled(2) == [1, 2]
+    grid, time = arriving({})
+    assert grid.wait_until_settled(2) == [1]
+    assert time.now <= 12
 
 
 def test_waiting_for_nodes_gives_up_at_the_deadline():

@@ -77,7 +77,7 @@ class Traced:
             return reply
 
         clients = with_faults(run_config, num_nodes, note)
-        self.grid = PollingGrid(InProcessGrid(clients))
+        self.grid = PollingGrid(InProcessGrid(clients), settle_seconds=0)
         self.outcome = run(self.grid, load_config(run_config), run_id=1, simulated=True)
 
     def kinds(self) -> Counter[str]:

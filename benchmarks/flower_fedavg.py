@@ -1,0 +1,185 @@
+"""A Flower app as its documentation writes them: FedAvg with train and evaluate on `digits`.
+
+Task, model, data and local training are this project's, so that only the way of a round
+differs. ``run`` copies this file and ``tasks`` into a folder of their own and submits that.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+
+from tasks.base import LocalData, Node, Task
+from tasks.digits import Digits, DigitsConfig
+from tasks.schema import Optimizer, TrainingConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_PROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "flower-fedavg"
+version = "0.1.0"
+license = "Apache-2.0"
+
+[tool.flwr.app]
+publisher = "benchmarks"
+fab-include = ["*.py", "tasks/**/*.py"]
+
+[tool.flwr.app.components]
+serverapp = "flower_fedavg:server"
+clientapp = "flower_fedavg:client"
+
+[tool.flwr.app.config]
+num-rounds = 2
+output-file = ""
+"""
+
+server = ServerApp()
+client = ClientApp()
+
+
+class _Timed(FedAvg):
+    """FedAvg that notes the seconds of each round and how many answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds: list[dict[str, float]] = []
+        self._started = 0.0
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Start the clock of a round."""
+        self._started = time.perf_counter()
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Stop it."""
+        answers = list(replies)
+        metrics = super().aggregate_evaluate(server_round, answers)
+        seconds = time.perf_counter() - self._started
+        good = sum(not answer.has_error() for answer in answers)
+        self.rounds.append({"seconds": seconds, "num_replies": good})
+        return metrics
+
+
+def build_task() -> Task:
+    """Return `digits` as its YAML has it."""
+    training = TrainingConfig(
+        optimizer=Optimizer.sgd, learning_rate=0.1, momentum=0.9, batch_size=32, num_epochs=2
+    )
+    return Digits(DigitsConfig(training=training), 0)
+
+
+@server.main()
+def _main(grid: Grid, context: Context) -> None:
+    from tasks.training import initial_model
+
+    strategy, arrays = _Timed(), _record(initial_model(build_task()))
+    strategy.start(grid, arrays, num_rounds=int(str(context.run_config["num-rounds"])))
+    text = json.dumps(strategy.rounds)
+    Path(str(context.run_config["output-file"])).write_text(text, encoding="utf-8")
+
+
+@client.train()
+def _train(message: Message, context: Context) -> Message:
+    from tasks.training import initial_model, set_parameters, train
+
+    task, data = _load(context)
+    model = initial_model(task)
+    set_parameters(model, _arrays(message))
+    result = train(task, model, data.train, np.random.default_rng(), 0.0)
+    metrics = {"num-examples": result.num_examples, "train_loss": result.mean_loss}
+    content = {"arrays": _record(model), "metrics": MetricRecord(metrics)}
+    return Message(RecordDict(content), reply_to=message)
+
+
+@client.evaluate()
+def _evaluate(message: Message, context: Context) -> Message:
+    from tasks.training import evaluate, initial_model, set_parameters
+
+    task, data = _load(context)
+    model = initial_model(task)
+    set_parameters(model, _arrays(message))
+    sums = evaluate(task, model, data.test)
+    count = int(sums.pop("num_examples"))
+    metrics = {"num-examples": count, **{k: v / count for k, v in sums.items()}}
+    return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+
+def _load(context: Context) -> tuple[Task, LocalData]:
+    partition, parts = (context.node_config[k] for k in ("partition-id", "num-partitions"))
+    task = build_task()
+    return task, task.load(Node(int(str(partition)), int(str(parts))))
+
+
+def _record(model: nn.Module) -> ArrayRecord:
+    from tasks.training import get_parameters
+
+    return ArrayRecord({k: Array(v) for k, v in get_parameters(model).items()})
+
+
+def _arrays(message: Message) -> dict[str, np.ndarray]:
+    return {k: v.numpy() for k, v in message.content.array_records["arrays"].items()}
+
+
+def run(
+    environment: dict[str, str], num_clients: int, num_rounds: int, folder: Path
+) -> tuple[list[dict[str, float]], str]:
+    """Run it through ``flwr run``.
+
+    Parameters
+    ----------
+    environment : dict
+        What ``app.simulation.superlink`` yielded.
+    num_clients, num_rounds : int
+    folder : Path
+        An empty one, for the app.
+
+    Returns
+    -------
+    list of dict, str
+        Each round's ``seconds`` and ``num_replies``, empty if the run failed; and the log.
+    """
+    here = Path(__file__).resolve()
+    shutil.copy(here, folder)
+    shutil.copytree(here.parent.parent / "tasks", folder / "tasks")
+    (folder / "pyproject.toml").write_text(_PROJECT, encoding="utf-8")
+    output = folder / "rounds.json"
+    command = [str(Path(sys.executable).parent / "flwr"), "run", str(folder), "--stream"]
+    command += [
+        *("--federation-config", f"num-supernodes={num_clients} client-resources-num-cpus=1"),
+        *("--run-config", f"num-rounds={num_rounds} output-file={json.dumps(str(output))}"),
+    ]
+    finished = subprocess.run(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    rounds = json.loads(output.read_text(encoding="utf-8")) if output.exists() else []
+    return rounds, finished.stdout

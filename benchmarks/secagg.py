@@ -1,0 +1,250 @@
+"""What secure aggregation costs, beside Flower's own SecAgg+ on the same vectors.
+
+python -m benchmarks.secagg --against flower
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import flower_secagg, tacet_secagg
+from benchmarks.report import machine_line, table, write_json
+from benchmarks.secagg_cases import (
+    CLIP_RANGE,
+    MODULUS_BITS,
+    WORD_BYTES,
+    Case,
+    Measured,
+    Rates,
+    measure_rates,
+    median,
+)
+
+_EPILOG = f"""\
+Everything runs in one process, one party after the other, without transport; the clients
+that drop out do so after the key shares and before their masked input. Both sides clip to
++-{CLIP_RANGE:g} and mask modulo 2^{MODULUS_BITS}: Flower's defaults (2^22 steps), and ours (as
+many steps as the sum of all clients has room for). Flower's threshold is floor(2n/3), ours
+floor(2n/3) + 1. Flower's client is its real mod, its server the stages of its workflow.
+
+Times are CPU times, so that what else runs disturbs them least.
+
+client ms  all stages of one client, from received bytes to the bytes of its reply: adverts,
+           sharing, opening shares, encoding, masking, unmasking; median of the survivors
+server ms  all work of the server in one attempt, the sum decoded
+floor      generating (AES-128-CTR) and adding the masks that must be, at rates measured in
+           this run with one thread; x floor is how many times above it we are
+bytes      of the encoded reply with the masked input, a parameter
+error      largest error of the sum against float64; bound is what the fixed point allows
+runs       attempts, of which the median is shown; one where an attempt is slow
+peak       most memory in vectors of {WORD_BYTES} bytes a parameter, in a pass of its own: the
+           client's from encoded vector to reply, both included; the server's of opening the
+           sum, without the masked inputs that it holds until then
+
+exit status: 0; 1 if a required figure at {{required}} is missed."""
+
+#: Measured for both.
+COMPARED = ((10, 1_000_000, 0), (10, 1_000_000, 2), (50, 100_000, 5), (100, 100_000, 10))
+#: Measured for Tacet only: Flower would need hours or more memory than there is.
+ALONE = ((500, 100_000, 150), (20, 25_000_000, 2))
+#: Where the required figures hold.
+REQUIRED = Case.of(100, 100_000, 10)
+HEADERS = (
+    *("system", "n, d, dropouts", "graph", "runs", "client ms", "floor", "x floor"),
+    *("server ms", "floor", "x floor", "bytes", "error", "bound"),
+)
+PEAK_HEADERS = ("n, d, dropouts", "client peak", "server peak")
+
+_SLOW_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a system, a case and what was measured."""
+
+    system: str
+    case: Case
+    runs: int
+    measured: Measured
+    client_floor: float
+    server_floor: float
+
+    def figures(self) -> dict[str, object]:
+        """Return everything, unrounded; times in seconds."""
+        return asdict(self)
+
+    def cells(self) -> list[str]:
+        """Return the formatted cells."""
+        case, found = self.case, self.measured
+        k = case.num_neighbors
+        graph = "complete" if k is None else f"{k} neighbours"
+        return [
+            *(self.system, _named(case), graph, str(self.runs)),
+            *_times(found.client, self.client_floor),
+            *_times(found.server, self.server_floor),
+            *(f"{found.bytes_per_parameter:.3f}",),
+            *(f"{value:.1e}" for value in (found.error, found.error_bound)),
+        ]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A figure that must be reached.
+
+    Attributes
+    ----------
+    name : str
+    value, limit : float
+    at_least : bool
+        Whether the limit is the least, not the most.
+    """
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure is reached."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        verdict, side = "PASS" if self.holds else "FAIL", "least" if self.at_least else "most"
+        return f"{verdict}  {self.name}: {self.value:.4g}, at {side} {self.limit:.4g}"
+
+
+def measure(case: Case, rates: Rates, repeats: int, against_flower: bool) -> list[Row]:
+    """Return the rows of one case.
+
+    Parameters
+    ----------
+    case : Case
+    rates : Rates
+        For the floors.
+    repeats : int
+        Attempts; slow ones are not repeated.
+    against_flower : bool
+        Run Flower's SecAgg+ too.
+    """
+    systems: dict[str, Callable[[], Measured]] = {
+        "tacet": lambda: tacet_secagg.run(case, identities=False),
+        "tacet, identities": lambda: tacet_secagg.run(case, identities=True),
+    }
+    if against_flower:
+        systems["flower"] = lambda: flower_secagg.run(case)
+    num_bytes = case.parameters * WORD_BYTES
+    client, server = (rates.seconds(n, num_bytes) for n in tacet_secagg.num_masks(case))
+    rows: list[Row] = []
+    for system, attempt in systems.items():
+        found: list[Measured] = []
+        while len(found) < repeats:
+            started = time.perf_counter()
+            found.append(attempt())
+            if time.perf_counter() - started > _SLOW_SECONDS:
+                break
+        rows.append(Row(system, case, len(found), median(found), client, server))
+        print(f"measured {system}: {_named(case)}", file=sys.stderr)  # the whole takes long
+    return rows
+
+
+def requirements(rows: Sequence[Row], peaks: tacet_secagg.Peaks) -> list[Requirement]:
+    """Return the required figures, from the rows of the required case."""
+    found = {row.system: row.measured for row in rows}
+    ours = found["tacet"]
+    wire = 1.02 * MODULUS_BITS / 8
+    result = [
+        Requirement("bytes a parameter", ours.bytes_per_parameter, wire, at_least=False),
+        Requirement("client's peak, vectors", peaks.client, 3, at_least=False),
+        Requirement("server's peak, vectors", peaks.server, 3, at_least=False),
+    ]
+    if flower := found.get("flower"):
+        times = flower.client / ours.client, flower.server / ours.server
+        result += [
+            Requirement("client, times faster than Flower's", times[0], 40, at_least=True),
+            Requirement("server, times faster than Flower's", times[1], 400, at_least=True),
+        ]
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    options = _parser().parse_args(arguments)
+    rates = measure_rates()
+    rows: list[Row] = []
+    peaks: dict[Case, tacet_secagg.Peaks] = {}
+    required: list[Requirement] = []
+    for numbers in options.cases:
+        case, alone = Case.of(*numbers), numbers in ALONE
+        against_flower = options.against == "flower" and not alone
+        found = measure(case, rates, options.repeats, against_flower)
+        rows += found
+        if alone or case == REQUIRED:
+            peaks[case] = tacet_secagg.measure_peaks(case)
+        if case == REQUIRED:
+            required = requirements(found, peaks[case])
+    print(table(HEADERS, [row.cells() for row in rows]))
+    if peaks:
+        cells = [[_named(c), f"{p.client:.2f}", f"{p.server:.2f}"] for c, p in peaks.items()]
+        print("\n" + table(PEAK_HEADERS, cells))
+    if required:
+        print(f"\nrequired at {_named(REQUIRED)}, without identities:")
+        print("\n".join(map(str, required)))
+    print(f"\n{rates.keystream / 1e9:.1f} GB/s AES-CTR, {rates.adding / 1e9:.1f} GB/s added")
+    print(machine_line())
+    if options.json:
+        listed = [{"case": asdict(case), **asdict(found)} for case, found in peaks.items()]
+        figures = {"modulus_bits": MODULUS_BITS, "clip_range": CLIP_RANGE}
+        figures |= {"rates": asdict(rates), "rows": [row.figures() for row in rows]}
+        verdicts = [asdict(one) | {"holds": one.holds} for one in required]
+        write_json(options.json, "secagg", figures | {"peaks": listed, "required": verdicts})
+    return 0 if all(one.holds for one in required) else 1
+
+
+def _named(case: Case) -> str:
+    return f"{case.clients}, {case.parameters:,}, {case.dropouts}"
+
+
+def _times(seconds: float, floor: float) -> list[str]:
+    return [f"{1e3 * seconds:.1f}", f"{1e3 * floor:.1f}", f"{seconds / floor:.1f}"]
+
+
+def _numbers(text: str) -> tuple[int, int, int]:
+    n, d, dropouts = map(int, text.split(","))
+    if not 0 <= dropouts < n or n < 3 or d < 1:
+        raise argparse.ArgumentTypeError("must be n,d,dropouts with n >= 3 and dropouts < n")
+    return n, d, dropouts
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.secagg",
+        description="Measure what secure aggregation costs client, server and wire.",
+        epilog=_EPILOG.format(required=_named(REQUIRED)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--against", choices=["flower"], help="run Flower's SecAgg+ too")
+    parser.add_argument(
+        "--cases",
+        type=_numbers,
+        nargs="+",
+        default=[*COMPARED, *ALONE],
+        metavar="N,D,DROPOUTS",
+        help="clients, parameters and dropouts; the default are the six of the project's page",
+    )
+    parser.add_argument("--repeats", type=_positive, default=5, help="attempts (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

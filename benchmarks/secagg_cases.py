@@ -1,0 +1,162 @@
+"""What both protocols are measured on: the cases, the vectors, the clocks and the floor."""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from strategies.secagg.graph import Terms
+
+#: Both protocols clip to this range. Tacet's and Flower's default.
+CLIP_RANGE = 8.0
+#: Of the masked words; Flower's default, and so is Tacet's.
+MODULUS_BITS = 32
+WORD_BYTES = 4
+
+_COMPLETE_UP_TO = 100
+_CHUNK_BYTES = 1 << 18
+_RATE_BYTES = 1 << 28
+_RATE_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """How many clients add up how long a vector, and how many of them drop out.
+
+    Attributes
+    ----------
+    clients, parameters : int
+        n and d.
+    dropouts : int
+        Clients that answer everything before their masked input, and then no more.
+    num_neighbors : int or None
+        k of the k-regular graph; None for the complete graph.
+    """
+
+    clients: int
+    parameters: int
+    dropouts: int
+    num_neighbors: int | None = None
+
+    @staticmethod
+    def of(clients: int, parameters: int, dropouts: int) -> "Case":
+        """Return a case on the complete graph, or over 100 clients on the default graph."""
+        if clients <= _COMPLETE_UP_TO:
+            return Case(clients, parameters, dropouts)
+        terms = Terms(
+            min_survivors=None, max_colluding=1, max_dropout_fraction=dropouts / clients
+        )
+        neighbors = terms.shape(clients).num_neighbors
+        return Case(clients, parameters, dropouts, neighbors)
+
+    @property
+    def dropped(self) -> frozenset[int]:
+        """Numbers of the clients that drop out, spread evenly."""
+        spread = range(self.dropouts)
+        return frozenset(place * self.clients // self.dropouts for place in spread)
+
+    @property
+    def surviving(self) -> list[int]:
+        """Numbers of the clients that do not, ascending."""
+        return [i for i in range(self.clients) if i not in self.dropped]
+
+    def vector(self, client: int) -> NDArray[np.float32]:
+        """Return what a client contributes, the same at every call."""
+        digest = hashlib.sha256(f"{client}".encode()).digest()
+        rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+        return rng.standard_normal(self.parameters, np.float32)
+
+    def error(self, total: NDArray[np.float64]) -> float:
+        """Return the largest difference to the sum of the vectors in float64."""
+        exact = np.zeros(self.parameters)
+        for client in self.surviving:
+            exact += self.vector(client)
+        np.subtract(total, exact, out=exact)
+        return float(np.abs(exact, out=exact).max())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One attempt.
+
+    Attributes
+    ----------
+    client, server : float
+        CPU seconds that one client (the median survivor) and the server worked.
+    bytes_per_parameter : float
+        Of the encoded reply with the masked input.
+    error, error_bound : float
+        Of the sum, in units of the vector; the bound is what the fixed point allows.
+    """
+
+    client: float
+    server: float
+    bytes_per_parameter: float
+    error: float
+    error_bound: float
+
+
+def median(attempts: Sequence[Measured]) -> Measured:
+    """Return the attempts' median, figure by figure."""
+    rows = [list(vars(attempt).values()) for attempt in attempts]
+    return Measured(*(statistics.median(column) for column in zip(*rows, strict=True)))
+
+
+@dataclass
+class Clock:
+    """Seconds that one party has worked: CPU time, which other programs disturb least.
+
+    It is the wall time of an idle machine, as all of it is one thread's work: Flower's
+    threads take turns in Python.
+    """
+
+    seconds: float = field(default=0.0, init=False)
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Count the time inside."""
+        started = time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds += time.process_time() - started
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Bytes a second of this machine, with one thread, in chunks that stay in the cache."""
+
+    keystream: float
+    adding: float
+
+    def seconds(self, num_masks: float, num_bytes: int) -> float:
+        """Return the least time in which so many masks are generated and added."""
+        return num_masks * num_bytes * (1 / self.keystream + 1 / self.adding)
+
+
+def measure_rates() -> Rates:
+    """Measure AES-128-CTR as OpenSSL does it, and numpy's addition of words."""
+    zeros, buffer = bytes(_CHUNK_BYTES), bytearray(_CHUNK_BYTES + 15)
+    encryptor = Cipher(algorithms.AES128(bytes(16)), modes.CTR(bytes(16))).encryptor()
+    total = np.zeros(_CHUNK_BYTES // WORD_BYTES, np.uint32)
+    mask = np.ones_like(total)
+    return Rates(
+        _rate(lambda: encryptor.update_into(zeros, buffer)),
+        _rate(lambda: np.add(total, mask, out=total)),
+    )
+
+
+def _rate(work: Callable[[], object]) -> float:
+    num_chunks, best = _RATE_BYTES // _CHUNK_BYTES, 0.0
+    for _ in range(_RATE_REPEATS):
+        started = time.process_time()
+        for _ in range(num_chunks):
+            work()
+        best = max(best, _RATE_BYTES / (time.process_time() - started))
+    return best

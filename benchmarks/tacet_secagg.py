@@ -1,0 +1,212 @@
+"""Tacet's secure aggregation in one process: the real roles, bytes in and bytes out."""
+
+import hashlib
+import statistics
+import tracemalloc
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from flwr.app import RecordDict
+
+from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, WORD_BYTES, Case, Clock, Measured
+from strategies.secagg import graph, keys, recovery
+from strategies.secagg.binding import Plan
+from strategies.secagg.checks import TrustPolicy
+from strategies.secagg.client import ClientRole
+from strategies.secagg.codec import FixedPoint
+from strategies.secagg.graph import Terms
+from strategies.secagg.keys import Identity, pin
+from strategies.secagg.messages import Refusal
+from strategies.secagg.server import ServerRole
+from strategies.secagg.wire import AttemptId
+from strategies.stores import ContextStore
+
+_RUN = 1
+_SCALARS = np.zeros(8, np.uint64)  # about as many as a task with two metrics has
+_HASH = hashlib.sha256(b"benchmark").digest()
+_PLAN = Plan(model=_HASH, config=_HASH, codec=_HASH, noise_scale=0.0)
+
+_Reply = TypeVar("_Reply")
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Most memory, in vectors of one word a parameter, what each holds anyway included.
+
+    Attributes
+    ----------
+    client : float
+        From the encoded vector to the reply's bytes, with both.
+    server : float
+        Of opening the sum, beside the received masked inputs.
+    """
+
+    client: float
+    server: float
+
+
+class _Attempt:
+    """All parties of one attempt, who leave nothing to each other in caches."""
+
+    def __init__(self, case: Case, *, identities: bool) -> None:
+        n = case.clients
+        neighbors = case.num_neighbors or n - 1
+        terms = Terms(min_survivors=None, max_colluding=1, num_neighbors=neighbors)
+        known = _identities(n) if identities else [None] * n
+        self.case = case
+        self.ids = [1000 + i for i in range(n)]
+        self.clocks = {node: Clock() for node in self.ids}
+        self.server_clock = Clock()
+        self.roles = {
+            node: ClientRole(
+                node_id=node,
+                run_id=_RUN,
+                terms=terms,
+                store=ContextStore(RecordDict()),
+                bundle=_HASH,
+                trust=TrustPolicy(identity),
+            )
+            for node, identity in zip(self.ids, known, strict=True)
+        }
+        peers = known[0].peers if known[0] else None
+        self.server = ServerRole(AttemptId(_RUN, 1, 0), terms, peers=peers)
+        self.grid = FixedPoint(
+            modulus_bits=MODULUS_BITS, clip_range=CLIP_RANGE, num_contributions=n
+        )
+        self.survivors = [self.ids[i] for i in case.surviving]
+        self.peaks = Peaks(0.0, 0.0)
+
+    @contextmanager
+    def client(self, node: int) -> Generator[ClientRole]:
+        _forget()
+        with self.clocks[node].running():
+            yield self.roles[node]
+
+    def exchange_keys(self) -> None:
+        """Run the advert trip and the share trip."""
+        server, running = self.server, self.server_clock.running
+        with running():
+            request = server.advert_request().encode()
+        for node in self.ids:
+            with self.client(node) as role:
+                advert = _ok(role.advertise(request)).encode()
+            with running():
+                server.add_advert(node, advert)
+        with running():
+            roster = server.close_adverts().encode()
+        for node in self.ids:
+            with self.client(node) as role:
+                upload = _ok(role.share(roster)).encode()
+            with running():
+                server.add_shares(node, upload)
+        with running():
+            server.close_shares()
+            server.set_plan(_PLAN)
+
+    def train(self, traced: int | None = None) -> int:
+        """Run the train trip; return the bytes of a reply."""
+        num_bytes = 0
+        for number, node in enumerate(self.ids):
+            with self.server_clock.running():
+                request = self.server.train_request(node).encode()
+            if node not in self.survivors:
+                continue
+            update = self.case.vector(number)
+            with self.client(node) as role:
+                opened = _ok(role.open_train(request, _PLAN))
+                vector = self.grid.encode(update).vector
+            if node == traced:
+                tracemalloc.start()
+            with self.client(node) as role:
+                reply = _ok(role.mask(opened, vector, _SCALARS, MODULUS_BITS)).encode()
+            if node == traced:
+                self.peaks = Peaks(1 + self._stop_tracing(), 0.0)
+            del vector
+            num_bytes = len(reply)
+            with self.server_clock.running():
+                self.server.add_masked(node, reply)
+        return num_bytes
+
+    def unmask(self, *, traced: bool = False) -> Measured:
+        """Run the unmask trip and open the sum."""
+        server, running = self.server, self.server_clock.running
+        with running():
+            server.close_masked()
+            request = server.unmask_request().encode()
+        for node in self.survivors:
+            with self.client(node) as role:
+                shares = _ok(role.unmask(request)).encode()
+            with running():
+                server.add_unmask(node, shares)
+        _forget()
+        if traced:
+            tracemalloc.start()
+        with running():
+            update = server.finish().update
+        if traced:
+            self.peaks = Peaks(self.peaks.client, self._stop_tracing())
+        with running():
+            total = self.grid.decode_sum(update)
+        return Measured(
+            client=statistics.median(self.clocks[node].seconds for node in self.survivors),
+            server=self.server_clock.seconds,
+            bytes_per_parameter=0.0,
+            error=self.case.error(total),
+            error_bound=len(self.survivors) * self.grid.step / 2,
+        )
+
+    def _stop_tracing(self) -> float:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak / (self.case.parameters * WORD_BYTES)
+
+
+def run(case: Case, *, identities: bool) -> Measured:
+    """Run one attempt and return what it took."""
+    attempt = _Attempt(case, identities=identities)
+    attempt.exchange_keys()
+    num_bytes = attempt.train()
+    figures = vars(attempt.unmask())
+    return Measured(**figures | {"bytes_per_parameter": num_bytes / case.parameters})
+
+
+def measure_peaks(case: Case) -> Peaks:
+    """Run one attempt, slower, in which one client's masking and the opening are traced."""
+    attempt = _Attempt(case, identities=False)
+    attempt.exchange_keys()
+    attempt.train(traced=attempt.survivors[0])
+    attempt.unmask(traced=True)
+    return attempt.peaks
+
+
+def num_masks(case: Case) -> tuple[float, float]:
+    """Return how many masks a client, and on average the server, must generate."""
+    survivors = len(case.surviving)
+    neighbors = case.num_neighbors or case.clients - 1
+    met = survivors * neighbors / (case.clients - 1)
+    return neighbors + 1, survivors + case.dropouts * met
+
+
+def _identities(num_clients: int) -> list[Identity]:
+    seeds = [hashlib.sha256(f"{i}".encode()).digest() for i in range(num_clients)]
+    publics = [_public(seed) for seed in seeds]
+    return [Identity(seed, pin(publics)) for seed in seeds]
+
+
+def _public(seed: bytes) -> bytes:
+    return keys.Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def _forget() -> None:
+    """Empty the caches that parties share in this process only."""
+    for cached in (keys._public_key, graph._ring, recovery._lagrange):
+        cached.cache_clear()
+
+
+def _ok(reply: _Reply | Refusal) -> _Reply:
+    if isinstance(reply, Refusal):
+        raise RuntimeError(f"refused: {reply}")
+    return reply

@@ -1,0 +1,45 @@
+"""The least time that a round can take: its training, and nothing else."""
+
+import time
+
+import numpy as np
+import torch
+
+from app.build import build_task, proximal_mu
+from app.schema import AppConfig
+from tasks.base import Node
+from tasks.training import evaluate, initial_model, train
+
+_REPEATS = 10
+
+
+def measure_floor(config: AppConfig, num_clients: int, workers: int) -> float:
+    """Return the seconds that one round's training takes if nothing else takes any.
+
+    Parameters
+    ----------
+    config : AppConfig
+        What is trained.
+    num_clients : int
+        How many clients share the data.
+    workers : int
+        Processes that train at the same time, with one thread each.
+    """
+    # As Ray sets it in a worker that was given one CPU.
+    torch.set_num_threads(1)
+    task, mu = build_task(config), proximal_mu(config)
+    parts = [task.load(Node(k, num_clients)) for k in range(num_clients)]
+    rng = np.random.default_rng(config.seed)
+    totals: list[float] = []
+    for _ in range(_REPEATS):
+        total = 0.0
+        for part in parts:
+            model = initial_model(task)
+            started = time.perf_counter()
+            evaluate(task, model, part.test)
+            train(task, model, part.train, rng, mu)
+            total += time.perf_counter() - started
+        totals.append(total)
+    # The least: what torch sets up once and whatever else the machine does only adds. Fewer
+    # clients than workers leave some of these idle.
+    return min(totals) / min(workers, num_clients)
