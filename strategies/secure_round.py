@@ -96,6 +96,7 @@ class MaskedRound:
         """Exchange keys and shares in two trips of their own."""
         cohort = self._asked.draw(self._asked.number)
         self._settings.check_fits(len(cohort))
+        self._settings.say_limits(len(cohort))
         self._num_asked = len(cohort)
         self._ask_all(cohort, ADVERT, role.advert_request(), role.add_advert)
         roster = role.close_adverts()

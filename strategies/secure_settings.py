@@ -1,5 +1,6 @@
 """What all attempts of a run with secure aggregation share."""
 
+import logging
 from dataclasses import dataclass
 
 from strategies.base import RunStoppedError
@@ -8,6 +9,8 @@ from strategies.secagg.graph import Terms
 from strategies.secagg.keys import Peers
 from strategies.secagg.server import ServerRole
 from strategies.secagg.wire import AttemptId
+
+log = logging.getLogger("flwr.tacet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +62,10 @@ class SecAggSettings:
             self.codec.fixed_point(num_members)
         except ValueError as error:
             raise RunStoppedError(f"aggregation=secagg: {error}") from None
+
+    def say_limits(self, num_members: int) -> None:
+        """Log what so small a cohort does not give."""
+        if num_members == 2:
+            log.warning("2 clients: each can tell the other's update from the sum")
+        if self.terms.survivors(num_members) == num_members:
+            log.warning("%d clients: a round fails if one of them drops out", num_members)

@@ -370,8 +370,17 @@ def test_a_diverged_client_is_a_zero_that_is_counted(run_config, caplog):
     assert "4 clients diverged and went in as zero" in caplog.text
 
 
-def test_two_simulated_clients_work_and_two_real_ones_do_not(run_config):
+@pytest.mark.parametrize(("num_nodes", "says"), [(2, True), (3, True), (4, False)])
+def test_a_cohort_that_survives_no_dropout_is_told_so(run_config, caplog, num_nodes, says):
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    simulate(run_config | {"num-rounds": 1}, num_nodes)
+    assert ("a round fails if one of them drops out" in caplog.text) == says
+
+
+def test_two_simulated_clients_work_and_two_real_ones_do_not(run_config, caplog):
+    logging.getLogger("flwr").addHandler(caplog.handler)
     assert simulate(run_config, 2).num_rounds == 3
+    assert "each can tell the other's update" in caplog.text
     config = load_config(run_config)
     with pytest.raises(ValueError, match=r"under max_colluding \+ 2 = 3"):
         build_strategy(config, RunFacts(1, None))._settings.terms.shape(2)
