@@ -109,7 +109,8 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log_file: P
 def descendants(pid: int, name: str = "") -> list[int]:
     """Return the processes below one whose command line holds the name."""
     listing = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="],  # noqa: S607 - from PATH on purpose
+        # -ww: whole command lines, however narrow a terminal the environment speaks of.
+        ["ps", "-eww", "-o", "pid=,ppid=,args="],  # noqa: S607 - from PATH on purpose
         capture_output=True,
         text=True,
         check=True,
