@@ -100,14 +100,12 @@ class Release:
             If it is not one.
         """
         try:
-            return cls(
-                **{
-                    **values,
-                    "unit": Unit(values["unit"]),
-                    "neighbours": Neighbours(values["neighbours"]),
-                    "mechanism": Mechanism(values["mechanism"]),
-                }
-            )
+            named: dict[str, Any] = {
+                "unit": Unit(values["unit"]),
+                "neighbours": Neighbours(values["neighbours"]),
+                "mechanism": Mechanism(values["mechanism"]),
+            }
+            return cls(**(values | named))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a release: {error}") from None
 

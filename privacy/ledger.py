@@ -1,0 +1,184 @@
+"""What a node has revealed so far, kept by the node itself and held against its own cap."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from privacy.budget import Budget, LedgerError, OverBudgetError, check, choose_order, totals
+from privacy.charge import Charge
+from privacy.database import DatabaseError, transaction
+from privacy.ledger_rows import SCHEMA, append, read, reading, remembered_epsilon
+from privacy.release import Release, Schedule
+from privacy.spent import RunSpent, Spent, spent_by_run, spent_in_all
+
+__all__ = ["Budget", "Ledger", "LedgerError", "OverBudgetError", "RunSpent", "Spent"]
+
+# Clocks are set back by a moment when they are synchronised.
+_CLOCK_SLACK_SECONDS = 60.0
+
+
+class Ledger:
+    """The charges of one data set, in the node's own SQLite file.
+
+    Immutable: nothing is lowered, deleted or refunded, whether a contribution arrived or not.
+    One ledger is for one data set, one privacy unit and one neighbouring relation; data sets
+    whose records overlap share a ledger, under one name. Safe against other threads and
+    processes. ``privacy.budget`` has the rule and its proof, ``privacy.ledger_rows`` what of a
+    damaged file is noticed: not that the whole file is gone.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : str
+        The name of the data, from the node's own policy.
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self, path: Path, dataset: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path = path
+        self._dataset = dataset
+        self._clock = clock
+
+    def charge(
+        self,
+        run_id: int,
+        round: int,
+        attempt: int | None,
+        releases: Sequence[Release],
+        planned: Schedule,
+        budget: Budget | None,
+    ) -> None:
+        """Check one contribution, write it down and sync; only then may it leave.
+
+        Parameters
+        ----------
+        run_id : int
+            Flower's run id.
+        round : int
+            The round.
+        attempt : int or None
+            The protocol's attempt; None to take the next free number.
+        releases : sequence of Release
+            What the contribution reveals.
+        planned : schedule
+            What the whole run reveals, as announced.
+        budget : Budget or None
+            The node's cap; None to write down only.
+
+        Raises
+        ------
+        OverBudgetError
+            If it would go over the cap.
+        LedgerError
+            If it was charged before, is of another data set or privacy unit, the clock went
+            back, or the file cannot be used. Nothing may leave, whatever was written.
+        """
+        try:
+            with transaction(self._path, "") as connection:
+                # Before the schema: a table that was lost would be made anew, and empty.
+                past = read(connection, self._path)
+                for statement in SCHEMA.split(";"):
+                    connection.execute(statement)
+                number = _next_attempt(past, run_id, round) if attempt is None else attempt
+                order = past[-1].order if past else None
+                if order is None and budget is not None:
+                    order = choose_order(past[0].planned if past else planned, budget)
+                new = Charge(
+                    *(run_id, round, number, float(self._clock()), self._dataset),
+                    *(tuple((r, 1) for r in releases), tuple(planned), budget, order),
+                )
+                self._require_consistent(past, new)
+                _require_within(connection, past, new)
+                append(connection, past, new)
+        except DatabaseError as error:
+            raise LedgerError(str(error)) from None
+        except ValueError as error:
+            # From the accountant: what it cannot bound.
+            raise LedgerError(f"the release cannot be accounted for: {error}") from None
+
+    def spent(self, delta: float) -> Spent:
+        """Return what all charges come to at a delta. The file is only read.
+
+        Raises
+        ------
+        LedgerError
+            If the file is not there, damaged, or of another data set.
+        """
+        return spent_in_all(self._charges(), delta)
+
+    def runs(self, delta: float) -> list[RunSpent]:
+        """Return what each run came to by itself, the first one first. The file is only read.
+
+        Raises
+        ------
+        LedgerError
+            If the file is not there, damaged, or of another data set.
+        """
+        return spent_by_run(self._charges(), delta)
+
+    def _charges(self) -> list[Charge]:
+        with reading(self._path) as connection:
+            charges = read(connection, self._path)
+        self._require_dataset(charges)
+        return charges
+
+    def _require_dataset(self, charges: Sequence[Charge]) -> None:
+        other = {charge.dataset for charge in charges} - {self._dataset}
+        if other:
+            raise LedgerError(
+                f"{self._path}: holds charges of dataset={min(other)!r}, not of"
+                f" {self._dataset!r}; mend dataset in the policy, or give this one its own"
+                " state-path"
+            )
+
+    def _require_consistent(self, past: Sequence[Charge], new: Charge) -> None:
+        """Refuse what does not belong after the charges that are there."""
+        self._require_dataset(past)
+        if new.key in {charge.key for charge in past}:
+            raise LedgerError(
+                f"{new.name}: charged before; nothing leaves twice for one charge"
+            )
+        if not past:
+            return
+        kept, asked = past[0].releases[0][0], new.releases[0][0]
+        if (kept.unit, kept.neighbours) != (asked.unit, asked.neighbours):
+            raise LedgerError(
+                f"{self._path}: holds charges for the unit {kept.unit} ({kept.neighbours}), but"
+                f" this run's is {asked.unit} ({asked.neighbours}); what they come to together"
+                " is not defined, so take the ledger's unit"
+            )
+        latest = max(charge.time for charge in past)
+        if not new.time >= latest - _CLOCK_SLACK_SECONDS:
+            raise LedgerError(
+                f"{self._path}: the last charge is {latest - new.time:.0f} seconds ahead of"
+                " this machine's clock; set the clock, or put back the right file"
+            )
+
+
+def _next_attempt(past: Sequence[Charge], run_id: int, number: int) -> int:
+    made = [c.attempt for c in past if (c.run_id, c.round) == (run_id, number)]
+    return max(made, default=-1) + 1
+
+
+def _require_within(
+    connection: sqlite3.Connection, past: Sequence[Charge], new: Charge
+) -> None:
+    """Refuse a charge over the cap."""
+    if new.budget is None or new.order is None:
+        return
+    check(
+        past=[charge.releases for charge in past],
+        new=new.releases,
+        plans=[totals([charge.planned]) for charge in (*past, new)],
+        budget=new.budget,
+        order=new.order,
+        epsilon_of=partial(remembered_epsilon, connection),
+    )

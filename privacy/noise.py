@@ -1,0 +1,64 @@
+"""One way to draw the noise of any mechanism."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.randomness import secure_generator
+from privacy.release import Mechanism, Release
+from privacy.rounding import dithered
+from privacy.samplers import discrete_gaussian, discrete_laplace, skellam
+
+
+def draw(
+    mechanism: Mechanism, scale: float, size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw integer noise.
+
+    Parameters
+    ----------
+    mechanism : Mechanism
+        Which noise.
+    scale : float
+        Standard deviation in steps of the grid; for Laplace its parameter b.
+    size : int
+        How many.
+    rng : numpy Generator
+        From ``secure_generator``.
+    """
+    if mechanism is Mechanism.LAPLACE:
+        return discrete_laplace(scale, size, rng)
+    if mechanism is Mechanism.SKELLAM:
+        return skellam(scale**2, size, rng)
+    return discrete_gaussian(scale, size, rng)
+
+
+def private_sum(
+    release: Release, step: float, clip_norm: float
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return what makes the release of a sum on the spot: round it and add all of the noise.
+
+    Guarantees
+    ----------
+    What ``release`` says, for a vector that one unit moves by at most ``clip_norm`` in L2 norm.
+
+    Parameters
+    ----------
+    release : Release
+        Of one node alone; its noise is complete.
+    step : float
+        Of the grid, in clip norms.
+    clip_norm : float
+        In units of the vector.
+    """
+    unit = step * clip_norm
+
+    def make(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        rng = secure_generator()
+        finite = vector if np.isfinite(vector).all() else np.zeros_like(vector)
+        integers = dithered(finite / unit, rng)
+        integers += draw(release.mechanism, release.noise_scale, len(vector), rng)
+        return integers.astype(np.float64) * unit
+
+    return make

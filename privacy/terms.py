@@ -1,0 +1,138 @@
+"""The public numbers of a private run, checked together, before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import exp
+
+from privacy.release import Mechanism, Unit
+
+#: What the papers use: conditional rounding accepts with probability at least 1 - beta.
+BETA = exp(-0.5)
+
+
+class Place(StrEnum):
+    """Where the noise is added."""
+
+    LOCAL = "local"
+    DISTRIBUTED = "distributed"
+    CENTRAL = "central"
+
+
+_MECHANISMS = {
+    Place.LOCAL: (Mechanism.GAUSSIAN, Mechanism.LAPLACE),
+    Place.DISTRIBUTED: (Mechanism.DISTRIBUTED_DISCRETE_GAUSSIAN, Mechanism.SKELLAM),
+    Place.CENTRAL: (Mechanism.GAUSSIAN,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyTerms:
+    """What a private run promises and with which numbers. The same on all nodes.
+
+    Attributes
+    ----------
+    unit : Unit
+        Whose presence is hidden.
+    place : Place
+        Where the noise is added.
+    mechanism : Mechanism
+        Which noise.
+    epsilon : float or None
+        What the whole run may spend, against the server and ``max_colluding`` participants;
+        None if ``noise_multiplier`` is given.
+    noise_multiplier : float or None
+        Standard deviation of the noise over the clip norm (Laplace: its parameter over the
+        clip norm); None to calibrate it to ``epsilon``.
+    delta : float
+        The delta of that epsilon.
+    dimension : int
+        Parameters of the model.
+    population : int
+        Nodes of the federation: the most contributions in one sum.
+    cohort_fraction : float
+        Chance of a node to be in a cohort.
+    min_survivors, max_colluding : int
+        T and c. With distributed noise, T - c honest shares make up the promised noise.
+    sampling_rate : float
+        q of the records; 1 under the client unit.
+    batch_size : float
+        Records that one sum is expected to hold; unused under the client unit.
+    num_rounds : int
+        Rounds of the run.
+    num_local_steps : int
+        Steps of one contribution of ``example`` x ``local``; else 1.
+    modulus_bits : int
+        b.
+    range_deviations : float
+        So many standard deviations of the rotated sum fit the modulus.
+    num_metrics : int
+        Length of the released metric vector, the count included.
+    metrics_every : int
+        Rounds between two releases of metrics; 0 for none.
+    metrics_noise_multiplier : float
+        Their noise's standard deviation over their sensitivity.
+    clip_bit_noise : float
+        Standard deviation of the noise on the sum of clip bits; 0 for a fixed clip norm.
+    """
+
+    unit: Unit
+    place: Place
+    mechanism: Mechanism
+    epsilon: float | None
+    noise_multiplier: float | None
+    delta: float
+    dimension: int
+    population: int
+    cohort_fraction: float
+    min_survivors: int
+    max_colluding: int
+    sampling_rate: float
+    batch_size: float
+    num_rounds: int
+    num_local_steps: int
+    modulus_bits: int
+    range_deviations: float
+    num_metrics: int = 0
+    metrics_every: int = 0
+    metrics_noise_multiplier: float = 0.0
+    clip_bit_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ValueError(
+                f"epsilon={self.epsilon}, noise_multiplier={self.noise_multiplier}: give one"
+            )
+        if self.mechanism not in _MECHANISMS[self.place]:
+            known = ", ".join(_MECHANISMS[self.place])
+            raise ValueError(f"mechanism={self.mechanism}: {self.place} noise has {known}")
+        if self.mechanism is Mechanism.LAPLACE and self.unit is Unit.EXAMPLE:
+            raise ValueError("mechanism=laplace: it hides clients only; take gaussian")
+        distributed = self.place is Place.DISTRIBUTED
+        if distributed and not 0 <= self.max_colluding < self.min_survivors:
+            raise ValueError(
+                f"min_survivors={self.min_survivors}, max_colluding={self.max_colluding}:"
+                " distributed noise needs more survivors than colluders"
+            )
+        if self.min_survivors > self.population:
+            raise ValueError(
+                f"population={self.population} is under min_survivors={self.min_survivors}"
+            )
+
+    @property
+    def num_shares(self) -> int:
+        """The shares of the noise that are sure to be there and unknown: T - c, or 1."""
+        if self.place is Place.DISTRIBUTED:
+            return self.min_survivors - self.max_colluding
+        return 1
+
+    @property
+    def is_summed(self) -> bool:
+        """Whether a contribution is clipped and summed on the grid, not trained privately."""
+        return not (self.unit is Unit.EXAMPLE and self.place is Place.LOCAL)
+
+    @property
+    def is_rotated(self) -> bool:
+        """Whether contributions are rotated: a rotation does not keep the L1 norm."""
+        return self.is_summed and self.mechanism is not Mechanism.LAPLACE

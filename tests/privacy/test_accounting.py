@@ -1,0 +1,340 @@
+"""Epsilon: the check values, and each accountant against an independent one."""
+
+import math
+import subprocess
+import sys
+
+import dp_accounting as dp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opacus.accountants import PRVAccountant, RDPAccountant
+
+from privacy.accounting import (
+    FINE_SCALE,
+    Accountant,
+    accountant,
+    analytic_gaussian,
+    epsilon,
+    epsilon_at,
+    gdp_epsilon,
+    gdp_mu,
+    renyi_epsilon,
+    renyi_total,
+)
+from privacy.release import Mechanism, Neighbours, Release, Unit
+from privacy.renyi import ORDERS
+
+GAUSSIAN, LAPLACE, SKELLAM, DDG = Mechanism
+FINE = 2.0**24
+
+
+def release(mechanism, noise_scale, l2=1.0, l1=None, **rest):
+    values = {
+        "unit": Unit.EXAMPLE,
+        "neighbours": Neighbours.ADD_OR_REMOVE,
+        "num_shares": 1,
+        "dimension": 1,
+        **rest,
+    }
+    return Release(
+        mechanism=mechanism,
+        noise_scale=noise_scale,
+        l1_sensitivity=l2 if l1 is None else l1,
+        l2_sensitivity=l2,
+        **values,
+    )
+
+
+def fine(sigma, mechanism=GAUSSIAN, **rest):
+    """A release of so many sensitivities' noise on a fine grid."""
+    return release(mechanism, sigma * FINE, FINE, **rest)
+
+
+# Rate, noise multiplier, steps, epsilon by PLD and by RDP at delta 1e-5. Of the first the RDP
+# is 1.03549, here, in dp-accounting and in Opacus alike.
+SUBSAMPLED = [(0.01, 4.0, 10_000, 0.947, 1.0355), (256 / 60_000, 1.1, 14_062, 2.382, 2.597)]
+
+
+@pytest.mark.parametrize(("rate", "sigma", "steps", "by_pld", "by_rdp"), SUBSAMPLED)
+def test_subsampled_gaussian(rate, sigma, steps, by_pld, by_rdp):
+    schedule = [(fine(sigma, sampling_rate=rate), steps)]
+    assert accountant(schedule) is Accountant.PLD
+    assert epsilon(schedule, 1e-5) == pytest.approx(by_pld, abs=5e-4)
+    assert renyi_epsilon(schedule, 1e-5) == pytest.approx(by_rdp, abs=1e-4)
+    # On a coarse grid there is RDP only.
+    coarse = [(release(GAUSSIAN, sigma, sampling_rate=rate), steps)]
+    assert accountant(coarse) is Accountant.RDP
+    assert epsilon(coarse, 1e-5) == pytest.approx(by_rdp, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Optimal order")
+@pytest.mark.parametrize(("rate", "sigma", "steps", "by_pld", "by_rdp"), SUBSAMPLED)
+def test_subsampled_gaussian_in_opacus(rate, sigma, steps, by_pld, by_rdp):
+    prv = PRVAccountant()
+    prv.history = [(sigma, rate, steps)]
+    # Its default error is 0.01 to either side.
+    assert prv.get_epsilon(1e-5) == pytest.approx(by_pld, abs=0.02)
+    rdp = RDPAccountant()
+    rdp.history = [(sigma, rate, steps)]
+    assert rdp.get_epsilon(1e-5, alphas=list(ORDERS[:128])) == pytest.approx(by_rdp, abs=1e-4)
+
+
+def test_distributed_mechanisms():
+    """Norm 1 and grid step 0.1, so 10 in grid steps; d = 256, beta = exp(-1/2), n = 100."""
+    l2 = math.sqrt(100 + 256 / 4 + 10 + 16 / 2)
+    assert l2 == pytest.approx(13.4907376, abs=1e-7)
+    l1 = l2 * min(math.sqrt(256), l2)
+    rest = {"l2": l2, "l1": l1, "dimension": 256, "num_shares": 100}
+    for deviation, expected in ((10.0, 0.518639), (3.0, 1.929932)):
+        schedule = [(release(SKELLAM, deviation / 0.1, **rest), 1)]
+        assert accountant(schedule) is Accountant.RDP
+        assert epsilon(schedule, 1e-5) == pytest.approx(expected, abs=5e-7)
+    shares = [(release(DDG, 1.0 * math.sqrt(100) / 0.1, **rest), 1)]
+    assert epsilon(shares, 1e-5) == pytest.approx(0.518608, abs=5e-7)
+
+
+def test_analytic_gaussian():
+    assert analytic_gaussian(1.0, 1e-5) == pytest.approx(3.7306316, abs=5e-8)
+    assert analytic_gaussian(1.0, 1e-5, 0.5) == pytest.approx(3.7306316 / 2, abs=5e-8)
+
+
+def gaussian_delta(mu, eps):
+    """Balle and Wang's curve, written out."""
+
+    def phi(x):
+        return 0.5 * math.erfc(-x / math.sqrt(2))
+
+    return phi(mu / 2 - eps / mu) - math.exp(eps) * phi(-mu / 2 - eps / mu)
+
+
+@pytest.mark.parametrize("mu", [0.05, 0.5, 2.0, 6.0])
+@pytest.mark.parametrize("delta", [1e-3, 1e-6])
+def test_gaussian_dp_there_and_back(mu, delta):
+    eps = gdp_epsilon(mu, delta)
+    assert gaussian_delta(mu, eps) == pytest.approx(delta, rel=1e-6)
+    assert gdp_mu(eps, delta) == pytest.approx(mu, rel=1e-8)
+    assert analytic_gaussian(eps, delta) == pytest.approx(1 / mu, rel=1e-8)
+
+
+@pytest.mark.parametrize("mu", [9_999.0, 10_001.0, 1e7])
+def test_gaussian_dp_of_next_to_no_noise(mu):
+    # The deviation of the loss is mu and its mean mu^2 / 2; 4.26 deviations hold 1 - 1e-5.
+    assert gdp_epsilon(mu, 1e-5) == pytest.approx(mu**2 / 2 + 4.26 * mu, rel=2e-4)
+
+
+def test_unsampled_gaussians_are_one():
+    schedule = [(fine(5.0), 3), (fine(2.0, num_steps=2), 4)]
+    mu = math.sqrt(3 / 25 + 8 / 4)
+    assert epsilon(schedule, 1e-6) == pytest.approx(gdp_epsilon(mu, 1e-6), rel=1e-12)
+    # Replacement is a doubled sensitivity, nothing else.
+    replaced = [(release(GAUSSIAN, FINE, 2 * FINE, neighbours=Neighbours.REPLACE), 1)]
+    assert epsilon(replaced, 1e-6) == pytest.approx(gdp_epsilon(2.0, 1e-6), rel=1e-12)
+
+
+def test_pld_rdp_and_closed_form_agree():
+    """A rate of almost 1, so that the library composes what has a closed form."""
+    schedule = [(fine(30.0, sampling_rate=1 - 1e-9), 500)]
+    exact = gdp_epsilon(math.sqrt(500) / 30, 1e-6)
+    assert exact <= epsilon(schedule, 1e-6) <= exact * (1 + 3e-4)
+    assert exact < renyi_epsilon(schedule, 1e-6) < exact * 1.1
+
+
+@pytest.mark.parametrize(("sigma", "rate", "steps"), [(1.5, 1e-3, 5000), (2.0, 0.05, 200)])
+def test_pld_is_close_to_a_much_finer_one(sigma, rate, steps):
+    found = epsilon([(fine(sigma, sampling_rate=rate), steps)], 1e-5)
+    other = dp.pld.PLDAccountant(value_discretization_interval=3e-5)
+    other.compose(dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(sigma)), steps)
+    assert found == pytest.approx(other.get_epsilon(1e-5), rel=1e-3)
+
+
+def test_laplace():
+    # One release: delta(e) = 1 - exp((e - x)/2).
+    exact = 0.5 + 2 * math.log1p(-1e-3)
+    assert epsilon([(fine(2.0, LAPLACE), 1)], 1e-3) == pytest.approx(exact, abs=1e-4)
+    assert accountant([(fine(2.0, LAPLACE), 1)]) is Accountant.PLD
+    # Pure privacy adds up; many releases cost less.
+    many = epsilon([(fine(20.0, LAPLACE), 100)], 1e-6)
+    assert many < 100 / 20
+    assert epsilon([(fine(20.0, LAPLACE, num_steps=10), 10)], 1e-6) == pytest.approx(many)
+    other = dp.pld.PLDAccountant()
+    other.compose(dp.PoissonSampledDpEvent(0.1, dp.LaplaceDpEvent(2.0)), 50)
+    sampled = epsilon([(fine(2.0, LAPLACE, sampling_rate=0.1), 50)], 1e-6)
+    assert sampled == pytest.approx(other.get_epsilon(1e-6), rel=1e-3)
+
+
+def test_coarse_laplace_pays_for_its_grid():
+    """Against the exact discrete mechanism, composed by the library."""
+    exact = dp.pld.PLDAccountant()
+    exact.compose(dp.dp_event.DiscreteLaplaceDpEvent(1 / 3.0, 2), 10)
+    found = epsilon([(release(LAPLACE, 3.0, 2.0), 10)], 1e-5)
+    assert exact.get_epsilon(1e-5) <= found < exact.get_epsilon(1e-5) * 1.1
+
+
+def test_a_mixture():
+    parts = [
+        (fine(3.0), 2),
+        (fine(1.5, sampling_rate=0.02), 300),
+        (fine(8.0, LAPLACE), 4),
+        (fine(1.0, sampling_rate=0.001), 0),
+    ]
+    whole = epsilon(parts, 1e-5)
+    assert accountant(parts) is Accountant.PLD
+    assert whole <= renyi_epsilon(parts, 1e-5)
+    assert all(epsilon([part], 1e-5) < whole for part in parts)
+    assert whole == pytest.approx(epsilon(parts[::-1], 1e-5), rel=1e-3)
+    with_integers = [*parts, (release(SKELLAM, 500.0), 1)]
+    assert accountant(with_integers) is Accountant.RDP
+    assert epsilon(with_integers, 1e-5) > renyi_epsilon(parts, 1e-5)
+
+
+def test_grids_that_are_fine_enough():
+    assert accountant([(release(GAUSSIAN, FINE_SCALE), 1)]) is Accountant.PLD
+    assert accountant([(release(GAUSSIAN, FINE_SCALE * 0.999), 1)]) is Accountant.RDP
+    assert accountant([(release(LAPLACE, 1.0), 1)]) is Accountant.PLD
+    assert accountant([(release(DDG, FINE_SCALE), 1)]) is Accountant.RDP
+    assert accountant([]) is Accountant.PLD
+
+
+@pytest.mark.parametrize("centre", [0, 3])
+@pytest.mark.parametrize("scale", [2.5, 6.0])
+def test_a_discrete_gaussian_is_a_rounded_continuous_one(scale, centre):
+    """The identity that lets PLD serve: variance less 4, then a random move to an integer."""
+    y = np.linspace(centre - 60, centre + 60, 12_001)
+    spread = math.sqrt(scale**2 - 4)
+    density = np.exp(-((y - centre) ** 2) / (2 * spread**2))
+    density /= density.sum()
+    k = np.arange(-100, 101)
+    sums = sum(np.exp(-((j - y) ** 2) / 8) for j in k)
+    near = range(centre - 12, centre + 13)
+    moved = np.array([(density * np.exp(-((j - y) ** 2) / 8) / sums).sum() for j in near])
+    exact = np.exp(-((k - centre) ** 2) / (2 * scale**2))
+    exact = (exact / exact.sum())[centre + 88 : centre + 113]
+    assert moved == pytest.approx(exact, rel=1e-9)
+
+
+def test_a_tiny_delta_is_left_to_rdp():
+    """The transform's rounding errors are charged to delta; where they fill it, RDP serves."""
+    schedule = [(fine(2.0, sampling_rate=0.01), 10_000)]
+    assert epsilon(schedule, 1e-12) == renyi_epsilon(schedule, 1e-12)
+    assert epsilon(schedule, 1e-9) < renyi_epsilon(schedule, 1e-9)
+
+
+@pytest.mark.parametrize("order", [2, 9, 100])
+def test_conversion_at_one_order_is_dp_accountings(order):
+    other = dp.rdp.RdpAccountant([order])
+    other.compose(dp.GaussianDpEvent(3.0), 20)
+    schedule = [(release(GAUSSIAN, 3.0), 20)]
+    total = renyi_total(schedule, order)
+    assert total == pytest.approx(20 * order / 18)
+    found = epsilon_at(order, total, 1e-6)
+    assert found == pytest.approx(other.get_epsilon(1e-6), rel=1e-12)
+    assert renyi_epsilon(schedule, 1e-6) <= found
+
+
+def test_rdp_is_dp_accountings_over_all_orders():
+    other = dp.rdp.RdpAccountant(ORDERS)
+    other.compose(dp.GaussianDpEvent(3.0), 20)
+    other.compose(dp.LaplaceDpEvent(7.0), 5)
+    schedule = [(fine(3.0), 20), (fine(7.0, LAPLACE), 5)]
+    assert renyi_epsilon(schedule, 1e-6) == pytest.approx(other.get_epsilon(1e-6), rel=1e-9)
+
+
+def test_nothing_costs_nothing():
+    assert epsilon([], 1e-5) == 0
+    assert epsilon([(fine(1.0), 0)], 1e-5) == 0
+    assert renyi_total([], 5) == 0
+    # Less than delta in total variation.
+    assert epsilon([(fine(1e6), 1)], 1e-3) == 0
+    assert epsilon_at(3, 1e-9, 1e-3) == 0
+
+
+def test_no_promise_is_infinite():
+    assert math.isinf(epsilon([(release(DDG, 0.9, num_shares=4), 1)], 1e-5))
+    assert math.isinf(epsilon([(release(GAUSSIAN, 1e-200), 1)], 1e-5))
+    assert math.isinf(epsilon([(release(LAPLACE, 1e-200), 1)], 1e-5))
+
+
+def test_little_noise_is_answered_in_time():
+    """Losses in the thousands must not fill the memory."""
+    found = epsilon([(fine(0.02, sampling_rate=0.5), 100)], 1e-5)
+    assert 1e4 < found < renyi_epsilon([(fine(0.02), 100)], 1e-5)
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, math.nan])
+def test_deltas_out_of_range(delta):
+    for call in (
+        lambda: epsilon([], delta),
+        lambda: renyi_epsilon([(fine(1.0), 1)], delta),
+        lambda: epsilon_at(2, 1.0, delta),
+        lambda: analytic_gaussian(1.0, delta),
+        lambda: gdp_epsilon(1.0, delta),
+        lambda: gdp_mu(1.0, delta),
+    ):
+        with pytest.raises(ValueError, match=f"delta={delta}"):
+            call()
+
+
+def test_other_values_out_of_range():
+    with pytest.raises(ValueError, match="epsilon=0"):
+        gdp_mu(0, 1e-5)
+    with pytest.raises(ValueError, match="epsilon=inf"):
+        analytic_gaussian(math.inf, 1e-5)
+    with pytest.raises(ValueError, match="sensitivity=-1"):
+        analytic_gaussian(1.0, 1e-5, -1)
+    with pytest.raises(ValueError, match=r"mu=0\.0"):
+        gdp_epsilon(0.0, 1e-5)
+    with pytest.raises(ValueError, match="order=1"):
+        epsilon_at(1, 1.0, 1e-5)
+    with pytest.raises(ValueError, match="total=nan"):
+        epsilon_at(2, math.nan, 1e-5)
+    with pytest.raises(ValueError, match="-1 times"):
+        epsilon([(fine(1.0), -1)], 1e-5)
+    sampled = fine(1.0, neighbours=Neighbours.REPLACE, sampling_rate=0.1)
+    with pytest.raises(ValueError, match=r"sampling_rate=0\.1"):
+        epsilon([(sampled, 1)], 1e-5)
+
+
+@given(
+    mechanism=st.sampled_from(list(Mechanism)),
+    scale=st.floats(3, 1e4),
+    factor=st.floats(1.01, 4),
+    rate=st.floats(1e-4, 1),
+    times=st.integers(1, 10_000),
+    delta=st.floats(1e-9, 1e-2),
+)
+@settings(max_examples=25, deadline=None)
+def test_rdp_behaves(mechanism, scale, factor, rate, times, delta):
+    def of(scale=scale, rate=rate, times=times, delta=delta):
+        described = release(mechanism, scale, 2.0, 3.0, dimension=5, sampling_rate=rate)
+        return renyi_epsilon([(described, times)], delta)
+
+    start = of() * (1 + 1e-9)
+    assert 0 <= of(scale=scale * factor) <= start
+    assert of(rate=rate / factor) <= start
+    assert of(delta=delta * factor) <= start
+    assert of(times=2 * times) >= of() * (1 - 1e-9)
+
+
+@given(sigma=st.floats(0.9, 5), rate=st.floats(1e-3, 0.5), steps=st.integers(1, 500))
+@settings(max_examples=2, deadline=None)
+def test_pld_behaves(sigma, rate, steps):
+    def of(sigma=sigma, rate=rate, steps=steps, delta=1e-5):
+        return epsilon([(fine(sigma, sampling_rate=rate), steps)], delta)
+
+    # The grid of losses changes with its input and costs up to some parts in 10,000.
+    start = of() * 1.002
+    assert of(sigma=sigma * 1.2) <= start
+    assert of(rate=rate / 1.2) <= start
+    assert of(delta=1e-4) <= start
+    assert of(steps=2 * steps) * 1.002 >= of()
+
+
+def test_import_is_light():
+    """A node's process charges its ledger by RDP and must not wait for the library."""
+    code = (
+        "import sys; from privacy.accounting import renyi_total; from privacy.release import *;"
+        "assert 'dp_accounting' not in sys.modules and 'scipy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
