@@ -26,6 +26,10 @@ class DataError(ValueError):
     """A node's records do not fit the task. The message stays on the node."""
 
 
+class ModelRefusedError(ValueError):
+    """The model cannot be trained record by record. Says why, and how to mend it."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """Records ready for a model.
@@ -53,7 +57,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class LocalData:
-    """One node's records, split once and for all rounds in the same way."""
+    """One node's records, split once and for all rounds in the same way.
+
+    Each part may be empty: its size is random (see ``tasks.partition.hold_out``).
+    """
 
     train: Examples
     test: Examples
@@ -75,6 +82,8 @@ class Node:
         The node's own file for secrets and ledger; None for a folder in the user's home.
     identity_key, peers_file : Path or None
         The node's private key and the file of the peers it knows.
+    policy_file : Path or None
+        What the node's owner allows.
     simulated : bool
         Whether the node is simulated: nobody is to be kept out then.
     """
@@ -85,6 +94,7 @@ class Node:
     state_path: Path | None = None
     identity_key: Path | None = None
     peers_file: Path | None = None
+    policy_file: Path | None = None
     simulated: bool = False
 
     def __post_init__(self) -> None:
@@ -142,7 +152,9 @@ class Task(ABC):
     def load(self, node: Node) -> LocalData:
         """Load this node's records.
 
-        Must return the same split whenever it is called with the same node and seed.
+        Must return the same split whenever it is called with the same node and seed. A
+        record's side must not depend on the other records: differential privacy compares two
+        data sets that differ in one record, and they must differ in one training record.
 
         Raises
         ------
@@ -161,6 +173,12 @@ class Task(ABC):
     @abstractmethod
     def per_example_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the metrics of each example, shape (n,) each; means are what is reported."""
+
+    def check_private(self) -> None:  # noqa: B027 - optional hook
+        """Raise ``ValueError`` if what is done to the records before training is not private.
+
+        Preprocessing that looks at a node's records, for a mean say, is outside any guarantee.
+        """
 
     def check_population(self, num_nodes: int) -> None:  # noqa: B027 - optional hook
         """Raise ``ValueError`` if this task cannot be spread over so many nodes."""

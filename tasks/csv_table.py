@@ -62,7 +62,10 @@ class Csv(Task):
         return ((CsvClassification if classes else CsvRegression).metric,)
 
     def load(self, node: Node) -> LocalData:
-        """Return this node's own records. A file is parsed, and its summary logged, once."""
+        """Return this node's own records. A file is parsed, and its summary logged, once.
+
+        A row's side of the split depends on no other row: see ``tasks.partition.hold_out``.
+        """
         file = node.require_data_path("a CSV file")
         state = file.stat()
         source = _Source(file, state.st_mtime_ns, state.st_size, repr(self.config), self.config)

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tasks.base import Examples, Task
+from tasks.base import DataError, Examples, Task
 from tasks.schema import Optimizer, TrainingConfig
 
-_EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,20 @@ def set_parameters(model: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
 
 
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Return the local optimiser of a round, without any state yet."""
+    if config.optimizer is Optimizer.adam:
+        return torch.optim.Adam(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
 def train(
     task: Task,
     model: nn.Module,
@@ -86,9 +100,19 @@ def train(
     proximal_mu : float
         Weight of FedProx's term mu/2 ||w - w_global||^2 (Li et al. 2020, arXiv 1812.06127,
         equation 2); 0 for none.
+
+    Raises
+    ------
+    DataError
+        If there is no record to train on.
     """
+    if len(examples) == 0:
+        raise DataError(
+            "no record to train on: this node has too few, and all were held out"
+            f" (task.test_fraction={task.config.test_fraction})"
+        )
     config: TrainingConfig = task.config.training
-    optimizer = _build_optimizer(model, config)
+    optimizer = build_optimizer(model, config)
     start = [p.detach().clone() for p in model.parameters()] if proximal_mu else []
     inputs, targets = torch.from_numpy(examples.inputs), torch.from_numpy(examples.targets)
     loss_sum, num_seen = 0.0, 0
@@ -112,8 +136,8 @@ def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, floa
     totals = dict.fromkeys(("loss", *task.metric_names(task.config)), 0.0)
     model.eval()
     with torch.inference_mode():
-        for first in range(0, len(examples), _EVALUATION_BATCH):
-            batch = slice(first, first + _EVALUATION_BATCH)
+        for first in range(0, len(examples), EVALUATION_BATCH):
+            batch = slice(first, first + EVALUATION_BATCH)
             targets = torch.from_numpy(examples.targets[batch])
             outputs = model(torch.from_numpy(examples.inputs[batch]))
             scores = {"loss": task.per_example_loss(outputs, targets)}
@@ -121,19 +145,6 @@ def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, floa
             for name, values in scores.items():
                 totals[name] += float(values.double().sum())
     return {"num_examples": float(len(examples)), **totals}
-
-
-def _build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    if config.optimizer is Optimizer.adam:
-        return torch.optim.Adam(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
 
 
 def _proximal_term(model: nn.Module, start: list[Tensor], mu: float) -> Tensor | float:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.base import DataError, Examples, Node
+from tasks.base import DataError, Examples, LocalData, Node
 from tasks.partition import hold_out, local_part, partition
 from tasks.schema import PartitionConfig, Scheme
 
@@ -136,32 +136,73 @@ def test_config_refuses_what_cannot_be(keys, message):
         PartitionConfig(**keys)
 
 
+def in_test(data: LocalData) -> set[float]:
+    return set(data.test.inputs[:, 0].tolist())
+
+
 @settings(deadline=None)
 @given(
-    num_records=st.integers(2, 200),
-    test_fraction=st.floats(0, 0.75),
-    seed=st.integers(0, 2**32),
+    num_records=st.integers(0, 200),
+    test_fraction=st.floats(0, 1, exclude_max=True),
+    seed=st.integers(0, 2**63 - 1),
 )
 def test_hold_out_is_disjoint_complete_and_repeatable(num_records, test_fraction, seed):
-    # Even two records leave one to train on only up to a share of 3/4.
-    test_fraction = min(test_fraction, 0.74)
     data = hold_out(numbered(num_records), test_fraction, seed)
-    assert len(data.test) == round(num_records * test_fraction)
     both = np.concatenate([data.train.inputs, data.test.inputs])[:, 0]
     assert sorted(both.tolist()) == list(range(num_records))
+    for part in (data.train, data.test):
+        assert np.array_equal(part.inputs[:, 0] % 4, part.targets)
     again = hold_out(numbered(num_records), test_fraction, seed)
     assert np.array_equal(data.train.inputs, again.train.inputs)
     assert np.array_equal(data.test.inputs, again.test.inputs)
 
 
-def test_hold_out_shuffles_by_seed():
-    first, second = (hold_out(numbered(100), 0.2, seed).test.inputs for seed in (0, 1))
-    assert not np.array_equal(first, second)
+@settings(deadline=None)
+@given(
+    num_records=st.integers(1, 60),
+    test_fraction=st.floats(0.05, 0.95),
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+def test_a_records_side_depends_on_no_other_record(num_records, test_fraction, seed, data):
+    kept = data.draw(st.lists(st.integers(0, num_records - 1), min_size=1))
+    whole = in_test(hold_out(numbered(num_records), test_fraction, seed))
+    # Any order, any of the records, some of them twice.
+    some = hold_out(numbered(num_records).take(np.array(kept)), test_fraction, seed)
+    assert in_test(some) == whole & set(kept)
+    assert len(some.test) == sum(index in whole for index in kept)
 
 
-def test_hold_out_refuses_to_leave_nothing_to_train_on():
-    with pytest.raises(DataError, match=r"test_fraction=0.9 of 2 records leaves none"):
-        hold_out(numbered(2), 0.9, 0)
+def test_inputs_and_target_both_count():
+    same_inputs = Examples(np.zeros((2000, 1), np.float32), np.arange(2000))
+    same_targets = Examples(np.arange(2000, dtype=np.float32)[:, None], np.zeros(2000))
+    for examples in (same_inputs, same_targets):
+        assert 800 < len(hold_out(examples, 0.5, 0).test) < 1200
+
+
+def test_the_share_held_out_is_about_the_fraction():
+    # Fixed seeds, so it fails always or never; 5 standard deviations of 20,000 draws.
+    for seed, fraction in enumerate((0.01, 0.2, 0.5, 0.9)):
+        num_test = len(hold_out(numbered(20_000), fraction, seed).test)
+        assert abs(num_test - 20_000 * fraction) < 5 * np.sqrt(20_000 * fraction)
+    assert len(hold_out(numbered(20_000), 0.0, 0).test) == 0
+
+
+def test_another_seed_holds_out_others():
+    first, second = (in_test(hold_out(numbered(2000), 0.2, seed)) for seed in (0, 1))
+    # Independent sides share 4% of the records, not 20%.
+    assert 30 < len(first & second) < 140
+
+
+def test_the_split_stays_what_it_was():
+    # Written down: another split would score a node's model on records it was trained on.
+    assert sorted(in_test(hold_out(numbered(30), 0.2, 7))) == [3, 9, 14, 18]
+
+
+@pytest.mark.parametrize("num_records", [0, 1])
+def test_a_side_of_few_records_may_be_empty(num_records):
+    data = hold_out(numbered(num_records), 0.5, 0)
+    assert len(data.train) + len(data.test) == num_records
 
 
 def test_local_parts_of_all_nodes_are_the_data_set_once():

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from opacus.validators import ModuleValidator
 
 from tasks.base import Examples, LocalData, Node, Task
+from tasks.clipping import clipped_gradient_sum
+from tasks.model_check import check_model
 from tasks.registry import TASKS
+from tasks.schema import GradSampleMode
 from tasks.training import evaluate, get_parameters, initial_model, train
 from tests import test_tasks_heart, test_tasks_mnist
+from tests.per_record import gradient, reference
 
 CONF = Path(__file__).parents[1] / "conf" / "task"
 
@@ -223,5 +226,16 @@ def test_model_admits_per_example_gradients(task):
     model = initial_model(task)
     # Buffers would be exchanged by nobody, and batch statistics mix the examples.
     assert list(model.buffers()) == []
-    assert ModuleValidator.validate(model, strict=False) == []
+    assert check_model(model) == []
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("mode", [GradSampleMode.hooks, GradSampleMode.ghost])
+def test_clipped_gradients_are_autograds(task, data, mode):
+    model, few = initial_model(task), data.train.take(np.arange(min(6, len(data.train))))
+    norms = [np.linalg.norm(gradient(task, model, few, i)) for i in range(len(few))]
+    # Some records are clipped and some are not.
+    bound = float(np.median(norms))
+    found = clipped_gradient_sum(task, model, few, np.arange(len(few)), bound, mode, 4)
+    expected = reference(task, model, few, range(len(few)), bound)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * bound)

@@ -279,7 +279,19 @@ def test_changed_file_and_changed_configuration_are_read_again(tmp_path):
     wider = Csv(config, seed=0).load(Node(data_path=file))
     assert not np.array_equal(before.train.inputs, wider.train.inputs)
     write(tmp_path, *[GOOD] * 10)
-    assert len(Csv(config, seed=0).load(Node(data_path=file)).train) == 8
+    again = Csv(config, seed=0).load(Node(data_path=file))
+    # Equal rows lie on one side, whichever it is.
+    assert sorted([len(again.train), len(again.test)]) == [0, 10]
+
+
+def test_a_file_of_which_all_is_held_out_trains_nothing(tmp_path):
+    config = make(KEYS)
+    config.test_fraction = 1 - 1e-12
+    task = Csv(config, seed=0)
+    data = task.load(Node(data_path=write(tmp_path, *[GOOD] * 3)))
+    assert (len(data.train), len(data.test)) == (0, 3)
+    with pytest.raises(DataError, match=r"no record to train on: .*test_fraction=0\.99"):
+        train(task, initial_model(task), data.train, np.random.default_rng(0), 0.0)
 
 
 def test_classification_and_regression_are_chosen_by_the_label():

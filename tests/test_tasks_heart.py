@@ -178,10 +178,20 @@ def test_other_schemes_pool_all_hospitals(tmp_path, preprocessing):
     for partition_id in range(3):
         data = task.load(Node(partition_id, 3, tmp_path))
         sizes.append(len(data.train) + len(data.test))
-        assert len(data.test) == 5
+        assert 0 < len(data.test) < len(data.train)
         if preprocessing == "flamby":
             assert np.allclose(data.train.inputs.mean(axis=0), 0, atol=1e-5)
     assert sizes == [26, 26, 26]
+
+
+@pytest.mark.parametrize("preprocessing", ["flamby", "public_bounds"])
+def test_a_node_may_have_no_record_to_train_on(tmp_path, preprocessing):
+    write_all(tmp_path)
+    task = heart(preprocessing, scheme="iid")
+    task.config.test_fraction = 1 - 1e-12
+    data = task.load(Node(0, 3, tmp_path))
+    assert (len(data.train), len(data.test)) == (0, 26)
+    assert np.isfinite(data.test.inputs).all()
 
 
 @pytest.mark.parametrize("num_nodes", [1, 3, 5])
