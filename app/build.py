@@ -8,12 +8,13 @@ import hashlib
 import json
 import random
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 
+from app.build_privacy import codec_config, min_survivors, mode_of, private_codec
 from app.config import resolved, task_of
 from app.identity import peers_of
 from app.schema import AppConfig, OnClientFailure
@@ -26,16 +27,23 @@ from app.schema_algorithm import (
     FedProxConfig,
     FedYogiConfig,
 )
+from app.schema_privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
+from privacy.calibrations import Calibrations
+from privacy.release import Unit
 from strategies.base import RoundStrategy
 from strategies.contribution import ARRAYS, NUM_EXAMPLES
-from strategies.encoding import ContributionCodec
+from strategies.encoding import Codec, ContributionCodec
 from strategies.loop import LoopSettings
 from strategies.plain import Plain
+from strategies.run_codec import AdaptiveClip, PrivateRunCodec, RunCodec
 from strategies.secagg.graph import Terms
 from strategies.secure import SecAgg
 from strategies.secure_settings import SecAggSettings
+from strategies.summing import ClearSum, EncodedSum, Summing
 from tasks.base import Task
-from tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # The round loop samples the cohort; the inner strategy takes all of it.
 _INNER: dict[str, Any] = {
@@ -61,7 +69,11 @@ def _adaptive(config: AdaptiveConfig) -> dict[str, Any]:
 _ALGORITHMS: dict[type, Callable[[Any], FedAvg]] = {
     FedAvgConfig: lambda _: FedAvg(**_INNER),
     FedProxConfig: lambda c: FedProx(**_INNER, proximal_mu=c.proximal_mu),
-    FedAvgMConfig: lambda c: FedAvgM(**_INNER, **asdict(c)),
+    FedAvgMConfig: lambda c: FedAvgM(
+        **_INNER,
+        server_learning_rate=c.server_learning_rate,
+        server_momentum=c.server_momentum,
+    ),
     FedAdamConfig: lambda c: FedAdam(**_INNER, **_adaptive(c)),
     FedYogiConfig: lambda c: FedYogi(**_INNER, **_adaptive(c)),
 }
@@ -83,16 +95,23 @@ class RunFacts:
         Flower's.
     num_simulated : int or None
         Simulated nodes; None in a deployment.
+    num_parameters : int
+        Of the model.
     """
 
     run_id: int
     num_simulated: int | None
+    num_parameters: int
 
 
 def _plain(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
     plain = cast(PlainConfig, config.aggregation)
-    codec = build_codec(config) if plain.through_codec else None
-    return Plain(inner, config.rounds.min_replies, metric_names(config), codec)
+    coding = build_coding(config, facts.num_parameters)
+    summing: Summing = EncodedSum(coding)
+    if not isinstance(config.privacy, PrivateConfig):
+        codec = contribution_codec(config) if plain.through_codec else None
+        summing = ClearSum(metric_names(config), codec)
+    return Plain(inner, config.rounds.min_replies, coding, summing, facts.run_id)
 
 
 def _secagg(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -108,7 +127,7 @@ def _secagg(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
         SecAggSettings(
             run_id=facts.run_id,
             terms=build_terms(config, facts.num_simulated),
-            codec=build_codec(config),
+            coding=build_coding(config, facts.num_parameters),
             config_hash=config_hash(config),
             consistency_check=settings.consistency_check,
             peers=peers,
@@ -122,19 +141,46 @@ _AGGREGATIONS: dict[type, Callable[[FedAvg, AppConfig, RunFacts], RoundStrategy]
 }
 
 
-def task_name(config: AppConfig) -> str:
-    """Return the registry name of the task, whatever YAML configured it."""
-    return next(name for name, task in TASKS.items() if task is task_of(config))
-
-
 def metric_names(config: AppConfig) -> tuple[str, ...]:
     """Return the names of the task's metrics, known without any record."""
     return task_of(config).metric_names(config.task)
 
 
 def build_task(config: AppConfig) -> Task:
-    """Return the task."""
-    return task_of(config)(config.task, config.seed)
+    """Return the task.
+
+    Raises
+    ------
+    ValueError
+        If the run is private and the task's preprocessing is not.
+    """
+    task = task_of(config)(config.task, config.seed)
+    if isinstance(config.privacy, PrivateConfig):
+        task.check_private()
+    return task
+
+
+def build_model(config: AppConfig) -> "nn.Module":
+    """Return the run's untrained model, the same everywhere; loads torch.
+
+    Raises
+    ------
+    ModelRefusedError
+        If the run is private per record and the model cannot be trained so.
+    """
+    from tasks.training import initial_model
+
+    model = initial_model(build_task(config))
+    if isinstance(config.privacy, ExamplePrivacyConfig):
+        from tasks.model_check import admit_model
+
+        return admit_model(model, has_fixed_model(config))
+    return model
+
+
+def has_fixed_model(config: AppConfig) -> bool:
+    """Whether layers that cannot be trained per record are replaced."""
+    return isinstance(config.privacy, ExamplePrivacyConfig) and config.privacy.fix_model
 
 
 def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -156,9 +202,53 @@ def secagg_config(config: AppConfig) -> SecAggConfig:
     return config.aggregation
 
 
-def build_codec(config: AppConfig) -> ContributionCodec:
-    """Return how contributions become integers; the same on server and clients."""
-    codec = cast(PlainConfig | SecAggConfig, config.aggregation).codec
+def build_codec(
+    config: AppConfig,
+    num_parameters: int,
+    clip_norm: float | None = None,
+    kept: Calibrations | None = None,
+) -> Codec:
+    """Return how contributions become integers; the same on server and clients.
+
+    Parameters
+    ----------
+    config : AppConfig
+        The run's.
+    num_parameters : int
+        Of the model.
+    clip_norm : float, optional
+        Of this round, where it is adaptive.
+    kept : Calibrations, optional
+        The node's.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of a private run do not go together.
+    """
+    if isinstance(config.privacy, PrivateConfig):
+        return private_codec(config, num_parameters, clip_norm, kept)
+    return contribution_codec(config)
+
+
+def build_coding(config: AppConfig, num_parameters: int) -> RunCodec:
+    """Return the server's codec of a run, with what it changes and counts."""
+    privacy = config.privacy
+    if not isinstance(privacy, PrivateConfig):
+        return RunCodec(contribution_codec(config))
+    adaptive = None
+    if isinstance(privacy, ClientPrivacyConfig) and privacy.adaptive_clip.bit_noise:
+        adaptive = AdaptiveClip(
+            target_quantile=privacy.adaptive_clip.target_quantile,
+            learning_rate=privacy.adaptive_clip.learning_rate,
+            expected_cohort=privacy.population * config.rounds.cohort_fraction,
+        )
+    return PrivateRunCodec(private_codec(config, num_parameters), adaptive)
+
+
+def contribution_codec(config: AppConfig) -> ContributionCodec:
+    """Return the codec of a run without differential privacy."""
+    codec = codec_config(config)
     return ContributionCodec(
         modulus_bits=codec.modulus_bits,
         clip_range=codec.clip_range,
@@ -203,7 +293,16 @@ def build_settings(config: AppConfig, simulated: bool) -> LoopSettings:
         patience=config.early_stopping.patience,
         min_delta=config.early_stopping.min_delta,
         wait_for_clients=not simulated,
+        min_poisson_cohort=_min_poisson_cohort(config),
     )
+
+
+def _min_poisson_cohort(config: AppConfig) -> int:
+    """Return T where each client is drawn on its own: amplification by sampling assumes it."""
+    privacy = config.privacy
+    if isinstance(privacy, PrivateConfig) and mode_of(privacy)[0] is Unit.CLIENT:
+        return min_survivors(config)
+    return 0
 
 
 def build_cohort_rng(config: AppConfig) -> Callable[[int], random.Random]:

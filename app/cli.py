@@ -3,19 +3,15 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from app.identity import (
-    IdentityError,
-    new_key,
-    public_path,
-    read_peers,
-    read_public,
-    readable_fingerprint,
-    write_peers,
-)
+from app import cli_keys, cli_ledger, cli_node
+from app.identity import IdentityError
+from app.node_config import NodeConfigError
+from privacy.budget import LedgerError
 
-_PEM = b"-----BEGIN"
+# A group of commands is a module with ``add``, which gives each command its ``run``: from the
+# arguments to the lines to print, or, where the exit status says something, to it and them.
+_GROUPS = (cli_keys, cli_ledger, cli_node)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,16 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, or 2 after an error, which stands in one line on stderr.
+        The exit status: 0, the command's own, or 2 after an error, which stands in one line on
+        stderr.
     """
     arguments = _parser().parse_args(argv)
     try:
-        for line in arguments.run(arguments):
-            print(line)
-    except IdentityError as error:
+        result = arguments.run(arguments)
+    except (IdentityError, LedgerError, NodeConfigError) as error:
         print(f"tacet: {error}", file=sys.stderr)
         return 2
-    return 0
+    status, lines = result if isinstance(result, tuple) else (0, result)
+    for line in lines:
+        print(line)
+    return status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,63 +51,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="tacet", description="Federated learning that hears only the sum.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    keys = commands.add_parser("keys", help="identity keys and the peers file").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    new = keys.add_parser("new", help="make a key pair; hand over only PATH.pub")
-    new.add_argument("path", type=Path, metavar="PATH")
-    new.set_defaults(run=_new)
-    show = keys.add_parser("fingerprint", help="print fingerprints, to compare by phone")
-    show.add_argument("file", type=Path, metavar="FILE.pub|PEERS")
-    show.set_defaults(run=_fingerprint)
-    merge = keys.add_parser("merge", help="make the peers file out of public keys")
-    merge.add_argument("--out", type=Path, required=True, metavar="PEERS")
-    merge.add_argument("entries", nargs="+", metavar="NAME=FILE.pub")
-    merge.set_defaults(run=_merge)
+    for group in _GROUPS:
+        group.add(commands)
     return parser
-
-
-def _new(arguments: argparse.Namespace) -> list[str]:
-    path: Path = arguments.path
-    public = new_key(path)
-    return [
-        f"private key: {path} (stays on this machine)",
-        f"public key:  {public_path(path)} (hand this over)",
-        f"fingerprint: {readable_fingerprint(public)}",
-    ]
-
-
-def _fingerprint(arguments: argparse.Namespace) -> list[str]:
-    file: Path = arguments.file
-    if _is_pem(file):
-        return [readable_fingerprint(read_public(file))]
-    return _lines(read_peers(file))
-
-
-def _is_pem(file: Path) -> bool:
-    try:
-        return file.read_bytes().lstrip().startswith(_PEM)
-    except OSError as error:
-        raise IdentityError(f"{file}: {error.strerror}") from None
-
-
-def _merge(arguments: argparse.Namespace) -> list[str]:
-    named: dict[str, bytes] = {}
-    for entry in arguments.entries:
-        name, equals, file = entry.partition("=")
-        if not (name and equals and file):
-            raise IdentityError(f"{entry}: must be NAME=FILE.pub, e.g. clinic-a=clinic-a.pub")
-        if name in named:
-            raise IdentityError(f"{entry}: the name {name} is given twice; each needs its own")
-        named[name] = read_public(Path(file))
-    write_peers(arguments.out, named)
-    return [*_lines(named), f"wrote {arguments.out}; compare each fingerprint by phone"]
-
-
-def _lines(named: dict[str, bytes]) -> list[str]:
-    """Return a line for each organisation."""
-    width = max(map(len, named), default=0)
-    return [f"{n:<{width}}  {readable_fingerprint(key)}" for n, key in sorted(named.items())]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from app.config import ConfigError, load_config
 from app.node import in_simulation, node_of
 from strategies.refusals import Reason, Refusal, refusal_reply
 from strategies.secure_wire import ACTIONS
-from tasks.base import DataError
+from tasks.base import DataError, ModelRefusedError
 
 log = logging.getLogger("flwr.tacet")
 
@@ -31,7 +31,7 @@ def answer(message: Message, context: Context) -> Message:
         node = node_of(context.node_config, config, in_simulation())
         module = import_module(CLIENT_MODULES[type(config.aggregation)])
         return module.answer(message, context, config, node)
-    except (ConfigError, DataError, Refusal) as error:
+    except (ConfigError, DataError, ModelRefusedError, Refusal) as error:
         # A refusal's own text is its reason; what led to it says more.
         told = (error.__cause__ or error) if isinstance(error, Refusal) else error
         log.error("client %s refuses: %s", _name(context), told)
@@ -44,7 +44,7 @@ def answer(message: Message, context: Context) -> Message:
 def _reason(error: Exception) -> Reason:
     if isinstance(error, Refusal):
         return error.reason
-    return Reason.CONFIG_REFUSED if isinstance(error, ConfigError) else Reason.DATA_REFUSED
+    return Reason.DATA_REFUSED if isinstance(error, DataError) else Reason.CONFIG_REFUSED
 
 
 def _name(context: Context) -> str:

@@ -18,7 +18,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from app.schema import GROUPS, AppConfig
 from tasks.base import Task
@@ -79,11 +84,16 @@ def options(group: str) -> list[str]:
 def resolved(config: AppConfig) -> dict[str, object]:
     """Return the configuration as plain nested dicts, each group with the option's name."""
     values = to_dict(config)
-    for group, schemas in _schemas().items():
-        chosen = type(getattr(config, group))
-        name = next(name for name, schema in schemas.items() if schema is chosen)
-        values[group] = {"name": name, **cast(dict[str, object], values[group])}
+    for group in _schemas():
+        named = {"name": option_of(config, group)}
+        values[group] = named | cast(dict[str, object], values[group])
     return values
+
+
+def option_of(config: AppConfig, group: str) -> str:
+    """Return the name of a group's chosen option, whatever YAML configured it."""
+    chosen = type(getattr(config, group))
+    return next(name for name, schema in _schemas()[group].items() if schema is chosen)
 
 
 def to_yaml(config: AppConfig) -> str:
@@ -195,6 +205,9 @@ def _one_line(error: Exception, choices: list[str]) -> str:
         key = str(cause.full_key)
         close = _did_you_mean(key, _known_keys(choices))
         return f"{key} is not a key of this configuration{close}"
+    if isinstance(cause, MissingMandatoryValue) and cause.full_key:
+        key = str(cause.full_key)
+        return f'{key} has no default and must be given, e.g. overrides="{key}=..."'
     texts = [str(error)] if cause is error else [str(error), str(cause)]
     lines = [line.strip() for text in texts for line in text.splitlines()]
     lines = [line.replace("full_key: ", "key: ") for line in lines]

@@ -1,5 +1,6 @@
 """What a client does with a message once torch is needed."""
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -7,14 +8,13 @@ import torch
 from flwr.app import ArrayRecord, RecordDict
 from torch import nn
 
-from app.build import build_task, proximal_mu
+from app.build import build_model, build_task, proximal_mu
+from app.contributing import request_round
 from app.schema import AppConfig
 from strategies.contribution import (
     ARRAYS,
-    CONFIG,
     EVAL_PREFIX,
     NUM_EXAMPLES,
-    ROUND,
     TRAIN_LOSS,
     Contribution,
     flatten,
@@ -23,7 +23,7 @@ from strategies.contribution import (
 from strategies.refusals import Reason, Refusal
 from tasks.base import LocalData, Node, Task
 from tasks.training import evaluate as evaluate_model
-from tasks.training import get_parameters, initial_model, set_parameters
+from tasks.training import get_parameters, set_parameters
 from tasks.training import train as train_model
 
 _TRAINING_STREAM = 3
@@ -41,11 +41,10 @@ def train(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
     DataError
         If this node's records do not fit the task.
     """
-    task, data, model = _prepare(content, config, node)
+    task, data, model = prepare(content, config, node)
     sums = _evaluation_sums(task, model, data)
     before = flatten(get_parameters(model))
-    server_round = int(cast(int, content.config_records[CONFIG][ROUND]))
-    rng = _rng(config, node, server_round)
+    rng = rng_of(config, node, request_round(content))
     torch.manual_seed(int(rng.integers(2**63)))
     result = train_model(task, model, data.train, rng, proximal_mu(config))
     update = flatten(get_parameters(model)) - before
@@ -56,17 +55,24 @@ def train(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
 
 def evaluate(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
     """Return this node's sums for the last evaluation, with an empty update."""
-    task, data, model = _prepare(content, config, node)
+    task, data, model = prepare(content, config, node)
     sums = _evaluation_sums(task, model, data)
     return Contribution(np.zeros(0, dtype=np.float32), sums)
 
 
-def _prepare(
+def prepare(
     content: RecordDict, config: AppConfig, node: Node
 ) -> tuple[Task, LocalData, nn.Module]:
+    """Return the task, this node's records and the global model.
+
+    Raises
+    ------
+    Refusal
+        If the model that came does not fit.
+    """
     task = build_task(config)
     data = task.load(node)
-    model = initial_model(task)
+    model = build_model(config)
     try:
         set_parameters(model, to_parameters(cast(ArrayRecord, content[ARRAYS])))
     except (KeyError, ValueError) as error:
@@ -78,9 +84,14 @@ def _evaluation_sums(task: Task, model: nn.Module, data: LocalData) -> dict[str,
     return {EVAL_PREFIX + k: v for k, v in evaluate_model(task, model, data.test).items()}
 
 
-def _rng(config: AppConfig, node: Node, server_round: int) -> np.random.Generator:
-    """Return the generator of the batch order: from the operating system unless asked."""
+def rng_of(
+    config: AppConfig,
+    node: Node,
+    server_round: int,
+    unseeded: Callable[[], np.random.Generator] = np.random.default_rng,
+) -> np.random.Generator:
+    """Return what draws batches or samples: the operating system unless asked otherwise."""
     if config.deterministic:
         key = [config.seed, _TRAINING_STREAM, server_round, node.partition_id]
         return np.random.default_rng(key)
-    return np.random.default_rng()
+    return unseeded()

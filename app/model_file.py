@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from app.build import task_name
-from app.config import task_config, to_dict
+from app.build import has_fixed_model
+from app.config import option_of, task_config, to_dict
 from app.schema import AppConfig
 from tasks.base import Task
 from tasks.registry import TASKS
@@ -107,6 +107,10 @@ def load_model(path: Path) -> tuple[Task, Any]:
     try:
         task = _build_task(metadata)
         model = initial_model(task)
+        if json.loads(metadata.get("fixed", "false")):
+            from tasks.model_check import fix_model
+
+            model = fix_model(model)
         for tensor, values in tensors.items():
             if values.dtype.kind != "f":
                 raise ValueError(f"{tensor} is of type {values.dtype}")
@@ -120,9 +124,11 @@ def load_model(path: Path) -> tuple[Task, Any]:
 def _metadata(config: AppConfig, server_round: int) -> dict[str, str]:
     """Return what is needed to build the model again."""
     return {
-        "task": task_name(config),
+        "task": option_of(config, "task"),
         "config": json.dumps(to_dict(config.task)),
         "seed": str(config.seed),
+        # Whether Opacus replaced layers: then the task alone builds another model.
+        "fixed": json.dumps(has_fixed_model(config)),
         "round": str(server_round),
     }
 

@@ -21,6 +21,7 @@ _PATHS = {
     "state-path": "state_path",
     "identity-key": "identity_key",
     "peers-file": "peers_file",
+    "policy-file": "policy_file",
 }
 _PARTITION_ID = "partition-id"
 _NUM_PARTITIONS = "num-partitions"
@@ -71,7 +72,7 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
     ----------
     node_config : mapping
         ``partition-id``, ``num-partitions``, ``data-path``, ``state-path``, ``identity-key``,
-        ``peers-file``; all optional in a deployment.
+        ``peers-file``, ``policy-file``; all optional in a deployment.
     config : AppConfig
         Consulted for the simulation's data paths only.
     simulated : bool

@@ -1,10 +1,14 @@
-"""The client's half of ``plain``: the contribution as it is."""
+"""The client's half of ``plain``: the contribution as it is, or encoded if it is private."""
 
 from flwr.app import Context, Message
 
-from app.handlers import evaluate, train
+from app.contributing import codec_for, contribute, pay, request_round
+from app.node_privacy import calibrations, check_policy
 from app.schema import AppConfig
+from strategies.plain import plain_seed
+from strategies.private_encoding import PrivateCodec
 from strategies.refusals import Reason, Refusal
+from strategies.summing import encoded_record
 from tasks.base import Node
 
 
@@ -14,13 +18,17 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
     Raises
     ------
     Refusal
-        If training diverged, or the message is of another aggregation.
+        If training diverged, the message is of another aggregation, or the node's owner does
+        not allow it.
     """
-    handlers = {"train": train, "evaluate": evaluate}
-    kind = message.metadata.message_type
-    if kind not in handlers:
-        raise Refusal(Reason.MALFORMED_REQUEST)
-    contribution = handlers[kind](message.content, config, node)
+    check_policy(config, node)
+    codec = codec_for(message.content, config, calibrations(context, node))
+    contribution = contribute(message, config, node, codec)
+    if isinstance(codec, PrivateCodec):
+        seed = plain_seed(context.run_id, request_round(message.content))
+        vector, scalars = codec.encode(contribution, 1, seed)
+        pay(codec, message, context, config, node, None)
+        return Message(encoded_record(vector, scalars), reply_to=message)
     if not contribution.is_finite():
         raise Refusal(Reason.NON_FINITE)
     return Message(contribution.to_record(), reply_to=message)

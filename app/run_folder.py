@@ -69,7 +69,7 @@ class RunFolder:
         self._started = time.time()
         self._seconds_before = 0.0
         # What every summary says, whatever the status: how far the run is, and how good.
-        self._progress: dict[str, object] = {}
+        self._progress: dict[str, object] = {"privacy": {}}
         self._note_progress(0, {}, 0)
 
     @classmethod
@@ -130,18 +130,25 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
 
-    def write_round(self, report: RoundReport, arrays: ArrayRecord, state: State) -> None:
-        """Keep a round: first its line, then the checkpoint that makes the line count."""
+    def write_round(
+        self, report: RoundReport, arrays: ArrayRecord, state: State, published: ArrayRecord
+    ) -> None:
+        """Keep a round: first its line, then the checkpoint that makes the line count.
+
+        ``published`` is the model that the run would give now: ``arrays``, or a mean of models.
+        """
         self._history.append(report)
         parameters = to_parameters(arrays)
         save_checkpoint(self._checkpoint, self._config, report.round, parameters, state)
-        save_model(self._model, self._config, report.round, parameters)
+        save_model(self._model, self._config, report.round, to_parameters(published))
         self._note_progress(report.round, report.metrics, report.evaluated_round)
+        self._progress["privacy"] = report.privacy
         self._write_summary(status="running")
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the run ended."""
         self._note_progress(outcome.num_rounds, outcome.metrics, outcome.num_rounds)
+        self._progress["privacy"] = outcome.privacy
         self._write_summary(status="stopped early" if outcome.stopped_early else "completed")
 
     def fail(self, reason: str) -> None:
@@ -190,8 +197,12 @@ class RunFolder:
             raise RunFolderError(f"{file}: {reason}; {START_ANEW}") from None
         if not isinstance(before, dict):
             raise RunFolderError(f"{file} holds no configuration; {START_ANEW}")
+        may_change = set(_MAY_CHANGE)
+        if getattr(self._config.privacy, "epsilon", None) is not None:
+            # The noise was calibrated to this many rounds.
+            may_change.remove("num_rounds")
         for key in sorted(before.keys() | now.keys(), key=str):
-            if key not in _MAY_CHANGE and before.get(key) != now.get(key):
+            if key not in may_change and before.get(key) != now.get(key):
                 difference = _difference(key, before.get(key), now.get(key))
                 raise RunFolderError(
                     f"resume-from={str(self.path)!r}: {difference}; give the run config of the"
@@ -218,11 +229,12 @@ class RunFolder:
         self._history.cut(num_rounds)
         self._seconds_before = sum(report.seconds for report in reports)
         self._note_progress(num_rounds, reports[-1].metrics, reports[-1].evaluated_round)
+        self._progress["privacy"] = reports[-1].privacy
         return Checkpoint(to_arrays(parameters), state, reports)
 
     def _note_progress(self, num_rounds: int, metrics: object, evaluated_round: int) -> None:
         numbers = {"num_rounds": num_rounds, "evaluated_round": evaluated_round}
-        self._progress = numbers | {"metrics": metrics}
+        self._progress |= numbers | {"metrics": metrics}
 
     def _write_summary(self, **values: object) -> None:
         seconds = round(self._seconds_before + time.time() - self._started, 3)

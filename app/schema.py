@@ -19,17 +19,9 @@ from app.schema_algorithm import (
     FedProxConfig,
     FedYogiConfig,
 )
+from app.schema_privacy import PRIVACY, PrivacyConfig
+from app.schema_rules import check_privacy
 from tasks.schema import TaskConfig, require
-
-
-@dataclass
-class PrivacyConfig:
-    """What one contribution may reveal."""
-
-
-@dataclass
-class NoPrivacyConfig(PrivacyConfig):
-    """No differential privacy: the model may reveal anything about a record."""
 
 
 class OnClientFailure(Enum):
@@ -151,6 +143,14 @@ class AppConfig:
                 f"aggregation.secrets_seconds={seconds}: must be at least twice"
                 f" rounds.deadline_seconds={deadline}, or a slow trip finds the secrets gone",
             )
+        require(
+            self.algorithm.average_from <= self.num_rounds,
+            f"algorithm.average_from={self.algorithm.average_from}: must be one of the"
+            f" num-rounds={self.num_rounds}, or 0",
+        )
+        check_privacy(
+            self.privacy, self.aggregation, self.algorithm, self.early_stopping.patience
+        )
         for name in ("output_dir", "resume_from", "data_dir", "simulation_nodes"):
             _require_absolute(name.replace("_", "-"), getattr(self, name))
         require(
@@ -169,7 +169,7 @@ GROUPS: dict[str, dict[str, type]] = {
         "fedyogi": FedYogiConfig,
     },
     "aggregation": {"plain": PlainConfig, "secagg": SecAggConfig},
-    "privacy": {"none": NoPrivacyConfig},
+    "privacy": PRIVACY,
 }
 
 

@@ -7,7 +7,22 @@ from tasks.schema import require
 
 @dataclass
 class AlgorithmConfig:
-    """How the server turns the mean of the updates into the next global model."""
+    """How the server turns the mean of the updates into the next global model.
+
+    Attributes
+    ----------
+    average_from : int
+        The run gives the mean of the models from this round on, which is steadier under noise;
+        0 for the last model.
+    """
+
+    average_from: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            self.average_from >= 0,
+            f"algorithm.average_from={self.average_from}: must be a round, or 0",
+        )
 
 
 @dataclass
@@ -22,6 +37,7 @@ class FedProxConfig(AlgorithmConfig):
     proximal_mu: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             self.proximal_mu > 0,
             f"algorithm.proximal_mu={self.proximal_mu}: must be above 0 (0 is fedavg)",
@@ -36,6 +52,7 @@ class FedAvgMConfig(AlgorithmConfig):
     server_momentum: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_positive("server_learning_rate", self.server_learning_rate)
         require(
             0 < self.server_momentum < 1,
@@ -56,6 +73,7 @@ class AdaptiveConfig(AlgorithmConfig):
     tau: float = 0.001
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_positive("server_learning_rate", self.server_learning_rate)
         _require_positive("tau", self.tau)
         for name, value in (("beta_1", self.beta_1), ("beta_2", self.beta_2)):

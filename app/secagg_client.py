@@ -1,17 +1,17 @@
 """The client's half of ``secagg``: protocol messages in and out, training in between."""
 
 from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
 
 from flwr.app import ArrayRecord, Context, Message
 
-from app.build import build_codec, build_terms, config_hash, secagg_config
+from app.build import build_terms, config_hash, secagg_config
+from app.contributing import codec_for, contribute, pay, request_round
 from app.identity import load_identity
+from app.node_privacy import calibrations, check_policy, state_file
 from app.schema import AppConfig
-from strategies.contribution import ARRAYS, Contribution, hash_parameters
+from strategies.contribution import ARRAYS, hash_parameters
+from strategies.encoding import plan_of, public_seed
 from strategies.refusals import Reason, Refusal
-from strategies.secagg.binding import Plan
 from strategies.secagg.checks import TrustPolicy
 from strategies.secagg.client import ClientRole
 from strategies.secagg.messages import Refusal as ProtocolRefusal
@@ -41,6 +41,7 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
     Refusal, DataError
         If the node cannot take part; the attempt's secrets are gone then.
     """
+    check_policy(config, node)
     role = _role(context, config, node)
     kind = message.metadata.message_type
     try:
@@ -54,8 +55,8 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
         UNMASK: role.unmask,
     }
     try:
-        take = simple.get(kind) or (lambda data: _masked(role, data, message, config, node))
-        reply = take(data)
+        take = simple.get(kind)
+        reply = take(data) if take else _masked(role, data, message, context, config, node)
     except BaseException:
         role.forget(data)
         raise
@@ -65,22 +66,26 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
 
 
 def _masked(
-    role: ClientRole, data: bytes | memoryview, message: Message, config: AppConfig, node: Node
+    role: ClientRole,
+    data: bytes | memoryview,
+    message: Message,
+    context: Context,
+    config: AppConfig,
+    node: Node,
 ) -> Wire:
-    """Check the request, then train, then mask: a refusal costs no training."""
-    codec = build_codec(config)
-    plan = Plan(
-        model=_model_hash(message),
-        config=config_hash(config),
-        codec=codec.hash(),
-        noise_scale=0.0,
-    )
+    """Check the request, then train, then charge, then mask: a refusal costs no training."""
+    codec = codec_for(message.content, config, calibrations(context, node))
+    plan = plan_of(codec, _model_hash(message), config_hash(config))
     opened = role.open_train(data, plan)
     if isinstance(opened, ProtocolRefusal):
         return opened
-    handler = getattr(import_module("app.handlers"), message.metadata.message_type)
-    contribution: Contribution = handler(message.content, config, node)
-    update, sums = codec.encode(contribution, len(opened.request.cohort))
+    attempt = opened.request.attempt
+    if request_round(message.content) != attempt.round:
+        raise Refusal(Reason.MALFORMED_REQUEST)
+    contribution = contribute(message, config, node, codec)
+    num_members = len(opened.request.cohort)
+    update, sums = codec.encode(contribution, num_members, public_seed(attempt))
+    pay(codec, message, context, config, node, attempt.attempt)
     return role.mask(opened, update, sums, codec.modulus_bits)
 
 
@@ -97,7 +102,8 @@ def _model_hash(message: Message) -> bytes:
 def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:
     settings = secagg_config(config)
     identity = load_identity(node) if settings.identities else None
-    store = ContextStore(context.state) if node.simulated else SqliteStore(_path(context, node))
+    file = state_file(context, node)
+    store = ContextStore(context.state) if node.simulated else SqliteStore(file)
     return ClientRole(
         node_id=context.node_id,
         run_id=context.run_id,
@@ -108,10 +114,3 @@ def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:
         consistency_check=settings.consistency_check,
         lifetime_seconds=settings.secrets_seconds,
     )
-
-
-def _path(context: Context, node: Node) -> Path:
-    """Return the node's own file; two SuperNodes of one user must not share it."""
-    if node.state_path is not None:
-        return node.state_path
-    return Path.home() / ".tacet" / "nodes" / str(context.node_id) / "state.sqlite"

@@ -9,22 +9,23 @@ from flwr.superlink.grid import InMemoryGrid
 from app.build import (
     RunFacts,
     build_cohort_rng,
+    build_model,
     build_settings,
     build_strategy,
     build_task,
-    task_name,
 )
-from app.config import ConfigError, load_config, to_yaml
+from app.config import ConfigError, load_config, option_of, to_yaml
 from app.model_file import ModelFileError
 from app.node import check_simulation_only
 from app.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
 from app.schema import AppConfig
+from strategies.averaging import IterateAverage
 from strategies.base import RoundStrategy, RunStoppedError
-from strategies.contribution import to_arrays
+from strategies.contribution import num_parameters, to_arrays
 from strategies.grid import PollingGrid
 from strategies.loop import Outcome, RoundLoop
 from strategies.optimizer_state import export_state, restore_state
-from strategies.report import RoundReport, describe
+from strategies.report import RoundReport, describe, describe_privacy
 
 log = logging.getLogger("flwr.tacet")
 
@@ -58,7 +59,8 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     num_simulated = _num_simulated(grid, config) if simulated else None
     if num_simulated is not None:
         _check_population(config, num_simulated)
-    strategy = _strategy(config, RunFacts(run_id, num_simulated))
+    arrays = _initial_arrays(config)
+    strategy = _strategy(config, RunFacts(run_id, num_simulated, num_parameters(arrays)))
     path = folder_path(config, run_id)
     checkpoint = None
     if config.resume_from:
@@ -69,36 +71,51 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         try:
-            outcome = _train(grid, config, simulated, strategy, folder, checkpoint)
+            average = IterateAverage(config.algorithm.average_from)
+            if checkpoint:
+                _restore(checkpoint, strategy, average, list(arrays.keys()))
+                arrays = checkpoint.arrays
+            loop = _loop(grid, config, simulated, strategy, folder, average)
+            outcome = loop.run(arrays, checkpoint.reports if checkpoint else ())
         except BaseException as error:
             folder.fail(f"{type(error).__name__}: {error}")
             raise
         folder.finish(outcome)
     log.info("last model: %s", describe(outcome.metrics) or "not scored")
+    if outcome.privacy:
+        log.info("the run has spent: %s", describe_privacy(outcome.privacy))
     log.info("done: %d rounds; everything is in %s", outcome.num_rounds, folder.path)
     return outcome
 
 
-def _train(
+def _restore(
+    checkpoint: Checkpoint,
+    strategy: RoundStrategy,
+    average: IterateAverage,
+    names: list[str],
+) -> None:
+    """Give everything that changes from round to round the state of the last one."""
+    num_rounds = len(checkpoint.reports)
+    state = average.restore(checkpoint.optimizer_state, num_rounds)
+    restore_state(strategy.inner, state, names)
+    strategy.coding.restore(checkpoint.reports[-1].privacy)
+    log.info("resumed after round %d", num_rounds)
+
+
+def _loop(
     grid: PollingGrid,
     config: AppConfig,
     simulated: bool,
     strategy: RoundStrategy,
     folder: RunFolder,
-    checkpoint: Checkpoint | None,
-) -> Outcome:
-    arrays = checkpoint.arrays if checkpoint else _initial_arrays(config)
-    names = list(arrays.keys())
-    if checkpoint:
-        restore_state(strategy.inner, checkpoint.optimizer_state, names)
-        log.info("resumed after round %d", len(checkpoint.reports))
-
+    average: IterateAverage,
+) -> RoundLoop:
     def keep(report: RoundReport, model: ArrayRecord) -> None:
-        folder.write_round(report, model, export_state(strategy.inner, names))
+        state = export_state(strategy.inner, list(model.keys())) | average.export()
+        folder.write_round(report, model, state, average.published(model))
 
     cohort_rng, settings = build_cohort_rng(config), build_settings(config, simulated)
-    loop = RoundLoop(strategy, grid, settings, cohort_rng, keep)
-    return loop.run(arrays, checkpoint.reports if checkpoint else ())
+    return RoundLoop(strategy, grid, settings, cohort_rng, keep, average)
 
 
 def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:
@@ -107,9 +124,13 @@ def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:
 
 
 def _initial_arrays(config: AppConfig) -> ArrayRecord:
-    from tasks.training import get_parameters, initial_model
+    from tasks.training import get_parameters
 
-    return to_arrays(get_parameters(initial_model(build_task(config))))
+    try:
+        return to_arrays(get_parameters(build_model(config)))
+    # A model that is refused is a ValueError too.
+    except ValueError as error:
+        raise ConfigError(f"task={option_of(config, 'task')}: {error}") from None
 
 
 def _strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -131,7 +152,7 @@ def _check_population(config: AppConfig, num_nodes: int) -> None:
     try:
         build_task(config).check_population(num_nodes)
     except ValueError as error:
-        raise ConfigError(f"task={task_name(config)}: {error}") from None
+        raise ConfigError(f"task={option_of(config, 'task')}: {error}") from None
 
 
 def _hide_tracebacks_of_user_errors() -> None:

@@ -74,6 +74,9 @@ APP_REFUSALS: dict[Reason, str] = {
     Reason.MALFORMED_REQUEST: "a record is missing; depends on the server's message only",
     Reason.MODEL_REFUSED: "the model does not fit the task; public",
     Reason.NON_FINITE: "`aggregation=plain` only; under masks this is counted in the sum",
+    Reason.POLICY_REFUSED: "the node's owner does not allow what the run asks; reads no record",
+    Reason.BUDGET_EXHAUSTED: "the node's cap is reached: depends on what was charged only",
+    Reason.LEDGER_REFUSED: "the node's ledger cannot be used; no record decides that",
     Reason.INTERNAL_ERROR: "anything else failed; one bit, the details stay in the node's log",
     Reason.NO_ANSWER: "written by the server itself",
     Reason.MALFORMED_REPLY: "written by the server itself",
@@ -85,6 +88,7 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`arrays`", "the model's own names", "to the client", "the public model"),
     ("`config`", "`server-round`", "to the client", "public: the round's number"),
     ("`config`", "`proximal-mu`", "to the client", "public: a number of the configuration"),
+    ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
     ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
 )
 

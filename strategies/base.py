@@ -26,6 +26,11 @@ from strategies.contribution import (
     to_parameters,
 )
 from strategies.grid import PollingGrid
+from strategies.run_codec import RunCodec
+
+
+class CohortTooSmallError(RuntimeError):
+    """A cohort was drawn under T: nothing is sent, and it is drawn again."""
 
 
 class RunStoppedError(RuntimeError):
@@ -90,11 +95,14 @@ class RoundStrategy(Strategy):
         Flower's strategy that turns the mean into the next model.
     min_replies : int
         With fewer good replies a round changes nothing.
+    coding : RunCodec
+        How contributions become integers, and what that costs in privacy.
     """
 
-    def __init__(self, inner: FedAvg, min_replies: int) -> None:
+    def __init__(self, inner: FedAvg, min_replies: int, coding: RunCodec) -> None:
         self.inner = inner
         self.min_replies = min_replies
+        self.coding = coding
         self._sent: ArrayRecord | None = None
 
     @abstractmethod
@@ -142,6 +150,7 @@ class RoundStrategy(Strategy):
         if self._sent is None:
             raise RuntimeError("step() needs configure_train() of the same round before it")
         before = to_parameters(self._sent)
+        self.coding.take(aggregate)
         # An overflow is not a warning but the end of the run, below.
         with _quiet_flower(), np.errstate(over="ignore", invalid="ignore"):
             arrays = self._inner_step(server_round, before, aggregate)
@@ -158,7 +167,7 @@ class RoundStrategy(Strategy):
         self, server_round: int, before: Parameters, aggregate: Aggregate
     ) -> Parameters:
         mean = to_arrays(add_to(before, aggregate.mean_update))
-        weight = MetricRecord({NUM_EXAMPLES: aggregate.sums[NUM_EXAMPLES]})
+        weight = MetricRecord({NUM_EXAMPLES: aggregate.weight})
         content = RecordDict({ARRAYS: mean, "metrics": weight})
         reply = Message(content, dst_node_id=1, message_type="train")
         arrays, _ = self.inner.aggregate_train(server_round, [reply])

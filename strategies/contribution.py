@@ -45,14 +45,15 @@ class Contribution:
     Attributes
     ----------
     update : ndarray, float32, shape (num_parameters,)
-        Local minus global parameters in the model's order; empty when only evaluating.
+        Local minus global parameters in the model's order; empty when only evaluating. Under
+        ``example`` privacy the sum of clipped gradients, float64.
     sums : dict
         ``num_examples``: the weight of the update. ``train_loss``: the loss summed over them.
         ``eval_num_examples``, ``eval_loss``, ``eval_<metric>``: sums over the held-out part,
         of the global model as it was sent.
     """
 
-    update: NDArray[np.float32]
+    update: NDArray[np.floating]
     sums: dict[str, float]
 
     def is_finite(self) -> bool:
@@ -113,11 +114,14 @@ class Aggregate:
     mean_update : ndarray, float32, shape (num_parameters,)
         Weighted by ``num_examples``.
     sums : dict
-        The sums of ``Contribution.sums``.
+        The sums of ``Contribution.sums``, as far as they are known.
+    weight : float
+        What the mean was taken over; 0 if nobody's training came to anything.
     """
 
     mean_update: NDArray[np.float32]
     sums: dict[str, float]
+    weight: float
 
     def means(self) -> dict[str, float]:
         """Return the losses and metrics per example: what a person reads."""
@@ -172,7 +176,7 @@ def add_up(contributions: Sequence[Contribution]) -> Aggregate:
             sums[name] = sums.get(name, 0.0) + value
     if len(total):
         total /= sums[NUM_EXAMPLES]
-    return Aggregate(total.astype(np.float32), sums)
+    return Aggregate(total.astype(np.float32), sums, sums.get(NUM_EXAMPLES, 0.0))
 
 
 def flatten(parameters: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:

@@ -11,11 +11,19 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from flwr.app import ArrayRecord
 
-from strategies.base import RoundAttempt, RoundResult, RoundStrategy, RunStoppedError
+from strategies.averaging import IterateAverage
+from strategies.base import (
+    CohortTooSmallError,
+    RoundAttempt,
+    RoundResult,
+    RoundStrategy,
+    RunStoppedError,
+)
 from strategies.grid import PollingGrid
 from strategies.refusals import is_permanent
 from strategies.report import RoundReport, evaluation_metrics, report_of
@@ -38,6 +46,9 @@ class LoopSettings:
     min_delta: float
     #: Whether more clients may still connect: not in a simulation.
     wait_for_clients: bool
+    #: Each client is drawn by a coin of its own, and a cohort under this is drawn again; 0 for
+    #: cohorts of a fixed size.
+    min_poisson_cohort: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,19 +58,22 @@ class Outcome:
     Attributes
     ----------
     arrays : ArrayRecord
-        The last global model.
+        The last global model, or the mean of the last ones.
     num_rounds : int
         Rounds that were done, those before a resume included.
     stopped_early : bool
         Whether early stopping ended it.
     metrics : dict
         ``loss`` and metrics of the last model.
+    privacy : dict
+        What the run has spent, the last metrics included; empty without differential privacy.
     """
 
     arrays: ArrayRecord
     num_rounds: int
     stopped_early: bool
     metrics: dict[str, float]
+    privacy: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class RoundLoop:
@@ -78,6 +92,8 @@ class RoundLoop:
     on_round : callable
         Called with the report and the new model when a round has closed, before the next
         begins: where checkpoints are written.
+    average : IterateAverage
+        What the run gives in the end.
     """
 
     def __init__(
@@ -87,12 +103,14 @@ class RoundLoop:
         settings: LoopSettings,
         cohort_rng: Callable[[int], random.Random],
         on_round: Callable[[RoundReport, ArrayRecord], None],
+        average: IterateAverage,
     ) -> None:
         self._strategy = strategy
         self._grid = grid
         self._settings = settings
         self._cohort_rng = cohort_rng
         self._on_round = on_round
+        self._average = average
         self._left_out: dict[int, str] = {}
 
     def run(self, arrays: ArrayRecord, history: Sequence[RoundReport] = ()) -> Outcome:
@@ -121,12 +139,16 @@ class RoundLoop:
             result = self._train(server_round, arrays)
             assert result.arrays is not None  # noqa: S101 - _train raises otherwise
             arrays = result.arrays
-            report = report_of(server_round, time.monotonic() - started, result)
+            privacy = self._strategy.coding.report()
+            report = report_of(server_round, time.monotonic() - started, result, privacy)
             reports.append(report)
+            self._average.take(server_round, arrays)
             self._on_round(report, arrays)
             log.info("%s", report.line(self._settings.num_rounds))
-        metrics = self._final_metrics(len(reports), arrays)
-        return Outcome(arrays, len(reports), stopped_early, metrics)
+        published = self._average.published(arrays)
+        metrics = self._final_metrics(len(reports), published)
+        privacy = self._strategy.coding.report()
+        return Outcome(published, len(reports), stopped_early, metrics, privacy)
 
     def _train(self, server_round: int, arrays: ArrayRecord) -> RoundResult:
         settings = self._settings
@@ -138,7 +160,11 @@ class RoundLoop:
                 deadline_seconds=settings.deadline_seconds,
                 draw=self._draw,
             )
-            result = self._strategy.train_round(self._grid, asked)
+            try:
+                result = self._strategy.train_round(self._grid, asked)
+            except CohortTooSmallError as error:
+                log.warning("round %d, attempt %d: %s", server_round, attempt, error)
+                continue
             self._note_failures(server_round, result)
             if result.arrays is not None:
                 return result
@@ -171,6 +197,8 @@ class RoundLoop:
                 f"{len(nodes)} usable clients are connected and {len(self._left_out)} are left"
                 f" out, rounds.min_clients={settings.min_clients}{reasons}"
             )
+        if settings.min_poisson_cohort and settings.cohort_fraction < 1:
+            return self._draw_by_coins(nodes, server_round)
         size = min(
             len(nodes),
             max(settings.min_replies, math.ceil(settings.cohort_fraction * len(nodes))),
@@ -178,6 +206,16 @@ class RoundLoop:
         if size == len(nodes):
             return nodes
         return sorted(self._cohort_rng(server_round).sample(nodes, size), key=nodes.index)
+
+    def _draw_by_coins(self, nodes: list[int], server_round: int) -> list[int]:
+        """Draw a Poisson cohort, as amplification by sampling assumes."""
+        settings, rng = self._settings, self._cohort_rng(server_round)
+        cohort = [node for node in nodes if rng.random() < settings.cohort_fraction]
+        if len(cohort) < settings.min_poisson_cohort:
+            raise CohortTooSmallError(
+                f"a cohort of {len(cohort)} was drawn, under {settings.min_poisson_cohort}"
+            )
+        return cohort
 
     def _usable(self) -> list[int]:
         return [n for n in self._grid.connected_nodes() if n not in self._left_out]
@@ -209,6 +247,8 @@ class RoundLoop:
         return min(losses[-patience:]) >= min(losses[:-patience]) - self._settings.min_delta
 
     def _final_metrics(self, server_round: int, arrays: ArrayRecord) -> dict[str, float]:
+        if not self._strategy.coding.scores_last_model:
+            return {}
         if not self._usable():
             log.warning("last evaluation: no client is connected")
             return {}

@@ -1,24 +1,21 @@
-"""Plain aggregation: the server sees every update. The baseline, one trip a round."""
+"""Plain aggregation: the server sees every contribution. The baseline, one trip a round."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp.strategy import FedAvg
 
 from strategies.base import CohortGrid, RoundAttempt, RoundResult, RoundStrategy
-from strategies.contribution import (
-    Aggregate,
-    Contribution,
-    MalformedReplyError,
-    add_up,
-    num_parameters,
-    sum_names,
-)
-from strategies.encoding import ContributionCodec
+from strategies.contribution import Aggregate, MalformedReplyError, num_parameters
+from strategies.encoding import public_seed
 from strategies.grid import PollingGrid, Trip
 from strategies.refusals import Reason, reason_of
+from strategies.run_codec import RunCodec
+from strategies.secagg.wire import AttemptId
+from strategies.summing import Summing
 
 
 class Plain(RoundStrategy):
@@ -28,57 +25,54 @@ class Plain(RoundStrategy):
 
     Parameters
     ----------
-    inner, min_replies
+    inner, min_replies, coding
         As for every round strategy.
-    metric_names : tuple of str
-        The task's metrics: what a reply must hold.
-    codec : ContributionCodec, optional
-        Add in fixed point, exactly as secure aggregation does.
+    summing : Summing
+        Reads replies and adds them up.
+    run_id : int
+        Flower's.
     """
 
     def __init__(
-        self,
-        inner: FedAvg,
-        min_replies: int,
-        metric_names: tuple[str, ...],
-        codec: ContributionCodec | None = None,
+        self, inner: FedAvg, min_replies: int, coding: RunCodec, summing: Summing, run_id: int
     ) -> None:
-        super().__init__(inner, min_replies)
-        self._metric_names = metric_names
-        self._codec = codec
+        super().__init__(inner, min_replies, coding)
+        self._summing = summing
+        self._run_id = run_id
 
-    def _read(self, trip: Trip, length: int) -> tuple[list[Contribution], dict[int, str]]:
-        names = sum_names(self._metric_names, training=length > 0)
-        return read_replies(trip, length, names)
-
-    def _add_up(self, good: list[Contribution], num_asked: int) -> Aggregate:
-        return self._codec.add_up(good, num_asked) if self._codec else add_up(good)
+    def _add_up(
+        self, good: list[Any], server_round: int, num_asked: int, *, training: bool
+    ) -> Aggregate:
+        return self._summing.add_up(
+            good,
+            plain_seed(self._run_id, server_round),
+            num_asked=num_asked,
+            has_metrics=self.coding.has_metrics(server_round, training=training),
+        )
 
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
         """Send the model, add what comes back, and step."""
-        cohort = asked.draw(asked.number)
-        messages = self.configure_train(
-            asked.number, asked.arrays, ConfigRecord(), CohortGrid(cohort)
-        )
-        trip = grid.exchange(in_cohort_order(messages, cohort), asked.deadline_seconds)
-        good, failures = self._read(trip, num_parameters(asked.arrays))
-        if len(good) < self.min_replies:
-            return RoundResult(None, {}, len(cohort), len(good), failures)
-        aggregate = self._add_up(good, len(cohort))
-        after = self.step(asked.number, aggregate)
-        return RoundResult(after, aggregate.means(), len(cohort), len(good), failures)
+        return self._round(grid, asked, training=True)
 
     def evaluate_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
         """Send the model and add up what it scores on the clients' held-out records."""
+        return self._round(grid, asked, training=False)
+
+    def _round(self, grid: PollingGrid, asked: RoundAttempt, *, training: bool) -> RoundResult:
         cohort = asked.draw(asked.number)
-        messages = self.configure_evaluate(
-            asked.number, asked.arrays, ConfigRecord(), CohortGrid(cohort)
+        configure = self.configure_train if training else self.configure_evaluate
+        messages = configure(
+            asked.number, asked.arrays, self.coding.request(), CohortGrid(cohort)
         )
+        self.coding.note_release(asked.number, training=training)
         trip = grid.exchange(in_cohort_order(messages, cohort), asked.deadline_seconds)
-        good, failures = self._read(trip, 0)
-        enough = len(good) >= self.min_replies
-        means = self._add_up(good, len(cohort)).means() if enough else {}
-        return RoundResult(None, means, len(cohort), len(good), failures)
+        good, failures = self._read(trip, num_parameters(asked.arrays) if training else 0)
+        num_asked = len(cohort)
+        if len(good) < self.min_replies:
+            return RoundResult(None, {}, num_asked, len(good), failures)
+        aggregate = self._add_up(good, asked.number, num_asked, training=training)
+        after = self.step(asked.number, aggregate) if training else None
+        return RoundResult(after, aggregate.means(), num_asked, len(good), failures)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -88,7 +82,7 @@ class Plain(RoundStrategy):
         good, _ = self._read(Trip(list(replies), []), size)
         if len(good) < self.min_replies:
             return None, None
-        aggregate = self._add_up(good, len(good))
+        aggregate = self._add_up(good, server_round, len(good), training=True)
         return self.step(server_round, aggregate), MetricRecord(dict(aggregate.means()))
 
     def aggregate_evaluate(
@@ -98,24 +92,31 @@ class Plain(RoundStrategy):
         good, _ = self._read(Trip(list(replies), []), 0)
         if len(good) < self.min_replies:
             return None
-        return MetricRecord(dict(self._add_up(good, len(good)).means()))
+        aggregate = self._add_up(good, server_round, len(good), training=False)
+        return MetricRecord(dict(aggregate.means()))
+
+    def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
+        return read_replies(
+            trip, lambda record: self._summing.read(record, num_parameters=length)
+        )
 
 
-def read_replies(
-    trip: Trip, length: int, names: Sequence[str]
-) -> tuple[list[Contribution], dict[int, str]]:
+def plain_seed(run_id: int, server_round: int) -> bytes:
+    """Return the public seed of a plain round: it has no attempts of its own."""
+    return public_seed(AttemptId(run_id, server_round, 0))
+
+
+def read_replies(trip: Trip, read: Callable[[Any], Any]) -> tuple[list[Any], dict[int, str]]:
     """Sort a trip's replies into good contributions and failures by node.
 
     Parameters
     ----------
     trip : Trip
         What came back.
-    length : int
-        Length that an update must have; 0 when only evaluating.
-    names : sequence of str
-        The sums that a reply must hold.
+    read : callable
+        Reads the content of one reply, or raises ``MalformedReplyError``.
     """
-    good: list[Contribution] = []
+    good: list[Any] = []
     failures: dict[int, str] = dict.fromkeys(trip.silent, Reason.NO_ANSWER)
     for reply in trip.replies:
         node = reply.metadata.src_node_id
@@ -123,7 +124,7 @@ def read_replies(
             failures[node] = reason_of(reply)
             continue
         try:
-            good.append(Contribution.from_record(reply.content, length, names))
+            good.append(read(reply.content))
         except MalformedReplyError:
             failures[node] = Reason.MALFORMED_REPLY
     return good, failures

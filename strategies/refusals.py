@@ -20,6 +20,9 @@ class Reason(StrEnum):
     MALFORMED_REQUEST = "malformed_request"
     MODEL_REFUSED = "model_refused"
     NON_FINITE = "non_finite"
+    POLICY_REFUSED = "policy_refused"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    LEDGER_REFUSED = "ledger_refused"
     INTERNAL_ERROR = "internal_error"
     NO_ANSWER = "no_answer"
     MALFORMED_REPLY = "malformed_reply"
@@ -36,7 +39,13 @@ class Refusal(Exception):  # noqa: N818 - the protocol's word
 
 def is_permanent(reason: str) -> bool:
     """Whether asking this client again in the same run is pointless."""
-    return reason in (Reason.DATA_REFUSED, Reason.CONFIG_REFUSED)
+    return reason in (
+        Reason.DATA_REFUSED,
+        Reason.CONFIG_REFUSED,
+        Reason.POLICY_REFUSED,
+        Reason.BUDGET_EXHAUSTED,
+        Reason.LEDGER_REFUSED,
+    )
 
 
 def refusal_reply(reason: Reason, reply_to: Message) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from strategies.base import RoundResult
 from strategies.contribution import EVAL_PREFIX, TRAIN_LOSS
@@ -28,6 +29,8 @@ class RoundReport:
         ``loss`` and the task's metrics per held-out example; empty if nothing was held out.
     failures : dict
         Node id to reason.
+    privacy : dict
+        What the run has spent so far; empty without differential privacy.
     """
 
     round: int
@@ -38,6 +41,7 @@ class RoundReport:
     evaluated_round: int
     metrics: dict[str, float]
     failures: dict[int, str] = field(default_factory=dict[int, str])
+    privacy: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def line(self, num_rounds: int) -> str:
         """Return the line for the log."""
@@ -48,12 +52,23 @@ class RoundReport:
             parts.append(f"train loss {self.train_loss:.4f}")
         if self.metrics:
             parts.append(f"model of round {self.evaluated_round}: {describe(self.metrics)}")
+        if self.privacy:
+            parts.append(describe_privacy(self.privacy))
         return " | ".join(parts)
 
 
 def describe(metrics: dict[str, float]) -> str:
     """Return metrics as ``loss 0.1234, accuracy 0.9876``."""
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def describe_privacy(spent: dict[str, Any]) -> str:
+    """Return what was spent, with all that it takes to know what it means."""
+    return (
+        f"epsilon {spent['epsilon']:.4f}, model only {spent['epsilon_model_only']:.4f},"
+        f" delta {spent['delta']:g} per {spent['unit']}"
+        f" ({spent['neighbours']}; {spent['accountant'].upper()})"
+    )
 
 
 def evaluation_metrics(means: dict[str, float]) -> dict[str, float]:
@@ -65,7 +80,9 @@ def evaluation_metrics(means: dict[str, float]) -> dict[str, float]:
     }
 
 
-def report_of(server_round: int, seconds: float, result: RoundResult) -> RoundReport:
+def report_of(
+    server_round: int, seconds: float, result: RoundResult, privacy: dict[str, Any]
+) -> RoundReport:
     """Return the report of a round that closed with this result."""
     return RoundReport(
         round=server_round,
@@ -76,4 +93,5 @@ def report_of(server_round: int, seconds: float, result: RoundResult) -> RoundRe
         evaluated_round=server_round - 1,
         metrics=evaluation_metrics(result.means),
         failures={node: str(reason) for node, reason in result.failures.items()},
+        privacy=privacy,
     )

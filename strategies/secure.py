@@ -43,7 +43,7 @@ class SecAgg(RoundStrategy):
     """
 
     def __init__(self, inner: FedAvg, min_replies: int, settings: SecAggSettings) -> None:
-        super().__init__(inner, min_replies)
+        super().__init__(inner, min_replies, settings.coding)
         _require_mean_only(inner)
         self._settings = settings
         # The next round's role, once its keys and shares are exchanged.

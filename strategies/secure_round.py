@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 
 from strategies.base import (
     CohortGrid,
+    CohortTooSmallError,
     RoundAttempt,
     RoundResult,
     RoundStrategy,
     RunStoppedError,
 )
-from strategies.contribution import NUM_EXAMPLES, Aggregate, hash_parameters
-from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED
+from strategies.contribution import Aggregate, hash_parameters
+from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED, plan_of, public_seed
 from strategies.grid import PollingGrid
 from strategies.refusals import Reason, reason_of
-from strategies.secagg.binding import Plan
 from strategies.secagg.messages import Roster
 from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
 from strategies.secagg.wire import Wire
@@ -109,13 +109,8 @@ class MaskedRound:
         asked, settings = self._asked, self._settings
         next_cohort = self._look_ahead()
         following = self._following
-        plan = Plan(
-            model=hash_parameters(asked.arrays),
-            config=settings.config_hash,
-            codec=settings.codec.hash(),
-            noise_scale=0.0,
-        )
-        role.set_plan(plan)
+        model = hash_parameters(asked.arrays)
+        role.set_plan(plan_of(settings.coding.codec, model, settings.config_hash))
         messages = self._model_messages(role, following, set(next_cohort))
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:
@@ -129,6 +124,7 @@ class MaskedRound:
             newcomers = [node for node in next_cohort if node not in role.cohort]
             messages += [_message(node, ADVERT, request) for node in newcomers]
             takes[ADVERT] = following.add_advert
+        settings.coding.note_release(asked.number, training=self._training)
         self._exchange(messages, takes)
         role.close_masked()
 
@@ -142,7 +138,8 @@ class MaskedRound:
             if self._training
             else self._strategy.configure_evaluate
         )
-        messages = list(configure(asked.number, asked.arrays, ConfigRecord(), grid))
+        request = self._settings.coding.request()
+        messages = list(configure(asked.number, asked.arrays, request, grid))
         for message in messages:
             node = message.metadata.dst_node_id
             ahead = following.attempt if following and node in next_cohort else None
@@ -164,7 +161,15 @@ class MaskedRound:
         total = role.finish()
         if following is not None and roster is not None:
             self._keep_if_shared(following)
-        aggregate = self._settings.codec.decode(total.update, total.scalars, len(role.cohort))
+        coding = self._settings.coding
+        aggregate = coding.codec.decode(
+            total.update,
+            total.scalars,
+            public_seed(role.attempt),
+            num_contributions=len(role.cohort),
+            num_survivors=len(role.survivors),
+            has_metrics=coding.has_metrics(self._asked.number, training=self._training),
+        )
         return self._result(role, aggregate)
 
     def _unmask(
@@ -193,7 +198,7 @@ class MaskedRound:
         self._report_counts(aggregate, num_survivors)
         arrays = None
         if self._training:
-            if aggregate.sums[NUM_EXAMPLES] <= 0:
+            if aggregate.weight <= 0:
                 raise RunStoppedError(
                     f"round {asked.number}: training diverged on every client; lower the"
                     " learning rate"
@@ -203,7 +208,8 @@ class MaskedRound:
         return RoundResult(arrays, means, self._num_asked, num_survivors, self._failures)
 
     def _report_counts(self, aggregate: Aggregate, num_survivors: int) -> None:
-        clipped, diverged = aggregate.sums[NUM_CLIPPED], aggregate.sums[NUM_DIVERGED]
+        counted = aggregate.sums
+        clipped, diverged = counted.get(NUM_CLIPPED, 0), counted.get(NUM_DIVERGED, 0)
         if clipped:
             total = num_survivors * max(1, aggregate.mean_update.size)
             log.warning(
@@ -223,7 +229,7 @@ class MaskedRound:
         try:
             cohort = self._asked.draw(self._asked.number + 1)
             self._settings.check_fits(len(cohort))
-        except RunStoppedError:
+        except (RunStoppedError, CohortTooSmallError):
             # Too few for the next round is the next round's matter.
             return []
         self._following = self._new_role(self._asked.number + 1)

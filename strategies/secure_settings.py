@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from strategies.base import RunStoppedError
-from strategies.encoding import ContributionCodec
+from strategies.run_codec import RunCodec
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import Peers
 from strategies.secagg.server import ServerRole
@@ -23,7 +23,7 @@ class SecAggSettings:
         Flower's.
     terms : Terms
         Thresholds and graph.
-    codec : ContributionCodec
+    coding : RunCodec
         Contributions to integers.
     config_hash : bytes
         SHA-256 of the resolved shared configuration.
@@ -35,7 +35,7 @@ class SecAggSettings:
 
     run_id: int
     terms: Terms
-    codec: ContributionCodec
+    coding: RunCodec
     config_hash: bytes
     consistency_check: bool = False
     peers: Peers | None = None
@@ -59,7 +59,7 @@ class SecAggSettings:
         """
         try:
             self.terms.shape(num_members)
-            self.codec.fixed_point(num_members)
+            self.coding.codec.check_fits(num_members)
         except ValueError as error:
             raise RunStoppedError(f"aggregation=secagg: {error}") from None
 

@@ -25,7 +25,8 @@ evaluation = {"eval_num_examples": 0.0, "eval_loss": 0.0, "eval_accuracy": 0.0}
 
 def strategy_for(algorithm: str):
     return build_strategy(
-        load_config({"algorithm": algorithm, "aggregation": "plain"}), RunFacts(1, len(COUNTS))
+        load_config({"algorithm": algorithm, "aggregation": "plain"}),
+        RunFacts(1, len(COUNTS), 3),
     )
 
 
@@ -165,7 +166,7 @@ def test_plain_also_works_in_flowers_own_loop():
 )
 def test_every_number_of_the_config_reaches_flowers_strategy(algorithm, free, flowers):
     config = load_config({"algorithm": algorithm, "overrides": f"algorithm.{free}"})
-    inner = build_strategy(config, RunFacts(1, 3)).inner
+    inner = build_strategy(config, RunFacts(1, 3, 3)).inner
     assert type(inner).__name__.lower() == algorithm
     assert {name: getattr(inner, name) for name in flowers} == flowers
     assert (inner.fraction_train, inner.min_train_nodes, inner.min_available_nodes) == (1, 1, 1)

@@ -17,7 +17,7 @@ CHECK = """
 import sys
 from pathlib import Path
 here = Path.cwd()
-import app.server, app.client, app.handlers
+import app.server, app.client, app.handlers, app.private_handlers
 from app.config import CONF_DIR, ConfigError, load_config, options
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
@@ -32,8 +32,9 @@ for group in ("task", "algorithm", "aggregation", "privacy"):
         try:
             load_config({group: option})
         except ConfigError as error:
-            # The bare csv option has no columns, and says which to give.
-            assert option == "csv" and "task.label" in str(error), error
+            # The bare csv option has no columns, privacy has no defaults: both say so.
+            csv = option == "csv" and "task.label" in str(error)
+            assert csv or (group == "privacy" and "no default" in str(error)), error
         print(group, option)
 """
 

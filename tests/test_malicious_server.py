@@ -62,7 +62,7 @@ class Nodes:
         }
         self._grid = InProcessGrid({n: self._client(n) for n in IDS})
         config = load_config(run_config)
-        self.settings = build_strategy(config, RunFacts(1, len(IDS)))._settings
+        self.settings = build_strategy(config, RunFacts(1, len(IDS), 10))._settings
         self.arrays = _initial_arrays(config)
 
     def _client(self, node: int):
@@ -100,7 +100,7 @@ class Nodes:
         return Plan(
             model=hash_parameters(arrays),
             config=self.settings.config_hash,
-            codec=self.settings.codec.hash(),
+            codec=self.settings.coding.codec.hash(),
             noise_scale=0.0,
         )
 
@@ -270,9 +270,9 @@ WRONG_MODELS = {
     "no arrays": ({"arrays": None}, "malformed_request"),
     "arrays of another kind": ({"arrays": ConfigRecord()}, "malformed_request"),
     "bytes that are no array": ({"arrays": JUNK}, "malformed_request"),
-    "no config": ({"config": None}, "internal_error"),
-    "no round": ({"config": ConfigRecord()}, "internal_error"),
-    "a round in words": ({"config": ConfigRecord({"server-round": "x"})}, "internal_error"),
+    "no config": ({"config": None}, "malformed_request"),
+    "no round": ({"config": ConfigRecord()}, "malformed_request"),
+    "a round in words": ({"config": ConfigRecord({"server-round": "x"})}, "malformed_request"),
     "another model": ({"arrays": ArrayRecord()}, "secagg_plan_mismatch"),
 }
 

@@ -350,7 +350,9 @@ def test_wrong_numbers_are_refused_when_composed(free, expected):
 
 @pytest.mark.parametrize("inner", [FedMedian(), Krum()])
 def test_a_strategy_that_needs_single_updates_is_refused(inner):
-    settings = build_strategy(load_config({"aggregation": "secagg"}), RunFacts(1, 5))._settings
+    settings = build_strategy(
+        load_config({"aggregation": "secagg"}), RunFacts(1, 5, 10)
+    )._settings
     with pytest.raises(ValueError, match="looks at single updates"):
         SecAgg(inner, 2, settings)
 
@@ -383,7 +385,7 @@ def test_two_simulated_clients_work_and_two_real_ones_do_not(run_config, caplog)
     assert "each can tell the other's update" in caplog.text
     config = load_config(run_config)
     with pytest.raises(ValueError, match=r"under max_colluding \+ 2 = 3"):
-        build_strategy(config, RunFacts(1, None))._settings.terms.shape(2)
+        build_strategy(config, RunFacts(1, None, 10))._settings.terms.shape(2)
 
 
 def test_more_weight_than_the_cap_does_not_count(run_config):

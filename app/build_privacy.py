@@ -1,0 +1,161 @@
+"""From the configuration of privacy to the noise: the private half of ``app.build``."""
+
+from typing import cast
+
+from app.config import task_of
+from app.schema import AppConfig
+from app.schema_aggregation import CodecConfig, PlainConfig, SecAggConfig
+from app.schema_privacy import (
+    ClientCentralConfig,
+    ClientDistributedConfig,
+    ClientLocalConfig,
+    ClientPrivacyConfig,
+    ExampleCentralConfig,
+    ExampleDistributedConfig,
+    ExampleLocalConfig,
+    ExamplePrivacyConfig,
+    PrivateConfig,
+)
+from privacy.calibrations import Calibrations
+from privacy.plan import PrivacyPlan, resolve
+from privacy.release import Mechanism, Unit
+from privacy.terms import Place, PrivacyTerms
+from strategies.private_encoding import PrivateCodec
+
+#: Unit and place of each option.
+_MODES: dict[type, tuple[Unit, Place]] = {
+    ExampleLocalConfig: (Unit.EXAMPLE, Place.LOCAL),
+    ExampleDistributedConfig: (Unit.EXAMPLE, Place.DISTRIBUTED),
+    ExampleCentralConfig: (Unit.EXAMPLE, Place.CENTRAL),
+    ClientLocalConfig: (Unit.CLIENT, Place.LOCAL),
+    ClientDistributedConfig: (Unit.CLIENT, Place.DISTRIBUTED),
+    ClientCentralConfig: (Unit.CLIENT, Place.CENTRAL),
+}
+
+
+def mode_of(privacy: PrivateConfig) -> tuple[Unit, Place]:
+    """Return whose presence is hidden, and where the noise is added."""
+    return _MODES[type(privacy)]
+
+
+def num_local_steps(config: AppConfig) -> int:
+    """Return the steps of DP-SGD in one contribution: a public number, whatever a node has."""
+    privacy, training = config.privacy, config.task.training
+    if not isinstance(privacy, ExampleLocalConfig):
+        return 1
+    # An epoch is as many steps as it takes to see each record once on average.
+    return training.num_steps or max(1, round(training.num_epochs / privacy.sampling_rate))
+
+
+def privacy_terms(config: AppConfig, num_parameters: int) -> PrivacyTerms:
+    """Return the public numbers of a private run.
+
+    Raises
+    ------
+    ValueError
+        If they do not go together; names the values.
+    """
+    privacy = config.privacy
+    if not isinstance(privacy, PrivateConfig):
+        raise TypeError("privacy=none promises nothing")
+    unit, place = mode_of(privacy)
+    example = privacy if isinstance(privacy, ExamplePrivacyConfig) else None
+    bit_noise = 0.0
+    if isinstance(privacy, ClientPrivacyConfig):
+        bit_noise = privacy.adaptive_clip.bit_noise
+    aggregation = config.aggregation
+    masked = isinstance(aggregation, SecAggConfig)
+    return PrivacyTerms(
+        unit=unit,
+        place=place,
+        mechanism=_mechanism(privacy),
+        epsilon=privacy.epsilon,
+        noise_multiplier=privacy.noise_multiplier,
+        delta=privacy.delta,
+        dimension=num_parameters,
+        population=privacy.population,
+        cohort_fraction=config.rounds.cohort_fraction,
+        min_survivors=min_survivors(config),
+        # Without masks nobody's noise is anybody else's.
+        max_colluding=aggregation.max_colluding if masked else 0,
+        sampling_rate=example.sampling_rate if example else 1.0,
+        batch_size=example.expected_batch_size if example else 0.0,
+        num_rounds=config.num_rounds,
+        num_local_steps=num_local_steps(config),
+        modulus_bits=codec_config(config).modulus_bits,
+        range_deviations=privacy.range_deviations,
+        num_metrics=2 + len(task_of(config).metric_names(config.task)),
+        metrics_every=privacy.metrics.every,
+        metrics_noise_multiplier=privacy.metrics.noise_multiplier,
+        clip_bit_noise=bit_noise,
+    )
+
+
+def privacy_plan(
+    config: AppConfig, num_parameters: int, kept: Calibrations | None = None
+) -> PrivacyPlan:
+    """Return the run's noise, calibrated once in a process, or once on a node.
+
+    Raises
+    ------
+    ValueError
+        If no noise keeps to epsilon and fits the modulus.
+    """
+    return resolve(privacy_terms(config, num_parameters), kept)
+
+
+def private_codec(
+    config: AppConfig,
+    num_parameters: int,
+    clip_norm: float | None = None,
+    kept: Calibrations | None = None,
+) -> PrivateCodec:
+    """Return how private contributions become integers; the same on server and clients.
+
+    Parameters
+    ----------
+    config : AppConfig
+        With a privacy option.
+    num_parameters : int
+        Of the model.
+    clip_norm : float, optional
+        Where an adaptive clip norm stands; the configured one unless given.
+    kept : Calibrations, optional
+        The node's, which has calibrated this run before, perhaps.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, PrivateConfig)  # noqa: S101 - privacy_plan raises otherwise
+    return PrivateCodec(
+        plan=privacy_plan(config, num_parameters, kept),
+        clip_norm=clip_norm or privacy.clip_norm,
+        step_size=_step_size(config),
+        metric_names=task_of(config).metric_names(config.task),
+        loss_clip=privacy.metrics.loss_clip,
+        clip_range=codec_config(config).clip_range,
+    )
+
+
+def _step_size(config: AppConfig) -> float:
+    """Return what the sum is multiplied by; public constants only."""
+    privacy = config.privacy
+    if isinstance(privacy, ExamplePrivacyConfig):
+        return -config.task.training.learning_rate / privacy.expected_batch_size
+    assert isinstance(privacy, PrivateConfig)  # noqa: S101 - as above
+    return 1 / (privacy.population * config.rounds.cohort_fraction)
+
+
+def min_survivors(config: AppConfig) -> int:
+    """Return T, as far as the configuration gives it."""
+    given = config.aggregation
+    least = config.rounds.min_replies
+    return (given.min_survivors or least) if isinstance(given, SecAggConfig) else least
+
+
+def codec_config(config: AppConfig) -> CodecConfig:
+    """Return the fixed point of whichever aggregation."""
+    return cast(PlainConfig | SecAggConfig, config.aggregation).codec
+
+
+def _mechanism(privacy: PrivateConfig) -> Mechanism:
+    chosen = getattr(privacy, "mechanism", None)
+    return Mechanism(chosen.value) if chosen is not None else Mechanism.GAUSSIAN

@@ -1,0 +1,32 @@
+"""``tacet node``: what a node's owner can check before the node joins anything."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from app.node_config import parse
+
+
+def add(commands: Any) -> None:
+    """Add the commands to a parser's subparsers."""
+    node = commands.add_parser("node", help="a node's own configuration").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    check = node.add_parser("check", help="print what protects the node, and each gap")
+    check.add_argument(
+        *("--node-config", "-c"),
+        required=True,
+        metavar="'KEY=VALUE ...'",
+        help="the same string as flower-supernode's",
+    )
+    check.set_defaults(run=_check)
+
+
+def _check(arguments: argparse.Namespace) -> tuple[int, list[str]]:
+    from app.node_check import inspect
+
+    found = inspect(parse(arguments.node_config))
+    gaps = [f"gap: {gap}" for gap in found.gaps]
+    end = f"gaps: {len(gaps)}" if gaps else "no gap"
+    return int(bool(gaps)), [*found.lines, *gaps, end]

@@ -1,0 +1,95 @@
+"""``tacet plan``: what a run would cost and promise, before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from app.config import ConfigError, load_config
+from app.planning import PlanError, RunPlan, plan_run
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's subparsers."""
+    plan = commands.add_parser(
+        "plan", help="what a run would cost and promise, before anything runs"
+    )
+    plan.add_argument(
+        "--run-config",
+        default="",
+        metavar="CONFIG",
+        help="as for `flwr run`: a string of key=value, or a TOML file",
+    )
+    plan.add_argument("--json", type=Path, metavar="FILE", help="also write it there")
+    plan.set_defaults(run=_plan)
+
+
+def _plan(arguments: argparse.Namespace) -> list[str]:
+    plan = plan_run(load_config(_run_config(arguments.run_config)))
+    if arguments.json is not None:
+        try:
+            arguments.json.write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
+        except OSError as error:
+            raise PlanError(f"--json {arguments.json}: {error.strerror}") from None
+    return _lines(plan)
+
+
+def _run_config(text: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
+    from click import ClickException
+    from flwr.common.config import parse_config_args
+
+    try:
+        return dict(parse_config_args([text.strip()]))
+    except (ClickException, ValueError, OSError) as error:
+        raise ConfigError(f"--run-config {text!r}: {' '.join(str(error).split())}") from None
+
+
+def _lines(plan: RunPlan) -> list[str]:
+    rows = [
+        ("task", f"{plan.task}, {plan.num_parameters:,} parameters"),
+        ("rounds", f"{plan.num_rounds} of {plan.algorithm} over {plan.aggregation}"),
+        ("trips", f"{plan.num_trips}, one after the other"),
+        ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
+        ("privacy", plan.privacy),
+    ]
+    if not plan.guarantee:
+        rows.append(("guarantee", "none: the model may reveal anything about a record"))
+        return _table(rows)
+    told = plan.guarantee
+    rows += [
+        ("unit", f"{told['unit']}: {told['neighbours']}"),
+        ("noise", f"{told['mechanism']}, multiplier {told['noise_multiplier']:.6g}"),
+        ("sampling", f"rate {told['sampling_rate']:g}, {told['num_releases']} releases"),
+        ("accountant", f"{told['accountant']}, delta {told['delta']:g}"),
+        ("model", "admissible"),
+        ("sum", _sum_line(plan.modulus)),
+    ]
+    width = max(len(adversary.who) for adversary in plan.adversaries)
+    return [
+        *_table(rows),
+        "",
+        f"{'what can be learnt by':<{width}}  epsilon",
+        *(f"{a.who:<{width}}  {_epsilon(a.epsilon)}" for a in plan.adversaries),
+    ]
+
+
+def _sum_line(modulus: dict[str, Any]) -> str:
+    line = f"fits {modulus['modulus_bits']} bits"
+    if "step" in modulus:
+        line += f", grid step {modulus['step']:.3g} clip norms"
+    if "wrap_probability" in modulus:
+        line += f", chance of a wrap in a round at most {modulus['wrap_probability']:.2g}"
+    return line
+
+
+def _epsilon(value: float) -> str:
+    return "unbounded" if value == float("inf") else f"{value:.6g}"
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {value}" for name, value in rows]

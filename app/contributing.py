@@ -1,0 +1,114 @@
+"""From a request to a contribution that may leave: the steps that all aggregations share."""
+
+from importlib import import_module
+from math import isfinite
+
+from flwr.app import ArrayRecord, Context, Message, RecordDict
+
+from app.build import build_codec
+from app.config import ConfigError
+from app.node_privacy import charge
+from app.schema import AppConfig
+from app.schema_privacy import ClientPrivacyConfig
+from privacy.calibrations import Calibrations
+from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
+from strategies.encoding import Codec
+from strategies.private_encoding import PrivateCodec
+from strategies.refusals import Reason, Refusal
+from strategies.run_codec import CLIP_NORM
+from tasks.base import Node
+
+_TRAIN = "train"
+
+
+def codec_for(
+    content: RecordDict, config: AppConfig, kept: Calibrations | None = None
+) -> Codec:
+    """Return the codec of a request: with the model's size and this round's clip norm.
+
+    Raises
+    ------
+    Refusal
+        If the request has no model or no usable clip norm.
+    ConfigError
+        If the numbers of a private run do not go together.
+    """
+    arrays = content.get(ARRAYS)
+    if not isinstance(arrays, ArrayRecord):
+        raise Refusal(Reason.MALFORMED_REQUEST)
+    try:
+        size = num_parameters(arrays)
+    except Exception as error:
+        raise Refusal(Reason.MALFORMED_REQUEST) from error
+    try:
+        return build_codec(config, size, _clip_norm(content, config), kept)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def contribute(message: Message, config: AppConfig, node: Node, codec: Codec) -> Contribution:
+    """Train or evaluate, as the message asks; loads torch.
+
+    Raises
+    ------
+    Refusal
+        If the message asks for neither, or the model does not fit.
+    """
+    kind = message.metadata.message_type
+    if kind not in (_TRAIN, "evaluate"):
+        raise Refusal(Reason.MALFORMED_REQUEST)
+    if isinstance(codec, PrivateCodec):
+        private = getattr(import_module("app.private_handlers"), kind)
+        return private(message.content, config, node, codec.plan)
+    return getattr(import_module("app.handlers"), kind)(message.content, config, node)
+
+
+def pay(
+    codec: Codec,
+    message: Message,
+    context: Context,
+    config: AppConfig,
+    node: Node,
+    attempt: int | None,
+) -> None:
+    """Charge what an encoded contribution reveals to the node's ledger, before it leaves.
+
+    Raises
+    ------
+    Refusal
+        If the owner does not allow it; it must not leave then.
+    """
+    if not isinstance(codec, PrivateCodec):
+        return
+    server_round = request_round(message.content)
+    training = message.metadata.message_type == _TRAIN
+    releases = codec.plan.releases(server_round, training=training)
+    charge(context, config, node, codec.plan, releases, (server_round, attempt))
+
+
+def request_round(content: RecordDict) -> int:
+    """Return the round that a request says it is of.
+
+    Raises
+    ------
+    Refusal
+        If it says none.
+    """
+    try:
+        number = content.config_records[CONFIG][ROUND]
+    except KeyError as error:
+        raise Refusal(Reason.MALFORMED_REQUEST) from error
+    if type(number) is not int or number < 0:
+        raise Refusal(Reason.MALFORMED_REQUEST)
+    return number
+
+
+def _clip_norm(content: RecordDict, config: AppConfig) -> float | None:
+    """Return the clip norm that came with the request, where it is adaptive."""
+    privacy = config.privacy
+    if not (isinstance(privacy, ClientPrivacyConfig) and privacy.adaptive_clip.bit_noise):
+        return None
+    told = content.config_records.get(CONFIG, {}).get(CLIP_NORM)
+    if type(told) is not float or not (isfinite(told) and told > 0):
+        raise Refusal(Reason.MALFORMED_REQUEST)
+    return told

@@ -1,0 +1,199 @@
+"""What protects a node and what does not, from its own configuration alone. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from app.cli_keys import peer_lines
+from app.cli_ledger import summary_line
+from app.identity import IdentityError, read_peers, readable_fingerprint
+from app.node_config import paths, unknown
+from app.policy import NONE, Policy, PolicyError, load_policy
+from app.worst_case import worst_case
+from privacy.budget import LedgerError
+from privacy.ledger import Ledger
+
+_LOCK_SECONDS = 5.0
+
+
+@dataclass
+class Findings:
+    """Lines to print, and gaps, of which there should be none."""
+
+    lines: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+
+
+def inspect(node_config: dict[str, Any]) -> Findings:
+    """Look at all that a node's configuration names."""
+    found, given = Findings(), paths(node_config)
+    found.gaps += unknown(node_config)
+    policy = _policy(given.get("policy-file"), found)
+    _identity(given.get("identity-key"), given.get("peers-file"), policy, found)
+    _data(given.get("data-path"), policy, found)
+    _state(given.get("state-path"), policy, found)
+    if policy is not None:
+        found.lines += ["", *worst_case(policy), ""]
+    return found
+
+
+def _policy(path: Path | None, found: Findings) -> Policy | None:
+    if path is None:
+        found.gaps.append("policy-file is not given: the node accepts whatever a run asks")
+        return None
+    try:
+        policy = load_policy(path)
+    except PolicyError as error:
+        found.gaps.append(str(error))
+        return None
+    cap = (
+        f"epsilon {policy.max_epsilon:g} at delta {policy.delta:g}" if policy.budget else "none"
+    )
+    found.lines += [
+        f"policy:    {path}",
+        f"data set:  {policy.dataset}",
+        f"unit:      {policy.unit or 'none'}",
+        f"privacy:   {', '.join(policy.privacy)}",
+        f"floors:    min_survivors {policy.min_survivors}, min_colluding"
+        f" {policy.min_colluding}, min_noise_multiplier {policy.min_noise_multiplier:g}",
+        f"cap:       {cap}",
+    ]
+    if not policy.budget:
+        found.gaps.append("no cap: give max_epsilon and delta in the policy")
+    if NONE in policy.privacy:
+        found.gaps.append("privacy lists none: such runs bound nothing; take it out")
+    if policy.min_survivors == 1:
+        found.gaps.append(
+            "min_survivors=1: aggregation=plain shows the server each contribution; raise it"
+        )
+    if not policy.require_identities:
+        found.gaps.append(
+            "require_identities=false: a server can play all other nodes itself; take it out"
+        )
+    return policy
+
+
+def _identity(
+    key: Path | None, peers: Path | None, policy: Policy | None, found: Findings
+) -> None:
+    own = _own_key(key, found)
+    if peers is None:
+        found.gaps.append("peers-file is not given: make it with `tacet keys merge`")
+        return
+    try:
+        named = read_peers(peers)
+    except IdentityError as error:
+        found.gaps.append(str(error))
+        return
+    found.lines += ["peers:", *(f"  {line}" for line in peer_lines(named))]
+    if peers.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        found.gaps.append(f"{peers}: others may write it; chmod go-w {peers}")
+    if own is not None and own not in named.values():
+        found.gaps.append(f"{peers}: this node's own key is not in it; merge the file anew")
+    others = sum(public != own for public in named.values())
+    if policy is not None and others < policy.min_survivors - 1:
+        found.gaps.append(
+            f"{peers}: {others} others, but min_survivors={policy.min_survivors}: no sum can"
+            " ever be opened; add peers, or lower it"
+        )
+
+
+def _own_key(path: Path | None, found: Findings) -> bytes | None:
+    """Return the public part of the node's own key."""
+    if path is None:
+        found.gaps.append("identity-key is not given: make one with `tacet keys new`")
+        return None
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+        mode = path.stat().st_mode
+    except OSError as error:
+        found.gaps.append(f"{path}: {error.strerror}")
+        return None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key, mode = None, 0
+    if not isinstance(key, Ed25519PrivateKey):
+        found.gaps.append(f"{path}: no Ed25519 private key; make one with `tacet keys new`")
+        return None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        found.gaps.append(f"{path}: others may read it; make a new one, for this may be known")
+    own = key.public_key().public_bytes_raw()
+    found.lines.append(f"identity:  {readable_fingerprint(own)}")
+    return own
+
+
+def _data(path: Path | None, policy: Policy | None, found: Findings) -> None:
+    ruled = policy.data_path if policy is not None else None
+    place = ruled or path
+    if place is None:
+        found.gaps.append("data-path is not given, and data_path is not in the policy")
+        return
+    found.lines.append(f"data:      {place}")
+    if ruled and path and ruled.resolve() != path.resolve():
+        found.gaps.append(f"data-path={path}, but the policy's data_path is {ruled}; drop one")
+    if not place.exists():
+        found.gaps.append(f"{place}: nothing is there; mend data-path")
+
+
+def _state(path: Path | None, policy: Policy | None, found: Findings) -> None:
+    if path is None:
+        found.gaps.append(
+            "state-path is not given: the file is then named after the node's id, and a new"
+            " id begins an empty ledger"
+        )
+        return
+    found.lines.append(f"state:     {path}")
+    found.gaps += _unusable(path)
+    if policy is None or policy.budget is None:
+        return
+    if not path.exists():
+        found.lines.append("spent:     nothing; the file is made by the first message")
+        return
+    try:
+        spent = Ledger(path, policy.dataset).spent(policy.budget.delta)
+    except LedgerError as error:
+        found.gaps.append(str(error))
+        return
+    left = max(0.0, policy.budget.epsilon - spent.epsilon)
+    found.lines += [f"spent:     {summary_line(spent)}", f"left:      epsilon {left:.4g}"]
+    if spent.unit and spent.unit != policy.unit:
+        found.gaps.append(
+            f"{path}: holds charges for the unit {spent.unit}, but unit={policy.unit}; mend"
+            " the policy"
+        )
+    if not left:
+        found.gaps.append(f"{path}: the cap is spent; this node will refuse every private run")
+
+
+def _unusable(path: Path) -> Iterator[str]:
+    """Yield why the node could not write its file. Nothing is made or written."""
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        yield f"{folder}: not a folder that this user may write, so state-path={path} fails"
+        return
+    if not path.exists():
+        return
+    if not os.access(path, os.W_OK):
+        yield f"{path}: this user may not write it; run this as the node's user"
+        return
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_LOCK_SECONDS
+        )
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        yield f"{path}: {error}; end what holds it, or mend state-path"

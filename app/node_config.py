@@ -1,0 +1,54 @@
+"""What a SuperNode takes as ``--node-config``, read outside of Flower's processes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+PATHS = ("policy-file", "state-path", "identity-key", "peers-file", "data-path")
+_KNOWN = (*PATHS, "partition-id", "num-partitions")
+
+
+class NodeConfigError(ValueError):
+    """The string is none that Flower would take."""
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return the node config, as ``flower-supernode`` reads it.
+
+    Raises
+    ------
+    NodeConfigError
+        If it is not of the form ``key1="text" key2=3``, or not a TOML file.
+    """
+    from click import ClickException
+    from flwr.common.config import parse_config_args
+
+    try:
+        values: dict[str, Any] = parse_config_args([text.strip()])
+    except (ClickException, ValueError, OSError) as error:
+        raise NodeConfigError(
+            f"--node-config {text!r}: {' '.join(str(error).split())}"
+        ) from None
+    if not values:
+        raise NodeConfigError(
+            f"--node-config {text!r}: nothing in it; give e.g. 'policy-file=\"/etc/p.yaml\"'"
+        )
+    return values
+
+
+def paths(values: dict[str, Any]) -> dict[str, Path]:
+    """Return the paths in it by key."""
+    return {key: Path(str(values[key])).expanduser() for key in PATHS if values.get(key)}
+
+
+def unknown(values: Collection[str]) -> list[str]:
+    """Return a line for each key that Tacet does not read."""
+    lines: list[str] = []
+    for key in sorted(set(values) - set(_KNOWN)):
+        close = difflib.get_close_matches(key, _KNOWN, n=1)
+        mend = f"did you mean {close[0]}?" if close else f"Tacet reads {', '.join(_KNOWN)}"
+        lines.append(f"{key}: nothing reads it; {mend}")
+    return lines

@@ -1,0 +1,192 @@
+"""What a run would cost and promise, worked out from its configuration alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from typing import Any
+
+from app.build import build_model
+from app.build_privacy import codec_config, privacy_plan
+from app.config import option_of
+from app.schema import AppConfig
+from app.schema_aggregation import SecAggConfig
+from app.schema_privacy import PrivateConfig
+from privacy.accounting import accountant, epsilon
+from privacy.modulus import wrap_probability
+from privacy.plan import PrivacyPlan
+from privacy.release import Mechanism
+from privacy.terms import Place
+
+
+class PlanError(ValueError):
+    """The run cannot be what it is meant to be. The message says why, and the mend."""
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """What one adversary could learn of one unit.
+
+    Attributes
+    ----------
+    who : str
+        In words.
+    num_colluding : int or None
+        Participants that it knows the noise of; None where that changes nothing.
+    epsilon : float
+        At the plan's delta; infinite where it must be trusted.
+    """
+
+    who: str
+    num_colluding: int | None
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run on paper.
+
+    Attributes
+    ----------
+    task, algorithm, aggregation, privacy : str
+        The options.
+    num_rounds, num_parameters, num_trips : int
+        Trips: requests to each node in order, the first keys included.
+    bytes_down, bytes_up : int
+        The model to a node and a contribution from it, a round, without keys and envelopes.
+    guarantee : dict
+        Unit, relation, delta, accountant, noise; empty for privacy=none.
+    adversaries : list of Adversary
+        What each could learn.
+    modulus : dict
+        How the sum fits.
+    """
+
+    task: str
+    algorithm: str
+    aggregation: str
+    privacy: str
+    num_rounds: int
+    num_parameters: int
+    num_trips: int
+    bytes_down: int
+    bytes_up: int
+    guarantee: dict[str, Any] = field(default_factory=dict[str, Any])
+    adversaries: list[Adversary] = field(default_factory=list[Adversary])
+    modulus: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+
+def plan_run(config: AppConfig) -> RunPlan:
+    """Return the plan of a run. No network, no records; loads torch to build the model.
+
+    Raises
+    ------
+    PlanError
+        If the model is not admissible, or no noise keeps to epsilon and fits the modulus.
+    """
+    try:
+        num_parameters = sum(p.numel() for p in build_model(config).parameters())
+        if not isinstance(config.privacy, PrivateConfig):
+            return _in_common(config, num_parameters, 0, num_parameters)
+        plan = privacy_plan(config, num_parameters)
+    # A model that is refused is a ValueError too.
+    except ValueError as error:
+        raise PlanError(str(error)) from None
+    common = _in_common(config, num_parameters, plan.terms.metrics_every, plan.padded_dimension)
+    return RunPlan(
+        **{name: getattr(common, name) for name in _COMMON},
+        guarantee=_guarantee(plan),
+        adversaries=_adversaries(plan),
+        modulus=_modulus(plan),
+    )
+
+
+_COMMON = (
+    *("task", "algorithm", "aggregation", "privacy", "num_rounds", "num_parameters"),
+    *("num_trips", "bytes_down", "bytes_up"),
+)
+
+
+def _in_common(
+    config: AppConfig, num_parameters: int, metrics_every: int, length: int
+) -> RunPlan:
+    masked = isinstance(config.aggregation, SecAggConfig)
+    private = isinstance(config.privacy, PrivateConfig)
+    per_round = 2 if masked else 1
+    scores_last = bool(metrics_every) or not private
+    # With masks the first keys and shares take two trips of their own (protocol, section 1);
+    # those of every other round, the last evaluation's too, ride along.
+    trips = per_round * (config.num_rounds + scores_last) + 2 * masked
+    bits = codec_config(config).modulus_bits if masked or private else 32
+    return RunPlan(
+        task=option_of(config, "task"),
+        algorithm=option_of(config, "algorithm"),
+        aggregation=option_of(config, "aggregation"),
+        privacy=option_of(config, "privacy"),
+        num_rounds=config.num_rounds,
+        num_parameters=num_parameters,
+        num_trips=trips,
+        bytes_down=4 * num_parameters,
+        bytes_up=ceil(length * bits / 8),
+    )
+
+
+def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
+    release = plan.update_release()
+    return {
+        "unit": str(release.unit),
+        "neighbours": str(release.neighbours),
+        "delta": plan.terms.delta,
+        "accountant": str(accountant(plan.schedule())),
+        "mechanism": str(release.mechanism),
+        "noise_multiplier": plan.noise_multiplier,
+        "sampling_rate": release.sampling_rate,
+        "num_releases": sum(times for _, times in plan.schedule()),
+    }
+
+
+def _adversaries(plan: PrivacyPlan) -> list[Adversary]:
+    """Return what each adversary could learn, for every number of colluders below T."""
+    terms = plan.terms
+    outside = plan.schedule(colluding=0, sampled=True)
+    found = [
+        Adversary("who sees the models only", None, epsilon(outside, plan.delta_of_models))
+    ]
+    if terms.place is Place.DISTRIBUTED:
+        for known in range(terms.min_survivors):
+            who = f"server and {known} participants"
+            spent = epsilon(plan.schedule(colluding=known), terms.delta)
+            found.append(Adversary(who, known, spent))
+        return found
+    spent = epsilon(plan.schedule(), terms.delta)
+    if terms.place is Place.LOCAL:
+        return [*found, Adversary("server and all other participants", None, spent)]
+    trusted = Adversary("server, which is trusted", None, float("inf"))
+    return [*found, Adversary("all other participants", None, spent), trusted]
+
+
+def _modulus(plan: PrivacyPlan) -> dict[str, Any]:
+    terms = plan.terms
+    if not terms.is_summed:
+        return {"modulus_bits": terms.modulus_bits, "fits": True}
+    found = {
+        "modulus_bits": terms.modulus_bits,
+        "fits": True,
+        "step": plan.step,
+        "padded_dimension": plan.padded_dimension,
+    }
+    if terms.mechanism is not Mechanism.LAPLACE:
+        found["wrap_probability"] = wrap_probability(
+            modulus_bits=terms.modulus_bits,
+            step=plan.step,
+            signal_norm=plan.signal_norm,
+            block=plan.block,
+            dimension=plan.padded_dimension,
+            num_contributions=terms.population,
+            share_deviation=plan.share_deviation,
+        )
+    return found

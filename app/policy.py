@@ -1,0 +1,249 @@
+"""What a node's owner allows, in a file of the node's own. No run config can lower it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import stat
+from collections.abc import Callable, Hashable
+from dataclasses import MISSING, dataclass, fields
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from privacy.budget import Budget
+from privacy.release import Unit
+
+NONE = "none"
+#: The values of ``privacy``, as in ``conf/privacy``.
+OPTIONS = (
+    NONE,
+    *(f"{u}_{place}" for u in Unit for place in ("local", "distributed", "central")),
+)
+
+
+class PolicyError(ValueError):
+    """The policy file is wrong, or forbids what is asked: in one line, with the mend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The floors and the cap of one node, for one data set.
+
+    Attributes
+    ----------
+    dataset : str
+        The name under which the ledger keeps what was spent. Data sets with records of the
+        same persons have one name.
+    privacy : tuple of str
+        The options of ``privacy`` that a run may take.
+    min_survivors : int
+        T of a run is at least this; above 1, no server sees a contribution by itself that is
+        not noisy by itself. At least 1.
+    min_colluding : int
+        c of a run is at least this. From 0, under ``min_survivors``.
+    unit : Unit or None
+        Whose presence is hidden. Given unless only ``none`` is allowed, as are the next two.
+    max_epsilon : float or None
+        The cap on all runs together.
+    delta : float or None
+        The delta of the cap.
+    min_noise_multiplier : float
+        A run's noise is at least this many clip norms.
+    data_path : Path or None
+        Where the records lie; relative to the policy's own folder.
+    require_identities : bool
+        Masks are only agreed with peers of the node's own peers file.
+    tasks : tuple of str or None
+        The tasks that a run may take; None for any.
+    bundles : tuple of str or None
+        SHA-256 digests of the app bundles that were approved; None for any.
+    """
+
+    dataset: str
+    privacy: tuple[str, ...]
+    min_survivors: int
+    min_colluding: int
+    unit: Unit | None = None
+    max_epsilon: float | None = None
+    delta: float | None = None
+    min_noise_multiplier: float = 0.0
+    data_path: Path | None = None
+    require_identities: bool = True
+    tasks: tuple[str, ...] | None = None
+    bundles: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_colluding >= self.min_survivors:
+            raise PolicyError(
+                f"min_colluding={self.min_colluding}: must be under"
+                f" min_survivors={self.min_survivors}, for those who collude know each other"
+            )
+        private = [option for option in self.privacy if option != NONE]
+        for name in ("unit", "max_epsilon", "delta"):
+            if private and getattr(self, name) is None:
+                raise PolicyError(f"{name} is missing: privacy allows {private[0]}, so give it")
+        other = [o for o in private if self.unit and not o.startswith(f"{self.unit}_")]
+        if other:
+            raise PolicyError(
+                f"privacy={other[0]}: unit={self.unit}, and a ledger is for one unit; list"
+                " options of that unit"
+            )
+        if (self.max_epsilon is None) != (self.delta is None):
+            raise PolicyError(
+                f"max_epsilon={self.max_epsilon}, delta={self.delta}: give both or neither"
+            )
+
+    @property
+    def budget(self) -> Budget | None:
+        """The cap, as the ledger takes it."""
+        if self.max_epsilon is None or self.delta is None:
+            return None
+        return Budget(self.max_epsilon, self.delta)
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy file.
+
+    Raises
+    ------
+    PolicyError
+        If it is not one, or others than its owner may write it.
+    """
+    values = _read_yaml(path)
+    if not isinstance(values, dict):
+        raise PolicyError(f"{path}: must be a YAML mapping, e.g. 'min_survivors: 3'")
+    try:
+        _require_known([str(key) for key in values])
+        read = {str(key): _READERS[key](key, value) for key, value in values.items()}
+        if read.get("data_path"):
+            read["data_path"] = path.parent / Path(read["data_path"]).expanduser()
+        return Policy(**read)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from None
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PolicyError(
+                f"{path}: others may write it; take that from them: chmod go-w {path}"
+            )
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - safe
+    except OSError as error:
+        raise PolicyError(f"policy-file={path}: {error.strerror}") from None
+    except PolicyError:
+        raise
+    # A date that is none is a plain ValueError.
+    except (ValueError, yaml.YAMLError) as error:
+        raise PolicyError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would silently take the last."""
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _require_known(keys: list[str]) -> None:
+    for key in keys:
+        if key not in _READERS:
+            close = difflib.get_close_matches(key, _READERS, n=1)
+            mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(_READERS)}"
+            raise PolicyError(f"{key}: no such setting; {mend}")
+    for needed in fields(Policy):
+        if needed.default is MISSING and needed.name not in keys:
+            raise PolicyError(f"{needed.name} is missing: there is no default")
+
+
+_Reader = Callable[[str, Any], Any]
+
+
+def _text(key: str, value: Any) -> str:
+    if not (isinstance(value, str) and value.strip() and value.isprintable()):
+        raise PolicyError(f"{key}={value!r}: must be a line of text")
+    return value
+
+
+def _texts(*allowed: str) -> _Reader:
+    def read(key: str, value: Any) -> tuple[str, ...]:
+        if not (isinstance(value, list) and value):
+            raise PolicyError(f"{key}={value!r}: must be a list of at least one, as [a, b]")
+        entries = tuple(_text(key, entry) for entry in value)
+        for entry in entries:
+            if allowed and entry not in allowed:
+                close = difflib.get_close_matches(entry, allowed, n=1)
+                mend = f"did you mean {close[0]}?" if close else f"one of {', '.join(allowed)}"
+                raise PolicyError(f"{key}: {entry!r} is no option; {mend}")
+        return entries
+
+    return read
+
+
+def _digests(key: str, value: Any) -> tuple[str, ...]:
+    entries = tuple(entry.lower() for entry in _texts()(key, value))
+    for entry in entries:
+        if not re.fullmatch("[0-9a-f]{64}", entry):
+            raise PolicyError(f"{key}: {entry!r} must be a SHA-256, 64 hexadecimal digits")
+    return entries
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise PolicyError(f"{key}={value!r}: must be true or false")
+    return value
+
+
+def _whole(least: int) -> _Reader:
+    def read(key: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise PolicyError(f"{key}={value!r}: must be a whole number, at least {least}")
+        return value
+
+    return read
+
+
+def _number(what: str, is_good: Callable[[float], bool]) -> _Reader:
+    def read(key: str, value: Any) -> float:
+        try:
+            # YAML takes 1e-5 for text: it wants a point in it.
+            number = float(value) if isinstance(value, int | float | str) else inf
+        except (ValueError, OverflowError):
+            number = inf
+        if isinstance(value, bool) or not (isfinite(number) and is_good(number)):
+            raise PolicyError(f"{key}={value!r}: must be {what}")
+        return number
+
+    return read
+
+
+def _unit(key: str, value: Any) -> Unit:
+    try:
+        return Unit(value)
+    except ValueError:
+        raise PolicyError(f"{key}={value!r}: must be {' or '.join(Unit)}") from None
+
+
+_READERS: dict[str, _Reader] = {
+    "dataset": _text,
+    "privacy": _texts(*OPTIONS),
+    "min_survivors": _whole(1),
+    "min_colluding": _whole(0),
+    "unit": _unit,
+    "max_epsilon": _number("a finite number above 0", lambda x: x > 0),
+    "delta": _number("a number between 0 and 1", lambda x: 0 < x < 1),
+    "min_noise_multiplier": _number("a finite number, at least 0", lambda x: x >= 0),
+    "data_path": _text,
+    "require_identities": _flag,
+    "tasks": _texts(),
+    "bundles": _digests,
+}

@@ -1,0 +1,69 @@
+"""What the groups of the configuration require of each other. Checked when it is composed."""
+
+from app.schema_aggregation import AggregationConfig, SecAggConfig
+from app.schema_algorithm import AlgorithmConfig, FedProxConfig
+from app.schema_privacy import (
+    ClientDistributedConfig,
+    ExampleCentralConfig,
+    ExampleDistributedConfig,
+    PrivacyConfig,
+    PrivateConfig,
+)
+from tasks.schema import require
+
+
+def check_privacy(
+    privacy: PrivacyConfig,
+    aggregation: AggregationConfig,
+    algorithm: AlgorithmConfig,
+    patience: int,
+) -> None:
+    """Refuse combinations that give no guarantee, or none of what they say.
+
+    Raises
+    ------
+    ValueError
+        Naming the values and the mend.
+    """
+    if not isinstance(privacy, PrivateConfig):
+        return
+    if isinstance(privacy, ExampleDistributedConfig | ClientDistributedConfig):
+        _check_distributed(privacy, aggregation)
+    if isinstance(aggregation, SecAggConfig):
+        require(
+            aggregation.min_survivors <= privacy.population,
+            f"aggregation.min_survivors={aggregation.min_survivors} is more than"
+            f" privacy.population={privacy.population}: no round could end",
+        )
+    if isinstance(privacy, ExampleDistributedConfig | ExampleCentralConfig):
+        require(
+            not isinstance(algorithm, FedProxConfig),
+            "algorithm=fedprox: its term is 0 in the one step of a round; take fedavg, fedavgm,"
+            " fedadam or fedyogi",
+        )
+    require(
+        not patience or bool(privacy.metrics.every),
+        f"early_stopping.patience={patience}: it looks at metrics of protected records, and"
+        " privacy.metrics.every=0 releases none; release some, or take patience=0",
+    )
+
+
+def _check_distributed(privacy: PrivateConfig, aggregation: AggregationConfig) -> None:
+    require(
+        isinstance(aggregation, SecAggConfig),
+        "aggregation=plain: distributed noise protects a masked sum only, each share alone is"
+        " too little; take aggregation=secagg, or a local or central privacy option",
+    )
+    assert isinstance(aggregation, SecAggConfig)  # noqa: S101 - just checked
+    survivors, colluding = aggregation.min_survivors, aggregation.max_colluding
+    require(
+        survivors > 0,
+        "aggregation.min_survivors=0: distributed noise is made of the shares of so many nodes"
+        " and must be constant; give T, e.g. two thirds of privacy.population="
+        f"{privacy.population}",
+    )
+    require(
+        survivors > colluding,
+        f"aggregation.min_survivors={survivors}, max_colluding={colluding}: nobody's noise is"
+        " left that colluders do not know; raise the first or lower the second",
+    )

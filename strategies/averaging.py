@@ -1,0 +1,68 @@
+"""The mean of a run's last models, which is steadier than the last one under noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from flwr.app import ArrayRecord
+
+from strategies.contribution import Parameters, to_arrays, to_parameters
+from strategies.optimizer_state import State
+
+_SLOT = "average/"
+
+
+class IterateAverage:
+    """Average the global models from a round on (Polyak and Juditsky 1992).
+
+    Training goes on from the last model; the average is what a run gives in the end. It looks
+    at released models only, so it costs no privacy.
+
+    Parameters
+    ----------
+    first_round : int
+        The first model that counts, from 1; 0 for no averaging.
+    """
+
+    def __init__(self, first_round: int) -> None:
+        self._first = first_round
+        self._mean: Parameters = {}
+        self._num_models = 0
+
+    def take(self, server_round: int, arrays: ArrayRecord) -> None:
+        """Take the model of a round into the mean."""
+        if not self._first or server_round < self._first:
+            return
+        self._num_models += 1
+        for name, values in to_parameters(arrays).items():
+            mean = self._mean.setdefault(name, np.zeros(values.shape, np.float64))
+            mean += (values - mean) / self._num_models
+
+    def published(self, arrays: ArrayRecord) -> ArrayRecord:
+        """Return what the run gives: the mean, or the last model while there is none."""
+        if not self._num_models:
+            return arrays
+        last = to_parameters(arrays)
+        return to_arrays({name: self._mean[name].astype(last[name].dtype) for name in last})
+
+    def export(self) -> State:
+        """Return the mean as arrays, for a checkpoint; empty while there is none."""
+        return {_SLOT + name: values for name, values in self._mean.items()}
+
+    def restore(self, state: State, server_round: int) -> State:
+        """Take up the mean of a checkpoint after a round; return the rest of its state.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint has no mean though it should, or one though it should not.
+        """
+        own = {k.removeprefix(_SLOT): v for k, v in state.items() if k.startswith(_SLOT)}
+        expected = max(0, server_round - self._first + 1) if self._first else 0
+        if bool(own) != bool(expected):
+            raise ValueError(
+                f"the checkpoint of round {server_round} does not fit"
+                f" algorithm.average_from={self._first}"
+            )
+        self._mean = {name: values.astype(np.float64) for name, values in own.items()}
+        self._num_models = expected
+        return {k: v for k, v in state.items() if not k.startswith(_SLOT)}
