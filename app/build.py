@@ -10,28 +10,20 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
+from flwr.serverapp.strategy import FedAvg
 
+from app.build_algorithm import build_algorithm
 from app.build_privacy import codec_config, min_survivors, mode_of, private_codec
 from app.config import resolved, task_of
 from app.identity import peers_of
 from app.schema import AppConfig, OnClientFailure
 from app.schema_aggregation import PlainConfig, SecAggConfig
-from app.schema_algorithm import (
-    AdaptiveConfig,
-    FedAdamConfig,
-    FedAvgConfig,
-    FedAvgMConfig,
-    FedProxConfig,
-    FedYogiConfig,
-)
 from app.schema_privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
 from privacy.calibrations import Calibrations
 from privacy.release import Unit
 from strategies.base import RoundStrategy
-from strategies.contribution import ARRAYS, NUM_EXAMPLES
 from strategies.encoding import Codec, ContributionCodec
 from strategies.loop import LoopSettings
 from strategies.plain import Plain
@@ -44,39 +36,6 @@ from tasks.base import Task
 
 if TYPE_CHECKING:
     from torch import nn
-
-# The round loop samples the cohort; the inner strategy takes all of it.
-_INNER: dict[str, Any] = {
-    "fraction_train": 1.0,
-    "fraction_evaluate": 1.0,
-    "min_train_nodes": 1,
-    "min_evaluate_nodes": 1,
-    "min_available_nodes": 1,
-    "weighted_by_key": NUM_EXAMPLES,
-    "arrayrecord_key": ARRAYS,
-}
-
-
-def _adaptive(config: AdaptiveConfig) -> dict[str, Any]:
-    return {
-        "eta": config.server_learning_rate,
-        "beta_1": config.beta_1,
-        "beta_2": config.beta_2,
-        "tau": config.tau,
-    }
-
-
-_ALGORITHMS: dict[type, Callable[[Any], FedAvg]] = {
-    FedAvgConfig: lambda _: FedAvg(**_INNER),
-    FedProxConfig: lambda c: FedProx(**_INNER, proximal_mu=c.proximal_mu),
-    FedAvgMConfig: lambda c: FedAvgM(
-        **_INNER,
-        server_learning_rate=c.server_learning_rate,
-        server_momentum=c.server_momentum,
-    ),
-    FedAdamConfig: lambda c: FedAdam(**_INNER, **_adaptive(c)),
-    FedYogiConfig: lambda c: FedYogi(**_INNER, **_adaptive(c)),
-}
 
 #: The client's half of each aggregation: a module with ``answer``, imported when needed.
 CLIENT_MODULES: dict[type, str] = {
@@ -191,7 +150,7 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     ValueError
         If the numbers do not go together; names the values and the mend.
     """
-    inner = _ALGORITHMS[type(config.algorithm)](config.algorithm)
+    inner = build_algorithm(config)
     return _AGGREGATIONS[type(config.aggregation)](inner, config, facts)
 
 
@@ -310,10 +269,3 @@ def build_cohort_rng(config: AppConfig) -> Callable[[int], random.Random]:
     if config.deterministic:
         return lambda server_round: random.Random(f"cohort/{config.seed}/{server_round}")  # noqa: S311
     return lambda _: random.SystemRandom()
-
-
-def proximal_mu(config: AppConfig) -> float:
-    """Return the weight of the proximal term on the clients; 0 for none."""
-    if isinstance(config.algorithm, FedProxConfig):
-        return config.algorithm.proximal_mu
-    return 0.0

@@ -17,8 +17,9 @@ from app.schema_privacy import (
     PrivateConfig,
 )
 from privacy.calibrations import Calibrations
-from privacy.plan import PrivacyPlan, resolve
+from privacy.plan import PrivacyPlan
 from privacy.release import Mechanism, Unit
+from privacy.resolve import resolve
 from privacy.terms import Place, PrivacyTerms
 from strategies.private_encoding import PrivateCodec
 

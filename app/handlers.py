@@ -8,7 +8,8 @@ import torch
 from flwr.app import ArrayRecord, RecordDict
 from torch import nn
 
-from app.build import build_model, build_task, proximal_mu
+from app.build import build_model, build_task
+from app.build_algorithm import proximal_mu
 from app.contributing import request_round
 from app.schema import AppConfig
 from strategies.contribution import (

@@ -17,6 +17,7 @@ from privacy.modulus import wrap_probability
 from privacy.plan import PrivacyPlan
 from privacy.release import Mechanism
 from privacy.terms import Place
+from strategies.run_codec import model_only_epsilon
 
 
 class PlanError(ValueError):
@@ -152,10 +153,7 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
 def _adversaries(plan: PrivacyPlan) -> list[Adversary]:
     """Return what each adversary could learn, for every number of colluders below T."""
     terms = plan.terms
-    outside = plan.schedule(colluding=0, sampled=True)
-    found = [
-        Adversary("who sees the models only", None, epsilon(outside, plan.delta_of_models))
-    ]
+    found = [Adversary("who sees the models only", None, model_only_epsilon(plan))]
     if terms.place is Place.DISTRIBUTED:
         for known in range(terms.min_survivors):
             who = f"server and {known} participants"

@@ -5,7 +5,7 @@ import torch
 from flwr.app import RecordDict
 from torch import nn
 
-from app.build import proximal_mu
+from app.build_algorithm import proximal_mu
 from app.contributing import request_round
 from app.handlers import prepare, rng_of
 from app.schema import AppConfig

@@ -101,6 +101,8 @@ class _Search:
             return -10.0
         spent = spend(schedule, self.delta)
         self.least_spent = min(self.least_spent, spent)
+        if math.isinf(spent):
+            return -10.0
         if spent > self.epsilon:
             # Never 0, whichever way the quotient rounds.
             return max(min(math.log(self.epsilon / spent), -1e-15), -10.0)

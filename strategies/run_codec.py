@@ -170,14 +170,33 @@ def spent_of(plan: PrivacyPlan, num_updates: int, num_metrics: int) -> Spent:
     """Return what so many releases of a plan have spent."""
     delta = plan.terms.delta
     schedule = plan.schedule(num_updates, num_metrics=num_metrics)
-    # Nobody's share is known to someone who sees models only.
-    outside = plan.schedule(num_updates, colluding=0, sampled=True, num_metrics=num_metrics)
     release = plan.update_release()
     return Spent(
         epsilon=epsilon(schedule, delta),
-        epsilon_model_only=epsilon(outside, plan.delta_of_models),
+        epsilon_model_only=model_only_epsilon(plan, num_updates, num_metrics),
         delta=delta,
         unit=str(release.unit),
         neighbours=str(release.neighbours),
         accountant=str(accountant(schedule)),
     )
+
+
+def model_only_epsilon(
+    plan: PrivacyPlan, num_updates: int | None = None, num_metrics: int | None = None
+) -> float:
+    """Return what those learn who see models and nothing else; of the whole run by default.
+
+    Nobody's share is known to them, nor who was drawn. What amplification by sampling gains
+    can be less than what the chance of an abort takes off delta, so it is left out then.
+    """
+
+    def outside(sampled: bool, delta: float) -> float:
+        schedule = plan.schedule(
+            num_updates, colluding=0, sampled=sampled, num_metrics=num_metrics
+        )
+        return epsilon(schedule, delta)
+
+    amplified = outside(True, plan.delta_of_models)
+    if plan.delta_of_models == plan.terms.delta:
+        return amplified
+    return min(amplified, outside(False, plan.terms.delta))

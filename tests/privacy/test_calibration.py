@@ -197,3 +197,24 @@ def test_errors_of_the_accountant_are_not_swallowed():
     wrong = {"sampling_rate": 0.5, "neighbours": Neighbours.REPLACE}
     with pytest.raises(ValueError, match=r"sampling_rate=0\.5"):
         calibrate(lambda z: [(release(GAUSSIAN, z, **wrong), 1)], 1.0, 1e-5)
+
+
+def test_noise_for_which_nothing_is_promised_is_passed_over():
+    """A sum of discrete Gaussians of under half a step each has an infinite curve."""
+
+    def schedule_of(multiplier):
+        release = Release(
+            unit=Unit.CLIENT,
+            neighbours=Neighbours.ZERO_OUT,
+            mechanism=Mechanism.DISTRIBUTED_DISCRETE_GAUSSIAN,
+            l1_sensitivity=20.0,
+            l2_sensitivity=10.0,
+            noise_scale=10 * multiplier,
+            num_shares=1000,
+            dimension=256,
+        )
+        return [(release, 1)]
+
+    found = calibrate(schedule_of, 3.0, 1e-5)
+    # Under 0.5 steps a share there is nothing to calibrate.
+    assert found * 10 / 1000**0.5 > 0.5

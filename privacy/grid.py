@@ -1,0 +1,111 @@
+"""The grid on which contributions become integers, sized so that their noisy sum fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, log2, sqrt
+
+from privacy.modulus import grid_step
+from privacy.release import Mechanism, Unit
+from privacy.rotation import block_size, padded_dimension
+from privacy.sensitivity import rounded_l2
+from privacy.terms import BETA, Place, PrivacyTerms
+
+# Steps of the grid in one standard deviation: more would not fit the samplers' integers.
+_FINEST = 2.0**34
+# The server's noise has so many at least, and is then accounted for as continuous.
+_CENTRAL_FINENESS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseGrid:
+    """Steps and scales of a run's noise. Everything in it is public.
+
+    Lengths are in clip norms: an update is divided by the clip norm before it is rounded, so
+    that an adaptive clip norm changes neither the integers' noise nor what they cost.
+
+    Attributes
+    ----------
+    terms : PrivacyTerms
+        What was asked.
+    noise_multiplier : float
+        Standard deviation of the promised noise; Laplace's b.
+    """
+
+    terms: PrivacyTerms
+    noise_multiplier: float
+
+    @property
+    def padded_dimension(self) -> int:
+        """Entries of a contribution on the wire."""
+        terms = self.terms
+        return padded_dimension(terms.dimension) if terms.is_rotated else terms.dimension
+
+    @property
+    def block(self) -> int:
+        """Entries over which a rotation spreads a vector's length; 1 without."""
+        return block_size(self.terms.dimension) if self.terms.is_rotated else 1
+
+    @property
+    def signal_norm(self) -> float:
+        """A bound on the length of the sum: all records or clients pulling one way."""
+        terms = self.terms
+        if terms.unit is Unit.CLIENT:
+            return float(terms.population)
+        sampled = terms.sampling_rate < 1
+        # Six standard deviations of the Poisson sample's size.
+        return terms.batch_size + (6 * sqrt(terms.batch_size) if sampled else 0.0)
+
+    @property
+    def share_deviation(self) -> float:
+        """Standard deviation of one node's noise; 0 if the server adds it."""
+        terms = self.terms
+        if terms.place is Place.CENTRAL:
+            return 0.0
+        # Laplace's standard deviation is b times the root of 2.
+        root = sqrt(2) if terms.mechanism is Mechanism.LAPLACE else 1.0
+        return root * self.noise_multiplier / sqrt(terms.num_shares)
+
+    @cached_property
+    def step(self) -> float:
+        """The step of the grid.
+
+        Raises
+        ------
+        ValueError
+            If the sum does not fit the modulus with any step.
+        """
+        terms = self.terms
+        if not terms.is_summed:
+            return self.noise_multiplier / _FINEST
+        widest = grid_step(
+            modulus_bits=terms.modulus_bits,
+            deviations=terms.range_deviations,
+            signal_norm=self.signal_norm,
+            block=self.block,
+            num_contributions=terms.population,
+            share_deviation=self.share_deviation,
+        )
+        return max(widest, self.noise_multiplier / _FINEST)
+
+    @property
+    def refinement(self) -> int:
+        """By how much the grid of the server's noise is finer than that of the sum."""
+        if self.terms.place is not Place.CENTRAL:
+            return 1
+        missing = _CENTRAL_FINENESS - log2(self.noise_multiplier / self.step)
+        return 2 ** max(0, ceil(missing))
+
+    @property
+    def node_noise_scale(self) -> float:
+        """Scale of the noise that a node adds to its integers; 0 for none."""
+        terms = self.terms
+        if terms.place is Place.CENTRAL or not terms.is_summed:
+            return 0.0
+        return self.noise_multiplier / self.step / sqrt(terms.num_shares)
+
+    @property
+    def max_rounded_norm(self) -> float:
+        """What conditional rounding keeps a client's contribution under, in grid steps."""
+        return rounded_l2(1.0, self.step, self.padded_dimension, BETA)

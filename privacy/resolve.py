@@ -1,0 +1,54 @@
+"""How much noise: what was given, or as little as keeps to epsilon."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from privacy.calibration import calibrate
+from privacy.calibrations import Calibrations
+from privacy.plan import PrivacyPlan
+from privacy.release import Schedule
+from privacy.terms import PrivacyTerms
+
+
+def resolve(terms: PrivacyTerms, kept: Calibrations | None = None) -> PrivacyPlan:
+    """Return the plan: with the given noise, or with as little as keeps to epsilon.
+
+    Parameters
+    ----------
+    terms : PrivacyTerms
+        What is asked.
+    kept : Calibrations, optional
+        Where a calibration is looked up and kept: it takes seconds.
+
+    Raises
+    ------
+    ValueError
+        If there is no noise with which the sum fits the modulus and epsilon is kept.
+    """
+    if terms.noise_multiplier is not None:
+        return _with_noise(terms, terms.noise_multiplier)
+    found = kept.get(terms) if kept is not None else None
+    if found is None:
+        found = _calibrated(terms)
+        if kept is not None:
+            kept.put(terms, found)
+    return _with_noise(terms, found)
+
+
+def _with_noise(terms: PrivacyTerms, noise_multiplier: float) -> PrivacyPlan:
+    plan = PrivacyPlan(terms=terms, noise_multiplier=noise_multiplier)
+    # These raise if the sum does not fit, or aborts are likelier than delta allows.
+    plan.schedule()
+    _ = plan.delta_of_models
+    return plan
+
+
+@lru_cache(maxsize=32)
+def _calibrated(terms: PrivacyTerms) -> float:
+    assert terms.epsilon is not None  # noqa: S101 - checked by the terms
+
+    def schedule_of(noise_multiplier: float) -> Schedule:
+        return PrivacyPlan(terms=terms, noise_multiplier=noise_multiplier).schedule()
+
+    return calibrate(schedule_of, terms.epsilon, terms.delta)

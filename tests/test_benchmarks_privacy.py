@@ -1,0 +1,60 @@
+import json
+from math import prod
+
+import pytest
+
+from benchmarks import mean_estimation
+from benchmarks.mean_estimation_cases import Case, measure
+from privacy.release import Mechanism
+
+
+def run_mean_estimation(*options: str) -> int:
+    return mean_estimation.main(["--processes", "1", "--epsilons", "1.5", *options])
+
+
+def test_mean_estimation_prints_what_it_writes(tmp_path, capsys):
+    json_file = tmp_path / "figures.json"
+    options = ["--clients", "10", "--bits", "16", "--encodings", "80"]
+    assert run_mean_estimation(*options, "--json", str(json_file)) == 0
+    text, figures = capsys.readouterr().out, json.loads(json_file.read_text())
+    assert len(figures["rows"]) == 4
+    for row in figures["rows"]:
+        measured = row["measured"]
+        assert f"{measured['ratio']:.3f} +- {measured['standard_error']:.3f}" in text
+        assert prod(measured["factors"].values()) == pytest.approx(measured["ratio"])
+    assert figures["required"] == []
+
+
+@pytest.mark.parametrize(
+    "mechanism", [Mechanism.DISTRIBUTED_DISCRETE_GAUSSIAN, Mechanism.SKELLAM]
+)
+def test_the_factors_explain_the_error(mechanism):
+    # A mean of 10,000 squares of nearly normal numbers is off by 1.4%: 6 deviations are 8.5%,
+    # with a probability of 2e-9, and a noise 10% off moves it by 20%.
+    found = measure(Case(mechanism, 20, 14, 1, 14, 1.5, 7.0), repeats=40, seed=1)
+    assert found is not None
+    assert found.factors.rest == pytest.approx(1, abs=0.085)
+    assert found.standard_error == pytest.approx(found.ratio * 2**0.5 / 100, rel=0.2)
+    assert found.factors.spare_shares == pytest.approx(20 / 13)
+    assert found.wrapped == 0
+
+
+def test_a_range_too_small_wraps_and_shows_in_its_factor():
+    found = measure(Case(Mechanism.SKELLAM, 20, 20, 0, 16, 0.75, 0.8), repeats=3, seed=1)
+    assert found is not None
+    assert found.wrapped > 0
+    # The mean of vectors all around is near 0, and what wraps comes nearer to 0.
+    assert found.factors.wrapping < 0.5
+    assert found.factors.rest == pytest.approx(1, abs=0.35)
+
+
+def test_mean_estimation_refuses_and_has_a_limit(capsys, monkeypatch):
+    assert run_mean_estimation("--clients", "100", "--bits", "3", "--encodings", "1") == 0
+    assert "refused" in capsys.readouterr().out
+    monkeypatch.setattr(mean_estimation, "REQUIRED_CLIENTS", 4)
+    options = ["--clients", "4", "--bits", "16", "--quick", "--encodings", "8"]
+    assert run_mean_estimation(*options) == 0
+    assert "PASS  Skellam, n 4" in capsys.readouterr().out
+    monkeypatch.setattr(mean_estimation, "LIMIT", 1.0)
+    assert run_mean_estimation(*options) == 1
+    assert "FAIL  DDG, n 4" in capsys.readouterr().out
