@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-fast lint format clean
+.PHONY: help demo test test-fast test-deploy lint format clean
 
 help:
 	@echo "make demo       train a model over 5 simulated clients, about two minutes with the install"
 	@echo "make test       format, lint, types, import rules and all tests"
 	@echo "make test-fast  the same without the end-to-end tests"
+	@echo "make test-deploy  real SuperLink and SuperNodes with TLS, and what they do when killed"
 	@echo "make lint       format, lint, types and import rules"
 	@echo "make format     format the code"
 	@echo "make clean      remove what make has made"
@@ -35,7 +36,10 @@ test: lint
 	$(BIN)/python -m pytest
 
 test-fast: lint
-	$(BIN)/python -m pytest -m "not e2e"
+	$(BIN)/python -m pytest -m "not e2e and not deploy and not docker"
+
+test-deploy: .venv/installed-dev
+	$(BIN)/python -m pytest -m deploy tests/deploy
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .

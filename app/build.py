@@ -115,6 +115,7 @@ def build_task(config: AppConfig) -> Task:
     """
     task = task_of(config)(config.task, config.seed)
     if isinstance(config.privacy, PrivateConfig):
+        task.is_private = True
         task.check_private()
     return task
 

@@ -4,14 +4,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from app import cli_keys, cli_ledger, cli_node
+from app import cli_bundle, cli_keys, cli_ledger, cli_node, cli_plan
+from app.bundle import BundleError
+from app.cli_plan import PlanFailedError
 from app.identity import IdentityError
 from app.node_config import NodeConfigError
+from app.policy import PolicyError
 from privacy.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.
-_GROUPS = (cli_keys, cli_ledger, cli_node)
+_GROUPS = (cli_keys, cli_ledger, cli_node, cli_bundle, cli_plan)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         result = arguments.run(arguments)
-    except (IdentityError, LedgerError, NodeConfigError) as error:
+    except (
+        BundleError,
+        IdentityError,
+        LedgerError,
+        NodeConfigError,
+        PlanFailedError,
+        PolicyError,
+    ) as error:
         print(f"tacet: {error}", file=sys.stderr)
         return 2
     status, lines = result if isinstance(result, tuple) else (0, result)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.config import ConfigError, load_config
-from app.planning import PlanError, RunPlan, plan_run
+if TYPE_CHECKING:
+    from app.planning import RunPlan
+
+
+class PlanFailedError(ValueError):
+    """There is no plan. The message is one line and names the key or the reason."""
 
 
 def add(commands: Any) -> None:
@@ -27,12 +31,20 @@ def add(commands: Any) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> list[str]:
-    plan = plan_run(load_config(_run_config(arguments.run_config)))
+    # Hydra, Flower and torch take seconds, and no other command needs them.
+    from app.config import ConfigError, load_config
+    from app.planning import PlanError, plan_run
+
+    try:
+        plan = plan_run(load_config(_run_config(arguments.run_config)))
+    except (ConfigError, PlanError) as error:
+        # A model that is refused has a line for each of its layers.
+        raise PlanFailedError(" ".join(str(error).split())) from None
     if arguments.json is not None:
         try:
             arguments.json.write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
         except OSError as error:
-            raise PlanError(f"--json {arguments.json}: {error.strerror}") from None
+            raise PlanFailedError(f"--json {arguments.json}: {error.strerror}") from None
     return _lines(plan)
 
 
@@ -45,7 +57,8 @@ def _run_config(text: str) -> dict[str, Any]:
     try:
         return dict(parse_config_args([text.strip()]))
     except (ClickException, ValueError, OSError) as error:
-        raise ConfigError(f"--run-config {text!r}: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split())
+        raise PlanFailedError(f"--run-config {text!r}: {told}") from None
 
 
 def _lines(plan: RunPlan) -> list[str]:

@@ -1,5 +1,6 @@
 """From a request to a contribution that may leave: the steps that all aggregations share."""
 
+import logging
 from importlib import import_module
 from math import isfinite
 
@@ -16,7 +17,9 @@ from strategies.encoding import Codec
 from strategies.private_encoding import PrivateCodec
 from strategies.refusals import Reason, Refusal
 from strategies.run_codec import CLIP_NORM
-from tasks.base import Node
+from tasks.base import DataError, ModelRefusedError, Node
+
+log = logging.getLogger("flwr.tacet")
 
 _TRAIN = "train"
 
@@ -59,7 +62,16 @@ def contribute(message: Message, config: AppConfig, node: Node, codec: Codec) ->
         raise Refusal(Reason.MALFORMED_REQUEST)
     if isinstance(codec, PrivateCodec):
         private = getattr(import_module("app.private_handlers"), kind)
-        return private(message.content, config, node, codec.plan)
+        try:
+            return private(message.content, config, node, codec.plan)
+        except (ConfigError, DataError, ModelRefusedError, Refusal):
+            # Of the configuration, the file or the model; no record is the reason.
+            raise
+        except Exception:
+            # A record might be. That there is no answer would tell of it: noise alone, then.
+            log.exception("this node's contribution is noise alone")
+            number = request_round(message.content)
+            return codec.nothing(number, training=kind == _TRAIN)
     return getattr(import_module("app.handlers"), kind)(message.content, config, node)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from app.config import ConfigError, task_of
+from app.policy import PolicyError, load_policy
 from app.schema import AppConfig
 from tasks.base import DataError, Node
 
@@ -101,12 +102,36 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
     paths = {
         field: Path(str(own[key])).expanduser() for key, field in _PATHS.items() if own.get(key)
     }
+    if "policy_file" in paths:
+        paths |= _data_path_of(paths["policy_file"], paths.get("data_path"))
     return Node(
         partition_id=partition_id,
         num_partitions=num_partitions,
         simulated=simulated,
         **paths,
     )
+
+
+def _data_path_of(policy_file: Path, given: Path | None) -> dict[str, Path]:
+    """Return the data path that the policy gives: its cap is for those records and no others.
+
+    Raises
+    ------
+    DataError
+        If the node's own configuration names another, or the policy cannot be read.
+    """
+    try:
+        path = load_policy(policy_file).data_path
+    except PolicyError as error:
+        raise DataError(str(error)) from None
+    if path is None:
+        return {}
+    if given is not None and given.resolve() != path.resolve():
+        raise DataError(
+            f"data-path={given} in --node-config, but the policy {policy_file} is for"
+            f" data_path={path}; take one of them out"
+        )
+    return {"data_path": path}
 
 
 def _partition(own: Mapping[str, Any]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from flwr.app import Context
 
 from app.build_privacy import mode_of
+from app.bundle import approved_bundles
 from app.config import option_of
 from app.consent import Asked, check
 from app.policy import Policy, PolicyError, load_policy
@@ -42,8 +43,23 @@ def check_policy(config: AppConfig, node: Node, noise_multiplier: float | None =
     """
     try:
         policy = _policy(config, node)
+        approved_bundles(policy, node.simulated)
         if policy is not None:
             check(policy, _asked(config, policy, noise_multiplier))
+    except PolicyError as error:
+        raise Refusal(Reason.POLICY_REFUSED) from error
+
+
+def peers_bundles(config: AppConfig, node: Node) -> frozenset[bytes] | None:
+    """Return the bundles that this node's owner approved for peers too; None for any.
+
+    Raises
+    ------
+    Refusal
+        As ``check_policy``.
+    """
+    try:
+        return approved_bundles(_policy(config, node), node.simulated)
     except PolicyError as error:
         raise Refusal(Reason.POLICY_REFUSED) from error
 
@@ -76,7 +92,7 @@ def charge(
     Refusal
         If it would go over the cap, or the ledger cannot be used.
     """
-    check_policy(config, node, plan.noise_multiplier)
+    check_policy(config, node, _least_multiplier(plan))
     if not releases or (node.simulated and node.state_path is None):
         # Nobody is to be protected in a simulation; one with state paths keeps ledgers too.
         return
@@ -100,6 +116,18 @@ def charge(
         raise Refusal(Reason.BUDGET_EXHAUSTED) from error
     except LedgerError as error:
         raise Refusal(Reason.LEDGER_REFUSED) from error
+
+
+def _least_multiplier(plan: PrivacyPlan) -> float:
+    """Return the noise of the least noisy release, over what one unit can move in it."""
+    terms = plan.terms
+    least = plan.noise_multiplier
+    if terms.metrics_every:
+        least = min(least, terms.metrics_noise_multiplier)
+    if terms.clip_bit_noise:
+        # A bit is plus or minus a half.
+        least = min(least, 2 * terms.clip_bit_noise)
+    return least
 
 
 def calibrations(context: Context, node: Node) -> Calibrations | None:

@@ -23,11 +23,11 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
     """
     check_policy(config, node)
     codec = codec_for(message.content, config, calibrations(context, node))
+    pay(codec, message, context, config, node, None)
     contribution = contribute(message, config, node, codec)
     if isinstance(codec, PrivateCodec):
         seed = plain_seed(context.run_id, request_round(message.content))
         vector, scalars = codec.encode(contribution, 1, seed)
-        pay(codec, message, context, config, node, None)
         return Message(encoded_record(vector, scalars), reply_to=message)
     if not contribution.is_finite():
         raise Refusal(Reason.NON_FINITE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from app.build import build_model
@@ -77,8 +77,12 @@ class RunPlan:
     modulus: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
+        """Return plain values, for JSON, which has no infinity: None stands for it."""
+        values = asdict(self)
+        for adversary in values["adversaries"]:
+            if adversary["epsilon"] == inf:
+                adversary["epsilon"] = None
+        return values
 
 
 def plan_run(config: AppConfig) -> RunPlan:

@@ -1,5 +1,7 @@
 """What a client does with a message of a private run, once torch and Opacus are needed."""
 
+import logging
+
 import numpy as np
 import torch
 from flwr.app import RecordDict
@@ -19,6 +21,8 @@ from tasks.clipping import clipped_gradient_sum
 from tasks.private_training import metric_vectors, poisson_sample, train_privately
 from tasks.training import get_parameters
 from tasks.training import train as train_model
+
+log = logging.getLogger("flwr.tacet")
 
 
 def train(
@@ -40,6 +44,7 @@ def train(
     privacy = config.privacy
     assert isinstance(privacy, PrivateConfig)  # noqa: S101 - chosen for such runs only
     task, data, model = prepare(content, config, node)
+    _warn_of_delta(privacy.delta, len(data.train))
     server_round = request_round(content)
     due = plan.has_metrics(server_round)
     sums = _metric_sums(task, model, data, privacy) if due else {}
@@ -69,6 +74,15 @@ def evaluate(
     task, data, model = prepare(content, config, node)
     sums = _metric_sums(task, model, data, privacy) if plan.terms.metrics_every else {}
     return Contribution(np.zeros(0, dtype=np.float32), sums)
+
+
+def _warn_of_delta(delta: float, num_records: int) -> None:
+    """Say in the node's own log that delta allows a record to be given away whole."""
+    if num_records and delta >= 1 / num_records:
+        log.warning(
+            "privacy.delta=%g is not below 1 over this node's %d training records",
+            *(delta, num_records),
+        )
 
 
 def _gradient_sum(

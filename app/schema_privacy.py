@@ -11,6 +11,8 @@ from omegaconf import MISSING
 
 from tasks.schema import GradSampleMode, require
 
+_SMALLEST_NORM, _LARGEST_NORM = 1e-12, 1e12
+
 
 class LocalNoise(Enum):
     """Noise that one node adds in full."""
@@ -107,7 +109,11 @@ class PrivateConfig(PrivacyConfig):
         if self.noise_multiplier is not None:
             _require_positive("privacy.noise_multiplier", self.noise_multiplier)
         require(0 < self.delta < 1, f"privacy.delta={self.delta}: must be in (0, 1)")
-        _require_positive("privacy.clip_norm", self.clip_norm)
+        require(
+            _SMALLEST_NORM <= self.clip_norm <= _LARGEST_NORM,
+            f"privacy.clip_norm={self.clip_norm}: must be in [{_SMALLEST_NORM:g},"
+            f" {_LARGEST_NORM:g}]; beyond, floating point would not keep to it",
+        )
         _require_positive("privacy.range_deviations", self.range_deviations)
         require(
             self.population >= 2,

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from flwr.app import ArrayRecord, Context, Message
 
 from app.build import build_terms, config_hash, secagg_config
+from app.bundle import running_bundle
+from app.config import ConfigError
 from app.contributing import codec_for, contribute, pay, request_round
 from app.identity import load_identity
-from app.node_privacy import calibrations, check_policy, state_file
+from app.node_privacy import calibrations, check_policy, peers_bundles, state_file
 from app.schema import AppConfig
 from strategies.contribution import ARRAYS, hash_parameters
 from strategies.encoding import plan_of, public_seed
@@ -29,16 +31,13 @@ from strategies.secure_wire import (
 from strategies.stores import ContextStore, SqliteStore
 from tasks.base import Node
 
-# Until nodes approve bundles (deployment), all say the same.
-_NO_BUNDLE = bytes(32)
-
 
 def answer(message: Message, context: Context, config: AppConfig, node: Node) -> Message:
     """Answer one message of the protocol.
 
     Raises
     ------
-    Refusal, DataError
+    Refusal, DataError, ConfigError
         If the node cannot take part; the attempt's secrets are gone then.
     """
     check_policy(config, node)
@@ -82,10 +81,15 @@ def _masked(
     attempt = opened.request.attempt
     if request_round(message.content) != attempt.round:
         raise Refusal(Reason.MALFORMED_REQUEST)
-    contribution = contribute(message, config, node, codec)
     num_members = len(opened.request.cohort)
-    update, sums = codec.encode(contribution, num_members, public_seed(attempt))
+    try:
+        codec.check_fits(num_members)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    # Before a record is looked at: whether there is an answer may depend on the records too.
     pay(codec, message, context, config, node, attempt.attempt)
+    contribution = contribute(message, config, node, codec)
+    update, sums = codec.encode(contribution, num_members, public_seed(attempt))
     return role.mask(opened, update, sums, codec.modulus_bits)
 
 
@@ -109,8 +113,8 @@ def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:
         run_id=context.run_id,
         terms=build_terms(config, node.num_partitions if node.simulated else None),
         store=store,
-        bundle=_NO_BUNDLE,
-        trust=TrustPolicy(identity=identity),
+        bundle=running_bundle(node.simulated),
+        trust=TrustPolicy(identity, peers_bundles(config, node)),
         consistency_check=settings.consistency_check,
         lifetime_seconds=settings.secrets_seconds,
     )

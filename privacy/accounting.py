@@ -18,6 +18,8 @@ from privacy.renyi import ORDERS, curve, laplace_loss
 
 # dp_accounting takes seconds to import: only the functions that need it do.
 
+#: Of the rules in here and in ``privacy.renyi``: what was kept under another is not used.
+VERSION = 1
 #: A discrete Gaussian of fewer steps than this is not accounted for as the continuous one.
 FINE_SCALE = 2.0**20
 #: Variance, in steps squared, that accounting for a discrete Gaussian as continuous costs.

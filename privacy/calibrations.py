@@ -8,6 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from privacy.accounting import VERSION
 from privacy.database import transaction
 from privacy.terms import PrivacyTerms
 
@@ -53,5 +54,5 @@ class Calibrations:
 
 def _key(terms: PrivacyTerms) -> bytes:
     libraries = {name: version(name) for name in _LIBRARIES}
-    text = json.dumps([asdict(terms), libraries], sort_keys=True)
+    text = json.dumps([asdict(terms), libraries, VERSION], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()

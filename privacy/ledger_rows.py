@@ -144,9 +144,9 @@ def remembered_epsilon(
     A distribution of privacy losses takes up to a second, and every message of Flower's is
     answered by a new process.
     """
-    from privacy.accounting import epsilon
+    from privacy.accounting import VERSION, epsilon
 
-    key = sha256(_text(schedule).encode()).digest()
+    key = sha256(f"{VERSION} {_text(schedule)}".encode()).digest()
     row = connection.execute(
         "SELECT epsilon FROM ledger_epsilons WHERE schedule = ? AND delta = ?", (key, delta)
     ).fetchone()

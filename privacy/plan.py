@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import exp, sqrt
 
 from privacy.grid import NoiseGrid
 from privacy.release import Mechanism, Neighbours, Release, Schedule, Unit
@@ -100,17 +100,23 @@ class PrivacyPlan(NoiseGrid):
             releases.append((self.metrics_release(colluding), times))
         return [(release, times) for release, times in releases if times]
 
-    @property
-    def delta_of_models(self) -> float:
-        """The delta that is left for those who see models only.
+    def delta_of_models(self, epsilon: float) -> float:
+        """Return the delta left for those who see models only, if cohorts amplify.
 
-        Amplification by sampling says nothing of a round that was aborted because its cohort
-        was drawn under T; the chance of any such is taken off delta (privacy.md, section 4).
+        A cohort drawn under T is drawn again, so what is used is the Poisson sample given its
+        size. With s the chance of such a draw, the conditional distribution is within s of the
+        sample's for one data set and within e^epsilon s for its neighbour, so s (1 + e^epsilon)
+        is taken off for every round (privacy.md, section 4, says s).
 
-        Raises
-        ------
-        ValueError
-            If that chance uses all of delta.
+        Parameters
+        ----------
+        epsilon : float
+            At least what those adversaries learn, e.g. without amplification.
+
+        Returns
+        -------
+        float
+            0 or less if nothing is left: then there is no amplification to speak of.
         """
         terms = self.terms
         if terms.unit is Unit.EXAMPLE or terms.cohort_fraction >= 1:
@@ -119,15 +125,7 @@ class PrivacyPlan(NoiseGrid):
 
         n, q = terms.population, terms.cohort_fraction
         short = float(binom.cdf(terms.min_survivors - 1, n, q))  # pyright: ignore
-        left = terms.delta - terms.num_rounds * short
-        if left <= 0:
-            raise ValueError(
-                f"rounds.cohort_fraction={q}: of privacy.population={n} fewer than"
-                f" min_survivors={terms.min_survivors} are drawn in {terms.num_rounds} rounds"
-                f" with a chance of {terms.num_rounds * short:.2g}, more than"
-                f" delta={terms.delta:g}; draw more, or ask for fewer survivors"
-            )
-        return left
+        return terms.delta - terms.num_rounds * short * (1 + exp(min(epsilon, 700.0)))
 
     @property
     def _is_replaced(self) -> bool:

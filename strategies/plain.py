@@ -8,7 +8,13 @@ from typing import Any
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp.strategy import FedAvg
 
-from strategies.base import CohortGrid, RoundAttempt, RoundResult, RoundStrategy
+from strategies.base import (
+    CohortGrid,
+    RoundAttempt,
+    RoundResult,
+    RoundStrategy,
+    RunStoppedError,
+)
 from strategies.contribution import Aggregate, MalformedReplyError, num_parameters
 from strategies.encoding import public_seed
 from strategies.grid import PollingGrid, Trip
@@ -60,6 +66,10 @@ class Plain(RoundStrategy):
 
     def _round(self, grid: PollingGrid, asked: RoundAttempt, *, training: bool) -> RoundResult:
         cohort = asked.draw(asked.number)
+        try:
+            self._summing.check_fits(len(cohort))
+        except ValueError as error:
+            raise RunStoppedError(f"aggregation=plain: {error}") from None
         configure = self.configure_train if training else self.configure_evaluate
         messages = configure(
             asked.number, asked.arrays, self.coding.request(), CohortGrid(cohort)

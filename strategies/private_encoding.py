@@ -108,6 +108,14 @@ class PrivateCodec:
         """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
 
+    def nothing(self, server_round: int, *, training: bool) -> Contribution:
+        """Return the contribution of a node that has none: zeros, to which its noise comes."""
+        size = self.plan.terms.dimension if training else 0
+        due = not training or self.plan.has_metrics(server_round)
+        return Contribution(
+            np.zeros(size), dict.fromkeys(self.released_metrics if due else (), 0.0)
+        )
+
     def encode(
         self, contribution: Contribution, num_contributions: int, seed: bytes
     ) -> tuple[Vector, NDArray[np.uint64]]:
@@ -170,7 +178,10 @@ class PrivateCodec:
         plan, terms = self.plan, self.plan.terms
         if not terms.is_summed:
             return self._fixed_point.encode(update).vector, 0.0
-        scaled, bit = self._clipped(update.astype(np.float64) / self.clip_norm)
+        # What an absurd clip norm makes overflow counts as not finite.
+        with np.errstate(over="ignore"):
+            scaled = update.astype(np.float64) / self.clip_norm
+        scaled, bit = self._clipped(scaled)
         if terms.is_rotated:
             scaled = Rotation(terms.dimension, seed).forward(scaled)
         scaled /= plan.step
@@ -225,17 +236,31 @@ class PrivateCodec:
             return np.zeros(0)
         if not terms.is_summed:
             return self._fixed_point.decode_sum(update) / num_survivors
-        values = to_signed(update, self.modulus_bits).astype(np.float64)
+        signed = to_signed(update, self.modulus_bits)
         if terms.place is Place.CENTRAL:
-            fine = plan.refinement
-            scale = plan.noise_multiplier / plan.step * fine
-            # The sum of two exact floats is rounded once, so it is a function of the integer
-            # that stands on the fine grid: rounding is post-processing.
-            values += draw(terms.mechanism, scale, len(values), secure_generator()) / fine
+            values = self._with_server_noise(signed)
+        else:
+            values = signed.astype(np.float64)
         values *= plan.step
         if terms.is_rotated:
             values = Rotation(terms.dimension, seed).inverse(values)
         return values * (self.clip_norm * self.step_size)
+
+    def _with_server_noise(self, signed: NDArray[np.int64]) -> Floats:
+        """Add the server's noise on its finer grid, and reduce modulo 2^b once more.
+
+        Without the last step one unit could move a sum at the edge of the modulus by all of
+        it. With it the result is a function of the exact noisy sum modulo 2^b.
+        """
+        plan, terms = self.plan, self.plan.terms
+        fine = plan.refinement
+        scale = plan.noise_multiplier / plan.step * fine
+        whole, rest = divmod(
+            draw(terms.mechanism, scale, len(signed), secure_generator()), fine
+        )
+        reduced = to_signed((signed + whole).view(np.uint64), self.modulus_bits)
+        # Of two exact floats the sum is rounded once: post-processing of the exact integer.
+        return reduced.astype(np.float64) + rest / fine
 
     def _decode_scalars(
         self, scalars: NDArray[np.uint64], *, has_metrics: bool
@@ -244,7 +269,8 @@ class PrivateCodec:
         for name, value in zip(self.scalar_names, scalars.view(np.int64), strict=True):
             if name == CLIP_BITS or has_metrics:
                 noisy = int(value) + self._scalar_noise(name, share=False)
-                sums[name] = noisy / SCALAR_ONE
+                # As for the update: modulo 2^64 again after the noise.
+                sums[name] = ((noisy + 2**63) % 2**64 - 2**63) / SCALAR_ONE
         if has_metrics:
             sums[EVAL_PREFIX + "loss"] *= self.loss_clip
         return sums

@@ -196,7 +196,6 @@ def model_only_epsilon(
         )
         return epsilon(schedule, delta)
 
-    amplified = outside(True, plan.delta_of_models)
-    if plan.delta_of_models == plan.terms.delta:
-        return amplified
-    return min(amplified, outside(False, plan.terms.delta))
+    plain = outside(False, plan.terms.delta)
+    left = plan.delta_of_models(plain)
+    return min(plain, outside(True, left)) if left > 0 else plain

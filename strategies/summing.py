@@ -28,6 +28,10 @@ from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
 class Summing(Protocol):
     """How a plain round's replies become its aggregate."""
 
+    def check_fits(self, num_contributions: int) -> None:
+        """Raise ``ValueError`` if the sum of so many does not fit; names the mends."""
+        ...
+
     def read(self, record: RecordDict, *, num_parameters: int) -> Any:
         """Read one reply, trusting nothing; ``num_parameters`` is 0 when only evaluating.
 
@@ -62,6 +66,11 @@ class ClearSum:
         self._metric_names = metric_names
         self._codec = codec
 
+    def check_fits(self, num_contributions: int) -> None:
+        """Raise ``ValueError`` if the sum of so many does not fit; floats always do."""
+        if self._codec:
+            self._codec.check_fits(num_contributions)
+
     def read(self, record: RecordDict, *, num_parameters: int) -> Contribution:
         """Read one contribution."""
         names = sum_names(self._metric_names, training=num_parameters > 0)
@@ -91,6 +100,10 @@ class EncodedSum:
         codec = self._coding.codec
         assert isinstance(codec, PrivateCodec)  # noqa: S101 - build gives no other
         return codec
+
+    def check_fits(self, num_contributions: int) -> None:
+        """Raise ``ValueError`` if noise and modulus were not sized for so many."""
+        self._codec.check_fits(num_contributions)
 
     def read(
         self, record: RecordDict, *, num_parameters: int

@@ -142,6 +142,9 @@ class Task(ABC):
     def __init__(self, config: Any, seed: int) -> None:
         self.config = config
         self.seed = seed
+        #: Whether records are protected. Then none may cause a refusal: the server chooses the
+        #: configuration, and could ask for any record by what does not fit.
+        self.is_private = False
 
     @classmethod
     def metric_names(cls, config: TaskConfig) -> tuple[str, ...]:

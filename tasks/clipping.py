@@ -83,7 +83,7 @@ def clipped_gradient_sum(
     one_gradient = _BYTES_PER_NUMBER * sum(
         p.numel() for p in model.parameters() if p.requires_grad
     )
-    if len(indices) == 0 or one_gradient == 0:
+    if one_gradient == 0:
         return np.zeros(sum(p.numel() for p in model.parameters()))
     arguments = (task, model, examples.take(indices), clip_norm)
     fitting = MAX_GRADIENT_BYTES // one_gradient
@@ -97,6 +97,14 @@ def clipped_gradient_sum(
             if mode is GradSampleMode.ghost:
                 raise
     return _sum_in_batches(*arguments, max(1, min(max_physical_batch, fitting)), ghost=False)
+
+
+def _public_record(examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs and targets of one record that is made up, always the same."""
+    shape = (1, *examples.inputs.shape[1:])
+    inputs = np.random.default_rng(0).uniform(-1, 1, shape)
+    targets = np.zeros(1, dtype=examples.targets.dtype)
+    return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
 def _has_norms(model: nn.Module) -> bool:
@@ -131,12 +139,13 @@ def _sum_in_batches(
                 )
             return values
 
+        # Of the task's shape, but of nobody: a refusal must not depend on any record, nor on
+        # whether one was drawn.
+        check_record(wrapped, ghost, losses, *_public_record(examples))
         for first in range(0, len(examples), batch_size):
             batch = slice(first, first + batch_size)
             inputs = torch.from_numpy(examples.inputs[batch]).double()
             targets = torch.from_numpy(examples.targets[batch])
-            if first == 0:
-                check_record(wrapped, ghost, losses, inputs[:1], targets[:1])
             sums = sum_batch(wrapped, losses, inputs, targets, clip_norm)
             for total, one in zip(totals, sums, strict=True):
                 if one is not None:

@@ -32,6 +32,8 @@ class Summary:
         Values outside the listed categories for which the column's ``unknown`` stands.
     classes : dict
         Rows used of each class; empty for a label that is a number.
+    misfits : int
+        Rows that hold something that the configuration does not allow, in a private run.
     """
 
     file: Path
@@ -42,12 +44,17 @@ class Summary:
     clipped: dict[str, int]
     unknown: dict[str, int]
     classes: dict[str, int]
+    misfits: int = 0
 
     def __str__(self) -> str:
         """Return one line for the file and one for each kind of finding."""
         lines = [
             f"{self.file}: {self.rows} rows, {self.used} used, {self.rows - self.used} left out"
         ]
+        if self.misfits:
+            lines.append(
+                f"  {self.misfits} rows do not fit the configuration and were left out"
+            )
         findings = (
             ("missing, so the row was left out", self.missing),
             ("missing, filled in", self.filled),
@@ -62,8 +69,19 @@ class Summary:
         return "\n".join(lines)
 
 
-def encode(file: Path, config: CsvConfig) -> tuple[Examples, Summary]:
+def encode(
+    file: Path, config: CsvConfig, skip_misfits: bool = False
+) -> tuple[Examples, Summary]:
     """Read a file and return its usable rows as examples.
+
+    Parameters
+    ----------
+    file : Path
+        The CSV file.
+    config : CsvConfig
+        What its columns mean.
+    skip_misfits : bool
+        Leave out a row that does not fit, each for itself, and give no row if none is usable.
 
     Raises
     ------
@@ -71,7 +89,16 @@ def encode(file: Path, config: CsvConfig) -> tuple[Examples, Summary]:
         If the file does not fit the configuration, or no row is usable.
     """
     encoder = _Encoder(config)
-    rows = [encoder.row(cells) for cells in read(file, config)]
+    rows: list[tuple[list[float], float] | None] = []
+    num_misfits = 0
+    for cells in read(file, config, skip_misfits):
+        try:
+            rows.append(encoder.row(cells) if cells is not None else None)
+        except DataError:
+            if not skip_misfits:
+                raise
+            rows.append(None)
+            num_misfits += 1
     used = [row for row in rows if row is not None]
     targets = [target for _, target in used]
     names = config.label.classes
@@ -84,13 +111,15 @@ def encode(file: Path, config: CsvConfig) -> tuple[Examples, Summary]:
         dict(encoder.clipped),
         dict(encoder.unknown),
         {name: targets.count(index) for index, name in enumerate(names)},
+        num_misfits,
     )
-    if not used:
+    if not used and not skip_misfits:
         raise DataError(
             f"no row can be used: give task.*.fill for what is missing, or mend the file\n"
             f"{summary}"
         )
-    inputs = np.array([features for features, _ in used], dtype=np.float32)
+    features = [features for features, _ in used]
+    inputs = np.array(features, np.float32).reshape(len(used), len(config.features()))
     kind = np.int64 if names else np.float32
     return Examples(inputs, np.array(targets, dtype=kind)), summary
 

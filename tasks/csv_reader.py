@@ -25,17 +25,20 @@ class Cell(NamedTuple):
         )
 
 
-def read(file: Path, config: CsvConfig) -> Iterator[dict[str, Cell]]:
+def read(
+    file: Path, config: CsvConfig, skip_misfits: bool = False
+) -> Iterator[dict[str, Cell] | None]:
     """Yield each row's declared columns by name, without the spaces around a value.
 
-    Dropped columns are never yielded.
+    Dropped columns are never yielded. With ``skip_misfits`` a row with too many or too few
+    fields is None, and stray quotes and bytes are taken as they are.
 
     Raises
     ------
     DataError
         If the file cannot be read or does not have the declared columns.
     """
-    rows = _rows(file, config.delimiter)
+    rows = _rows(file, config.delimiter, strict=not skip_misfits)
     line, header = next(rows, (1, []))
     if not header:
         raise DataError(f"{file}: the file is empty; it must have a header and rows")
@@ -44,6 +47,9 @@ def read(file: Path, config: CsvConfig) -> Iterator[dict[str, Cell]]:
     positions = {name: names.index(name) for name in config.columns()}
     for line, texts in rows:
         if len(texts) != len(names):
+            if skip_misfits:
+                yield None
+                continue
             raise DataError(
                 f"{file}, line {line}: {len(texts)} fields, but the header has {len(names)};"
                 f' put a value that holds the delimiter {config.delimiter!r} into "quotes"'
@@ -54,10 +60,11 @@ def read(file: Path, config: CsvConfig) -> Iterator[dict[str, Cell]]:
         }
 
 
-def _rows(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: Path, delimiter: str, strict: bool) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of its first line; blank lines are passed over."""
     # newline="" leaves line breaks inside quotes to the csv module.
-    lines = csv.reader(io.StringIO(_text(file), newline=""), delimiter=delimiter, strict=True)
+    text = io.StringIO(_text(file, strict), newline="")
+    lines = csv.reader(text, delimiter=delimiter, strict=strict)
     first = 1
     while True:
         try:
@@ -73,13 +80,13 @@ def _rows(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         first = lines.line_num + 1
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, strict: bool) -> str:
     try:
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"data-path={file}: {error.strerror}; it must be a CSV file") from None
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig", "strict" if strict else "replace")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(

@@ -37,6 +37,7 @@ class _Source:
     modified_ns: int
     size: int
     config_text: str
+    skip_misfits: bool
     # A configuration cannot be hashed; config_text stands for it.
     config: CsvConfig = field(compare=False)
 
@@ -64,11 +65,17 @@ class Csv(Task):
     def load(self, node: Node) -> LocalData:
         """Return this node's own records. A file is parsed, and its summary logged, once.
 
-        A row's side of the split depends on no other row: see ``tasks.partition.hold_out``.
+        A row's side of the split depends on no other row: see ``tasks.partition.hold_out``. In
+        a private run a row that does not fit is left out, as the refusal of a file would tell
+        of it; only a header or a file that cannot be read is refused.
         """
         file = node.require_data_path("a CSV file")
         state = file.stat()
-        source = _Source(file, state.st_mtime_ns, state.st_size, repr(self.config), self.config)
+        source = _Source(
+            *(file, state.st_mtime_ns, state.st_size, repr(self.config)),
+            skip_misfits=self.is_private,
+            config=self.config,
+        )
         return hold_out(_examples(source), self.config.test_fraction, self.seed)
 
     def build_model(self) -> nn.Module:
@@ -106,6 +113,6 @@ class CsvRegression(Csv, Regression):
 @lru_cache(maxsize=64)
 def _examples(source: _Source) -> Examples:
     """Return a file's records; kept, so that a simulation does not parse it every round."""
-    examples, summary = encode(source.file, source.config)
+    examples, summary = encode(source.file, source.config, source.skip_misfits)
     _LOGGER.info("%s", summary)
     return examples

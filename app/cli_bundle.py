@@ -1,0 +1,187 @@
+"""``tacet bundle`` and ``tacet supernode``: which code a node runs, and a node that looks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from app.bundle import RUNNING, BundleError, build_bundle, differing_files, digest
+from app.node_config import parse, paths
+from app.policy import PolicyError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SUPERNODE, _SUPEREXEC, _CLIENTAPP = "flower-supernode", "flower-superexec", "flwr-clientapp"
+_START = (
+    "import sys; sys.path.insert(0, {root!r}); from app.guard import main;"
+    " sys.path.remove({root!r}); sys.argv[0] = {name!r}; sys.exit(main())"
+)
+_ONLY = "echo 'tacet: only ClientApps run here' >&2; exit 1"
+
+
+def add(commands: Any) -> None:
+    """Add the commands to a parser's subparsers."""
+    bundle = commands.add_parser("bundle", help="the code that a run ships").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    shown = bundle.add_parser("hash", help="print the SHA-256 that a node's policy lists")
+    shown.add_argument("path", nargs="?", type=Path, default=Path(), metavar="CHECKOUT|FAB")
+    shown.set_defaults(run=_hash)
+    check = bundle.add_parser(
+        "check", help="compare a .fab file with a checkout, where their hashes differ"
+    )
+    check.add_argument("fab", type=Path, metavar="FAB")
+    check.add_argument("path", nargs="?", type=Path, default=Path(), metavar="CHECKOUT")
+    check.set_defaults(run=_check)
+    # No argument of it is ours: with another prefix, argparse leaves all to us.
+    supernode = commands.add_parser(
+        "supernode",
+        help="flower-supernode, which runs approved bundles only; takes its arguments",
+        add_help=False,
+        prefix_chars="\0",
+    )
+    supernode.add_argument("rest", nargs="*")
+    supernode.set_defaults(run=_supernode)
+
+
+def _hash(arguments: argparse.Namespace) -> list[str]:
+    return [digest(build_bundle(arguments.path))]
+
+
+def _check(arguments: argparse.Namespace) -> tuple[int, list[str]]:
+    if not arguments.fab.is_file():
+        raise BundleError(f"{arguments.fab}: no such file; make one with `flwr build`")
+    bundle, own = build_bundle(arguments.fab), build_bundle(arguments.path)
+    differ = differing_files(bundle, own)
+    if differ:
+        return 1, [f"differs: {name}" for name in differ]
+    return 0, [f"the files are those of {arguments.path}", digest(bundle)]
+
+
+def _supernode(arguments: argparse.Namespace) -> list[str]:
+    rest: list[str] = arguments.rest
+    parser = argparse.ArgumentParser(prog="tacet supernode", add_help=False)
+    parser.add_argument("--node-config", default="")
+    parser.add_argument("--isolation", default="subprocess")
+    parser.add_argument("--allow-runtime-dependency-installation", action="store_true")
+    given, _ = parser.parse_known_args(rest)
+    if given.isolation != "subprocess":
+        raise BundleError(
+            f"--isolation {given.isolation}: the guard is in the processes that the SuperNode"
+            " starts itself; take it out"
+        )
+    if given.allow_runtime_dependency_installation:
+        raise BundleError(
+            "--allow-runtime-dependency-installation: nobody approved what would be installed;"
+            " take it out, and install the dependencies beforehand"
+        )
+    policy = paths(parse(given.node_config)).get("policy-file")
+    if policy is None:
+        raise PolicyError(
+            "--node-config: policy-file is missing, and with it the list of approved bundles;"
+            " give its path"
+        )
+    _become_supernode(policy, rest)
+    return []
+
+
+def _become_supernode(policy: Path, arguments: list[str]) -> None:
+    """Become a SuperNode whose bundles are looked at; returns only by an error.
+
+    Raises
+    ------
+    PolicyError, BundleError
+        If the policy lists no bundles, or Flower's commands are not as expected.
+    """
+    # Flower's logging comes with it, which other commands do without.
+    from app.guard import POLICY, require_bundles
+
+    require_bundles(policy)
+    check_flower()
+    environment = os.environ | {POLICY: str(policy.absolute())}
+    environment.pop(RUNNING, None)
+    supernode, superexec = _find(_SUPERNODE), _find(_SUPEREXEC)
+    try:
+        folder = _write_scripts(superexec)
+        environment["PATH"] = guarded_path(folder, os.environ.get("PATH", os.defpath))
+        os.execve(supernode, [supernode, *arguments], environment)  # noqa: S606 - no shell
+    except OSError as error:
+        raise BundleError(f"{error.filename}: {error.strerror}") from None
+
+
+def check_flower() -> None:
+    """Check that a SuperNode still starts its processes by commands that it finds on PATH.
+
+    Raises
+    ------
+    BundleError
+        If not.
+    """
+    try:
+        client = import_module("flwr.supernode.start_client_internal").start_client_internal
+        executor = import_module("flwr.supercore.superexec.executor").SubprocessExecutor
+        known = _SUPEREXEC in client.__code__.co_consts and _CLIENTAPP in _commands()
+        known &= "TASK_TYPE_TO_COMMAND" in executor.launch.__code__.co_names
+    except (ImportError, AttributeError):
+        known = False
+    if not known:
+        raise BundleError(
+            "this flwr starts ClientApps in another way; install one that Tacet's"
+            " pyproject.toml allows"
+        )
+
+
+def _commands() -> list[str]:
+    return list(import_module("flwr.supercore.constant").TASK_TYPE_TO_COMMAND.values())
+
+
+def _find(name: str) -> str:
+    """Return a command of this Python's own environment."""
+    for place in (str(Path(sys.executable).parent), None):
+        if found := shutil.which(name, path=place):
+            return str(Path(found).absolute())
+    raise BundleError(f"{name} is not found; install flwr beside tacet")
+
+
+def _write_scripts(superexec: str) -> Path:
+    """Write the commands that a guarded SuperNode finds; return their folder.
+
+    A server may also ask for other kinds of task, which Flower starts by other commands.
+    """
+    from flwr.supercore.utils import get_flwr_home
+
+    code = _START.format(root=str(_ROOT), name=_CLIENTAPP)
+    started = dict.fromkeys(_commands(), _ONLY)
+    started[_CLIENTAPP] = f'exec {shlex.join([sys.executable, "-P", "-c", code])} "$@"'
+    started[_SUPEREXEC] = f'exec {shlex.quote(superexec)} "$@"'
+    folder = get_flwr_home().absolute() / f"tacet-guard-{digest(repr(started).encode())[:16]}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, line in started.items():
+        handle, made = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\n{line}\n")
+        Path(made).chmod(0o700)
+        # Other SuperNodes may be using it.
+        Path(made).replace(folder / name)
+    return folder
+
+
+def guarded_path(folder: Path, path: str) -> str:
+    """Return a PATH on which Flower's commands are found in the folder alone.
+
+    Should the folder vanish, Flower finds none at all.
+    """
+    names = {_SUPEREXEC, *_commands()}
+    kept = [
+        place
+        for place in path.split(os.pathsep)
+        if Path(place).is_absolute()
+        and not any((Path(place) / name).exists() for name in names)
+    ]
+    return os.pathsep.join([str(folder), *kept])

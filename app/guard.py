@@ -1,0 +1,183 @@
+"""What looks at a bundle on the node, before anything of it is installed or imported.
+
+The SuperLink delivers the app, so what the app refuses counts only if the node chose the app.
+``tacet supernode`` starts a SuperNode with a PATH on which Flower's commands are scripts of
+ours: ``flwr-clientapp`` is ``main`` below, ``flower-superexec`` is Flower's own, the others do
+nothing. All code of the guard is of the *installed* package, never of a bundle. Whatever goes
+wrong, nothing runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from logging import getLogger
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from app.bundle import RUNNING, digest
+from app.policy import PolicyError, load_policy
+from strategies.refusals import Reason, refusal_reply
+
+log = getLogger("flwr.tacet.guard")
+
+#: Names the policy file; set by ``tacet supernode``.
+POLICY = "TACET_POLICY"
+_PACKAGES = ("app", "privacy", "strategies", "tasks")
+_RUNNER = "flwr.supernode.runtime.run_clientapp"
+_INSTALL, _LOADER = "install_from_fab", "get_load_client_app_fn"
+_DEPENDENCIES = "install_app_dependencies"
+_OTHER_FLOWER = "install a flwr that Tacet's pyproject.toml allows"
+
+
+class GuardError(RuntimeError):
+    """The guard cannot work, so nothing runs: in one line, with the mend."""
+
+
+def approve(content: bytes) -> str:
+    """Return the SHA-256 of a bundle that the policy lists.
+
+    Raises
+    ------
+    PolicyError
+        If it does not, or cannot be read.
+    """
+    file = os.environ.get(POLICY, "")
+    if not file:
+        raise PolicyError(f"{POLICY} is not set; start the node with `tacet supernode`")
+    bundles = require_bundles(Path(file))
+    found = digest(content)
+    if found not in bundles:
+        raise PolicyError(
+            f"{file}: the server sent the bundle {found}, which is not approved; compare it"
+            " with `tacet bundle hash` of the code that you reviewed, and add it to bundles"
+        )
+    return found
+
+
+def require_bundles(policy: Path) -> tuple[str, ...]:
+    """Return the approved bundles of a policy file, at least one.
+
+    Raises
+    ------
+    PolicyError
+        If it has none.
+    """
+    bundles = load_policy(policy).bundles
+    if not bundles:
+        raise PolicyError(
+            f"{policy}: bundles is missing; list what `tacet bundle hash` prints for the code"
+            " that you reviewed"
+        )
+    return bundles
+
+
+class Guard:
+    """Stands in for what ``flwr-clientapp`` installs and loads a bundle with.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty and of this process alone. Flower takes what it finds under ``FLWR_HOME/apps``
+        for the bundle if name, version and 8 digits of the hash agree.
+    install, get_loader : callable
+        Flower's own.
+    """
+
+    def __init__(
+        self, folder: Path, install: Callable[..., Path], get_loader: Callable[..., Any]
+    ) -> None:
+        self._folder, self._install, self._get_loader = folder, install, get_loader
+        self._installed: Path | None = None
+
+    def install(self, fab_file: bytes, **_options: Any) -> None:
+        """Install an approved bundle; of any other, say in the log what it is."""
+        try:
+            found = approve(fab_file)
+            installed = self._install(fab_file, install_dir=self._folder, skip_prompt=True)
+        except PolicyError as error:
+            log.error("refused the bundle: %s", error)
+        except Exception:
+            # Flower would send the text of the exception.
+            log.exception("the bundle could not be installed")
+        else:
+            os.environ[RUNNING] = found
+            self._installed = installed
+
+    def get_loader(self, **_options: Any) -> Callable[..., Any]:
+        """Return what loads the app that ``install`` let pass, or one that only refuses.
+
+        Flower would look where the server's names of the bundle lead.
+        """
+        if self._installed is None:
+            return lambda *_names: _refuse
+        return self._get_loader(
+            default_app_ref="", app_path=str(self._installed), multi_app=True
+        )
+
+    @staticmethod
+    def install_dependencies(*_arguments: Any, **_options: Any) -> None:
+        """Install nothing: nobody approved what an index would deliver."""
+        log.error("dependencies are not installed; install them into the node's environment")
+
+
+def _refuse(message: Any, context: Any) -> Any:
+    """Answer as an app would that does not want to."""
+    return refusal_reply(Reason.POLICY_REFUSED, message)
+
+
+def wrap(runner: ModuleType, guard: Guard) -> None:
+    """Put the guard into the module that runs the ClientApp.
+
+    Raises
+    ------
+    GuardError
+        If it no longer does it by the functions that the guard stands in for.
+    """
+    mine = {_INSTALL: guard.install, _LOADER: guard.get_loader}
+    mine[_DEPENDENCIES] = guard.install_dependencies
+    used = runner.run_clientapp.__code__.co_names
+    for name, stand_in in mine.items():
+        if name not in used or not callable(getattr(runner, name, None)):
+            raise GuardError(f"run_clientapp does not call {name}; {_OTHER_FLOWER}")
+        setattr(runner, name, stand_in)
+
+
+def main() -> int:
+    """Run ``flwr-clientapp`` for one message, the guard before the bundle.
+
+    Returns
+    -------
+    int
+        The exit status, if the guard cannot work; else Flower leaves by itself.
+    """
+    os.environ.pop(RUNNING, None)
+    # The bundle's folder goes with this process.
+    sys.dont_write_bytecode = True
+    with tempfile.TemporaryDirectory(
+        prefix="tacet-bundle-", ignore_cleanup_errors=True
+    ) as folder:
+        try:
+            runner = import_module(_RUNNER)
+            command = import_module("flwr.supernode.cli").flwr_clientapp
+            if command.__globals__["run_clientapp"] is not runner.run_clientapp:
+                raise GuardError(f"flwr-clientapp does not call run_clientapp; {_OTHER_FLOWER}")
+            flowers = getattr(runner, _INSTALL, None), getattr(runner, _LOADER, None)
+            wrap(runner, Guard(Path(folder), *flowers))  # type: ignore[arg-type]
+        except (ImportError, AttributeError, KeyError, GuardError) as error:
+            print(f"tacet: nothing runs: {error}", file=sys.stderr)
+            return 1
+        _forget_own_modules()
+        command()
+    return 1
+
+
+def _forget_own_modules() -> None:
+    """Let the bundle import its own packages, not the installed ones of the same names."""
+    for name in list(sys.modules):
+        if name.split(".")[0] in _PACKAGES:
+            del sys.modules[name]

@@ -1,0 +1,1 @@
+"""A federation on one machine, for trials, tests and the demo."""

@@ -1,0 +1,86 @@
+"""The commands of docs/deployment.md, as they stand there."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.model_file import load_model
+from app.superlink import descendants
+from deploy.trial import ROOT, free_port, trial_environment
+
+PAGE = ROOT / "docs" / "deployment.md"
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    """Run the page once and return the folder, with what it printed in ``output``."""
+    folder = tmp_path_factory.mktemp("trial")
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert len(blocks) >= 8
+    ports = {"PORT": free_port(), "NODE_PORT": free_port() // 2 + 20_000}
+    environment = trial_environment(folder / "flower") | {"TRIAL": str(folder)}
+    environment |= {name: str(port) for name, port in ports.items()}
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen(
+            ["bash", "-eu", "-c", "\n".join(blocks)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            process.wait(1200)
+        finally:
+            for pid in descendants(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.kill()
+    text = (folder / "output").read_text()
+    assert process.returncode == 0, text
+    return folder
+
+
+def test_the_page_ends_with_a_trained_model(trial):
+    summary = json.loads((trial / "run" / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["num_rounds"] == 3
+    load_model(trial / "run" / "model.safetensors")
+
+
+def test_the_model_is_good(trial):
+    task, model = load_model(trial / "run" / "model.safetensors")
+    assert accuracy(task, model, trial / "north" / "records.csv") > 0.85
+
+
+def accuracy(task, model, records: Path) -> float:
+    import torch
+
+    from tasks.base import Node
+
+    data = task.load(Node(data_path=records))
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(data.train.inputs))
+    scores = task.per_example_metrics(outputs, torch.from_numpy(data.train.targets))
+    return float(scores["accuracy"].mean())
+
+
+def test_every_node_has_charged_what_the_report_says(trial):
+    spent = json.loads((trial / "run" / "summary.json").read_text())["privacy"]
+    assert spent["epsilon"] <= 3
+    for hospital in ("north", "east", "south"):
+        file = trial / f"{hospital}.json"
+        state = trial / hospital / "state.sqlite"
+        shown = ["ledger", "show", str(state), "--json", str(file)]
+        subprocess.run([sys.executable, "-m", "app.cli", *shown], cwd=ROOT, check=True)
+        assert json.loads(file.read_text())["epsilon"] == pytest.approx(spent["epsilon"])
+
+
+def test_nothing_went_wrong_in_any_log(trial):
+    for name in ("superlink.log", "north/node.log", "east/node.log", "south/node.log"):
+        text = (trial / name).read_text(errors="replace")
+        assert "Traceback" not in text, text[-3000:]
