@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 import yaml
 from flwr.app import ArrayRecord
@@ -45,11 +45,14 @@ class Checkpoint:
         For ``restore_state``.
     reports : list of RoundReport
         The rounds done.
+    privacy : dict
+        What was spent, the metrics of a last model included.
     """
 
     arrays: ArrayRecord
     optimizer_state: State
     reports: list[RoundReport]
+    privacy: dict[str, Any]
 
 
 def folder_path(config: AppConfig, run_id: int) -> Path:
@@ -230,7 +233,17 @@ class RunFolder:
         self._seconds_before = sum(report.seconds for report in reports)
         self._note_progress(num_rounds, reports[-1].metrics, reports[-1].evaluated_round)
         self._progress["privacy"] = reports[-1].privacy
-        return Checkpoint(to_arrays(parameters), state, reports)
+        return Checkpoint(to_arrays(parameters), state, reports, self._spent(reports[-1]))
+
+    def _spent(self, last: RoundReport) -> dict[str, Any]:
+        """Return what the run has spent: a finished one has scored its last model as well."""
+        try:
+            summary = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+            ended: dict[str, Any] = summary.get("privacy") or {}
+            more = ended.get("num_metrics", 0) > last.privacy.get("num_metrics", 0)
+        except (OSError, ValueError, AttributeError, TypeError):
+            return last.privacy
+        return ended if more and last.privacy else last.privacy
 
     def _note_progress(self, num_rounds: int, metrics: object, evaluated_round: int) -> None:
         numbers = {"num_rounds": num_rounds, "evaluated_round": evaluated_round}

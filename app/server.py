@@ -98,7 +98,7 @@ def _restore(
     num_rounds = len(checkpoint.reports)
     state = average.restore(checkpoint.optimizer_state, num_rounds)
     restore_state(strategy.inner, state, names)
-    strategy.coding.restore(checkpoint.reports[-1].privacy)
+    strategy.coding.restore(checkpoint.privacy)
     log.info("resumed after round %d", num_rounds)
 
 

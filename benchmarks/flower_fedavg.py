@@ -150,6 +150,14 @@ def _arrays(message: Message) -> dict[str, np.ndarray]:
     return {k: v.numpy() for k, v in message.content.array_records["arrays"].items()}
 
 
+def write_app(folder: Path) -> None:
+    """Write the app into an empty folder, as ``flwr run`` wants it."""
+    here = Path(__file__).resolve()
+    shutil.copy(here, folder)
+    shutil.copytree(here.parent.parent / "tasks", folder / "tasks")
+    (folder / "pyproject.toml").write_text(_PROJECT, encoding="utf-8")
+
+
 def run(
     environment: dict[str, str], num_clients: int, num_rounds: int, folder: Path
 ) -> tuple[list[dict[str, float]], str]:
@@ -168,10 +176,7 @@ def run(
     list of dict, str
         Each round's ``seconds`` and ``num_replies``, empty if the run failed; and the log.
     """
-    here = Path(__file__).resolve()
-    shutil.copy(here, folder)
-    shutil.copytree(here.parent.parent / "tasks", folder / "tasks")
-    (folder / "pyproject.toml").write_text(_PROJECT, encoding="utf-8")
+    write_app(folder)
     output = folder / "rounds.json"
     command = [str(Path(sys.executable).parent / "flwr"), "run", str(folder), "--stream"]
     command += [

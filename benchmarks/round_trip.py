@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.config import Scalar, load_config
 from app.simulation import SimulationError, flwr_run, read_summary, superlink
-from benchmarks import flower_fedavg
+from benchmarks import deployment, flower_fedavg
 from benchmarks.report import machine_line, table, write_json
 from benchmarks.training_floor import measure_floor
 
@@ -42,6 +42,7 @@ SYSTEMS: dict[str, dict[str, Scalar] | None] = {
     "plain": {"aggregation": "plain"},
     "secagg": {"aggregation": "secagg"},
 }
+_SUPERNODES = 3
 HEADERS = (
     *("system", "clients", "first s", "round s", "floor s", "training", "x floor"),
     "x flower",
@@ -160,6 +161,8 @@ def _run_tacet(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status."""
     options = _parser().parse_args(arguments)
+    if options.deployment:
+        return _measure_deployment(options)
     workers = os.cpu_count() or 1
     load = os.getloadavg()[0]
     # First, while nothing of Flower or Ray runs beside it.
@@ -181,6 +184,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = {"rounds": options.rounds, "workers": workers, "load_before": load}
         figures |= {"rows": [row.figures() for row in rows]}
         write_json(options.json, "round_trip", figures)
+    return 0
+
+
+def _measure_deployment(options: argparse.Namespace) -> int:
+    """Measure over a SuperLink with TLS and three SuperNodes; return the exit status."""
+    load = os.getloadavg()[0]
+    try:
+        with tempfile.TemporaryDirectory(prefix="tacet-") as home:
+            rows = deployment.measure(Path(home), _SUPERNODES, options.rounds)
+    except deployment.TrialError as error:
+        print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
+        return 1
+    print(table(deployment.HEADERS, [row.cells() for row in rows]))
+    print(f"\n{options.rounds} rounds of digits each, {_SUPERNODES} SuperNodes, TLS")
+    print(f"load average before: {load:.2f}; what else ran made the rounds slower")
+    print(machine_line())
+    if options.json:
+        figures = {"rounds": options.rounds, "load_before": load}
+        figures |= {"rows": [row.figures() for row in rows]}
+        write_json(options.json, "round_trip_deployment", figures)
     return 0
 
 
@@ -212,6 +235,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rounds", type=_at_least_two, default=6, help="rounds of each run (%(default)s)"
+    )
+    parser.add_argument(
+        "--deployment",
+        action="store_true",
+        help="over a real SuperLink with TLS and 3 SuperNodes in place of a simulation",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser

@@ -55,6 +55,8 @@ class Trial:
         Every node's floors.
     app : Path
         The checkout that runs, and whose bundle the nodes approve.
+    others : tuple of Path
+        More apps whose bundles they approve.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Trial:
         min_survivors: int = 2,
         min_colluding: int = 0,
         app: Path = ROOT,
+        others: tuple[Path, ...] = (),
     ) -> None:
         self.home, self.num_nodes, self.app = home, num_nodes, app
+        self._approved = (app, *others)
         self._floors = (max_epsilon, min_survivors, min_colluding)
         self.port = free_port()
         self.environment = trial_environment(home / "flower")
@@ -105,7 +109,8 @@ class Trial:
             self.tacet("keys", "new", f"node-{number}/identity")
         public = [f"node-{n}=node-{n}/identity.pub" for n in range(self.num_nodes)]
         self.tacet("keys", "merge", "--out", "peers", *public)
-        bundle = self.tacet("bundle", "hash", str(self.app)).strip()
+        hashes = [self.tacet("bundle", "hash", str(app)).strip() for app in self._approved]
+        bundle = ", ".join(hashes)
         for number in range(self.num_nodes):
             shutil.copy(self.home / "peers", self.node_home(number) / "peers")
             self.write_policy(number, bundle)
@@ -119,7 +124,7 @@ class Trial:
         )
 
     def write_policy(self, number: int, bundle: str) -> None:
-        """Write a node's policy, which approves one bundle."""
+        """Write a node's policy, which approves bundles, given with commas between."""
         epsilon, survivors, colluding = self._floors
         (self.node_home(number) / "policy.yaml").write_text(
             _POLICY.format(
@@ -165,9 +170,11 @@ class Trial:
             "peers-file": str(own / "peers"),
             **{key.replace("_", "-"): value for key, value in changes.items()},
         }
+        place = f"partition-id={number} num-partitions={self.num_nodes}"
         root = config.pop("root-certificates", str(self.home / "tls" / "ca.crt"))
         key = config.pop("flower-key", str(own / "flower-key"))
         node_config = " ".join(f'{name}="{value}"' for name, value in config.items())
+        node_config = f"{node_config} {place}"
         process = self._start(
             f"node-{number}.log",
             *("tacet", "supernode", "--superlink", f"127.0.0.1:{self.port}"),

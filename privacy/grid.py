@@ -59,10 +59,13 @@ class NoiseGrid:
 
     @property
     def share_deviation(self) -> float:
-        """Standard deviation of one node's noise; 0 if the server adds it."""
+        """Standard deviation of one node's part of the noise that must fit the modulus.
+
+        Under central noise no node adds any: the server's counts as coming from all alike.
+        """
         terms = self.terms
         if terms.place is Place.CENTRAL:
-            return 0.0
+            return self.noise_multiplier / sqrt(terms.population)
         # Laplace's standard deviation is b times the root of 2.
         root = sqrt(2) if terms.mechanism is Mechanism.LAPLACE else 1.0
         return root * self.noise_multiplier / sqrt(terms.num_shares)

@@ -38,9 +38,8 @@ def resolve(terms: PrivacyTerms, kept: Calibrations | None = None) -> PrivacyPla
 
 def _with_noise(terms: PrivacyTerms, noise_multiplier: float) -> PrivacyPlan:
     plan = PrivacyPlan(terms=terms, noise_multiplier=noise_multiplier)
-    # These raise if the sum does not fit, or aborts are likelier than delta allows.
+    # Raises if the sum does not fit.
     plan.schedule()
-    _ = plan.delta_of_models
     return plan
 
 

@@ -48,6 +48,13 @@ class Codec(Protocol):
         """Raise ``ValueError`` if the sum of so many does not fit; names the mends."""
         ...
 
+    def form(self, num_parameters: int) -> tuple[int, int, int]:
+        """Return modulus bits, length and number of scalars of what ``encode`` returns.
+
+        ``num_parameters`` is 0 when only evaluating.
+        """
+        ...
+
     def hash(self) -> bytes:
         """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
         ...
@@ -150,6 +157,10 @@ class ContributionCodec:
     def check_fits(self, num_contributions: int) -> None:
         """Raise ``ValueError`` if the sum of so many does not fit; names the mends."""
         self.fixed_point(num_contributions)
+
+    def form(self, num_parameters: int) -> tuple[int, int, int]:
+        """Return modulus bits, length and number of scalars of what ``encode`` returns."""
+        return self.modulus_bits, num_parameters, len(self.sum_names)
 
     def hash(self) -> bytes:
         """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""

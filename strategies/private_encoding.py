@@ -104,6 +104,11 @@ class PrivateCodec:
                 " modulus were sized for fewer; give the number of all nodes"
             )
 
+    def form(self, num_parameters: int) -> tuple[int, int, int]:
+        """Return modulus bits, length and number of scalars of what ``encode`` returns."""
+        length = self.plan.padded_dimension if num_parameters else 0
+        return self.modulus_bits, length, len(self.scalar_names)
+
     def hash(self) -> bytes:
         """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()

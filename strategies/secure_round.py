@@ -15,7 +15,7 @@ from strategies.base import (
     RoundStrategy,
     RunStoppedError,
 )
-from strategies.contribution import Aggregate, hash_parameters
+from strategies.contribution import Aggregate, hash_parameters, num_parameters
 from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED, plan_of, public_seed
 from strategies.grid import PollingGrid
 from strategies.refusals import Reason, reason_of
@@ -109,8 +109,9 @@ class MaskedRound:
         asked, settings = self._asked, self._settings
         next_cohort = self._look_ahead()
         following = self._following
-        model = hash_parameters(asked.arrays)
-        role.set_plan(plan_of(settings.coding.codec, model, settings.config_hash))
+        codec, model = settings.coding.codec, hash_parameters(asked.arrays)
+        size = num_parameters(asked.arrays) if self._training else 0
+        role.set_plan(plan_of(codec, model, settings.config_hash), codec.form(size))
         messages = self._model_messages(role, following, set(next_cohort))
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:

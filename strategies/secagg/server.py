@@ -80,6 +80,7 @@ class ServerRole:
         self._replies: dict[int, UnmaskReply] = {}
         self._members = Members(b"", 0, {}, {}, {})
         self._plan = b""
+        self._form: tuple[int, int, int] | None = None
         self.cohort: tuple[int, ...] = ()
         self.survivors: tuple[int, ...] = ()
 
@@ -143,12 +144,17 @@ class ServerRole:
         self.phase = Phase.MASKED
         return self.cohort
 
-    def set_plan(self, plan: Plan) -> None:
-        """Bind the attempt to the model and configuration that the train requests carry."""
+    def set_plan(self, plan: Plan, form: tuple[int, int, int] | None = None) -> None:
+        """Bind the attempt to the model and configuration that the train requests carry.
+
+        ``form`` is what masked inputs must have: modulus bits, parameters, scalars. Without it
+        the first one that comes decides.
+        """
         self._expect(Phase.MASKED)
         t, terms = self._members.threshold, self._terms
         numbers = t, terms.survivors(len(self.members)), terms.max_colluding
         self._plan = plan.hash(self._members.roster, self.cohort, numbers)
+        self._form = form
 
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
         """Return the request for one node of U2; `next_attempt` asks for its next advert."""
@@ -165,8 +171,7 @@ class ServerRole:
         if sender not in self.cohort or sender in self._inputs:
             raise BadReplyError(f"masked input from {sender}: not in the cohort, or repeated")
         first = next(iter(self._inputs.values()), message)
-        form = (message.modulus_bits, message.num_parameters, len(message.scalars))
-        due = (first.modulus_bits, first.num_parameters, len(first.scalars))
+        form, due = _form(message), self._form or _form(first)
         whole = len(message.scalars) >= 8 and len(message.scalars) % 8 == 0
         size = packed_bytes(message.num_parameters, message.modulus_bits)
         if form != due or not whole or len(message.update) != size:
@@ -283,3 +288,8 @@ class ServerRole:
     def _forget(self) -> None:
         for table in (self._inbox, self._inputs, self._confirmations, self._replies):
             table.clear()
+
+
+def _form(message: MaskedInput) -> tuple[int, int, int]:
+    """Return modulus bits, parameters and scalars, without the one that counts."""
+    return message.modulus_bits, message.num_parameters, len(message.scalars) // 8 - 1

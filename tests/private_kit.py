@@ -1,0 +1,184 @@
+"""Private runs in one process, with nodes that have a ledger and perhaps a policy."""
+
+import json
+from pathlib import Path
+
+import yaml
+from flwr.app import Message
+
+import app.node
+from app.config import load_config
+from app.in_process import InProcessGrid, make_clients
+from app.planning import RunPlan, plan_run
+from app.server import run
+from privacy.ledger import Ledger
+from privacy.spent import Spent
+from strategies.grid import PollingGrid
+
+FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=2"
+DELTA = 1e-3
+_COMMON = "privacy.noise_multiplier=2 privacy.delta=1e-3 privacy.clip_norm=0.5"
+_MASKED = "aggregation.min_survivors=3"
+
+#: Aggregations that each option may have.
+LEGAL = {
+    "example_local": ("plain", "secagg"),
+    "example_distributed": ("secagg",),
+    "example_central": ("plain", "secagg"),
+    "client_local": ("plain", "secagg"),
+    "client_distributed": ("secagg",),
+    "client_central": ("plain", "secagg"),
+}
+MATRIX = [(option, how) for option, hows in LEGAL.items() for how in hows]
+
+
+def overrides(option: str, population: int = 4, rate: float = 1.0, noise: str = "") -> str:
+    """Return what an option needs, with given noise: nothing is calibrated, which is slow."""
+    words = [_COMMON, f"privacy.population={population}", FAST]
+    if option.startswith("example"):
+        local = option == "example_local"
+        words.append(f"privacy.sampling_rate={rate}")
+        words.append(f"privacy.expected_batch_size={114 if local else 456}")
+    if option.endswith("distributed"):
+        words.append(_MASKED)
+        words.append(f"privacy.mechanism={noise}" if noise else "")
+    return " ".join(words)
+
+
+def run_config_of(folder: Path, option: str, aggregation: str, free: str = "", **keys) -> dict:
+    """Return a run config; ``keys`` have underscores for hyphens."""
+    population = keys.pop("population", 4)
+    rate = keys.pop("rate", 1.0)
+    return {
+        "task": "breast_cancer",
+        "aggregation": aggregation,
+        "privacy": option,
+        "num-rounds": 3,
+        "output-dir": str(folder / "run"),
+        "overrides": f"{overrides(option, population, rate)} {free}",
+        **{key.replace("_", "-"): value for key, value in keys.items()},
+    }
+
+
+def policy(option: str = "", **changes) -> dict:
+    """Return a policy that lets the runs of ``run_config_of`` pass."""
+    return {
+        "dataset": "records",
+        "privacy": [option],
+        "unit": option.partition("_")[0],
+        "max_epsilon": 1e6,
+        "delta": DELTA,
+        "min_survivors": 1 if "distributed" not in option else 3,
+        "min_colluding": 0,
+        "require_identities": False,
+    } | changes
+
+
+def write_policy(file: Path, values: dict) -> Path:
+    """Write a policy file that only its owner may write."""
+    file.write_text(yaml.safe_dump(values))
+    file.chmod(0o644)
+    return file
+
+
+def kind_of(message: Message) -> str:
+    """Return the type of a message."""
+    return message.metadata.message_type
+
+
+class Nodes:
+    """Simulated nodes, each with a state file; a node that has a policy has it in a file.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files lie.
+    number : int
+        How many nodes.
+    policies : dict
+        Number of the node to its policy.
+    """
+
+    def __init__(self, folder: Path, number: int, policies: dict | None = None) -> None:
+        self.folder, self.number = folder, number
+        entries = []
+        for node in range(number):
+            entry = {"state-path": f"node{node}/state.sqlite"}
+            if policies and node in policies:
+                write_policy(folder / f"policy{node}.yaml", policies[node])
+                entry["policy-file"] = f"policy{node}.yaml"
+            entries.append(entry)
+        self.file = folder / "nodes.yaml"
+        self.file.write_text(yaml.safe_dump(entries))
+
+    def state(self, node: int) -> Path:
+        """Return a node's own file."""
+        return self.folder / f"node{node}" / "state.sqlite"
+
+    def spent(self, node: int, dataset: str = "simulated", delta: float = DELTA) -> Spent:
+        """Return what a node's own ledger shows."""
+        return Ledger(self.state(node), dataset).spent(delta)
+
+
+class Traced:
+    """Runs over a grid that remembers every message both ways.
+
+    Parameters
+    ----------
+    run_config : dict
+        As for ``flwr run``.
+    number : int
+        How many nodes.
+    fault : callable
+        From a message and the real client to a reply, or None for silence.
+    """
+
+    def __init__(
+        self, run_config: dict, number: int, fault=lambda message, real: real(message)
+    ) -> None:
+        app.node.simulate_in_this_process()
+        self.run_config, self.config = run_config, load_config(run_config)
+        self.messages: list[tuple[Message, Message | None]] = []
+
+        def note(message, real):
+            reply = fault(message, real)
+            self.messages.append((message, reply))
+            return reply
+
+        clients = {
+            node: lambda message, real=real: note(message, real)
+            for node, real in make_clients(run_config, number).items()
+        }
+        self.grid = PollingGrid(InProcessGrid(clients), settle_seconds=0)
+        self.outcome = run(self.grid, self.config, run_id=1, simulated=True)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.run_config["output-dir"])
+
+    def reports(self) -> list[dict]:
+        """Return the lines of ``metrics.jsonl``."""
+        return reports_of(self.folder)
+
+    def summary(self) -> dict:
+        """Return ``summary.json``."""
+        return json.loads((self.folder / "summary.json").read_text())
+
+    def plan(self) -> RunPlan:
+        """Return what ``tacet plan`` says of the run."""
+        return plan_run(self.config)
+
+
+def reports_of(folder: Path) -> list[dict]:
+    """Return the lines of ``metrics.jsonl``."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def planned_epsilon(plan: RunPlan, colluding: int = 1) -> float:
+    """Return what the plan says of the server, or where it is trusted, of all others."""
+    for adversary in plan.adversaries:
+        all_others = "all other participants" in adversary.who
+        if adversary.num_colluding == colluding or all_others:
+            return adversary.epsilon
+    raise LookupError(plan.adversaries)
