@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-fast test-deploy lint format clean
+.PHONY: help demo test test-fast test-deploy test-docker lint format clean
 
 help:
 	@echo "make demo       train a model over 5 simulated clients, about two minutes with the install"
 	@echo "make test       format, lint, types, import rules and all tests"
 	@echo "make test-fast  the same without the end-to-end tests"
 	@echo "make test-deploy  real SuperLink and SuperNodes with TLS, and what they do when killed"
+	@echo "make test-docker  the compose demo on a real Docker engine, and what it leaves"
 	@echo "make lint       format, lint, types and import rules"
 	@echo "make format     format the code"
 	@echo "make clean      remove what make has made"
@@ -40,6 +41,10 @@ test-fast: lint
 
 test-deploy: .venv/installed-dev
 	$(BIN)/python -m pytest -m deploy tests/deploy
+
+test-docker: .venv/installed-dev
+	deploy/engine.sh
+	$(BIN)/python -m pytest -s -m docker tests/docker
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .

@@ -1,0 +1,11 @@
+# TensorBoard over the run folders, apart from Dockerfile: nothing else needs it.
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE}
+ENV PATH=/opt/tensorboard/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
+# setuptools: TensorBoard imports pkg_resources, which newer releases do not have.
+RUN python3 -m venv /opt/tensorboard \
+ && pip install --no-cache-dir --disable-pip-version-check 'tensorboard>=2.18,<3' 'setuptools<81'
+COPY deploy/events.py /app/deploy/
+ARG UID=1000
+USER ${UID}:${UID}
+CMD ["python3", "/app/deploy/events.py", "/runs", "/tmp/events"]

@@ -1,0 +1,156 @@
+"""The demo of docker-compose.yml as an object, under a project name of its own."""
+
+import base64
+import json
+import os
+import subprocess
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "tacet-test"
+HOSPITALS = tuple(f"hospital-{name}" for name in "abcd")
+SERVICES = ("setup", "superlink", "register", *HOSPITALS, "run")
+_TORCH = "--no-index --find-links /tmp/wheels"
+_WATCHER = Path(__file__).with_name("watch_database.py")
+#: A run of the demo takes a few minutes; a machine that is busy with other things, many.
+_RUN_SECONDS = 2400
+
+
+def compose_command() -> list[str]:
+    """Return the plugin of Docker, or else the older command of its own."""
+    plugin = ["docker", "compose"]
+    if subprocess.run([*plugin, "version"], capture_output=True).returncode == 0:
+        return plugin
+    return ["docker-compose"]
+
+
+def output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+class Demo:
+    """The services, from `up` to `down -v`.
+
+    Parameters
+    ----------
+    compose : list of str
+        The command, see ``compose_command``.
+    folder : Path
+        For the run folders and what the watcher saw.
+    """
+
+    def __init__(self, compose: list[str], folder: Path) -> None:
+        self._compose = compose
+        self.folder = folder
+        self.runs = folder / "runs"
+        self.runs.mkdir()
+        self.seconds: dict[str, float] = {}
+        uid = os.getuid() or 1000
+        if not os.getuid():
+            # Nothing in a container runs as root, so a folder of root's is of no use.
+            os.chown(self.runs, uid, uid)
+        self._environment = os.environ | {
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "TACET_RUNS": str(self.runs),
+            "TACET_UID": str(uid),
+        }
+        if list((ROOT / "deploy" / "wheels").glob("torch-*.whl")):
+            self._environment["TACET_TORCH_FROM"] = _TORCH
+
+    def compose(self, *arguments: str) -> str:
+        """Run a compose command and return all that it said."""
+        done = subprocess.run(
+            [*self._compose, *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, f"compose {' '.join(arguments)}:\n{done.stdout}"
+        return done.stdout
+
+    def train(self) -> None:
+        """Build, start everything, and wait until the one-shot service has ended."""
+        self._timed("build", lambda: self.compose("build", "setup"))
+        self._timed("up", lambda: self.compose("up", "--detach", "superlink"))
+        seen = self.folder / "seen.jsonl"
+        watcher = ["docker", "exec", "-i", self.container("superlink")]
+        watcher += ["python3", "-", "/runs", str(_RUN_SECONDS)]
+        with _WATCHER.open("rb") as script, seen.open("wb") as rows:
+            process = subprocess.Popen(watcher, stdin=script, stdout=rows)
+            try:
+                self._timed("run", self._run)
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
+                process.wait()
+
+    def _run(self) -> None:
+        self.compose("up", "--detach")
+        end = time.monotonic() + _RUN_SECONDS
+        while self.inspect("run")["State"]["Running"]:
+            assert time.monotonic() < end, "the run did not end"
+            time.sleep(1)
+
+    def _timed(self, what: str, work: Any) -> None:
+        start = time.monotonic()
+        work()
+        self.seconds[what] = round(time.monotonic() - start, 1)
+        print(f"{what}: {self.seconds[what]} s")
+
+    def down(self) -> None:
+        """Take everything away."""
+        self.compose("down", "--volumes", "--timeout", "5")
+
+    def logs(self) -> str:
+        """Return what all services said."""
+        return self.compose("logs", "--no-color")
+
+    def container(self, service: str) -> str:
+        """Return the id of a service's container, running or ended."""
+        labels = ("project=" + PROJECT, "service=" + service)
+        filters = [
+            word for label in labels for word in ("-f", f"label=com.docker.compose.{label}")
+        ]
+        (found,) = output("docker", "ps", "-aq", *filters).split()
+        return found
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """Return all that the engine knows of a service's container."""
+        return json.loads(output("docker", "inspect", self.container(service)))[0]
+
+    def execute(self, service: str, *command: str) -> str:
+        """Run a command in a service's container."""
+        return output("docker", "exec", self.container(service), *command)
+
+    def log(self, service: str) -> str:
+        """Return what one service said."""
+        return self.compose("logs", "--no-color", service)
+
+    @cached_property
+    def run_folder(self) -> Path:
+        """Return the only run folder on the host."""
+        (folder,) = self.runs.iterdir()
+        return folder
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Return how the run ended."""
+        return json.loads((self.run_folder / "summary.json").read_text())
+
+    @cached_property
+    def stored(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return every row that the SuperLink's database ever held, as table and values."""
+        lines = (self.folder / "seen.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [(row["table"], {k: _value(v) for k, v in row["row"].items()}) for row in rows]
+
+
+def _value(value: Any) -> Any:
+    return base64.b64decode(value["base64"]) if isinstance(value, dict) else value
