@@ -99,6 +99,16 @@ def clipped_gradient_sum(
     return _sum_in_batches(*arguments, max(1, min(max_physical_batch, fitting)), ghost=False)
 
 
+def _in_order(inputs: torch.Tensor) -> torch.Tensor:
+    """Return float64 inputs whose strides are those of their shape.
+
+    numpy and torch leave the stride of a dimension of length 1, such as the channel of a grey
+    image, at anything, and call the array contiguous; Opacus' convolutions then take other
+    numbers for the image's, of other records too.
+    """
+    return inputs.double().clone(memory_format=torch.contiguous_format)
+
+
 def _public_record(examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
     """Return inputs and targets of one record that is made up, always the same."""
     shape = (1, *examples.inputs.shape[1:])
@@ -144,7 +154,7 @@ def _sum_in_batches(
         check_record(wrapped, ghost, losses, *_public_record(examples))
         for first in range(0, len(examples), batch_size):
             batch = slice(first, first + batch_size)
-            inputs = torch.from_numpy(examples.inputs[batch]).double()
+            inputs = _in_order(torch.from_numpy(examples.inputs[batch]))
             targets = torch.from_numpy(examples.targets[batch])
             sums = sum_batch(wrapped, losses, inputs, targets, clip_norm)
             for total, one in zip(totals, sums, strict=True):

@@ -114,7 +114,8 @@ def test_metrics_and_clip_bits_are_planned_charged_and_reported(
     assert summary["privacy"]["num_metrics"] == 2
     assert all(math.isfinite(value) for value in summary["metrics"].values())
     norms = [report["privacy"]["clip_norm"] for report in reports]
-    assert (len(set(norms)) == 3) == (ADAPTIVE in free)
+    # It may go back to where it was, but never stays.
+    assert (len(set(norms)) > 1) == (ADAPTIVE in free)
     assert "train_loss" not in reports[1]["metrics"]
     assert all(report["train_loss"] is None for report in reports)
 

@@ -14,7 +14,7 @@ from scipy.stats import binom
 from torch import nn
 
 from tasks import clipping
-from tasks.base import Classification, Examples, ModelRefusedError, Regression
+from tasks.base import Classification, Examples, ModelRefusedError, Node, Regression
 from tasks.clipping import clipped_gradient_sum
 from tasks.models import SmallCNN, linear, mlp
 from tasks.private_training import metric_vectors, poisson_sample, train_privately
@@ -621,3 +621,23 @@ def test_metric_vectors_stay_in_the_unit_interval_whatever_the_record():
     assert metric_vectors(Three(), mlp(5, 3, 4), three(0), 4.0).shape == (0, 3)
     with pytest.raises(ValueError, match=r"loss_clip=0\.0"):
         metric_vectors(Three(), mlp(5, 3, 4), three(2), 0.0)
+
+
+def test_the_layout_in_memory_changes_nothing():
+    """Opacus reads the strides of a channel of length 1, which numpy leaves at anything."""
+    task = TASKS["digits"](TASKS["digits"].Config(), 0)
+    task_data = task.load(Node(0, 5)).train.take(np.arange(100))
+    shape = task_data.inputs.shape
+    assert shape[1] == 1
+    odd = np.lib.stride_tricks.as_strided(
+        task_data.inputs, shape, (64 * 4, 4, 8 * 4, 4), writeable=False
+    )
+    assert odd.flags.c_contiguous
+    whole = np.empty(shape, np.float32)
+    whole[...] = task_data.inputs
+    model = initial_model(task)
+    sums = [
+        clipped_gradient_sum(task, model, Examples(x, task_data.targets), np.arange(100), 0.1)
+        for x in (odd, whole)
+    ]
+    np.testing.assert_allclose(sums[0], sums[1], atol=1e-12)

@@ -48,13 +48,13 @@ def trial(tmp_path_factory):
 def test_the_page_ends_with_a_trained_model(trial):
     summary = json.loads((trial / "run" / "summary.json").read_text())
     assert summary["status"] == "completed"
-    assert summary["num_rounds"] == 3
+    assert summary["num_rounds"] == 5
     load_model(trial / "run" / "model.safetensors")
 
 
 def test_the_model_is_good(trial):
     task, model = load_model(trial / "run" / "model.safetensors")
-    assert accuracy(task, model, trial / "north" / "records.csv") > 0.85
+    assert accuracy(task, model, trial / "north" / "records.csv") > 0.8
 
 
 def accuracy(task, model, records: Path) -> float:
