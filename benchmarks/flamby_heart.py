@@ -1,28 +1,38 @@
 """Four real hospitals beside FLamby's published results for Fed-Heart-Disease.
 
 python -m benchmarks.flamby_heart --data-dir ../shared/data/heart
+python -m benchmarks.flamby_heart --data-dir ../shared/data/heart --privacy
+
+The first compares FedAvg with FLamby's. The second gives every patient differential privacy at
+epsilon 0.5 and 1, as each hospital's own ledger counts it, and compares noise in shares under
+the mask (``example_distributed``), noise of a trusted server (``example_central``) and all the
+noise on each hospital (``example_local``) with FedAvg and with what FLamby published.
 """
 
 import argparse
 import logging
-import statistics
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from app.build import build_task
 from app.config import ConfigError, Scalar, load_config
-from app.in_process import simulate
-from app.model_file import load_model
 from app.schema import AppConfig
+from benchmarks import heart_privacy
+from benchmarks.heart_rows import (
+    PUBLISHED_FEDAVG,
+    PUBLISHED_POOLED,
+    Row,
+    row_of,
+    train_and_score,
+)
 from benchmarks.report import machine_line, table, write_json
-from tasks.base import DataError, Node
+from strategies.base import RunStoppedError
+from tasks.base import DataError
 from tasks.heart import HOSPITALS, HeartConfig
-from tasks.training import evaluate
 
 _EPILOG = """\
 The score is FLamby's: the final model's accuracy on each hospital's held-out part, and the
@@ -31,62 +41,15 @@ rows are FLamby's (Ogier du Terrail et al. 2022, arXiv 2210.04620; hospitals and
 with the result files of its repository), everything else is trained here and now.
 
 exit status: 0 if ours, with FLamby's settings, lies within FLamby's published spread for
-FedAvg; 1 if it does not; 2 if the data or an option is wrong."""
+FedAvg; 1 if it does not; 2 if the data or an option is wrong. With --privacy: 0 if
+example_distributed reaches 0.79 at epsilon 0.5 and 0.80 at epsilon 1 and no ledger shows more
+than was promised; 1 if not; 2 as above."""
 
 # FLamby's own budget, for both preprocessings.
 _BUDGET = "task.training.batch_size=4 task.training.num_steps=100"
 _FLAMBY = f"{_BUDGET} task.preprocessing=flamby task.training.learning_rate=0.001"
 # The learning rate is the one in the task's YAML: these features have another scale.
 _PUBLIC_BOUNDS = f"{_BUDGET} task.preprocessing=public_bounds"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes
-    ----------
-    system : str
-        Who trained, and how.
-    settings : str
-        What the training used.
-    mean : float
-        Over the seeds, of the unweighted mean of the hospitals' accuracies.
-    deviation : float or None
-        Sample standard deviation over the seeds; None for a single seed.
-    hospitals : dict
-        Each hospital's accuracy, mean over the seeds.
-    """
-
-    system: str
-    settings: str
-    mean: float
-    deviation: float | None
-    hospitals: dict[str, float]
-
-    def cells(self) -> list[str]:
-        """Return the formatted cells."""
-        spread = "" if self.deviation is None else f" +- {self.deviation:.3f}"
-        each = [f"{self.hospitals[name]:.3f}" for name in HOSPITALS]
-        return [self.system, self.settings, f"{self.mean:.3f}{spread}", *each]
-
-
-# Published, not measured here. Seeds 42 to 46.
-_PUBLISHED_SETTINGS = "flamby, {}, batch 4"
-PUBLISHED_POOLED = Row(
-    system="FLamby, pooled (published)",
-    settings=_PUBLISHED_SETTINGS.format("adam 0.001, 50 epochs"),
-    mean=0.735,
-    deviation=0.003,
-    hospitals=dict(zip(HOSPITALS, (0.783, 0.764, 0.750, 0.644), strict=True)),
-)
-PUBLISHED_FEDAVG = Row(
-    system="FLamby, FedAvg (published)",
-    settings=_PUBLISHED_SETTINGS.format("sgd 0.001, 15 rounds x 100 steps"),
-    mean=0.685,
-    deviation=0.028,
-    hospitals=dict(zip(HOSPITALS, (0.731, 0.719, 0.650, 0.640), strict=True)),
-)
 
 
 def measure(data_dir: Path, overrides: str, num_rounds: int, seeds: Sequence[int]) -> Row:
@@ -116,15 +79,8 @@ def measure(data_dir: Path, overrides: str, num_rounds: int, seeds: Sequence[int
         "deterministic": True,
         "overrides": f"{overrides} task.training.optimizer=sgd task.training.momentum=0",
     }
-    scores = [_train_and_score(run_config | {"seed": seed}) for seed in seeds]
-    means = [statistics.mean(score.values()) for score in scores]
-    return Row(
-        system="Tacet, FedAvg",
-        settings=_settings(load_config(run_config)),
-        mean=statistics.mean(means),
-        deviation=statistics.stdev(means) if len(means) > 1 else None,
-        hospitals={name: statistics.mean(s[name] for s in scores) for name in HOSPITALS},
-    )
+    scores = [train_and_score(run_config | {"seed": seed}) for seed in seeds]
+    return row_of("Tacet, FedAvg", _settings(load_config(run_config)), scores)
 
 
 def is_within_published_spread(row: Row) -> bool:
@@ -141,12 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The models have 14 parameters; more threads only cost.
     torch.set_num_threads(1)
     data_dir = options.data_dir.expanduser().resolve()
+    compare = _compare_privacy if options.privacy else _compare_fedavg
     try:
-        flamby = measure(data_dir, _FLAMBY, options.rounds, options.seeds)
-        public = measure(data_dir, _PUBLIC_BOUNDS, options.rounds, options.seeds)
-    except (ConfigError, DataError) as error:
+        return compare(data_dir, options)
+    except (ConfigError, DataError, RunStoppedError) as error:
         print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
         return 2
+
+
+def _compare_fedavg(data_dir: Path, options: argparse.Namespace) -> int:
+    flamby = measure(data_dir, _FLAMBY, options.rounds, options.seeds)
+    public = measure(data_dir, _PUBLIC_BOUNDS, options.rounds, options.seeds)
     rows = [PUBLISHED_POOLED, PUBLISHED_FEDAVG, flamby, public]
     within = is_within_published_spread(flamby)
     headers = ["system", "settings", "mean accuracy", *HOSPITALS]
@@ -163,20 +124,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if within else 1
 
 
-def _train_and_score(run_config: Mapping[str, Scalar]) -> dict[str, float]:
-    """Train through both apps; return the saved model's accuracy at each hospital."""
-    data_path = Path(str(run_config["data-dir"]))
-    nodes = [Node(partition, len(HOSPITALS), data_path) for partition in range(len(HOSPITALS))]
-    # In the run, the reason would stay in the hospital's own log, as it must.
-    task = build_task(load_config(run_config))
-    for node in nodes:
-        task.load(node)
-    with tempfile.TemporaryDirectory(prefix="tacet-") as folder:
-        simulate({**run_config, "output-dir": folder}, len(HOSPITALS))
-        task, model = load_model(Path(folder) / "model.safetensors")
-    sums = [evaluate(task, model, task.load(node).test) for node in nodes]
-    accuracies = [score["accuracy"] / score["num_examples"] for score in sums]
-    return dict(zip(HOSPITALS, accuracies, strict=True))
+def _compare_privacy(data_dir: Path, options: argparse.Namespace) -> int:
+    settings, started = heart_privacy.Settings(), time.monotonic()
+    fedavg = measure(data_dir, _PUBLIC_BOUNDS, options.rounds, options.seeds)
+    rows = [*heart_privacy.published(), heart_privacy.PrivateRow(row=fedavg)]
+    for epsilon in heart_privacy.EPSILONS:
+        for mode in heart_privacy.MODES:
+            rows.append(
+                heart_privacy.measure_private(data_dir, mode, epsilon, options.seeds, settings)
+            )
+    shortcomings = [text for row in rows for text in row.shortcomings]
+    print(table(heart_privacy.HEADERS, [row.cells() for row in rows]))
+    print(
+        f"\nseeds {', '.join(map(str, options.seeds))}; delta {heart_privacy.DELTA:g};"
+        f" secagg, T={heart_privacy.MIN_SURVIVORS}, c={heart_privacy.MAX_COLLUDING}"
+        f"\nFedAvg: {fedavg.settings}\nprivate rows: {settings}\n{heart_privacy.HOW_CHOSEN}"
+    )
+    print("\n".join(f"FAIL  {text}" for text in shortcomings) or "PASS  all that is required")
+    print(f"{time.monotonic() - started:.0f} seconds; {machine_line()}")
+    if options.json:
+        figures: dict[str, object] = {"seeds": options.seeds, "delta": heart_privacy.DELTA}
+        figures |= {"settings": asdict(settings), "how_chosen": heart_privacy.HOW_CHOSEN}
+        figures |= {"rows": [row.figures() for row in rows], "shortcomings": shortcomings}
+        write_json(options.json, "flamby_heart_privacy", figures)
+    return 1 if shortcomings else 0
 
 
 def _settings(config: AppConfig) -> str:
@@ -212,7 +183,10 @@ def _parser() -> argparse.ArgumentParser:
         help="one training each; FLamby's are %(default)s",
     )
     parser.add_argument(
-        "--rounds", type=int, default=15, help="rounds of each training (%(default)s)"
+        "--rounds", type=int, default=15, help="rounds of each FedAvg training (%(default)s)"
+    )
+    parser.add_argument(
+        "--privacy", action="store_true", help="compare differential privacy instead"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser
