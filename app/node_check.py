@@ -80,6 +80,11 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         found.gaps.append(
             "require_identities=false: a server can play all other nodes itself; take it out"
         )
+    if not policy.bundles:
+        found.gaps.append(
+            "bundles is not given: the server chooses the code that runs here; list what"
+            " `tacet bundle hash` prints for the code that you reviewed"
+        )
     return policy
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from benchmarks import flower_fedavg
 from deploy.trial import Trial, TrialError
 
-#: What each row adds to the run config; None for Flower's own app.
-SYSTEMS: dict[str, str | None] = {
-    "flower": None,
+#: Flower's own apps: the module that each row runs.
+FLOWERS = {"flower": "flower_fedavg", "flower SecAgg+": "flower_secaggplus"}
+#: What each of our rows adds to the run config.
+SYSTEMS = {
     "plain": "aggregation=plain",
     "secagg": "aggregation.identities=true",
     "secagg, example_distributed": (
@@ -26,16 +27,19 @@ SYSTEMS: dict[str, str | None] = {
         " aggregation.min_survivors=3 task.training.learning_rate=1"
     ),
 }
-HEADERS = ("system", "first s", "round s", "x flower", "trips a round")
-_TRIPS = {"flower": 2, "plain": 1}
+HEADERS = ("system", "first s", "round s", "x flower", "messages")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: the seconds of each round, and Flower's median beside."""
+    """One line: the seconds of each round, and Flower's median beside.
+
+    ``messages`` is what one node received in the whole run.
+    """
 
     system: str
     seconds: list[float]
+    messages: int
     flower: float
 
     @property
@@ -51,8 +55,8 @@ class Row:
     def cells(self) -> list[str]:
         """Return the formatted cells."""
         times = f"{self.median / self.flower:.2f}"
-        trips = str(_TRIPS.get(self.system, 2))
-        return [self.system, f"{self.seconds[0]:.1f}", f"{self.median:.1f}", times, trips]
+        seconds = [f"{value:.1f}" for value in (self.seconds[0], self.median)]
+        return [self.system, *seconds, times, str(self.messages)]
 
 
 def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
@@ -64,23 +68,31 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
         If a run did not end with all nodes in every round.
     """
     home.mkdir(parents=True, exist_ok=True)
-    flowers = home / "flowers-app"
-    flowers.mkdir()
-    flower_fedavg.write_app(flowers)
-    seconds: dict[str, list[float]] = {}
-    with Trial(home / "trial", num_nodes, max_epsilon=100, others=(flowers,)) as trial:
-        for system, overrides in SYSTEMS.items():
-            if overrides is None:
-                seconds[system] = _flower(trial, flowers, num_rounds)
+    flowers = {system: home / module for system, module in FLOWERS.items()}
+    for app in flowers.values():
+        app.mkdir()
+        flower_fedavg.write_app(app, app.name)
+    took: dict[str, tuple[list[float], int]] = {}
+    others = tuple(flowers.values())
+    with Trial(home / "trial", num_nodes, max_epsilon=100, others=others) as trial:
+        for system in (*flowers, *SYSTEMS):
+            before = _num_received(trial)
+            if system in flowers:
+                seconds = _flower(trial, flowers[system], num_rounds)
             else:
-                folder = home / f"run-{len(seconds)}"
-                seconds[system] = _tacet(trial, overrides, num_rounds, folder)
-    flower = statistics.median(seconds["flower"][1:])
-    return [Row(system, took, flower) for system, took in seconds.items()]
+                folder = home / f"run-{len(took)}"
+                seconds = _tacet(trial, SYSTEMS[system], num_rounds, folder)
+            took[system] = seconds, _num_received(trial) - before
+    flower = statistics.median(took["flower"][0][1:])
+    return [Row(system, *took[system], flower) for system in took]
+
+
+def _num_received(trial: Trial) -> int:
+    return trial.log("node-0").count("Receiving: ")
 
 
 def _flower(trial: Trial, app: Path, num_rounds: int) -> list[float]:
-    output = app.parent / "flower-rounds.json"
+    output = app.parent / f"{app.name}.json"
     config = f"num-rounds={num_rounds} output-file={json.dumps(str(output))}"
     log = trial.run(config, 1800, app)
     if not output.exists():

@@ -42,7 +42,7 @@ requires = ["hatchling"]
 build-backend = "hatchling.build"
 
 [project]
-name = "flower-fedavg"
+name = "{name}"
 version = "0.1.0"
 license = "Apache-2.0"
 
@@ -51,8 +51,8 @@ publisher = "benchmarks"
 fab-include = ["*.py", "tasks/**/*.py"]
 
 [tool.flwr.app.components]
-serverapp = "flower_fedavg:server"
-clientapp = "flower_fedavg:client"
+serverapp = "{module}:server"
+clientapp = "{module}:client"
 
 [tool.flwr.app.config]
 num-rounds = 2
@@ -112,7 +112,7 @@ def _main(grid: Grid, context: Context) -> None:
 def _train(message: Message, context: Context) -> Message:
     from tasks.training import initial_model, set_parameters, train
 
-    task, data = _load(context)
+    task, data = load(context)
     model = initial_model(task)
     set_parameters(model, _arrays(message))
     result = train(task, model, data.train, np.random.default_rng(), 0.0)
@@ -125,7 +125,7 @@ def _train(message: Message, context: Context) -> Message:
 def _evaluate(message: Message, context: Context) -> Message:
     from tasks.training import evaluate, initial_model, set_parameters
 
-    task, data = _load(context)
+    task, data = load(context)
     model = initial_model(task)
     set_parameters(model, _arrays(message))
     sums = evaluate(task, model, data.test)
@@ -134,7 +134,8 @@ def _evaluate(message: Message, context: Context) -> Message:
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
 
-def _load(context: Context) -> tuple[Task, LocalData]:
+def load(context: Context) -> tuple[Task, LocalData]:
+    """Return the task and this node's part of its data."""
     partition, parts = (context.node_config[k] for k in ("partition-id", "num-partitions"))
     task = build_task()
     return task, task.load(Node(int(str(partition)), int(str(parts))))
@@ -150,12 +151,22 @@ def _arrays(message: Message) -> dict[str, np.ndarray]:
     return {k: v.numpy() for k, v in message.content.array_records["arrays"].items()}
 
 
-def write_app(folder: Path) -> None:
-    """Write the app into an empty folder, as ``flwr run`` wants it."""
+def write_app(folder: Path, module: str = "flower_fedavg") -> None:
+    """Write an app into an empty folder, as ``flwr run`` wants it.
+
+    Parameters
+    ----------
+    folder : Path
+    module : str
+        This one, or one beside it that uses it.
+    """
     here = Path(__file__).resolve()
-    shutil.copy(here, folder)
+    for name in {here.stem, module}:
+        shutil.copy(here.with_name(f"{name}.py"), folder)
     shutil.copytree(here.parent.parent / "tasks", folder / "tasks")
-    (folder / "pyproject.toml").write_text(_PROJECT, encoding="utf-8")
+    project = _PROJECT.replace("{module}", module)
+    project = project.replace("{name}", module.replace("_", "-"))
+    (folder / "pyproject.toml").write_text(project, encoding="utf-8")
 
 
 def run(

@@ -180,6 +180,8 @@ class Trial:
             *("tacet", "supernode", "--superlink", f"127.0.0.1:{self.port}"),
             *("--root-certificates", root, "--auth-supernode-private-key", key),
             *("--host", "127.0.0.1", "--port", free_port(), "--node-config", node_config),
+            # Apart, as on a machine of its own.
+            flower_home=own / "flower",
         )
         self.nodes[number] = process
         return process
@@ -214,6 +216,12 @@ class Trial:
         """Kill a SuperNode and its processes, as a power cut would."""
         _kill_tree(self.nodes.pop(number), signal.SIGKILL)
 
+    def stop_superlink(self) -> None:
+        """Stop the SuperLink and its ServerApps; its database stays."""
+        if self.superlink is not None:
+            _kill_tree(self.superlink, signal.SIGTERM)
+            self.superlink = None
+
     def stop(self) -> None:
         """Stop everything."""
         processes = [*self.nodes.values(), *self._others]
@@ -243,12 +251,17 @@ class Trial:
             raise TrialError(f"{name} {' '.join(arguments)}:\n{result.stdout}")
         return result.stdout
 
-    def _start(self, log: str, name: str, *arguments: object) -> subprocess.Popen[bytes]:
+    def _start(
+        self, log: str, name: str, *arguments: object, flower_home: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        environment = self.environment
+        if flower_home is not None:
+            environment = environment | {"FLWR_HOME": str(flower_home)}
         with (self.home / log).open("ab") as output:
             process = subprocess.Popen(
                 [_tool(name), *map(str, arguments)],
                 cwd=self.home,
-                env=self.environment,
+                env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -187,7 +187,8 @@ class RoundLoop:
         nodes = self._usable()
         end = time.monotonic() + settings.deadline_seconds
         while len(nodes) < settings.min_clients and settings.wait_for_clients:
-            if time.monotonic() > end:
+            # Who is left out stays out; with nobody else there, no one need wait for more.
+            if (self._left_out and not nodes) or time.monotonic() > end:
                 break
             self._grid.wait_for_nodes(settings.min_clients + len(self._left_out), 1.0)
             nodes = self._usable()

@@ -7,9 +7,16 @@ its own log.
 from enum import StrEnum
 
 from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 
 # Flower's own codes are 0 to 8 (flwr.common.constant.ErrorCode); ours is well away from them.
 REFUSAL_CODE = 1000
+# The SuperLink answers so for a node that has missed its heartbeats, and for a late reply.
+_UNAVAILABLE = (
+    ErrorCode.MESSAGE_UNAVAILABLE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    ErrorCode.NODE_UNAVAILABLE,
+)
 
 
 class Reason(StrEnum):
@@ -55,6 +62,8 @@ def refusal_reply(reason: Reason, reply_to: Message) -> Message:
 
 def reason_of(reply: Message) -> Reason:
     """Return the reason of an error reply, also of one that Flower itself made."""
+    if reply.error.code in _UNAVAILABLE:
+        return Reason.NO_ANSWER
     if reply.error.code != REFUSAL_CODE:
         return Reason.FLOWER_ERROR
     try:

@@ -97,7 +97,7 @@ def test_show_refuses(state, tmp_path, capsys):
     assert tell(capsys, "ledger", "show", uncapped, "--delta", "1e-5")
 
 
-POLICY = """
+POLICY = f"""
 dataset: heart
 data_path: data.csv
 unit: example
@@ -106,6 +106,7 @@ delta: 1e-5
 min_survivors: 3
 min_colluding: 1
 privacy: [example_local, example_distributed, example_central]
+bundles: [{"ab" * 32}]
 """
 
 
@@ -221,6 +222,8 @@ def test_each_gap_has_its_line(node, state, tmp_path, capsys):
     (one,) = with_policy("example\n", client.replace("#", ""))[:1]
     assert "privacy stands there twice" in one
     assert "the cap is spent" in with_policy("max_epsilon: 3", "max_epsilon: 0.1")[0]
+    (found,) = with_policy("bundles:", "#")
+    assert "bundles is not given: the server chooses the code" in found
     found = with_policy("max_epsilon: 3\ndelta: 1e-5", "")
     assert "max_epsilon is missing" in found[0]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 
 import app.client
 import app.handlers
@@ -155,6 +156,8 @@ def test_reasons_of_others_errors():
     message = Message(RecordDict(), dst_node_id=7, message_type="train")
     flowers = Message(Error(2, f"Traceback ... {SECRET}"), reply_to=message)
     assert reason_of(flowers) is Reason.FLOWER_ERROR
+    gone = Message(Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat"), reply_to=message)
+    assert reason_of(gone) is Reason.NO_ANSWER
     unknown = Message(Error(REFUSAL_CODE, "whatever"), reply_to=message)
     assert reason_of(unknown) is Reason.MALFORMED_REPLY
 

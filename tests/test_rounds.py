@@ -267,6 +267,22 @@ def test_the_run_stops_at_once_when_all_clients_are_left_out(run_config):
         simulate(run_config, 4, with_faults(run_config, faults))
 
 
+def test_a_deployment_in_which_every_client_refuses_does_not_wait_for_others(
+    run_config, monkeypatch
+):
+    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    run_config |= {"deterministic": False, "overrides": "rounds.deadline_seconds=600"}
+    refuses = lambda message: refusal_reply(Reason.POLICY_REFUSED, message)  # noqa: E731
+    grid = PollingGrid(InProcessGrid(dict.fromkeys((1000, 1001, 1002), refuses)))
+
+    def sleep(seconds):
+        raise AssertionError("nobody is worth waiting for")
+
+    grid._sleep = sleep
+    with pytest.raises(RunStoppedError, match=r"0 usable clients .* 3 are left out.*policy_"):
+        run(grid, load_config(run_config), 1, simulated=False)
+
+
 def test_a_task_that_cannot_be_spread_so_is_refused_before_the_folder_is_made(run_config):
     run_config |= {"task": "heart"}
     with pytest.raises(ConfigError, match=r"task=heart: .* 4 hospitals but 3 nodes"):
