@@ -76,7 +76,7 @@ def test_the_private_comparison_prints_what_it_writes(
     for row, line in zip(rows, text.splitlines()[2:], strict=False):
         assert line.startswith(row["system"])
         assert f" {row['mean']:.3f}" in line
-    assert "cross-validation on the training records alone" in text
+    assert "chosen by cross-validation on the training records" in text
     assert status == (1 if figures["shortcomings"] else 0)
     assert figures["settings"]["num_rounds"] == 2
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from tasks.base import DataError, Examples, Node
-from tasks.heart import HOSPITALS, Heart, HeartConfig, Preprocessing
+from tasks.heart import HOSPITALS, Heart, HeartConfig, Preprocessing, _read
 from tasks.schema import PartitionConfig, Scheme
 
 # A complete record; the three columns that are dropped may be missing.
@@ -79,27 +79,35 @@ def test_natural_reads_its_own_file_only(tmp_path):
         heart().load(Node(0, 4, tmp_path))
 
 
-def test_features_are_in_flambys_order(tmp_path):
+def test_features_by_public_bounds(tmp_path):
     values = scaled(
         tmp_path,
         **{"age": 80, "sex": 0, "cp": 3, "trestbps": 135, "chol": 400, "fbs": 1, "restecg": 2},
         **{"thalach": 60, "exang": 0, "oldpeak": 4},
     )
+    # age sex thalach exang oldpeak, then cp 2 3 4, then whether cholesterol is unknown
+    assert values.tolist() == [1, -1, -1, -1, 1, 0, 1, 0, 0]
+
+
+def test_features_are_in_flambys_order(tmp_path):
+    records = [line(age=30 + i, chol=200 + i, restecg=i % 3, num=i % 2) for i in range(12)]
+    write_hospital(tmp_path, "cleveland", records)
+    inputs = both(heart(), 0, tmp_path).inputs
     # age sex trestbps chol fbs thalach exang oldpeak, then cp 2 3 4, then restecg 1 2
-    assert values.tolist() == [1, -1, 0, 1, 1, -1, -1, 1, 0, 1, 0, 0, 1]
+    assert np.flatnonzero(np.ptp(inputs, axis=0)).tolist() == [0, 3, 11, 12]
 
 
-def test_first_levels_have_no_column(tmp_path):
-    assert scaled(tmp_path, cp=1, restecg=0)[8:].tolist() == [0] * 5
+def test_the_first_level_has_no_column(tmp_path):
+    assert scaled(tmp_path, cp=1)[5:8].tolist() == [0] * 3
 
 
 def test_bounds_clip(tmp_path):
-    values = scaled(tmp_path, age=120, trestbps=20, oldpeak=-3)
-    assert values[[0, 2, 7]].tolist() == [1, -1, -1]
+    values = scaled(tmp_path, age=120, thalach=20, oldpeak=-3)
+    assert values[[0, 2, 4]].tolist() == [1, -1, -1]
 
 
-def test_zero_pressure_and_cholesterol_count_as_unknown(tmp_path):
-    assert scaled(tmp_path, trestbps=0, chol=0)[[2, 3]].tolist() == [0, 0]
+def test_zero_cholesterol_counts_as_unknown(tmp_path):
+    assert scaled(tmp_path, chol=0)[8] == 1
 
 
 def record_among(directory: Path, preprocessing: str, others_age: int) -> np.ndarray:
@@ -251,9 +259,10 @@ def test_real_records_are_flambys(data_dir):
 
 def test_real_hospitals_have_all_public_codes_between_them(data_dir):
     # FLamby takes its one-hot levels from the records; ours are constants, so they must agree.
-    task = heart("public_bounds")
-    inputs = np.concatenate([both(task, k, data_dir / "heart").inputs for k in range(4)])
-    assert inputs[:, 8:].max(axis=0).tolist() == [1] * 5
-    assert (inputs[:, 8:11].sum(axis=1) == 0).any()
-    assert (inputs[:, 11:].sum(axis=1) == 0).any()
-    assert np.abs(inputs).max() <= 1
+    raw = np.concatenate([_read(file).inputs for file in (data_dir / "heart").glob("*.data")])
+    assert raw[:, 8:].max(axis=0).tolist() == [1] * 5
+    assert (raw[:, 8:11].sum(axis=1) == 0).any()
+    assert (raw[:, 11:].sum(axis=1) == 0).any()
+    inputs = [both(heart("public_bounds"), k, data_dir / "heart").inputs for k in range(4)]
+    assert np.abs(np.concatenate(inputs)).max() == 1
+    assert [part[:, 8].mean() for part in inputs] == pytest.approx([0, 0, 1, 0], abs=0.4)
