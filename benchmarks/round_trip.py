@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.config import Scalar, load_config
 from app.simulation import SimulationError, flwr_run, read_summary, superlink
-from benchmarks import deployment, flower_fedavg
+from benchmarks import deployment, flower_fedavg, imports
 from benchmarks.report import machine_line, table, write_json
 from benchmarks.training_floor import measure_floor
 
@@ -190,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure_deployment(options: argparse.Namespace) -> int:
     """Measure over a SuperLink with TLS and three SuperNodes; return the exit status."""
     load = os.getloadavg()[0]
+    seconds = imports.measure()
     try:
         with tempfile.TemporaryDirectory(prefix="tacet-") as home:
             rows = deployment.measure(Path(home), _SUPERNODES, options.rounds)
@@ -197,11 +198,13 @@ def _measure_deployment(options: argparse.Namespace) -> int:
         print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
         return 1
     print(table(deployment.HEADERS, [row.cells() for row in rows]))
-    print(f"\n{options.rounds} rounds of digits each, {_SUPERNODES} SuperNodes, TLS")
+    print(f"\n{options.rounds} rounds of digits each, {_SUPERNODES} SuperNodes, TLS;")
+    print("messages: what one node received in the whole run, a process for each\n")
+    print(table(imports.HEADERS, imports.cells(seconds)) + "\n")
     print(f"load average before: {load:.2f}; what else ran made the rounds slower")
     print(machine_line())
     if options.json:
-        figures = {"rounds": options.rounds, "load_before": load}
+        figures = {"rounds": options.rounds, "load_before": load, "imports": seconds}
         figures |= {"rows": [row.figures() for row in rows]}
         write_json(options.json, "round_trip_deployment", figures)
     return 0
