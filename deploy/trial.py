@@ -186,6 +186,25 @@ class Trial:
         self.nodes[number] = process
         return process
 
+    def restart_node(self, number: int, **changes: str) -> None:
+        """Start a killed SuperNode, as a service manager would: again until it stays.
+
+        For two missed heartbeats, a minute, the SuperLink takes it for connected and refuses
+        another one with its key.
+        """
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            place = len(self.log(f"node-{number}"))
+            process = self.start_node(number, **changes)
+            while "SuperNode ID:" not in self.log(f"node-{number}")[place:]:
+                if process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            else:
+                return
+            if time.monotonic() > end:
+                raise TrialError(self.log(f"node-{number}")[place:])
+
     def run(self, run_config: str, seconds: float = 600.0, app: Path | None = None) -> str:
         """Submit a run, stream its log to the end, and return the log."""
         return self.flwr(
