@@ -6,6 +6,7 @@ of ``docs/deployment.md``, by the same commands.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from deploy.records import write_records
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTION = "trial"
 _START_SECONDS = 90.0
+_RESTART_SECONDS = 3.0
 _POLICY = """\
 dataset: trial
 unit: example
@@ -204,6 +206,9 @@ class Trial:
                 return
             if time.monotonic() > end:
                 raise TrialError(self.log(f"node-{number}")[place:])
+            # Its SuperExec outlives it.
+            self.kill_node(number)
+            time.sleep(_RESTART_SECONDS)
 
     def run(self, run_config: str, seconds: float = 600.0, app: Path | None = None) -> str:
         """Submit a run, stream its log to the end, and return the log."""
@@ -341,3 +346,6 @@ def _kill_tree(process: subprocess.Popen[bytes], number: signal.Signals) -> None
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+    # It leads a group of its own, in which those are whose parents are gone.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
