@@ -240,6 +240,10 @@ class Trial:
         """Kill a SuperNode and its processes, as a power cut would."""
         _kill_tree(self.nodes.pop(number), signal.SIGKILL)
 
+    def stop_node(self, number: int) -> None:
+        """Stop a SuperNode as its owner would: it takes its leave of the SuperLink."""
+        _kill_tree(self.nodes.pop(number), signal.SIGTERM)
+
     def stop_superlink(self) -> None:
         """Stop the SuperLink and its ServerApps; its database stays."""
         if self.superlink is not None:
