@@ -74,7 +74,10 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
         flower_fedavg.write_app(app, app.name)
     took: dict[str, tuple[list[float], int]] = {}
     others = tuple(flowers.values())
-    with Trial(home / "trial", num_nodes, max_epsilon=100, others=others) as trial:
+    # `plain` shows the server each contribution: the policies have to allow it.
+    with Trial(
+        home / "trial", num_nodes, max_epsilon=100, min_survivors=1, others=others
+    ) as trial:
         for system in (*flowers, *SYSTEMS):
             before = _num_received(trial)
             if system in flowers:
@@ -83,6 +86,7 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
                 folder = home / f"run-{len(took)}"
                 seconds = _tacet(trial, SYSTEMS[system], num_rounds, folder)
             took[system] = seconds, _num_received(trial) - before
+            print(f"{system}: {', '.join(f'{one:.1f}' for one in seconds)} s", flush=True)
     flower = statistics.median(took["flower"][0][1:])
     return [Row(system, *took[system], flower) for system in took]
 

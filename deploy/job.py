@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,9 +30,13 @@ def register() -> int:
     """Let every key in the operator's folder connect."""
     for key in sorted(OPERATOR.glob("*.pub")):
         command = ["flwr", "supernode", "register", str(key), CONNECTION, "--name", key.stem]
-        done = subprocess.run(command, capture_output=True, text=True)
-        told = done.stdout + done.stderr
-        if done.returncode and _KNOWN not in told:
+        for wait in (2, 5, 10, 0):
+            done = subprocess.run(command, capture_output=True, text=True)
+            told = done.stdout + done.stderr
+            if not done.returncode or _KNOWN in told:
+                break
+            time.sleep(wait)
+        else:
             print(told, file=sys.stderr)
             return 1
         print(f"{key.stem}: may connect")
@@ -45,7 +50,7 @@ def run() -> int:
     job = (APP / "deploy" / "run.toml").read_text(encoding="utf-8")
     config.write_text(f'output-dir = "{folder}"\n{job}', encoding="utf-8")
     command = ["flwr", "run", str(APP), CONNECTION, "--stream", "--run-config", str(config)]
-    subprocess.run(command, check=True)
+    subprocess.run(command)
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -39,7 +39,7 @@ try:
 finally:
     logging.root.removeHandler(_placeholder)
     if not _is_loaded:
-        # Whoever wants all of Opacus still gets it.
+        # `from opacus import PrivacyEngine` still finds all of it.
         del sys.modules[_NAME]
 
 __all__ = ["GradSampleModule", "GradSampleModuleFastGradientClipping", "ModuleValidator"]

@@ -268,7 +268,14 @@ def test_a_second_run_is_refused_by_every_hospital_and_costs_nothing(demo: Demo)
         assert time.monotonic() < end, demo.logs()
         time.sleep(2)
         waiting = {hospital for hospital in waiting if " refuses: " not in demo.log(hospital)}
-    print(next(line for line in demo.log("hospital-a").splitlines() if " refuses: " in line))
+    line = next(line for line in demo.log("hospital-a").splitlines() if " refuses: " in line)
+    print(line)
+    assert "epsilon" in line
+    while demo.inspect("run")["State"]["Running"]:
+        assert time.monotonic() < end, demo.logs()
+        time.sleep(1)
+    assert demo.inspect("run")["State"]["ExitCode"] == 1
+    assert "budget_exhausted" in demo.log("run")
     assert [demo.execute(hospital, *show) for hospital in HOSPITALS] == before
 
 
