@@ -223,8 +223,8 @@ def without_last_node(trial):
 
 
 def test_an_identity_that_peers_do_not_know_is_left_out(trial, without_last_node):
-    trial.tacet("keys", "new", "stranger")
-    trial.restart_node(LAST, identity_key=str(trial.home / "stranger"))
+    trial.tacet("keys", "new", "unknown-identity")
+    trial.restart_node(LAST, identity_key=str(trial.home / "unknown-identity"))
     trial.run(run_config(trial, "stranger", rounds=1))
     assert summary(trial, "stranger")["status"] == "completed"
     assert {line["num_replies"] for line in lines(trial, "stranger")} == {2}
