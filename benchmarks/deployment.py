@@ -19,7 +19,7 @@ FLOWERS = {"flower": "flower_fedavg", "flower SecAgg+": "flower_secaggplus"}
 #: What each of our rows adds to the run config.
 SYSTEMS = {
     "plain": "aggregation=plain",
-    "secagg": "aggregation.identities=true",
+    "secagg": "aggregation.identities=true aggregation.min_survivors=3",
     "secagg, example_distributed": (
         "aggregation.identities=true privacy=example_distributed privacy.epsilon=3"
         " privacy.delta=1e-3 privacy.clip_norm=1 privacy.population=3"
@@ -27,6 +27,8 @@ SYSTEMS = {
         " aggregation.min_survivors=3 task.training.learning_rate=1"
     ),
 }
+#: Of every node's policy; `plain` shows the server each contribution, which they have to allow.
+MAX_EPSILON, MIN_SURVIVORS = 100.0, 1
 HEADERS = ("system", "first s", "round s", "x flower", "messages")
 
 
@@ -74,10 +76,14 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
         flower_fedavg.write_app(app, app.name)
     took: dict[str, tuple[list[float], int]] = {}
     others = tuple(flowers.values())
-    # `plain` shows the server each contribution: the policies have to allow it.
-    with Trial(
-        home / "trial", num_nodes, max_epsilon=100, min_survivors=1, others=others
-    ) as trial:
+    trial = Trial(
+        home / "trial",
+        num_nodes,
+        max_epsilon=MAX_EPSILON,
+        min_survivors=MIN_SURVIVORS,
+        others=others,
+    )
+    with trial:
         for system in (*flowers, *SYSTEMS):
             before = _num_received(trial)
             try:

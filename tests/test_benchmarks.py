@@ -11,7 +11,9 @@ import torch
 import app.node
 from app.build import build_task
 from app.config import load_config
+from app.node_privacy import check_policy
 from benchmarks import (
+    deployment,
     flamby_heart,
     flower_fedavg,
     flower_secagg,
@@ -22,6 +24,8 @@ from benchmarks import (
     training_floor,
 )
 from benchmarks.secagg_cases import Case, Measured
+from deploy.trial import Trial
+from tasks.base import Node
 from tasks.heart import HOSPITALS
 
 ROOT = Path(__file__).parent.parent
@@ -283,3 +287,19 @@ def test_help_says_what_it_does(name):
 def test_a_table_is_aligned():
     text = report.table(["name", "n"], [["a", "1"], ["longer", "100"]])
     assert text.splitlines() == ["name      n", "------  ---", "a         1", "longer  100"]
+
+
+@pytest.mark.parametrize("system", deployment.SYSTEMS)
+def test_the_policies_of_the_deployed_nodes_allow_every_system(system, tmp_path):
+    trial = Trial(
+        tmp_path,
+        1,
+        max_epsilon=deployment.MAX_EPSILON,
+        min_survivors=deployment.MIN_SURVIVORS,
+    )
+    trial.node_home(0).mkdir()
+    trial.write_policy(0, "ab" * 32)
+    policy = trial.node_home(0) / "policy.yaml"
+    policy.chmod(0o600)
+    config = load_config({"task": "digits", "overrides": deployment.SYSTEMS[system]})
+    check_policy(config, Node(policy_file=policy, simulated=True))
