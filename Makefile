@@ -33,11 +33,14 @@ lint: .venv/installed-dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# Each file in one process, as fixtures of a file are dear.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: lint
-	$(BIN)/python -m pytest -m "not e2e and not deploy and not docker"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not e2e and not deploy and not docker"
 
 test-deploy: .venv/installed-dev
 	$(BIN)/python -m pytest -m deploy tests/deploy

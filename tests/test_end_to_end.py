@@ -48,7 +48,7 @@ def test_a_run_trains_and_leaves_its_folder(environment, tmp_path):
     )
     summary = read_summary(folder)
     assert summary["num_rounds"] == 5
-    assert summary["metrics"]["accuracy"] > 0.9
+    assert summary["metrics"]["accuracy"] > 0.8  # 0.95 or so; 0.63 are benign
     assert f"run folder: {folder}" in output
     for server_round in range(1, 6):
         assert re.search(rf"round {server_round}/5 \| .* s \| 3 of 3 answered \|", output)
