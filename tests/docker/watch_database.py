@@ -42,7 +42,13 @@ def look(connection: sqlite3.Connection, seen: set[int]) -> None:
     query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'fab'"
     tables = connection.execute(query).fetchall()
     for (table,) in tables:
-        rows = connection.execute(f'SELECT * FROM "{table}"')
+        try:
+            rows = connection.execute(f'SELECT * FROM "{table}"')
+        except sqlite3.OperationalError as error:
+            # The SuperLink that starts still rearranges its tables.
+            if "no such table" not in str(error):
+                raise
+            continue
         names = [column[0] for column in rows.description]
         for row in rows.fetchall():
             if (key := hash((table, row))) not in seen:
