@@ -7,11 +7,11 @@ trip costs seconds whatever is in it, and what counts is how many trips a round 
 from __future__ import annotations
 
 import json
-import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import flower_fedavg
+from benchmarks.report import median_round
 from deploy.trial import Trial, TrialError
 
 #: Flower's own apps: the module that each row runs.
@@ -47,7 +47,7 @@ class Row:
     @property
     def median(self) -> float:
         """The median round, without the first."""
-        return statistics.median(self.seconds[1:])
+        return median_round(self.seconds)
 
     def figures(self) -> dict[str, object]:
         """Return what was measured and what follows from it."""
@@ -100,7 +100,7 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
                 continue
             took[system] = seconds, _num_received(trial) - before
             print(f"{system}: {', '.join(f'{one:.1f}' for one in seconds)} s", flush=True)
-    flower = statistics.median(took["flower"][0][1:])
+    flower = median_round(took["flower"][0])
     return [Row(system, *took[system], flower) for system in took]
 
 

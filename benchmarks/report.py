@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(headers), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def median_round(seconds: Sequence[float]) -> float:
+    """Return the median of the seconds of a run's rounds, without the first."""
+    return statistics.median(seconds[1:])
 
 
 def machine() -> dict[str, str | int]:

@@ -8,7 +8,6 @@ Each row is a real ``flwr run`` of the task ``digits`` on one SuperLink, one aft
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from app.config import Scalar, load_config
 from app.simulation import SimulationError, flwr_run, read_summary, superlink
 from benchmarks import deployment, flower_fedavg, imports
-from benchmarks.report import machine_line, table, write_json
+from benchmarks.report import machine_line, median_round, table, write_json
 from benchmarks.training_floor import measure_floor
 
 _EPILOG = """\
@@ -97,11 +96,6 @@ class Row:
     def median(self) -> float:
         """The median round."""
         return median_round(self.seconds)
-
-
-def median_round(seconds: Sequence[float]) -> float:
-    """Return the median round, without the first."""
-    return statistics.median(seconds[1:])
 
 
 def measure_rounds(

@@ -225,7 +225,8 @@ def test_more_replies_than_clients_is_refused_before_any_is_contacted(run_config
         simulate(run_config, 4)
 
 
-def test_nobody_at_the_last_evaluation_ends_the_run_without_a_score(run_config):
+def test_nobody_at_the_last_evaluation_ends_the_run_without_a_score(run_config, monkeypatch):
+    monkeypatch.setattr(app.node, "_simulated_in_process", True)
     grid = InProcessGrid(make_clients(run_config, 3))
     first = grid._clients[1000]
 
