@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make sure that a Docker engine answers and that the base image is there: for machines that test
 # the deployment. Installs Debian's engine where there is none and this user is root; builds the
-# base image from Debian's packages where it cannot be pulled.
+# base image from Debian's packages where it cannot be pulled. Exits with 3 where no engine
+# answers and none may be started.
 set -eu
 base=${TACET_BASE:-python:3.11-slim-bookworm}
 cd "$(dirname "$0")/.."
@@ -9,7 +10,7 @@ cd "$(dirname "$0")/.."
 say() { echo "engine.sh: $*" >&2; }
 
 if ! docker info >/dev/null 2>&1; then
-  [ "$(id -u)" = 0 ] || { say "no engine answers, and only root may start one"; exit 1; }
+  [ "$(id -u)" = 0 ] || { say "no engine answers, and only root may start one"; exit 3; }
   if ! command -v dockerd >/dev/null; then
     say "installing Debian's engine"
     apt-get update -qq
@@ -22,7 +23,7 @@ if ! docker info >/dev/null 2>&1; then
     docker info >/dev/null 2>&1 && break
     sleep 1
   done
-  docker info >/dev/null || { say "dockerd did not start"; tail -n 20 /var/log/dockerd.log; exit 1; }
+  docker info >/dev/null || { say "dockerd did not start"; tail -n 20 /var/log/dockerd.log; exit 3; }
 fi
 
 if ! docker compose version >/dev/null 2>&1 && ! command -v docker-compose >/dev/null; then
