@@ -102,9 +102,10 @@ def _become_supernode(policy: Path, arguments: list[str]) -> None:
         If the policy lists no bundles, or Flower's commands are not as expected.
     """
     # Flower's logging comes with it, which other commands do without.
-    from app.guard import POLICY, require_bundles
+    from app.guard import POLICY, require_bundles, sweep
 
     require_bundles(policy)
+    sweep()
     check_flower()
     environment = _FASTER | os.environ | {POLICY: str(policy.absolute())}
     environment.pop(RUNNING, None)

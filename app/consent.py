@@ -22,7 +22,8 @@ class Asked:
     unit : Unit or None
         Of ``privacy``; None for ``none``.
     min_survivors, max_colluding : int
-        T and c, as resolved for the run; not looked at with ``plain``.
+        T and c of the run's config, T = 0 where that leaves it to the cohort; not looked at
+        with ``plain``.
     identities : bool
         Whether adverts are signed.
     noise_multiplier, delta : float or None
@@ -79,9 +80,10 @@ def _sums(policy: Policy, asked: Asked) -> Iterator[str]:
             )
         return
     if not asked.min_survivors >= policy.min_survivors:
+        left_open = "" if asked.min_survivors else " (two thirds of whoever takes part)"
         yield (
-            f"aggregation.min_survivors={asked.min_survivors}, but"
-            f" min_survivors={policy.min_survivors}; raise the run's"
+            f"aggregation.min_survivors={asked.min_survivors}{left_open}, but"
+            f" min_survivors={policy.min_survivors}; raise the run's to that or more"
         )
     if not asked.max_colluding >= policy.min_colluding:
         yield (

@@ -10,6 +10,7 @@ wrong, nothing runs.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,6 +29,7 @@ log = getLogger("flwr.tacet.guard")
 #: Names the policy file; set by ``tacet supernode``.
 POLICY = "TACET_POLICY"
 _PACKAGES = ("app", "privacy", "strategies", "tasks")
+_FOLDER = "tacet-bundle-"
 _RUNNER = "flwr.supernode.runtime.run_clientapp"
 _INSTALL, _LOADER = "install_from_fab", "get_load_client_app_fn"
 _DEPENDENCIES = "install_app_dependencies"
@@ -159,7 +161,7 @@ def main() -> int:
     # The bundle's folder goes with this process.
     sys.dont_write_bytecode = True
     with tempfile.TemporaryDirectory(
-        prefix="tacet-bundle-", ignore_cleanup_errors=True
+        prefix=f"{_FOLDER}{os.getpid()}-", ignore_cleanup_errors=True
     ) as folder:
         try:
             runner = import_module(_RUNNER)
@@ -174,6 +176,24 @@ def main() -> int:
         _forget_own_modules()
         command()
     return 1
+
+
+def sweep() -> None:
+    """Remove the folders of processes that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        pid = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if pid.isdigit() and not _lives(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _forget_own_modules() -> None:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from app.config import Scalar, load_config
 from app.simulation import SimulationError, flwr_run, read_summary, superlink
@@ -172,13 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(table(HEADERS, [row.cells() for row in rows]))
     print(f"\n{options.rounds} rounds of digits each, {workers} Ray workers")
-    print(f"load average before: {load:.2f}; what else ran made the rounds slower")
-    print(machine_line())
-    if options.json:
-        figures = {"rounds": options.rounds, "workers": workers, "load_before": load}
-        figures |= {"rows": [row.figures() for row in rows]}
-        write_json(options.json, "round_trip", figures)
-    return 0
+    figures = {"workers": workers, "rows": [row.figures() for row in rows]}
+    return _finish(options, load, "round_trip", figures)
 
 
 def _measure_deployment(options: argparse.Namespace) -> int:
@@ -195,12 +191,19 @@ def _measure_deployment(options: argparse.Namespace) -> int:
     print(f"\n{options.rounds} rounds of digits each, {_SUPERNODES} SuperNodes, TLS;")
     print("messages: what one node received in the whole run, a process for each\n")
     print(table(imports.HEADERS, imports.cells(seconds)) + "\n")
+    figures = {"imports": seconds, "rows": [row.figures() for row in rows]}
+    return _finish(options, load, "round_trip_deployment", figures)
+
+
+def _finish(
+    options: argparse.Namespace, load: float, name: str, figures: dict[str, Any]
+) -> int:
+    """Print what the figures rest on, write them, and return the exit status."""
     print(f"load average before: {load:.2f}; what else ran made the rounds slower")
     print(machine_line())
     if options.json:
-        figures = {"rounds": options.rounds, "load_before": load, "imports": seconds}
-        figures |= {"rows": [row.figures() for row in rows]}
-        write_json(options.json, "round_trip_deployment", figures)
+        figures = {"rounds": options.rounds, "load_before": load} | figures
+        write_json(options.json, name, figures)
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 #: Our columns, and what scikit-learn calls them.
 COLUMNS = {
@@ -32,7 +33,7 @@ def write_records(path: Path, number: int, num_parts: int) -> None:
     # One second to import, and not needed for --help.
     from sklearn.datasets import load_breast_cancer
 
-    records = load_breast_cancer()
+    records: Any = load_breast_cancer()
     names = list(records.feature_names)
     columns = records.data[:, [names.index(name) for name in COLUMNS.values()]]
     labels = ["malignant" if target == 0 else "benign" for target in records.target]

@@ -471,3 +471,14 @@ def test_a_bundle_packed_otherwise_is_compared_file_by_file(
     assert "stands twice" in tell(capsys, "bundle", "check", file, checkout)[1][0]
     file.write_bytes(b"no zip")
     assert "not a bundle" in tell(capsys, "bundle", "check", file, checkout)[1][0]
+
+
+def test_folders_of_killed_processes_are_swept_and_of_living_ones_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard.tempfile, "gettempdir", lambda: str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = [f"tacet-bundle-{pid}-x" for pid in (ended.pid, os.getpid())] + ["tacet-bundle-x"]
+    for name in names:
+        (tmp_path / name / "apps").mkdir(parents=True)
+    guard.sweep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -333,7 +333,12 @@ LISTED = ["client_central", "client_local"]
             {"min_colluding": 2},
             "aggregation.max_colluding=1, but min_colluding=2",
         ),
-        ("client_local", "secagg", {}, "aggregation.min_survivors=0, but min_survivors=1"),
+        (
+            "client_local",
+            "secagg",
+            {},
+            "aggregation.min_survivors=0 (two thirds of whoever takes part), but",
+        ),
         (
             "client_distributed",
             "secagg",

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ PROJECT = "tacet-test"
 HOSPITALS = tuple(f"hospital-{name}" for name in "abcd")
 SERVICES = ("setup", "superlink", "register", *HOSPITALS, "run")
 _TORCH = "--no-index --find-links /tmp/wheels"
-_WATCHER = Path(__file__).with_name("watch_database.py")
+_KEEPER = Path(__file__).with_name("keep_database.py")
 #: A run of the demo takes a few minutes; a machine that is busy with other things, many.
 _RUN_SECONDS = 2400
 
@@ -41,12 +42,11 @@ class Demo:
     compose : list of str
         The command, see ``compose_command``.
     folder : Path
-        For the run folders and what the watcher saw.
+        For the run folders.
     """
 
     def __init__(self, compose: list[str], folder: Path) -> None:
         self._compose = compose
-        self.folder = folder
         self.runs = folder / "runs"
         self.runs.mkdir()
         self.seconds: dict[str, float] = {}
@@ -78,25 +78,26 @@ class Demo:
     def train(self) -> None:
         """Build, start everything, and wait until the one-shot service has ended."""
         self._timed("build", lambda: self.compose("build", "setup"))
-        self._timed("up", lambda: self.compose("up", "--detach", "superlink"))
-        seen = self.folder / "seen.jsonl"
-        watcher = ["docker", "exec", "-i", self.container("superlink")]
-        watcher += ["python3", "-", "/runs", str(_RUN_SECONDS)]
-        with _WATCHER.open("rb") as script, seen.open("wb") as rows:
-            process = subprocess.Popen(watcher, stdin=script, stdout=rows)
-            try:
-                self._timed("run", self._run)
-                assert process.wait(60) == 0
-            finally:
-                process.kill()
-                process.wait()
+        self._timed("up", self._superlink)
+        self._keeper("keep")
+        self._timed("run", self._run)
+
+    def _superlink(self) -> None:
+        self.compose("up", "--detach", "superlink")
+        self._wait(lambda: self.inspect("superlink")["State"]["Health"]["Status"] == "healthy")
 
     def _run(self) -> None:
         self.compose("up", "--detach")
+        self._wait(lambda: not self.inspect("run")["State"]["Running"])
+
+    def _wait(self, there: Callable[[], bool]) -> None:
         end = time.monotonic() + _RUN_SECONDS
-        while self.inspect("run")["State"]["Running"]:
-            assert time.monotonic() < end, "the run did not end"
+        while not there():
+            assert time.monotonic() < end, self.logs()
             time.sleep(1)
+
+    def _keeper(self, command: str) -> str:
+        return self.execute("superlink", "python3", "-c", _KEEPER.read_text(), command)
 
     def _timed(self, what: str, work: Any) -> None:
         start = time.monotonic()
@@ -147,8 +148,7 @@ class Demo:
     @cached_property
     def stored(self) -> list[tuple[str, dict[str, Any]]]:
         """Return every row that the SuperLink's database ever held, as table and values."""
-        lines = (self.folder / "seen.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in self._keeper("print").splitlines()]
         return [(row["table"], {k: _value(v) for k, v in row["row"].items()}) for row in rows]
 
 
