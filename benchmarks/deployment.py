@@ -12,7 +12,8 @@ from pathlib import Path
 
 from benchmarks import flower_fedavg
 from benchmarks.report import median_round
-from deploy.trial import Trial, TrialError
+from deploy.trial import Trial
+from deploy.trial_home import TrialError
 
 #: Flower's own apps: the module that each row runs.
 FLOWERS = {"flower": "flower_fedavg", "flower SecAgg+": "flower_secaggplus"}

@@ -20,6 +20,7 @@ from app.simulation import SimulationError, flwr_run, read_summary, superlink
 from benchmarks import deployment, flower_fedavg, imports
 from benchmarks.report import machine_line, median_round, table, write_json
 from benchmarks.training_floor import measure_floor
+from deploy.trial_home import TrialError
 
 _EPILOG = """\
 plain and secagg are this app, with the model scored on the way to training it; flower is
@@ -184,7 +185,7 @@ def _measure_deployment(options: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="tacet-") as home:
             rows = deployment.measure(Path(home), _SUPERNODES, options.rounds)
-    except deployment.TrialError as error:
+    except TrialError as error:
         print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
         return 1
     print(table(deployment.HEADERS, [row.cells() for row in rows]))

@@ -8,80 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from app.superlink import descendants
-from deploy.records import write_records
+from deploy.trial_home import CONNECTION, TrialError, TrialHome, free_port, tool
 
-ROOT = Path(__file__).resolve().parent.parent
-CONNECTION = "trial"
 _START_SECONDS = 90.0
 _RESTART_SECONDS = 3.0
-_POLICY = """\
-dataset: trial
-unit: example
-privacy: [none, example_distributed]
-max_epsilon: {max_epsilon}
-delta: 0.001
-min_survivors: {min_survivors}
-min_colluding: {min_colluding}
-require_identities: true
-bundles: [{bundle}]
-"""
 
 
-class TrialError(RuntimeError):
-    """A part of the federation did not start or end as it should."""
+class Trial(TrialHome):
+    """One SuperLink and its SuperNodes; a context manager that stops all that it started."""
 
-
-class Trial:
-    """One SuperLink and its SuperNodes; a context manager that stops all that it started.
-
-    Parameters
-    ----------
-    home : Path
-        Holds everything: keys, policies, records, databases, logs, ``FLWR_HOME``.
-    num_nodes : int
-        How many SuperNodes.
-    max_epsilon : float
-        Every node's cap.
-    min_survivors, min_colluding : int
-        Every node's floors.
-    app : Path
-        The checkout that runs, and whose bundle the nodes approve.
-    others : tuple of Path
-        More apps whose bundles they approve.
-    """
-
-    def __init__(
-        self,
-        home: Path,
-        num_nodes: int,
-        *,
-        max_epsilon: float = 3.0,
-        min_survivors: int = 2,
-        min_colluding: int = 0,
-        app: Path = ROOT,
-        others: tuple[Path, ...] = (),
-    ) -> None:
-        self.home, self.num_nodes, self.app = home, num_nodes, app
-        self._approved = (app, *others)
-        self._floors = (max_epsilon, min_survivors, min_colluding)
-        self.port = free_port()
-        self.environment = trial_environment(home / "flower")
-        self.nodes: dict[int, subprocess.Popen[bytes]] = {}
-        self.superlink: subprocess.Popen[bytes] | None = None
-        self._others: list[subprocess.Popen[bytes]] = []
+    superlink: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        self.nodes: dict[int, subprocess.Popen[bytes]] = {}
+        self._others: list[subprocess.Popen[bytes]] = []
         try:
             self.prepare()
             self.start_superlink()
@@ -100,46 +49,6 @@ class Trial:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-    def prepare(self) -> None:
-        """Make certificates, keys, identities, policies, records and Flower's connection."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        self.tacet("keys", "tls", "tls", "--host", "127.0.0.1", "localhost")
-        for number in range(self.num_nodes):
-            self.node_home(number).mkdir()
-            self.tacet("keys", "node", f"node-{number}/flower-key")
-            self.tacet("keys", "new", f"node-{number}/identity")
-        public = [f"node-{n}=node-{n}/identity.pub" for n in range(self.num_nodes)]
-        self.tacet("keys", "merge", "--out", "peers", *public)
-        hashes = [self.tacet("bundle", "hash", str(app)).strip() for app in self._approved]
-        bundle = ", ".join(hashes)
-        for number in range(self.num_nodes):
-            shutil.copy(self.home / "peers", self.node_home(number) / "peers")
-            self.write_policy(number, bundle)
-            write_records(self.node_home(number) / "records.csv", number, self.num_nodes)
-        flower = self.home / "flower"
-        flower.mkdir()
-        (flower / "config.toml").write_text(
-            f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-            f'address = "127.0.0.1:{self.port}"\n'
-            f'root-certificates = "{self.home / "tls" / "ca.crt"}"\n'
-        )
-
-    def write_policy(self, number: int, bundle: str) -> None:
-        """Write a node's policy, which approves bundles, given with commas between."""
-        epsilon, survivors, colluding = self._floors
-        (self.node_home(number) / "policy.yaml").write_text(
-            _POLICY.format(
-                max_epsilon=epsilon,
-                min_survivors=survivors,
-                min_colluding=colluding,
-                bundle=bundle,
-            )
-        )
-
-    def node_home(self, number: int) -> Path:
-        """Return the folder with all that one node has."""
-        return self.home / f"node-{number}"
 
     def start_superlink(self) -> None:
         """Start the SuperLink, with the database that an earlier one left."""
@@ -224,10 +133,6 @@ class Trial:
             log, "flwr", "run", self.app, CONNECTION, "--stream", "--run-config", run_config
         )
 
-    def log(self, name: str) -> str:
-        """Return what a process has written so far, e.g. ``node-0``."""
-        return (self.home / f"{name}.log").read_text(errors="replace")
-
     def wait_for(self, name: str, text: str, seconds: float = 300.0) -> None:
         """Wait until a process has written a text."""
         end = time.monotonic() + seconds
@@ -257,28 +162,6 @@ class Trial:
             _kill_tree(process, signal.SIGTERM)
         self.nodes.clear()
 
-    def tacet(self, *arguments: str) -> str:
-        """Run the ``tacet`` command in the home folder and return what it printed."""
-        return self._call("tacet", *arguments)
-
-    def flwr(self, *arguments: str, seconds: float = 120.0) -> str:
-        """Run the ``flwr`` command and return what it printed."""
-        return self._call("flwr", *arguments, seconds=seconds)
-
-    def _call(self, name: str, *arguments: str, seconds: float = 120.0) -> str:
-        result = subprocess.run(
-            [_tool(name), *arguments],
-            cwd=self.home,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=seconds,
-        )
-        if result.returncode:
-            raise TrialError(f"{name} {' '.join(arguments)}:\n{result.stdout}")
-        return result.stdout
-
     def _start(
         self, log: str, name: str, *arguments: object, flower_home: Path | None = None
     ) -> subprocess.Popen[bytes]:
@@ -287,7 +170,7 @@ class Trial:
             environment = environment | {"FLWR_HOME": str(flower_home)}
         with (self.home / log).open("ab") as output:
             process = subprocess.Popen(
-                [_tool(name), *map(str, arguments)],
+                [tool(name), *map(str, arguments)],
                 cwd=self.home,
                 env=environment,
                 stdout=output,
@@ -305,31 +188,6 @@ class Trial:
                     return
             time.sleep(0.2)
         raise TrialError(f"flower-superlink did not start:\n{self.log('superlink')}")
-
-
-def _tool(name: str) -> str:
-    return str(Path(sys.executable).parent / name)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def trial_environment(flower_home: Path) -> dict[str, str]:
-    """Return this process's environment with Flower confined to a folder."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return os.environ | {
-        "PATH": path,
-        "no_proxy": "127.0.0.1,localhost",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "FLWR_HOME": str(flower_home),
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
-    }
 
 
 def _kill_tree(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -24,7 +24,7 @@ from benchmarks import (
     training_floor,
 )
 from benchmarks.secagg_cases import Case, Measured
-from deploy.trial import Trial
+from deploy.trial_home import TrialHome
 from tasks.base import Node
 from tasks.heart import HOSPITALS
 
@@ -291,7 +291,7 @@ def test_a_table_is_aligned():
 
 @pytest.mark.parametrize("system", deployment.SYSTEMS)
 def test_the_policies_of_the_deployed_nodes_allow_every_system(system, tmp_path):
-    trial = Trial(
+    trial = TrialHome(
         tmp_path,
         1,
         max_epsilon=deployment.MAX_EPSILON,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.model_file import load_model
-from deploy.trial import ROOT, free_port, trial_environment
+from deploy.trial_home import ROOT, free_port, trial_environment
 
 PAGE = ROOT / "docs" / "deployment.md"
 

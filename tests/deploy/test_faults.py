@@ -15,7 +15,8 @@ from contextlib import closing, suppress
 import pytest
 
 from app.superlink import descendants
-from deploy.trial import ROOT, Trial
+from deploy.trial import Trial
+from deploy.trial_home import ROOT
 
 #: The node that suffers.
 LAST = 2
