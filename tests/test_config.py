@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,14 +127,3 @@ def test_resolved_yaml_names_the_chosen_options():
     assert values["algorithm"]["name"] == "fedyogi"
     assert values["task"]["name"] == "digits"
     assert values["task"]["training"]["optimizer"] == "sgd"
-
-
-def test_importing_the_client_app_loads_neither_torch_nor_opacus():
-    code = (
-        "import sys, app.client; from app.config import load_config; load_config({});"
-        "print([m for m in ('torch', 'opacus', 'sklearn') if m in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"
