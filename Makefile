@@ -34,7 +34,7 @@ lint: .venv/installed-dev
 	$(BIN)/lint-imports
 
 # Each file in one process, as fixtures of a file are dear.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 
 test: lint
 	$(BIN)/python -m pytest $(PARALLEL)

@@ -97,6 +97,14 @@ class Trial(TrialHome):
         self.nodes[number] = process
         return process
 
+    def add_node(self, number: int, **changes: str) -> None:
+        """Start a SuperNode more, whose Flower key is registered; ``changes`` as above."""
+        self.make_keys(number)
+        self.furnish(number)
+        self.register(number)
+        self.start_node(number, **changes)
+        self.wait_for(f"node-{number}", "SuperNode ID:")
+
     def restart_node(self, number: int, **changes: str) -> None:
         """Start a killed SuperNode, as a service manager would: again until it stays.
 
