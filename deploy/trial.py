@@ -81,7 +81,8 @@ class Trial(TrialHome):
             "peers-file": str(own / "peers"),
             **{key.replace("_", "-"): value for key, value in changes.items()},
         }
-        place = f"partition-id={number} num-partitions={self.num_nodes}"
+        part = number % self.num_nodes
+        place = f"partition-id={part} num-partitions={self.num_nodes}"
         root = config.pop("root-certificates", str(self.home / "tls" / "ca.crt"))
         key = config.pop("flower-key", str(own / "flower-key"))
         node_config = " ".join(f'{name}="{value}"' for name, value in config.items())
