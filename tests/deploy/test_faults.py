@@ -6,6 +6,7 @@ a round survives one node. `docs/deployment.md` states the outcomes that are ass
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 
 from app.superlink import descendants
 from deploy.trial import Trial
-from deploy.trial_home import ROOT
+from deploy.trial_home import CONNECTION, ROOT
 
 #: The node that suffers.
 LAST = 2
@@ -100,7 +101,9 @@ def test_a_node_that_is_killed_is_left_out_and_comes_back(trial):
     back = len(lines(trial, "kills"))
     # As the same identity, with its state.
     wait_for(trial, lambda: 3 in num_replies(trial, "kills")[back:])
-    kill_serverapp(trial, process)
+    (*_, run_id) = re.findall(r"Created run (\d+)", trial.log("superlink"))
+    trial.flwr("stop", run_id, CONNECTION)
+    process.kill()
     answers = num_replies(trial, "kills")
     # Where its masked input had arrived, it counts.
     assert [answers[r - 1] for r in (keys, unmask)] == [2, 3]
