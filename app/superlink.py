@@ -38,14 +38,14 @@ def superlink(home: Path) -> Generator[dict[str, str]]:
     dict
         The environment in which ``flwr`` finds this SuperLink as the connection ``tacet``.
     """
-    port, control_port = _free_port(), _free_port()
+    port, control_port = free_port(), free_port()
     home.mkdir(parents=True, exist_ok=True)
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
         f'address = "127.0.0.1:{port}"\ninsecure = true\n',
         encoding="utf-8",
     )
-    environment = _environment(home)
+    environment = flower_environment(home) | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--control-api-address", f"127.0.0.1:{control_port}"]
     with (home / "superlink.log").open("wb") as output:
@@ -63,7 +63,7 @@ def superlink(home: Path) -> Generator[dict[str, str]]:
             _stop(process)
 
 
-def _environment(home: Path) -> dict[str, str]:
+def flower_environment(home: Path) -> dict[str, str]:
     """Return this process's environment with Flower confined to ``home``."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # Flower's own requests to this machine must not go through a proxy.
@@ -78,7 +78,6 @@ def _environment(home: Path) -> dict[str, str]:
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_TELEMETRY_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 
 
@@ -87,7 +86,8 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.superlink import descendants
-from deploy.trial_home import CONNECTION, TrialError, TrialHome, free_port, tool
+from app.superlink import descendants, free_port, tool
+from deploy.trial_home import CONNECTION, TrialError, TrialHome
 
 _START_SECONDS = 90.0
 _RESTART_SECONDS = 3.0

@@ -5,13 +5,11 @@ Made by the commands of ``docs/deployment.md``.
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
+from app.superlink import flower_environment, free_port, tool
 from deploy.records import write_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +63,7 @@ class TrialHome:
     ) -> None:
         self.home, self.num_nodes, self.app = home, num_nodes, app
         self.port = free_port()
-        self.environment = trial_environment(home / "flower")
+        self.environment = flower_environment(home / "flower")
         self._approved = (app, *others)
         self._floors = (max_epsilon, min_survivors, min_colluding)
 
@@ -142,29 +140,3 @@ class TrialHome:
         if result.returncode:
             raise TrialError(f"{name} {' '.join(arguments)}:\n{result.stdout}")
         return result.stdout
-
-
-def tool(name: str) -> str:
-    """Return the path of a command of this Python's environment."""
-    return str(Path(sys.executable).parent / name)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def trial_environment(flower_home: Path) -> dict[str, str]:
-    """Return this process's environment with Flower confined to a folder."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return os.environ | {
-        "PATH": path,
-        "no_proxy": "127.0.0.1,localhost",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "FLWR_HOME": str(flower_home),
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
-    }

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from app.model_file import load_model
-from deploy.trial_home import ROOT, free_port, trial_environment
+from app.superlink import flower_environment, free_port
+from deploy.trial_home import ROOT
 
 PAGE = ROOT / "docs" / "deployment.md"
 
@@ -25,7 +26,7 @@ def trial(tmp_path_factory):
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     assert len(blocks) >= 8
     ports = {"PORT": free_port(), "NODE_PORT": _before_free_ports(3)}
-    environment = trial_environment(folder / "flower") | {"TRIAL": str(folder)}
+    environment = flower_environment(folder / "flower") | {"TRIAL": str(folder)}
     environment |= {name: str(port) for name, port in ports.items()}
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(
