@@ -10,12 +10,15 @@ RUN python3 /tmp/requirements.py torch /tmp/pyproject.toml > /tmp/torch.txt \
 # --- everything that comes from elsewhere
 FROM ${BASE} AS dependencies
 ENV PATH=/opt/tacet/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# Where torch comes from. Its CPU build spares gigabytes of CUDA.
+# Where torch comes from, unless its wheel lies in deploy/wheels. Its CPU build spares gigabytes
+# of CUDA.
 ARG TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
 COPY deploy/wheels/ /tmp/wheels/
 COPY --from=requirements /tmp/torch.txt /tmp/others.txt /tmp/
 RUN python3 -m venv /opt/tacet \
- && pip install --no-deps ${TORCH_FROM} --requirement /tmp/torch.txt \
+ && { pip install --no-deps --no-index --find-links /tmp/wheels --requirement /tmp/torch.txt 2>/dev/null \
+   || pip install --no-deps ${TORCH_FROM} --requirement /tmp/torch.txt \
+   || { echo "no torch from '${TORCH_FROM}': put its wheel into deploy/wheels (docs/docker.md)"; false; }; } \
  && pip install --find-links /tmp/wheels --requirement /tmp/torch.txt --requirement /tmp/others.txt
 
 # --- the app as a package, for the `tacet` command

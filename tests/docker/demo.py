@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 PROJECT = "tacet-test"
 HOSPITALS = tuple(f"hospital-{name}" for name in "abcd")
 SERVICES = ("setup", "superlink", "register", *HOSPITALS, "run")
-_TORCH = "--no-index --find-links /tmp/wheels"
 _KEEPER = Path(__file__).with_name("keep_database.py")
 #: A run of the demo takes a few minutes; a machine that is busy with other things, many.
 _RUN_SECONDS = 2400
@@ -60,8 +59,6 @@ class Demo:
             "TACET_RUNS": str(self.runs),
             "TACET_UID": str(uid),
         }
-        if list((ROOT / "deploy" / "wheels").glob("torch-*.whl")):
-            self._environment["TACET_TORCH_FROM"] = _TORCH
 
     def compose(self, *arguments: str) -> str:
         """Run a compose command and return all that it said."""
