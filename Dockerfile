@@ -16,7 +16,9 @@ ARG TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
 COPY deploy/wheels/ /tmp/wheels/
 COPY --from=requirements /tmp/torch.txt /tmp/others.txt /tmp/
 RUN python3 -m venv /opt/tacet \
- && { pip install --no-deps --no-index --find-links /tmp/wheels --requirement /tmp/torch.txt 2>/dev/null \
+ && { if ls /tmp/wheels/torch-*.whl 2>/dev/null; \
+      then pip install --no-deps --no-index --find-links /tmp/wheels --requirement /tmp/torch.txt; \
+      else false; fi \
    || pip install --no-deps ${TORCH_FROM} --requirement /tmp/torch.txt \
    || { echo "no torch from '${TORCH_FROM}': put its wheel into deploy/wheels (docs/docker.md)"; false; }; } \
  && pip install --find-links /tmp/wheels --requirement /tmp/torch.txt --requirement /tmp/others.txt

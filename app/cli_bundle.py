@@ -105,12 +105,12 @@ def _become_supernode(policy: Path, arguments: list[str]) -> None:
     from app.guard import POLICY, require_bundles, sweep
 
     require_bundles(policy)
-    sweep()
     check_flower()
     environment = _FASTER | os.environ | {POLICY: str(policy.absolute())}
     environment.pop(RUNNING, None)
     supernode, superexec = _find(_SUPERNODE), _find(_SUPEREXEC)
     try:
+        sweep()
         folder = _write_scripts(superexec)
         environment["PATH"] = guarded_path(folder, os.environ.get("PATH", os.defpath))
         os.execve(supernode, [supernode, *arguments], environment)  # noqa: S606 - no shell

@@ -80,7 +80,7 @@ def _sums(policy: Policy, asked: Asked) -> Iterator[str]:
             )
         return
     if not asked.min_survivors >= policy.min_survivors:
-        left_open = "" if asked.min_survivors else " (two thirds of whoever takes part)"
+        left_open = "" if asked.min_survivors else " (two thirds of the roster, plus one)"
         yield (
             f"aggregation.min_survivors={asked.min_survivors}{left_open}, but"
             f" min_survivors={policy.min_survivors}; raise the run's to that or more"

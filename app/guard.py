@@ -10,6 +10,7 @@ wrong, nothing runs.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -29,7 +30,7 @@ log = getLogger("flwr.tacet.guard")
 #: Names the policy file; set by ``tacet supernode``.
 POLICY = "TACET_POLICY"
 _PACKAGES = ("app", "privacy", "strategies", "tasks")
-_FOLDER = "tacet-bundle-"
+_FOLDERS = "tacet-bundles"
 _RUNNER = "flwr.supernode.runtime.run_clientapp"
 _INSTALL, _LOADER = "install_from_fab", "get_load_client_app_fn"
 _DEPENDENCIES = "install_app_dependencies"
@@ -160,8 +161,12 @@ def main() -> int:
     os.environ.pop(RUNNING, None)
     # The bundle's folder goes with this process.
     sys.dont_write_bytecode = True
+    try:
+        place = _folders()
+    except (ImportError, AttributeError, OSError) as error:
+        return _nothing_runs(error)
     with tempfile.TemporaryDirectory(
-        prefix=f"{_FOLDER}{os.getpid()}-", ignore_cleanup_errors=True
+        prefix=f"{os.getpid()}-", dir=place, ignore_cleanup_errors=True
     ) as folder:
         try:
             runner = import_module(_RUNNER)
@@ -171,19 +176,33 @@ def main() -> int:
             flowers = getattr(runner, _INSTALL, None), getattr(runner, _LOADER, None)
             wrap(runner, Guard(Path(folder), *flowers))  # type: ignore[arg-type]
         except (ImportError, AttributeError, KeyError, GuardError) as error:
-            print(f"tacet: nothing runs: {error}", file=sys.stderr)
-            return 1
+            return _nothing_runs(error)
         _forget_own_modules()
         command()
     return 1
 
 
+def _nothing_runs(error: Exception) -> int:
+    print(f"tacet: nothing runs: {error}", file=sys.stderr)
+    return 1
+
+
 def sweep() -> None:
-    """Remove the folders of processes that were killed before they could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
-        pid = folder.name.removeprefix(_FOLDER).partition("-")[0]
-        if pid.isdigit() and not _lives(int(pid)):
+    """Remove the folders of processes that were killed before they could.
+
+    A node has a ``FLWR_HOME`` of its own, so what lies there is its own.
+    """
+    for folder in _folders().iterdir():
+        named = re.match("([0-9]{1,9})-", folder.name)
+        if named and not _lives(int(named[1])):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders() -> Path:
+    """Return the folder for the folders of bundles; made if it is not there."""
+    path = import_module("flwr.supercore.utils").get_flwr_home().absolute() / _FOLDERS
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def _lives(pid: int) -> bool:

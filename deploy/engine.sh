@@ -23,7 +23,12 @@ if ! docker info >/dev/null 2>&1; then
     docker info >/dev/null 2>&1 && break
     sleep 1
   done
-  docker info >/dev/null || { say "dockerd did not start"; tail -n 20 /var/log/dockerd.log; exit 3; }
+  docker info >/dev/null || {
+    say "dockerd did not start"
+    tail -n 20 /var/log/dockerd.log
+    grep -qi "not permitted\|permission denied" /var/log/dockerd.log && exit 3
+    exit 1
+  }
 fi
 
 if ! docker compose version >/dev/null 2>&1 && ! command -v docker-compose >/dev/null; then

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -106,6 +107,10 @@ class Trial(TrialHome):
         self.start_node(number, **changes)
         self.wait_for(f"node-{number}", "SuperNode ID:")
 
+    def node_id(self, number: int) -> str:
+        """Return the id that the SuperLink gave a node, from the node's log."""
+        return re.findall(r"SuperNode ID: *(\d+)", self.log(f"node-{number}"))[-1]
+
     def restart_node(self, number: int, **changes: str) -> None:
         """Start a killed SuperNode, as a service manager would: again until it stays.
 
@@ -152,24 +157,28 @@ class Trial(TrialHome):
 
     def kill_node(self, number: int) -> None:
         """Kill a SuperNode and its processes, as a power cut would."""
-        _kill_tree(self.nodes.pop(number), signal.SIGKILL)
+        self._end(self.nodes.pop(number), signal.SIGKILL)
 
     def stop_node(self, number: int) -> None:
         """Stop a SuperNode as its owner would: it takes its leave of the SuperLink."""
-        _kill_tree(self.nodes.pop(number), signal.SIGTERM)
+        self._end(self.nodes.pop(number), signal.SIGTERM)
 
     def stop_superlink(self) -> None:
         """Stop the SuperLink and its ServerApps; its database stays."""
         if self.superlink is not None:
-            _kill_tree(self.superlink, signal.SIGTERM)
+            self._end(self.superlink, signal.SIGTERM)
             self.superlink = None
 
     def stop(self) -> None:
         """Stop everything."""
-        processes = [*self.nodes.values(), *self._others]
-        for process in processes:
-            _kill_tree(process, signal.SIGTERM)
+        for process in [*self.nodes.values(), *self._others]:
+            if process in self._others:
+                self._end(process, signal.SIGTERM)
         self.nodes.clear()
+
+    def _end(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+        self._others.remove(process)
+        _kill_tree(process, number)
 
     def _start(
         self, log: str, name: str, *arguments: object, flower_home: Path | None = None

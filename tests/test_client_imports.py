@@ -42,9 +42,10 @@ def test_only_training_imports_anything_heavy(tmp_path, monkeypatch):
     kind = ""
     real_import, real_import_module = builtins.__import__, importlib.import_module
 
-    def importing(name, *arguments, **options):
-        wanted.setdefault(kind, set()).add(name)
-        return real_import(name, *arguments, **options)
+    def importing(name, globals=None, locals=None, fromlist=(), level=0):
+        parts = {f"{name}.{item}" for item in fromlist or ()}
+        wanted.setdefault(kind, set()).update({name, *parts & sys.modules.keys()})
+        return real_import(name, globals, locals, fromlist, level)
 
     def importing_module(name, package=None):
         wanted.setdefault(kind, set()).add(name)

@@ -200,7 +200,6 @@ sys.exit(guard.main())
 def run_guarded(tmp_path, fab: bytes, policy: Path | None = None, **other: object):
     """Return what a process with the guard sent as its reply, if anything, and how it ended."""
     home = tmp_path / "home"
-    (tmp_path / "temporary").mkdir()
     (tmp_path / "sent.fab").write_bytes(fab)
     values = {
         "root": str(ROOT),
@@ -218,14 +217,14 @@ def run_guarded(tmp_path, fab: bytes, policy: Path | None = None, **other: objec
         cwd=tmp_path,
         env=os.environ
         | {"PYTHONPATH": "", "FLWR_HOME": str(home), "FLWR_TELEMETRY_ENABLED": "0"}
-        | {"TMPDIR": str(tmp_path / "temporary"), RUNNING: "of another process"},
+        | {RUNNING: "of another process"},
         capture_output=True,
         text=True,
     )
     out = tmp_path / "reply.json"
     reply = SimpleNamespace(**json.loads(out.read_text())) if out.exists() else None
     # What was installed went with the process.
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((home / "tacet-bundles").iterdir())
     return reply, result
 
 
@@ -235,7 +234,7 @@ def test_an_approved_bundle_runs_from_itself_and_signs_its_hash(policy, bundle, 
     assert reply.error is None, result.stderr
     advert = Advert.decode(bytes.fromhex(reply.advert))
     assert advert.bundle.hex() == digest(bundle)
-    assert Path(reply.client).is_relative_to(tmp_path / "temporary")
+    assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
 
 def test_of_an_altered_bundle_nothing_is_installed_or_imported(policy, altered, tmp_path):
@@ -256,7 +255,7 @@ def test_what_lies_there_under_the_same_name_is_not_taken(
     shutil.copytree(install_from_fab(altered, skip_prompt=True), place)
     reply, result = run_guarded(tmp_path, bundle)
     assert reply.error is None, result.stderr
-    assert Path(reply.client).is_relative_to(tmp_path / "temporary")
+    assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +269,7 @@ def test_the_servers_names_of_an_approved_bundle_lead_nowhere_else(
         assert reply.client is None
         assert reply.error is not None
     else:
-        assert Path(reply.client).is_relative_to(tmp_path / "temporary")
+        assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
 
 def test_dependencies_of_a_bundle_are_not_installed(policy, altered, tmp_path):
@@ -474,11 +473,14 @@ def test_a_bundle_packed_otherwise_is_compared_file_by_file(
 
 
 def test_folders_of_killed_processes_are_swept_and_of_living_ones_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(guard.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path))
+    folders = tmp_path / "tacet-bundles"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    names = [f"tacet-bundle-{pid}-x" for pid in (ended.pid, os.getpid())] + ["tacet-bundle-x"]
+    # The last three are none of the guard's.
+    others = ["x", "\u00b2-x", "99999999999999999999-x"]
+    names = [f"{ended.pid}-x", f"{os.getpid()}-x", *others]
     for name in names:
-        (tmp_path / name / "apps").mkdir(parents=True)
+        (folders / name / "apps").mkdir(parents=True)
     guard.sweep()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+    assert {path.name for path in folders.iterdir()} == set(names[1:])

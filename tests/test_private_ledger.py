@@ -337,7 +337,7 @@ LISTED = ["client_central", "client_local"]
             "client_local",
             "secagg",
             {},
-            "aggregation.min_survivors=0 (two thirds of whoever takes part), but",
+            "aggregation.min_survivors=0 (two thirds of the roster, plus one), but",
         ),
         (
             "client_distributed",

@@ -15,7 +15,8 @@ FILE = "/superlink/state.sqlite"
 
 def main(command: str) -> None:
     with closing(sqlite3.connect(FILE, timeout=30)) as connection, connection:
-        connection.execute("BEGIN IMMEDIATE")
+        # Nobody writes between one table's triggers and the next one's.
+        connection.execute("BEGIN IMMEDIATE" if command == "keep" else "BEGIN")
         {"keep": keep, "print": show}[command](connection)
 
 
@@ -41,9 +42,10 @@ def keep(connection: sqlite3.Connection) -> None:
 
 
 def show(connection: sqlite3.Connection) -> None:
-    for table in tables(connection):
-        if not table.startswith("kept_"):
-            continue
+    copies = {name for name in tables(connection) if name.startswith("kept_")}
+    # A table that came later would be missing.
+    assert {f"kept_{name}" for name in tables(connection) if name not in copies} == copies
+    for table in copies:
         rows = connection.execute(f'SELECT DISTINCT * FROM "{table}"')
         names = [column[0] for column in rows.description]
         for row in rows:
