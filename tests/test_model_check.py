@@ -11,7 +11,9 @@ from tasks.model_check import admit_model, check_model, fix_model
 from tasks.registry import TASKS
 from tasks.training import initial_model
 from tests.per_record import reference
-from tests.test_private_training import Three, choices, config_of, three
+from tests.test_clipping import choices
+from tests.test_tasks_contract import config_of
+from tests.three_classes import Three, three
 
 
 def with_norm(norm: nn.Module) -> nn.Module:

@@ -117,6 +117,6 @@ def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, tmp_path):
             app.superlink._wait_until_healthy(Running(), port, tmp_path / "log")
         finally:
             server.shutdown()
-    environment = app.superlink._environment(tmp_path)
+    environment = app.superlink.flower_environment(tmp_path)
     assert environment["no_proxy"] == "intern.example,127.0.0.1,localhost"
     assert environment["NO_PROXY"] == environment["no_proxy"]
