@@ -20,7 +20,7 @@ from typing import Self
 from app.superlink import descendants, free_port, tool
 from deploy.trial_home import CONNECTION, TrialError, TrialHome
 
-_START_SECONDS = 90.0
+_START_SECONDS = 180.0
 _RESTART_SECONDS = 3.0
 
 
