@@ -98,7 +98,7 @@ class TrialHome:
         own = self.node_home(number)
         shutil.copy(self.home / "peers", own / "peers")
         self.write_policy(number, self.bundles)
-        write_records(own / "records.csv", number % self.num_nodes, self.num_nodes)
+        write_records(own / "records.csv", number, self.num_nodes)
 
     def write_policy(self, number: int, bundle: str) -> None:
         """Write a node's policy, which approves bundles, given with commas between."""
