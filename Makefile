@@ -43,7 +43,7 @@ test-fast: lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not e2e and not deploy and not docker"
 
 test-deploy: .venv/installed-dev
-	$(BIN)/python -m pytest -m deploy --durations=0 tests/deploy
+	$(BIN)/python -m pytest $(PARALLEL) -m deploy tests/deploy
 
 test-docker: .venv/installed-dev
 	deploy/engine.sh

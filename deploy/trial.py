@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -81,7 +82,8 @@ class Trial(TrialHome):
             "peers-file": str(own / "peers"),
             **{key.replace("_", "-"): value for key, value in changes.items()},
         }
-        place = f"partition-id={number} num-partitions={self.num_nodes}"
+        part = number % self.num_nodes
+        place = f"partition-id={part} num-partitions={self.num_nodes}"
         root = config.pop("root-certificates", str(self.home / "tls" / "ca.crt"))
         key = config.pop("flower-key", str(own / "flower-key"))
         node_config = " ".join(f'{name}="{value}"' for name, value in config.items())
@@ -96,6 +98,18 @@ class Trial(TrialHome):
         )
         self.nodes[number] = process
         return process
+
+    def add_node(self, number: int, **changes: str) -> None:
+        """Start one SuperNode more, whose Flower key is registered; ``changes`` as above."""
+        self.make_keys(number)
+        self.furnish(number)
+        self.register(number)
+        self.start_node(number, **changes)
+        self.wait_for(f"node-{number}", "SuperNode ID:")
+
+    def node_id(self, number: int) -> str:
+        """Return the id that the SuperLink gave a node, from the node's log."""
+        return re.findall(r"SuperNode ID: *(\d+)", self.log(f"node-{number}"))[-1]
 
     def restart_node(self, number: int, **changes: str) -> None:
         """Start a killed SuperNode, as a service manager would: again until it stays.

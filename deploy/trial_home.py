@@ -72,17 +72,13 @@ class TrialHome:
         self.home.mkdir(parents=True, exist_ok=True)
         self.tacet("keys", "tls", "tls", "--host", "127.0.0.1", "localhost")
         for number in range(self.num_nodes):
-            self.node_home(number).mkdir()
-            self.tacet("keys", "node", f"node-{number}/flower-key")
-            self.tacet("keys", "new", f"node-{number}/identity")
+            self.make_keys(number)
         public = [f"node-{n}=node-{n}/identity.pub" for n in range(self.num_nodes)]
         self.tacet("keys", "merge", "--out", "peers", *public)
         hashes = [self.tacet("bundle", "hash", str(app)).strip() for app in self._approved]
-        bundle = ", ".join(hashes)
+        self.bundles = ", ".join(hashes)
         for number in range(self.num_nodes):
-            shutil.copy(self.home / "peers", self.node_home(number) / "peers")
-            self.write_policy(number, bundle)
-            write_records(self.node_home(number) / "records.csv", number, self.num_nodes)
+            self.furnish(number)
         flower = self.home / "flower"
         flower.mkdir()
         (flower / "config.toml").write_text(
@@ -90,6 +86,19 @@ class TrialHome:
             f'address = "127.0.0.1:{self.port}"\n'
             f'root-certificates = "{self.home / "tls" / "ca.crt"}"\n'
         )
+
+    def make_keys(self, number: int) -> None:
+        """Make a node's folder, its Flower key and its identity."""
+        self.node_home(number).mkdir()
+        self.tacet("keys", "node", f"node-{number}/flower-key")
+        self.tacet("keys", "new", f"node-{number}/identity")
+
+    def furnish(self, number: int) -> None:
+        """Give a node the peers file, a policy and one of the parts of the records."""
+        own, part = self.node_home(number), number % self.num_nodes
+        shutil.copy(self.home / "peers", own / "peers")
+        self.write_policy(number, self.bundles)
+        write_records(own / "records.csv", part, self.num_nodes)
 
     def write_policy(self, number: int, bundle: str) -> None:
         """Write a node's policy, which approves bundles, given with commas between."""

@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,19 +136,19 @@ def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, 
 
 def test_a_killed_run_is_resumed(environment, tmp_path):
     folder = tmp_path / "run"
-    over = threading.Event()
-    killer = threading.Thread(target=kill_after_round, args=(environment, folder, 2, over))
-    killer.start()
     run_config = 'task="breast_cancer" algorithm="fedavgm" num-rounds={}'
-    try:
-        output = flwr_run(
-            environment, run_config.format(100000) + f' output-dir="{folder}"', num_clients=3
-        )
-    finally:
-        over.set()
-        killer.join()
+    endless = run_config.format(100000) + f' output-dir="{folder}"'
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_after_round, environment, folder, 2, over)
+        try:
+            with pytest.raises(SimulationError) as told:
+                flwr_run(environment, endless, num_clients=3)
+        finally:
+            over.set()
+    assert killed.result(), told.value
     num_kept = len((folder / "metrics.jsonl").read_text().splitlines())
-    assert 2 <= num_kept < 100000, output
+    assert 2 <= num_kept < 100000, told.value
     assert json.loads((folder / "summary.json").read_text())["status"] == "running"
     num_rounds = num_kept + 3
     output = flwr_run(
@@ -160,19 +161,17 @@ def test_a_killed_run_is_resumed(environment, tmp_path):
     assert "resumed after round" in output
 
 
-def kill_after_round(environment, folder: Path, num_rounds: int, over) -> None:
-    """Kill the process that runs the ServerApp as soon as it has written so many rounds."""
-    superlink_pid = int(environment[SUPERLINK_PID])
+def kill_after_round(environment, folder: Path, num_rounds: int, over) -> list[int]:
+    """Kill the ServerApp's process, and `flwr run`, when it has written so many rounds."""
     metrics = folder / "metrics.jsonl"
     end = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text().count("\n") >= num_rounds):
         if over.wait(0.02):
-            return
+            return []
         if time.monotonic() > end:
             break
-    found = descendants(superlink_pid, "flwr-simulation")
-    for process in found:
+    found = descendants(int(environment[SUPERLINK_PID]), "flwr-simulation")
+    # It would stream until the SuperLink misses the ServerApp, a minute later.
+    for process in [*found, *descendants(os.getpid(), "bin/flwr run")]:
         os.kill(process, signal.SIGKILL)
-    if not found:
-        # Else `flwr run` would stream all the rounds; so it fails, and with it the test.
-        os.killpg(superlink_pid, signal.SIGKILL)
+    return found
