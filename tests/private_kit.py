@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from flwr.app import Message
 
 import app.node
 from app.config import load_config
-from app.in_process import InProcessGrid, make_clients
+from app.in_process import InProcessGrid, make_clients, simulate
 from app.planning import RunPlan, plan_run
 from app.server import run
 from privacy.ledger import Ledger
@@ -17,6 +18,7 @@ from strategies.grid import PollingGrid
 
 FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=2"
 DELTA = 1e-3
+ADAPTIVE = "privacy.adaptive_clip.bit_noise=5"
 _COMMON = "privacy.noise_multiplier=2 privacy.delta=1e-3 privacy.clip_norm=0.5"
 _MASKED = "aggregation.min_survivors=3"
 
@@ -57,6 +59,20 @@ def run_config_of(folder: Path, option: str, aggregation: str, free: str = "", *
         "output-dir": str(folder / "run"),
         "overrides": f"{overrides(option, population, rate)} {free}",
         **{key.replace("_", "-"): value for key, value in keys.items()},
+    }
+
+
+def composing(option: str, aggregation: str = "secagg", free: str = "", **keys) -> dict:
+    """Return a run config that is to be composed or planned, not run."""
+    needed = overrides(option)
+    if aggregation == "plain":
+        needed = needed.replace("aggregation.min_survivors=3", "")
+    return {
+        "task": "breast_cancer",
+        "privacy": option,
+        "aggregation": aggregation,
+        "overrides": f"{needed} {free}",
+        **keys,
     }
 
 
@@ -182,3 +198,21 @@ def planned_epsilon(plan: RunPlan, colluding: int = 1) -> float:
         if adversary.num_colluding == colluding or all_others:
             return adversary.epsilon
     raise LookupError(plan.adversaries)
+
+
+def run_with_ledgers(tmp_path, option, aggregation, free="", number=4, fault=None, **keys):
+    """Run with nodes whose ledgers can be read; return the run and the nodes."""
+    nodes = Nodes(tmp_path, number)
+    keys = {"simulation_nodes": str(nodes.file), "population": number, **keys}
+    run_config = run_config_of(tmp_path, option, aggregation, free, **keys)
+    traced = Traced(run_config, number, *([fault] if fault else []))
+    return traced, nodes
+
+
+def sent_by(run_config, number, error, match) -> list:
+    """Return what was sent by a run that is refused with this error."""
+    sent = []
+    clients = {1000 + n: lambda message: sent.append(message) for n in range(number)}
+    with pytest.raises(error, match=match):
+        simulate(run_config, number, clients)
+    return sent

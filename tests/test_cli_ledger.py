@@ -14,7 +14,7 @@ from app.policy import Policy
 from app.worst_case import worst_case
 from privacy.ledger import Budget, Ledger
 from privacy.release import Unit
-from tests.privacy.test_ledger import DELTA, OTHER, PLAN, RELEASE
+from tests.privacy.ledger_kit import DELTA, OTHER, PLAN, RELEASE
 from tests.test_cli import complaint, tell
 
 ROOT = Path(__file__).parent.parent

@@ -6,44 +6,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from strategies.secagg.graph import Terms
 from strategies.secagg.keys import KeyPair, commit
-from strategies.secagg.messages import (
-    Advert,
-    AdvertRequest,
-    MaskedInput,
-    Roster,
-    TrainRequest,
-    UnmaskReply,
-    UnmaskRequest,
-)
+from strategies.secagg.messages import Advert, MaskedInput, Roster, UnmaskReply
 from strategies.secagg.outcome import AbandonedError
 from strategies.secagg.packing import unpack
 from strategies.secagg.server import ServerRole
 from strategies.secagg.store import MaskedSecrets
-from strategies.secagg.transitions import Stage
+from tests.secagg.attacks import split, trained
 from tests.secagg.spy import Spy
-from tests.secagg.world import BITS, World, attempt, ok, plan_for, refusal_name
-
-TERMS = Terms(min_survivors=4, max_colluding=1)
-
-
-def trained(world: World, number: int = 1, model: str = "model 1") -> tuple[ServerRole, Spy]:
-    """Run an honest attempt up to the masked inputs, with a spy."""
-    server = world.ready(attempt(number))
-    server.set_plan(plan_for(model))
-    spy = Spy(tuple(world.ids), 4)
-    for node in world.ids:
-        opened = world.opened(server, node, plan_for(model))
-        message = world.masked(opened, node)
-        spy.saw_input(node, opened, message)
-        server.add_masked(node, message.encode())
-    return server, spy
-
-
-def split(world: World, dropouts: set[int], at=None) -> bytes:
-    survivors = tuple(n for n in world.ids if n not in dropouts)
-    return UnmaskRequest(at or attempt(), survivors, tuple(sorted(dropouts)), (), None).encode()
+from tests.secagg.world import BITS, TERMS, World, attempt, ok, plan_for, refusal_name
 
 
 def looks_random(vector: np.ndarray, truth: np.ndarray) -> bool:
@@ -231,58 +202,6 @@ def test_another_model_or_configuration_for_one_victim_gives_a_random_vector(wor
         server.finish()
 
 
-def test_old_messages_are_refused_when_replayed(world):
-    server = world.server(attempt(1))
-    node = world.ids[0]
-    requests = {"advert": server.advert_request().encode()}
-    roster = world.bootstrap(server)
-    requests["share"] = roster.encode()
-    world.share(server, roster, world.ids)
-    world.train(server, world.ids, plan_for())
-    server.close_masked()
-    requests["unmask"] = server.unmask_request().encode()
-    world.unmask(server, world.ids)
-    role, later = world.roles[node], world.ready(attempt(2))
-    assert refusal_name(role.advertise(requests["advert"])) == "REPEATED"
-    assert refusal_name(role.share(requests["share"])) == "REPEATED"
-    assert refusal_name(role.unmask(requests["unmask"])) == "REPEATED"
-    assert world.stores[node].table[attempt(2)].stage is Stage.SHARED
-    world.train(later, world.ids, plan_for("model 2"))
-    later.close_masked()
-    world.check(world.unmask(later, world.ids), world.ids)
-
-
-def retarget(request: TrainRequest, shares) -> bytes:
-    return dataclasses.replace(request, shares=tuple(shares)).encode()
-
-
-def test_share_messages_of_another_attempt_do_not_open(world):
-    first = world.ready(attempt(1))
-    first.set_plan(plan_for())
-    node = world.ids[0]
-    old = first.train_request(node).shares
-    second = world.ready(attempt(2))
-    second.set_plan(plan_for())
-    reply = world.roles[node].open_train(retarget(second.train_request(node), old), plan_for())
-    assert refusal_name(reply) == "SHARES_TOO_FEW"
-
-
-def test_swapped_ciphertexts_do_not_open(world):
-    server = world.ready(attempt())
-    server.set_plan(plan_for())
-    node, other = world.ids[:2]
-    mine, theirs = server.train_request(node), server.train_request(other)
-    senders = [sender for sender, _ in mine.shares]
-    rotated = [s for _, s in mine.shares[1:]] + [mine.shares[0][1]]
-    swapped = retarget(mine, zip(senders, rotated, strict=True))
-    assert refusal_name(world.roles[node].open_train(swapped, plan_for())) == "SHARES_TOO_FEW"
-    for_me = dict(mine.shares)
-    crossed = [(n, dict(mine.shares)[n]) for n in dict(theirs.shares) if n in for_me]
-    crossed.insert(0, (node, bytes(94)))
-    reply = world.roles[other].open_train(retarget(theirs, crossed), plan_for())
-    assert refusal_name(reply) == "SHARES_TOO_FEW"
-
-
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_a_cohort_shrunk_under_the_floor_is_refused_at_every_stage(world, size):
     roster = world.bootstrap(world.server(attempt(1)))
@@ -299,74 +218,6 @@ def test_a_cohort_shrunk_under_the_floor_is_refused_at_every_stage(world, size):
     world.train(server, world.ids, plan_for("model 3"))
     reply = world.roles[node].unmask(split(world, set(world.ids[size:]), attempt(3)))
     assert refusal_name(reply) == "SURVIVORS_TOO_FEW"
-
-
-def test_a_model_repeated_with_one_node_fewer_is_refused(world):
-    server, _ = trained(world)
-    server.close_masked()
-    world.check(world.unmask(server, world.ids), world.ids)
-    again = world.ready(attempt(2), world.ids[1:])
-    again.set_plan(plan_for())
-    for node in world.ids[1:]:
-        reply = world.roles[node].open_train(again.train_request(node).encode(), plan_for())
-        assert refusal_name(reply) == "MODEL_REPEATED"
-
-
-def test_a_retry_of_an_attempt_that_revealed_nothing_closes_that_attempt(world):
-    """So one node never helps to open two sums over one model."""
-    server, _ = trained(world)
-    again = world.ready(attempt(again=1), world.ids[1:])
-    world.train(again, world.ids[1:], plan_for())
-    again.close_masked()
-    world.check(world.unmask(again, world.ids[1:]), world.ids[1:])
-    server.close_masked()
-    for node in world.ids[1:]:
-        reply = world.roles[node].unmask(split(world, set()))
-        assert refusal_name(reply) == "ATTEMPT_CLOSED"
-
-
-def test_a_model_repeated_while_the_first_attempt_is_open(world):
-    """Steady-state keys allow two attempts at once: masking the second closes the first."""
-    server = world.ready(attempt(1))
-    following = world.server(attempt(2))
-    sent = world.train(server, world.ids, plan_for(), attempt(2))
-    for node, data in sent.items():
-        following.add_advert(node, MaskedInput.decode(data).next_advert)
-    roster = following.close_adverts()
-    world.share(following, roster, world.ids)
-    world.train(following, world.ids, plan_for())
-    for node in world.ids:
-        stages = {key.round: r.stage for key, r in world.stores[node].table.items()}
-        assert stages == {1: Stage.CLOSED, 2: Stage.MASKED}
-
-
-def test_mixing_bootstrap_and_steady_state(world):
-    server = world.ready(attempt(1))
-    world.train(server, world.ids, plan_for(), attempt(2))
-    a, b, c = world.ids[:3]
-    # The next advert has ridden along: a bootstrap for the same attempt is a second one.
-    reply = world.roles[a].advertise(AdvertRequest(attempt(2)).encode())
-    assert refusal_name(reply) == "REPEATED"
-    assert world.stores[a].secrets() == [attempt(1)]
-    # A bootstrap for another attempt destroys both open ones.
-    ok(world.roles[b].advertise(AdvertRequest(attempt(3)).encode()))
-    assert world.stores[b].secrets() == [attempt(3)]
-    assert refusal_name(world.roles[b].unmask(split(world, set()))) == "ATTEMPT_CLOSED"
-    # An unmask request whose roster is for an attempt without an advert closes this one.
-    wrong = Roster(attempt(8), 4, 4, ())
-    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), wrong.encode()).encode()
-    assert refusal_name(world.roles[c].unmask(request)) == "UNKNOWN_ATTEMPT"
-    assert attempt(1) not in world.stores[c].secrets()
-
-
-def test_a_refused_next_roster_reveals_nothing_of_this_round(world):
-    server = world.ready(attempt(1))
-    world.train(server, world.ids, plan_for(), attempt(2))
-    wrong = Roster(attempt(2), 4, 4, ()).encode()
-    node = world.ids[0]
-    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), wrong).encode()
-    assert refusal_name(world.roles[node].unmask(request)) == "ROSTER_TOO_SMALL"
-    assert world.stores[node].secrets() == []
 
 
 def test_masked_input_alone_is_random_and_differs_between_attempts(world):

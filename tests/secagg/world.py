@@ -12,10 +12,7 @@ from strategies.secagg.checks import TrustPolicy
 from strategies.secagg.client import ClientRole
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import Identity, pin
-from strategies.secagg.messages import (
-    Refusal,
-    Roster,
-)
+from strategies.secagg.messages import Refusal, Roster
 from strategies.secagg.opened import Opened
 from strategies.secagg.outcome import Aggregate
 from strategies.secagg.prg import word_dtype
@@ -27,6 +24,8 @@ from strategies.secagg.wire import AttemptId
 RUN = 77
 BITS = 24
 BUNDLE = hashlib.sha256(b"bundle").digest()
+TERMS = Terms(min_survivors=4, max_colluding=1)
+LARGER = Terms(min_survivors=5, max_colluding=1)
 
 
 def sha(text: str) -> bytes:
@@ -236,3 +235,16 @@ def refusal_name(reply: object) -> str:
 
 def attempt(number: int = 1, again: int = 0) -> AttemptId:
     return AttemptId(RUN, number, again)
+
+
+FIRST = attempt()
+
+
+def refused(world: World, node: int, reply: object, reason: str, closed=(FIRST,)) -> None:
+    """Check the reason, and that the attempts' secrets are gone."""
+    assert refusal_name(reply) == reason
+    assert isinstance(reply, Refusal)
+    assert len(reply.encode()) == 4 + 16 + 1
+    for key in closed:
+        record = world.stores[node].table.get(key)
+        assert record is None or not record.secrets
