@@ -19,7 +19,7 @@ from app.policy import PolicyError
 _ROOT = Path(__file__).resolve().parent.parent
 _SUPERNODE, _SUPEREXEC, _CLIENTAPP = "flower-supernode", "flower-superexec", "flwr-clientapp"
 _START = (
-    "import sys; sys.path.insert(0, {root!r}); from app.guard import main;"
+    "import sys; sys.path.insert(0, {root!r}); from {module} import main;"
     " sys.path.remove({root!r}); sys.argv[0] = {name!r}; sys.exit(main())"
 )
 #: Flower's SuperExec looks for a message to run every second otherwise.
@@ -108,10 +108,10 @@ def _become_supernode(policy: Path, arguments: list[str]) -> None:
     check_flower()
     environment = _FASTER | os.environ | {POLICY: str(policy.absolute())}
     environment.pop(RUNNING, None)
-    supernode, superexec = _find(_SUPERNODE), _find(_SUPEREXEC)
+    supernode = _find(_SUPERNODE)
     try:
         sweep()
-        folder = _write_scripts(superexec)
+        folder = _write_scripts()
         environment["PATH"] = guarded_path(folder, os.environ.get("PATH", os.defpath))
         os.execve(supernode, [supernode, *arguments], environment)  # noqa: S606 - no shell
     except OSError as error:
@@ -152,17 +152,17 @@ def _find(name: str) -> str:
     raise BundleError(f"{name} is not found; install flwr beside tacet")
 
 
-def _write_scripts(superexec: str) -> Path:
+def _write_scripts() -> Path:
     """Write the commands that a guarded SuperNode finds; return their folder.
 
     A server may also ask for other kinds of task, which Flower starts by other commands.
     """
     from flwr.supercore.utils import get_flwr_home
 
-    code = _START.format(root=str(_ROOT), name=_CLIENTAPP)
     started = dict.fromkeys(_commands(), _ONLY)
-    started[_CLIENTAPP] = f'exec {shlex.join([sys.executable, "-P", "-c", code])} "$@"'
-    started[_SUPEREXEC] = f'exec {shlex.quote(superexec)} "$@"'
+    for name, module in ((_CLIENTAPP, "app.guard"), (_SUPEREXEC, "app.zygote")):
+        code = _START.format(root=str(_ROOT), name=name, module=module)
+        started[name] = f'exec {shlex.join([sys.executable, "-P", "-c", code])} "$@"'
     folder = get_flwr_home().absolute() / f"tacet-guard-{digest(repr(started).encode())[:16]}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, line in started.items():
