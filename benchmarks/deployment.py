@@ -1,7 +1,9 @@
 """Rounds over a real SuperLink with TLS: the rows of ``benchmarks.round_trip --deployment``.
 
-Flower starts a process for every message, and both sides look for work every few seconds; so a
-trip costs seconds whatever is in it, and what counts is how many trips a round takes.
+Both sides look for work every few seconds, so a trip costs seconds whatever is in it, and what
+counts is how many trips a round takes. Flower's SuperNodes also start a new Python for every
+message, where ours fork. Flower's apps run on its own; one row has its FedAvg on ours, so that
+what our nodes spare is not taken for the app's.
 """
 
 from __future__ import annotations
@@ -15,8 +17,14 @@ from benchmarks.report import median_round
 from deploy.trial import Trial
 from deploy.trial_home import TrialError
 
+#: Flower's app on our nodes: what is due to them, and what to ours.
+GUARDED = "flower, our nodes"
 #: Flower's own apps: the module that each row runs.
-FLOWERS = {"flower": "flower_fedavg", "flower SecAgg+": "flower_secaggplus"}
+FLOWERS = {
+    "flower": "flower_fedavg",
+    "flower SecAgg+": "flower_secaggplus",
+    GUARDED: "flower_fedavg",
+}
 #: What each of our rows adds to the run config.
 SYSTEMS = {
     "plain": "aggregation=plain",
@@ -63,7 +71,7 @@ class Row:
 
 
 def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
-    """Run every system over one federation of this machine, one after the other.
+    """Run every system on this machine, one after the other: Flower's on nodes of its own.
 
     Raises
     ------
@@ -71,36 +79,38 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
         If a run did not end with all nodes in every round.
     """
     home.mkdir(parents=True, exist_ok=True)
-    flowers = {system: home / module for system, module in FLOWERS.items()}
-    for app in flowers.values():
+    apps = {system: home / module for system, module in FLOWERS.items()}
+    for app in {*apps.values()}:
         app.mkdir()
         flower_fedavg.write_app(app, app.name)
     took: dict[str, tuple[list[float], int]] = {}
-    others = tuple(flowers.values())
-    trial = Trial(
-        home / "trial",
+
+    def run(trial: Trial, system: str) -> None:
+        before = _num_received(trial)
+        if system in SYSTEMS:
+            folder = home / f"run-{len(took)}"
+            seconds = _tacet(trial, SYSTEMS[system], num_rounds, folder)
+        else:
+            seconds = _flower(trial, apps[system], num_rounds)
+        took[system] = seconds, _num_received(trial) - before
+        print(f"{system}: {', '.join(f'{one:.1f}' for one in seconds)} s", flush=True)
+
+    with Trial(home / "flower", num_nodes, guarded=False) as trial:
+        run(trial, "flower")
+        try:
+            run(trial, "flower SecAgg+")
+        except TrialError as error:
+            # Flower no longer maintains it.
+            print(f"flower SecAgg+ does not run here: {error}", flush=True)
+    with Trial(
+        home / "tacet",
         num_nodes,
         max_epsilon=MAX_EPSILON,
         min_survivors=MIN_SURVIVORS,
-        others=others,
-    )
-    with trial:
-        for system in (*flowers, *SYSTEMS):
-            before = _num_received(trial)
-            try:
-                if system in flowers:
-                    seconds = _flower(trial, flowers[system], num_rounds)
-                else:
-                    folder = home / f"run-{len(took)}"
-                    seconds = _tacet(trial, SYSTEMS[system], num_rounds, folder)
-            except TrialError as error:
-                if system != "flower SecAgg+":
-                    raise
-                # Flower no longer maintains it.
-                print(f"{system} does not run here: {error}", flush=True)
-                continue
-            took[system] = seconds, _num_received(trial) - before
-            print(f"{system}: {', '.join(f'{one:.1f}' for one in seconds)} s", flush=True)
+        others=(apps[GUARDED],),
+    ) as trial:
+        for system in (GUARDED, *SYSTEMS):
+            run(trial, system)
     flower = median_round(took["flower"][0])
     return [Row(system, *took[system], flower) for system in took]
 
@@ -111,6 +121,7 @@ def _num_received(trial: Trial) -> int:
 
 def _flower(trial: Trial, app: Path, num_rounds: int) -> list[float]:
     output = app.parent / f"{app.name}.json"
+    output.unlink(missing_ok=True)
     config = f"num-rounds={num_rounds} output-file={json.dumps(str(output))}"
     log = trial.run(config, 1800, app)
     if not output.exists():

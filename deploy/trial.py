@@ -1,4 +1,4 @@
-"""A whole federation on this machine: TLS, node authentication, identities, guarded nodes.
+"""A whole federation on this machine: TLS, node authentication, identities, guards.
 
 What the deployment tests and ``benchmarks.round_trip --deployment`` run on. The steps are those
 of ``docs/deployment.md``, by the same commands.
@@ -21,7 +21,7 @@ from app.superlink import descendants, free_port, tool
 from deploy.trial_home import CONNECTION, TrialError, TrialHome
 
 _START_SECONDS = 180.0
-_RESTART_SECONDS = 3.0
+_RESTART_SECONDS = 10.0
 
 
 class Trial(TrialHome):
@@ -72,7 +72,7 @@ class Trial(TrialHome):
         self.flwr("supernode", "register", str(key), CONNECTION)
 
     def start_node(self, number: int, **changes: str) -> subprocess.Popen[bytes]:
-        """Start a guarded SuperNode; ``changes`` replace its node config's paths."""
+        """Start a SuperNode; ``changes`` replace its node config's paths."""
         own = self.node_home(number)
         config = {
             "data-path": str(own / "records.csv"),
@@ -90,7 +90,7 @@ class Trial(TrialHome):
         node_config = f"{node_config} {place}"
         process = self._start(
             f"node-{number}.log",
-            *("tacet", "supernode", "--superlink", f"127.0.0.1:{self.port}"),
+            *(*self.supernode, "--superlink", f"127.0.0.1:{self.port}"),
             *("--root-certificates", root, "--auth-supernode-private-key", key),
             *("--host", "127.0.0.1", "--port", free_port(), "--node-config", node_config),
             # Apart, as on a machine of its own.
@@ -156,8 +156,12 @@ class Trial(TrialHome):
             time.sleep(0.1)
 
     def kill_node(self, number: int) -> None:
-        """Kill a SuperNode and its processes, as a power cut would."""
-        self._end(self.nodes.pop(number), signal.SIGKILL)
+        """Kill a SuperNode and its processes, as a power cut would: all at once."""
+        process = self.nodes.pop(number)
+        self._others.remove(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def stop_node(self, number: int) -> None:
         """Stop a SuperNode as its owner would: it takes its leave of the SuperLink."""

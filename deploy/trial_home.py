@@ -48,6 +48,8 @@ class TrialHome:
         The checkout that runs, and whose bundle the nodes approve.
     others : tuple of Path
         More apps whose bundles they approve.
+    guarded : bool
+        ``tacet supernode``; or else Flower's own, for comparison.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class TrialHome:
         min_colluding: int = 0,
         app: Path = ROOT,
         others: tuple[Path, ...] = (),
+        guarded: bool = True,
     ) -> None:
         self.home, self.num_nodes, self.app = home, num_nodes, app
+        self.supernode = ("tacet", "supernode") if guarded else ("flower-supernode",)
         self.port = free_port()
         self.environment = flower_environment(home / "flower")
         self._approved = (app, *others)

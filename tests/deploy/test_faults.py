@@ -1,9 +1,10 @@
-"""What happens when parts of a real federation die.
+"""What happens when parts of a real federation die, or cannot connect.
 
 Three nodes and T = 2, so that a round survives one node. `docs/deployment.md` states the
 outcomes that are asserted here.
 """
 
+import json
 import os
 import signal
 import sqlite3
@@ -128,3 +129,33 @@ def test_a_run_outlives_its_serverapp_and_its_superlink(federation):
     after = spent(federation, 0)
     assert after["num_charges"] >= before["num_charges"] + 2
     assert after["epsilon"] > before["epsilon"]
+
+
+def test_a_node_with_an_unregistered_key_never_takes_part(federation):
+    federation.tacet("keys", "node", "stranger-key")
+    key = str(federation.home / "stranger-key")
+    never_connects(federation, 3, "Failed to activate SuperNode", flower_key=key)
+
+
+def test_a_node_that_trusts_another_authority_never_connects(federation):
+    federation.tacet("keys", "tls", "other-tls", "--host", "127.0.0.1")
+    other = str(federation.home / "other-tls" / "ca.crt")
+    never_connects(federation, 4, "CERTIFICATE_VERIFY_FAILED", root_certificates=other)
+
+
+def online(federation) -> set[str]:
+    told = federation.flwr("supernode", "list", "trial", "--format", "json")
+    nodes = json.loads(told)["nodes"]
+    return {node["node-id"] for node in nodes if node["status"] == "online"}
+
+
+def never_connects(federation, number, cause, **changes):
+    """Start one SuperNode more and see that it ends, why, and that no more are online."""
+    before = online(federation)
+    assert len(before) == 3
+    federation.make_keys(number)
+    federation.furnish(number)
+    assert federation.start_node(number, **changes).wait(60) != 0
+    assert cause in federation.log(f"node-{number}")
+    assert online(federation) == before
+    federation.kill_node(number)
