@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib import import_module
@@ -126,11 +127,14 @@ def check_flower() -> None:
     BundleError
         If not.
     """
+    from app.zygote import EXECUTOR
+
     try:
         client = import_module("flwr.supernode.start_client_internal").start_client_internal
         executor = import_module("flwr.supercore.superexec.executor").SubprocessExecutor
         known = _SUPEREXEC in client.__code__.co_consts and _CLIENTAPP in _commands()
-        known &= "TASK_TYPE_TO_COMMAND" in executor.launch.__code__.co_names
+        known &= {"TASK_TYPE_TO_COMMAND", "Popen"} <= {*executor.launch.__code__.co_names}
+        known &= import_module(EXECUTOR).subprocess is subprocess
     except (ImportError, AttributeError):
         known = False
     if not known:

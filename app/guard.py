@@ -2,9 +2,9 @@
 
 The SuperLink delivers the app, so what the app refuses counts only if the node chose the app.
 ``tacet supernode`` starts a SuperNode with a PATH on which Flower's commands are scripts of
-ours: ``flwr-clientapp`` is ``main`` below, ``flower-superexec`` is Flower's own, the others do
-nothing. All code of the guard is of the *installed* package, never of a bundle. Whatever goes
-wrong, nothing runs.
+ours: ``flwr-clientapp`` is ``main`` below, ``flower-superexec`` forks for it (``app.zygote``),
+the others do nothing. All code of the guard is of the *installed* package, never of a bundle.
+Whatever goes wrong, nothing runs.
 """
 
 from __future__ import annotations

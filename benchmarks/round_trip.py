@@ -192,7 +192,8 @@ def _measure_deployment(options: argparse.Namespace) -> int:
     print(f"\n{options.rounds} rounds of digits each, {_SUPERNODES} SuperNodes, TLS;")
     print("messages: what one node received in the whole run, a process for each;")
     print(f"{deployment.GUARDED}: on `tacet supernode`, as all rows below it\n")
-    print(table(imports.HEADERS, imports.cells(seconds)) + "\n")
+    print(table(imports.HEADERS, imports.cells(seconds)))
+    print("for each message on Flower's SuperNode; once on ours\n")
     figures = {"imports": seconds, "rows": [row.figures() for row in rows]}
     return _finish(options, load, "round_trip_deployment", figures)
 

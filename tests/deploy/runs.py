@@ -13,11 +13,13 @@ RUN = (
     " aggregation.max_colluding=0 aggregation.threshold={threshold}"
     " aggregation.peers_file={peers} aggregation.secrets_seconds=1000"
     " rounds.min_clients=2 rounds.min_replies=2 rounds.deadline_seconds={deadline}"
-    ' task.training.num_steps=2 {more}"'
+    ' task.training.num_steps={num_steps} {more}"'
 )
 
 
-def run_config(federation, name, rounds, *, deadline=120, more="", threshold=2) -> str:
+def run_config(
+    federation, name, rounds, *, deadline=120, more="", threshold=2, num_steps=2
+) -> str:
     return RUN.format(
         rounds=rounds,
         folder=federation.home / name,
@@ -25,6 +27,7 @@ def run_config(federation, name, rounds, *, deadline=120, more="", threshold=2) 
         deadline=deadline,
         more=more,
         threshold=threshold,
+        num_steps=num_steps,
     )
 
 

@@ -102,3 +102,4 @@ def test_nothing_went_wrong_in_any_log(trial):
     for name in ("superlink.log", "north/node.log", "east/node.log", "south/node.log"):
         text = (trial / name).read_text(errors="replace")
         assert "Traceback" not in text, text[-3000:]
+        assert "no zygote" not in text

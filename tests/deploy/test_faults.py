@@ -35,7 +35,8 @@ def test_a_node_that_is_killed_is_left_out_and_comes_back(federation):
     """Kill -9 before keys, during training, and between masked input and unmask."""
     before = [spent(federation, node)["num_charges"] for node in (0, LAST)]
     # More rounds than it takes on any machine: the run is ended when all is seen.
-    config = run_config(federation, "kills", 100, deadline=90, more=PRIVATE)
+    # Long enough a training to be killed in it.
+    config = run_config(federation, "kills", 100, deadline=90, more=PRIVATE, num_steps=300)
     submitted = federation.start_run(config, "kills.log")
     keys = kill_when_it_says(federation, ["Receiving: train.advert"])
     federation.restart_node(LAST)
@@ -151,8 +152,8 @@ def online(federation) -> set[str]:
 
 def never_connects(federation, number, cause, **changes):
     """Start one SuperNode more and see that it ends, why, and that no more are online."""
+    wait_for(federation, lambda: len(online(federation)) == 3)
     before = online(federation)
-    assert len(before) == 3
     federation.make_keys(number)
     federation.furnish(number)
     assert federation.start_node(number, **changes).wait(60) != 0

@@ -57,9 +57,10 @@ def test_the_commands_are_what_they_should_be(started):
         assert run(name, "--token", "x").returncode == 1
     assert "--runtime-api-address" in run("flower-superexec", "--help").stdout
     assert "--runtime-api-address" in run("flwr-clientapp", "--help").stdout
-    script = Path(started.environment["PATH"].split(os.pathsep)[0]) / "flwr-clientapp"
-    assert "app.guard" in script.read_text()
-    assert script.stat().st_mode & 0o777 == 0o700
+    folder = Path(started.environment["PATH"].split(os.pathsep)[0])
+    for name, module in (("flwr-clientapp", "app.guard"), ("flower-superexec", "app.zygote")):
+        assert module in (folder / name).read_text()
+        assert (folder / name).stat().st_mode & 0o777 == 0o700
 
 
 def test_a_path_keeps_what_has_no_command_of_flower(tmp_path):

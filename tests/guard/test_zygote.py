@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has
 
 # Flower's SuperExec, which starts what a message needs; and what the guard would do then.
 PROCESS = """
-import json, os, signal, subprocess, sys, time
+import json, os, signal, socket, stat, subprocess, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from app import guard, zygote
@@ -26,20 +26,25 @@ from flwr.supercore.superexec.executor.types import ExecutionSpec
 
 folder = Path({folder!r})
 
+def is_socket(fd):
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
 def answer():
-    import random, numpy, torch
+    import random, numpy
+    torch = sys.modules["torch"]
     ours = ("app", "privacy", "strategies", "tasks")
     told = dict(
         pid=os.getpid(),
         parent=os.getppid(),
         argv=sys.argv,
-        draws=[random.random(), numpy.random.random(), torch.rand(1).item()],
+        draws=[random.random(), numpy.random.random(), torch and torch.rand(1).item()],
         more=[name for name in {{*sys.modules}} - guarded if name.split(".")[0] in ours],
         default=signal.getsignal(signal.SIGINT) is signal.default_int_handler
         and signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
-        sockets=[name for fd in os.listdir("/proc/self/fd")
-            if os.path.exists(f"/proc/self/fd/{{fd}}")
-            and (name := os.readlink(f"/proc/self/fd/{{fd}}")).startswith("socket")],
+        sockets=[fd for fd in range(3, 100) if is_socket(fd)],
     )
     file = folder / "new"
     file.write_text(json.dumps(told))
@@ -64,21 +69,21 @@ def superexec():
     sys.exit()
 
 guard.main, cli.flower_superexec = answer, superexec
+{before}
 sys.exit(zygote.main())
 """
 SCRIPT = '#!/bin/sh\nwhile [ "$1" != --token ]; do shift; done\necho $0 > {folder}/$2\n'
 
 
-def run(folder, steps: str, suppressed: bool = False) -> dict[str, str]:
+def run(folder, steps: str, suppressed: bool = False, before: str = "") -> dict[str, str]:
     """Return what each token's process left, and the SuperExec's pid."""
     scripts = folder / "scripts"
     scripts.mkdir()
     for name in ("flwr-clientapp", "flwr-agentapp"):
         (scripts / name).write_text(SCRIPT.format(folder=folder))
         (scripts / name).chmod(0o700)
-    code = PROCESS.format(
-        root=str(ROOT), folder=str(folder), steps=steps, suppressed=suppressed
-    )
+    values = {"folder": str(folder), "steps": steps, "suppressed": suppressed}
+    code = PROCESS.format(root=str(ROOT), before=before, **values)
     path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
@@ -108,7 +113,7 @@ def test_each_message_has_a_process_of_its_own(tmp_path):
     # Nothing of ours but what the guard itself is made of, which the guard forgets.
     assert a["more"] == b["more"] == []
     assert a["default"]
-    # A bundle has no way to the zygote.
+    # It does not have the zygote's ear.
     assert a["sockets"] == []
     # No generator of a library goes on where the other message's did.
     assert not {*a["draws"]} & {*b["draws"]}
@@ -123,6 +128,27 @@ def test_without_the_zygote_messages_go_the_long_way(tmp_path):
     left = run(tmp_path, steps)
     assert left["a"] == f"{tmp_path}/scripts/flwr-clientapp\n"
     assert "each message takes seconds longer" in left["output"]
+
+
+def test_a_zygote_that_hangs_is_killed_and_messages_go_the_long_way(tmp_path):
+    steps = (
+        "zygote._PATIENCE_SECONDS = 0.5; hanging = subprocess.Popen(['sleep', '600']);"
+        " pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET);"
+        " zygote.start_by(pair[0], hanging.pid);"
+        ' start(TaskType.CLIENT_APP, "a"); start(TaskType.CLIENT_APP, "b");'
+        ' (folder / "ended").write_text(str(hanging.wait()))'
+    )
+    left = run(tmp_path, steps)
+    assert left["a"] == left["b"] == f"{tmp_path}/scripts/flwr-clientapp\n"
+    assert left["ended"] == "-9"
+    assert left["output"].count("start the node again") == 2
+
+
+def test_a_library_that_is_missing_is_left_to_the_fork(tmp_path):
+    steps = 'start(TaskType.CLIENT_APP, "a")'
+    left = run(tmp_path, steps, before="sys.modules['torch'] = None")
+    assert "could be imported ahead: No module named 'torch." in left["output"]
+    assert json.loads(left["a"])["draws"][2] is None
 
 
 def test_other_commands_are_started_as_flower_does(tmp_path):
