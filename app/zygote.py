@@ -26,7 +26,7 @@ from app import guard
 
 log = getLogger("flwr.tacet.zygote")
 
-CLIENTAPP = "flwr-clientapp"
+_CLIENTAPP = "flwr-clientapp"
 #: Flower's module that starts processes, by its ``subprocess``.
 EXECUTOR = "flwr.supercore.superexec.executor.subprocess_executor"
 #: Libraries only: our own packages are the bundle's business.
@@ -131,7 +131,7 @@ def start_by(zygote: socket.socket, pid: int) -> None:
 
     def popen(arguments: list[str], **options: Any) -> Any:
         # Flower does not look at what it gets.
-        if arguments[0] == CLIENTAPP and not options and ask(arguments):
+        if arguments[0] == _CLIENTAPP and not options and ask(arguments):
             return None
         return subprocess.Popen(arguments, **options)
 

@@ -78,11 +78,7 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
     TrialError
         If a run did not end with all nodes in every round.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    apps = {system: home / module for system, module in FLOWERS.items()}
-    for app in {*apps.values()}:
-        app.mkdir()
-        flower_fedavg.write_app(app, app.name)
+    apps = _write_apps(home)
     took: dict[str, tuple[list[float], int]] = {}
 
     def run(trial: Trial, system: str) -> None:
@@ -113,6 +109,14 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
             run(trial, system)
     flower = median_round(took["flower"][0])
     return [Row(system, *took[system], flower) for system in took]
+
+
+def _write_apps(home: Path) -> dict[str, Path]:
+    apps = {system: home / module for system, module in FLOWERS.items()}
+    for app in {*apps.values()}:
+        app.mkdir(parents=True)
+        flower_fedavg.write_app(app, app.name)
+    return apps
 
 
 def _num_received(trial: Trial) -> int:

@@ -165,24 +165,24 @@ class Trial(TrialHome):
 
     def stop_node(self, number: int) -> None:
         """Stop a SuperNode as its owner would: it takes its leave of the SuperLink."""
-        self._end(self.nodes.pop(number), signal.SIGTERM)
+        self._end(self.nodes.pop(number))
 
     def stop_superlink(self) -> None:
         """Stop the SuperLink and its ServerApps; its database stays."""
         if self.superlink is not None:
-            self._end(self.superlink, signal.SIGTERM)
+            self._end(self.superlink)
             self.superlink = None
 
     def stop(self) -> None:
         """Stop everything."""
         for process in [*self.nodes.values(), *self._others]:
             if process in self._others:
-                self._end(process, signal.SIGTERM)
+                self._end(process)
         self.nodes.clear()
 
-    def _end(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
         self._others.remove(process)
-        _kill_tree(process, number)
+        _stop_tree(process)
 
     def _start(
         self, log: str, name: str, *arguments: object, flower_home: Path | None = None
@@ -212,12 +212,12 @@ class Trial(TrialHome):
         raise TrialError(f"flower-superlink did not start:\n{self.log('superlink')}")
 
 
-def _kill_tree(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Signal a process and all below it, and see that they end."""
+def _stop_tree(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process and all below it to end, and see that they do."""
     below = descendants(process.pid)
     for pid in (process.pid, *below):
         try:
-            os.kill(pid, number)
+            os.kill(pid, signal.SIGTERM)
         except ProcessLookupError:
             continue
     try:

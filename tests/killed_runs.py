@@ -1,6 +1,5 @@
 """Runs that are killed between two rounds and resumed."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -41,8 +40,3 @@ def run_until(run_config, num_rounds, num_nodes=3):
 
 def resumed(run_config, **changes):
     return {**run_config, "output-dir": "", "resume-from": run_config["output-dir"], **changes}
-
-
-def lines(folder):
-    text = (Path(folder) / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]

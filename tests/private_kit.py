@@ -1,20 +1,15 @@
 """Private runs in one process, with nodes that have a ledger and perhaps a policy."""
 
-import json
 from pathlib import Path
 
 import pytest
 import yaml
-from flwr.app import Message
 
-import app.node
-from app.config import load_config
-from app.in_process import InProcessGrid, make_clients, simulate
-from app.planning import RunPlan, plan_run
-from app.server import run
+from app.in_process import simulate
+from app.planning import RunPlan
 from privacy.ledger import Ledger
 from privacy.spent import Spent
-from strategies.grid import PollingGrid
+from tests.traced import Traced
 
 FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=2"
 DELTA = 1e-3
@@ -97,11 +92,6 @@ def write_policy(file: Path, values: dict) -> Path:
     return file
 
 
-def kind_of(message: Message) -> str:
-    """Return the type of a message."""
-    return message.metadata.message_type
-
-
 class Nodes:
     """Simulated nodes, each with a state file; a node that has a policy has it in a file.
 
@@ -134,61 +124,6 @@ class Nodes:
     def spent(self, node: int, dataset: str = "simulated", delta: float = DELTA) -> Spent:
         """Return what a node's own ledger shows."""
         return Ledger(self.state(node), dataset).spent(delta)
-
-
-class Traced:
-    """Runs over a grid that remembers every message both ways.
-
-    Parameters
-    ----------
-    run_config : dict
-        As for ``flwr run``.
-    number : int
-        How many nodes.
-    fault : callable
-        From a message and the real client to a reply, or None for silence.
-    """
-
-    def __init__(
-        self, run_config: dict, number: int, fault=lambda message, real: real(message)
-    ) -> None:
-        app.node.simulate_in_this_process()
-        self.run_config, self.config = run_config, load_config(run_config)
-        self.messages: list[tuple[Message, Message | None]] = []
-
-        def note(message, real):
-            reply = fault(message, real)
-            self.messages.append((message, reply))
-            return reply
-
-        clients = {
-            node: lambda message, real=real: note(message, real)
-            for node, real in make_clients(run_config, number).items()
-        }
-        self.grid = PollingGrid(InProcessGrid(clients), settle_seconds=0)
-        self.outcome = run(self.grid, self.config, run_id=1, simulated=True)
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return Path(self.run_config["output-dir"])
-
-    def reports(self) -> list[dict]:
-        """Return the lines of ``metrics.jsonl``."""
-        return reports_of(self.folder)
-
-    def summary(self) -> dict:
-        """Return ``summary.json``."""
-        return json.loads((self.folder / "summary.json").read_text())
-
-    def plan(self) -> RunPlan:
-        """Return what ``tacet plan`` says of the run."""
-        return plan_run(self.config)
-
-
-def reports_of(folder: Path) -> list[dict]:
-    """Return the lines of ``metrics.jsonl``."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def planned_epsilon(plan: RunPlan, colluding: int = 1) -> float:

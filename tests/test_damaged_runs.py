@@ -12,7 +12,8 @@ from app.config import load_config
 from app.in_process import simulate
 from app.model_file import ModelFileError, load_model
 from app.run_folder import RunFolder, RunFolderError
-from tests.killed_runs import KilledError, lines, plain_run, resumed, run_until
+from tests.killed_runs import KilledError, plain_run, resumed, run_until
+from tests.traced import reports_of
 
 
 @pytest.fixture
@@ -25,9 +26,11 @@ def test_a_line_without_its_checkpoint_does_not_count(run_config):
     run_until(run_config, 2)
     folder = Path(run_config["output-dir"])
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(lines(folder)[-1] | {"round": 3}) + "\n" + '{"round": 4, "se')
+        file.write(
+            json.dumps(reports_of(folder)[-1] | {"round": 3}) + "\n" + '{"round": 4, "se'
+        )
     simulate(resumed(run_config), 3)
-    assert [line["round"] for line in lines(folder)] == [1, 2, 3, 4]
+    assert [line["round"] for line in reports_of(folder)] == [1, 2, 3, 4]
 
 
 def refusal(run_config):

@@ -7,15 +7,8 @@ from app.config import load_config
 from app.planning import plan_run
 from strategies.base import RunStoppedError
 from strategies.secure_settings import SecAggSettings
-from tests.private_kit import (
-    Nodes,
-    Traced,
-    kind_of,
-    planned_epsilon,
-    run_config_of,
-    run_with_ledgers,
-    sent_by,
-)
+from tests.private_kit import Nodes, planned_epsilon, run_config_of, run_with_ledgers, sent_by
+from tests.traced import Traced, kind_of
 
 # T = 6 of 8 drawn with 0.9: 3 rounds draw fewer with a chance of 0.11, which delta pays for.
 POISSON = (

@@ -17,7 +17,8 @@ from strategies.contribution import Contribution, flatten, to_parameters
 from strategies.private_encoding import PrivateCodec
 from strategies.secagg.prg import reduce_modulus
 from tasks.base import Node
-from tests.private_kit import Traced, run_config_of
+from tests.private_kit import run_config_of
+from tests.traced import Traced
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from app.config import load_config
 from privacy.accounting import epsilon
 from privacy.database import DatabaseError
 from strategies.secagg.client import ClientRole
-from tests.private_kit import DELTA, Nodes, Traced, kind_of, policy, run_config_of
+from tests.private_kit import DELTA, Nodes, policy, run_config_of
 from tests.real_node import real_node
+from tests.traced import Traced, kind_of
 
 # Kills
 

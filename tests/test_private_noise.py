@@ -17,7 +17,8 @@ from app.config import load_config
 from strategies.contribution import Contribution
 from strategies.private_encoding import CLIP_BITS, PrivateCodec
 from tasks.breast_cancer import BreastCancer
-from tests.private_kit import Traced, kind_of, run_config_of
+from tests.private_kit import run_config_of
+from tests.traced import Traced, kind_of
 
 #: Of the promised noise, in clip norms.
 Z = 2.0

@@ -10,8 +10,9 @@ import app.node
 from app.build_privacy import privacy_plan
 from app.config import load_config
 from app.in_process import InProcessGrid
-from tests.private_kit import Nodes, Traced, policy, run_config_of, write_policy
+from tests.private_kit import Nodes, policy, run_config_of, write_policy
 from tests.real_node import real_node
+from tests.traced import Traced
 
 
 @pytest.fixture

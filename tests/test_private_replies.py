@@ -22,10 +22,10 @@ from strategies.refusals import REFUSAL_CODE
 from tasks.base import LocalData
 from tasks.breast_cancer import BreastCancer
 from tasks.training import get_parameters
-from tests.private_kit import MATRIX, Nodes, Traced, kind_of, run_config_of
+from tests.private_kit import ADAPTIVE, MATRIX, Nodes, run_config_of
+from tests.traced import Traced, kind_of
 
 METRICS = "privacy.metrics.every=2 privacy.metrics.noise_multiplier=3"
-ADAPTIVE = "privacy.adaptive_clip.bit_noise=5"
 # Parts of very different sizes.
 SKEW = "task.partition.scheme=size_skew task.partition.alpha=0.5"
 

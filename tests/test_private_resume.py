@@ -9,15 +9,8 @@ from app.history import RunFolderError
 from app.in_process import simulate
 from app.run_folder import RunFolder
 from tests.killed_runs import resumed
-from tests.private_kit import (
-    ADAPTIVE,
-    Nodes,
-    Traced,
-    planned_epsilon,
-    reports_of,
-    run_config_of,
-    sent_by,
-)
+from tests.private_kit import ADAPTIVE, Nodes, planned_epsilon, run_config_of, sent_by
+from tests.traced import Traced, reports_of
 
 
 def stop_after(monkeypatch, rounds: int) -> None:

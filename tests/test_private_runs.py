@@ -14,13 +14,12 @@ from tests.private_kit import (
     ADAPTIVE,
     DELTA,
     MATRIX,
-    Traced,
-    kind_of,
     planned_epsilon,
     run_config_of,
     run_with_ledgers,
     sent_by,
 )
+from tests.traced import Traced, kind_of
 
 TOLD = {"epsilon", "epsilon_model_only", "delta", "unit", "neighbours", "accountant"}
 

@@ -20,7 +20,8 @@ from app.run_folder import RunFolder, RunFolderError, folder_path
 from app.simulation import summary_time
 from tasks.base import Node
 from tasks.training import evaluate
-from tests.killed_runs import KilledError, lines, plain_run, resumed, run_until
+from tests.killed_runs import KilledError, plain_run, resumed, run_until
+from tests.traced import reports_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,8 +45,8 @@ def test_a_finished_run_leaves_everything(run_config):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["algorithm"]["name"] == "fedavgm"
     assert config["task"]["training"]["num_steps"] == 3
-    assert [line["round"] for line in lines(folder)] == [1, 2, 3, 4]
-    assert [line["evaluated_round"] for line in lines(folder)] == [0, 1, 2, 3]
+    assert [line["round"] for line in reports_of(folder)] == [1, 2, 3, 4]
+    assert [line["evaluated_round"] for line in reports_of(folder)] == [0, 1, 2, 3]
     summary = summary_of(folder)
     assert summary["status"] == "completed"
     assert summary["num_rounds"] == 4
@@ -69,12 +70,14 @@ def test_a_resumed_run_is_as_one_that_never_stopped(run_config, tmp_path, algori
     run_config["algorithm"] = algorithm
     straight = simulate({**run_config, "output-dir": str(tmp_path / "straight")}, 3)
     run_until(run_config, done)
-    assert len(lines(run_config["output-dir"])) == done
+    assert len(reports_of(run_config["output-dir"])) == done
     again = simulate(resumed(run_config), 3)
     assert again.num_rounds == 4
     for name, array in straight.arrays.items():
         np.testing.assert_array_equal(again.arrays[name].numpy(), array.numpy())
-    history = [[line["metrics"] for line in lines(tmp_path / n)] for n in ("straight", "run")]
+    history = [
+        [line["metrics"] for line in reports_of(tmp_path / n)] for n in ("straight", "run")
+    ]
     assert history[0] == history[1]
     assert again.metrics == straight.metrics
 
@@ -97,7 +100,7 @@ def test_every_summary_says_how_far_the_run_is(run_config):
     run_until(run_config, 2)
     failed = summary_of(folder)
     assert (failed["status"], failed["num_rounds"]) == ("failed", 2)
-    assert failed["metrics"] == lines(folder)[-1]["metrics"]
+    assert failed["metrics"] == reports_of(folder)[-1]["metrics"]
     assert failed["evaluated_round"] == 1
     with RunFolder.resume(folder, load_config(resumed(run_config)))[0] as again:
         assert summary_of(folder)["status"] == "running"

@@ -12,15 +12,8 @@ from app.in_process import InProcessGrid, make_clients, simulate
 from app.server import run
 from strategies.base import RunStoppedError
 from strategies.grid import PollingGrid
-from tests.secure_kit import (
-    Traced,
-    assert_same,
-    kind_of,
-    other,
-    secure_run,
-    through_codec,
-    with_faults,
-)
+from tests.secure_kit import assert_same, other, secure_run, through_codec
+from tests.traced import Traced, kind_of, with_faults
 
 
 @pytest.fixture

@@ -9,16 +9,8 @@ from strategies.base import RunStoppedError
 from strategies.contribution import to_arrays, to_parameters
 from strategies.secagg.messages import MaskedInput
 from strategies.secure_wire import unwrap
-from tests.secure_kit import (
-    FAST,
-    Traced,
-    assert_same,
-    in_clear,
-    kind_of,
-    secure_run,
-    through_codec,
-    with_faults,
-)
+from tests.secure_kit import FAST, assert_same, in_clear, secure_run, through_codec
+from tests.traced import Traced, kind_of, with_faults
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from app.config import ConfigError, load_config
 from app.in_process import simulate
 from strategies.base import RunStoppedError
 from strategies.secure import SecAgg
-from tests.secure_kit import Traced, other, secure_run, with_faults
+from tests.secure_kit import other, secure_run
+from tests.traced import Traced, with_faults
 
 
 @pytest.fixture

@@ -45,11 +45,12 @@ def summary(federation, name) -> dict:
     return json.loads((federation.home / name / "summary.json").read_text())
 
 
-def wait_for(federation, seen, seconds=300):
-    end = time.monotonic() + seconds
+def wait_for(federation, seen, log="superlink"):
+    """Look often: some wait for what is soon over."""
+    end = time.monotonic() + 300
     while not seen():
-        assert time.monotonic() < end, federation.log("superlink")[-3000:]
-        time.sleep(0.2)
+        assert time.monotonic() < end, federation.log(log)[-3000:]
+        time.sleep(0.05)
 
 
 def kill_serverapp(federation, submitted):

@@ -6,6 +6,7 @@ outcomes that are asserted here.
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import time
@@ -64,15 +65,16 @@ def kill_when_charged(federation):
     """Kill the last node when its ledger has a charge, before what was charged has left."""
     uri = f"file:{federation.node_home(LAST) / 'state.sqlite'}?mode=ro"
     name = f"node-{LAST}"
-    count, before, end = 0, len(federation.log(name)), time.monotonic() + 300
-    while not count:
-        assert time.monotonic() < end, federation.log(name)[before:]
-        time.sleep(0.05)
+    before = len(federation.log(name))
+
+    def charged():
         with (
             suppress(sqlite3.OperationalError),
             closing(sqlite3.connect(uri, uri=True)) as file,
         ):
-            (count,) = file.execute("SELECT COUNT(*) FROM ledger_charges").fetchone()
+            return file.execute("SELECT COUNT(*) FROM ledger_charges").fetchone()[0]
+
+    wait_for(federation, charged, name)
     federation.kill_node(LAST)
     assert "Sending: train message" not in federation.log(name)[before:]
 
@@ -80,15 +82,12 @@ def kill_when_charged(federation):
 def kill_when_it_says(federation, words) -> int:
     """Kill the last node when its log has said these words; return the round."""
     name = f"node-{LAST}"
-    place = len(federation.log(name))
-    for text in words:
-        end = time.monotonic() + 300
-        while (found := federation.log(name).find(text, place)) < 0:
-            assert time.monotonic() < end, federation.log(name)[place:]
-            time.sleep(0.05)
-        place = found + len(text)
+    start = len(federation.log(name))
+    said = re.compile(".*?".join(map(re.escape, words)), re.DOTALL)
+    wait_for(federation, lambda: said.search(federation.log(name), start), name)
     federation.kill_node(LAST)
-    assert "Sending" not in federation.log(name)[place:]
+    text = federation.log(name)
+    assert "Sending" not in text[said.search(text, start).end() :]
     return len(lines(federation, "kills")) + 1
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -11,26 +12,10 @@ from privacy.accounting import Accountant, accountant, analytic_gaussian, epsilo
 from privacy.calibration import SMALLEST, CalibrationError, calibrate
 from privacy.modulus import grid_step
 from privacy.release import Mechanism, Neighbours, Release, Unit
+from tests.privacy import releases
+from tests.privacy.releases import DDG, FINE, GAUSSIAN, LAPLACE, SKELLAM
 
-GAUSSIAN, LAPLACE, SKELLAM, DDG = Mechanism
-FINE = 2.0**24
-
-
-def release(mechanism, noise_scale, l2=1.0, l1=None, **rest):
-    values = {
-        "unit": Unit.CLIENT,
-        "neighbours": Neighbours.ZERO_OUT,
-        "num_shares": 1,
-        "dimension": 1,
-        **rest,
-    }
-    return Release(
-        mechanism=mechanism,
-        noise_scale=noise_scale,
-        l1_sensitivity=l2 if l1 is None else l1,
-        l2_sensitivity=l2,
-        **values,
-    )
+release = partial(releases.release, unit=Unit.CLIENT, neighbours=Neighbours.ZERO_OUT)
 
 
 def fine(rate, steps, mechanism=GAUSSIAN, scale=FINE):

@@ -9,27 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from privacy.release import Mechanism, Neighbours, Release, Unit
+from privacy.release import Mechanism, Neighbours
 from privacy.renyi import ORDERS, curve, laplace_loss
-
-GAUSSIAN, LAPLACE, SKELLAM, DDG = Mechanism
-
-
-def release(mechanism, noise_scale, l2=1.0, l1=None, **rest):
-    values = {
-        "unit": Unit.EXAMPLE,
-        "neighbours": Neighbours.ADD_OR_REMOVE,
-        "num_shares": 1,
-        "dimension": 1,
-        **rest,
-    }
-    return Release(
-        mechanism=mechanism,
-        noise_scale=noise_scale,
-        l1_sensitivity=l2 if l1 is None else l1,
-        l2_sensitivity=l2,
-        **values,
-    )
+from tests.privacy.releases import DDG, GAUSSIAN, LAPLACE, SKELLAM, release
 
 
 def discrete_gaussian(sd, size=401):

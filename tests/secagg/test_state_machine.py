@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from strategies.secagg.graph import Terms
 from strategies.secagg.messages import (
     Advert,
     AdvertRequest,
@@ -33,9 +32,8 @@ from strategies.secagg.opened import Opened
 from strategies.secagg.transitions import FINAL, OPEN, Stage
 from strategies.secagg.wire import AttemptId
 from tests.secagg.spy import Spy
-from tests.secagg.world import World, attempt, plan_for, stream
+from tests.secagg.world import TERMS, World, attempt, plan_for, stream
 
-TERMS = Terms(min_survivors=4, max_colluding=1)
 ATTEMPTS = [attempt(number, again) for number in (1, 2, 3, 4) for again in (0, 1)]
 MODELS = ["model A", "model B"]
 WHO = st.integers(0, 4)
