@@ -116,6 +116,9 @@ def test_a_run_outlives_its_serverapp_and_its_superlink(federation):
     assert len(lines(federation, "server")) == 2
     time.sleep(30)
     federation.start_superlink()
+    # Until a node's next heartbeat, at most 23 s away, the SuperLink may take it for gone.
+    time.sleep(25)
+    wait_for(federation, lambda: len(online(federation)) == 3)
     federation.run(resumed)
 
     assert summary(federation, "server")["status"] == "completed"
