@@ -16,11 +16,11 @@ from flwr.serverapp.strategy import FedAvg
 
 from app.build_algorithm import build_algorithm
 from app.build_privacy import codec_config, min_survivors, mode_of, private_codec
-from app.config import resolved, task_of
+from app.config.aggregation import PlainConfig, SecAggConfig
+from app.config.load import resolved, task_of
+from app.config.privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
+from app.config.run import AppConfig, OnClientFailure
 from app.identity import peers_of
-from app.schema import AppConfig, OnClientFailure
-from app.schema_aggregation import PlainConfig, SecAggConfig
-from app.schema_privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
 from privacy.calibrations import Calibrations
 from privacy.release import Unit
 from strategies.base import RoundStrategy

@@ -5,8 +5,7 @@ from typing import Any
 
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 
-from app.schema import AppConfig
-from app.schema_algorithm import (
+from app.config.algorithm import (
     AdaptiveConfig,
     FedAdamConfig,
     FedAvgConfig,
@@ -14,6 +13,7 @@ from app.schema_algorithm import (
     FedProxConfig,
     FedYogiConfig,
 )
+from app.config.run import AppConfig
 from strategies.contribution import ARRAYS, NUM_EXAMPLES
 
 # The round loop samples the cohort; the inner strategy takes all of it.

@@ -2,10 +2,9 @@
 
 from typing import cast
 
-from app.config import task_of
-from app.schema import AppConfig
-from app.schema_aggregation import CodecConfig, PlainConfig, SecAggConfig
-from app.schema_privacy import (
+from app.config.aggregation import CodecConfig, PlainConfig, SecAggConfig
+from app.config.load import task_of
+from app.config.privacy import (
     ClientCentralConfig,
     ClientDistributedConfig,
     ClientLocalConfig,
@@ -16,6 +15,7 @@ from app.schema_privacy import (
     ExamplePrivacyConfig,
     PrivateConfig,
 )
+from app.config.run import AppConfig
 from privacy.calibrations import Calibrations
 from privacy.plan import PrivacyPlan
 from privacy.release import Mechanism, Unit

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
 
 def _plan(arguments: argparse.Namespace) -> list[str]:
     # Hydra, Flower and torch take seconds, and no other command needs them.
-    from app.config import ConfigError, load_config
+    from app.config.load import ConfigError, load_config
     from app.planning import PlanError, plan_run
 
     try:

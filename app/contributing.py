@@ -7,10 +7,10 @@ from math import isfinite
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 
 from app.build import build_codec
-from app.config import ConfigError
+from app.config.load import ConfigError
+from app.config.privacy import ClientPrivacyConfig
+from app.config.run import AppConfig
 from app.node_privacy import charge
-from app.schema import AppConfig
-from app.schema_privacy import ClientPrivacyConfig
 from privacy.calibrations import Calibrations
 from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
 from strategies.encoding import Codec

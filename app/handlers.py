@@ -10,8 +10,8 @@ from torch import nn
 
 from app.build import build_model, build_task
 from app.build_algorithm import proximal_mu
+from app.config.run import AppConfig
 from app.contributing import request_round
-from app.schema import AppConfig
 from strategies.contribution import (
     ARRAYS,
     EVAL_PREFIX,

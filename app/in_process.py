@@ -14,7 +14,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from app.client import app as client_app
-from app.config import Scalar, load_config
+from app.config.load import Scalar, load_config
 from app.node import simulate_in_this_process
 from app.server import run
 from strategies.grid import PollingGrid

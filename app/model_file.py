@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from app.build import has_fixed_model
-from app.config import option_of, task_config, to_dict
-from app.schema import AppConfig
+from app.config.load import option_of, task_config, to_dict
+from app.config.run import AppConfig
 from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from app.config import ConfigError, task_of
+from app.config.load import ConfigError, task_of
+from app.config.run import AppConfig
 from app.policy import PolicyError, load_policy
-from app.schema import AppConfig
 from tasks.base import DataError, Node
 
 _DATA_PATH = "data-path"

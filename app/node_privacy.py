@@ -7,12 +7,12 @@ from flwr.app import Context
 
 from app.build_privacy import mode_of
 from app.bundle import approved_bundles
-from app.config import option_of
+from app.config.aggregation import SecAggConfig
+from app.config.load import option_of
+from app.config.privacy import PrivateConfig
+from app.config.run import AppConfig
 from app.consent import Asked, check
 from app.policy import Policy, PolicyError, load_policy
-from app.schema import AppConfig
-from app.schema_aggregation import SecAggConfig
-from app.schema_privacy import PrivateConfig
 from privacy.calibrations import Calibrations
 from privacy.ledger import Ledger, LedgerError, OverBudgetError
 from privacy.plan import PrivacyPlan

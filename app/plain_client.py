@@ -2,9 +2,9 @@
 
 from flwr.app import Context, Message
 
+from app.config.run import AppConfig
 from app.contributing import codec_for, contribute, pay, request_round
 from app.node_privacy import calibrations, check_policy
-from app.schema import AppConfig
 from strategies.plain import plain_seed
 from strategies.private_encoding import PrivateCodec
 from strategies.refusals import Reason, Refusal

@@ -8,10 +8,10 @@ from typing import Any
 
 from app.build import build_model
 from app.build_privacy import codec_config, privacy_plan
-from app.config import option_of
-from app.schema import AppConfig
-from app.schema_aggregation import SecAggConfig
-from app.schema_privacy import PrivateConfig
+from app.config.aggregation import SecAggConfig
+from app.config.load import option_of
+from app.config.privacy import PrivateConfig
+from app.config.run import AppConfig
 from privacy.accounting import accountant, epsilon
 from privacy.modulus import wrap_probability
 from privacy.plan import PrivacyPlan

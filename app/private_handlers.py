@@ -8,10 +8,10 @@ from flwr.app import RecordDict
 from torch import nn
 
 from app.build_algorithm import proximal_mu
+from app.config.privacy import ExampleLocalConfig, ExamplePrivacyConfig, PrivateConfig
+from app.config.run import AppConfig
 from app.contributing import request_round
 from app.handlers import prepare, rng_of
-from app.schema import AppConfig
-from app.schema_privacy import ExampleLocalConfig, ExamplePrivacyConfig, PrivateConfig
 from privacy.noise import private_sum
 from privacy.plan import PrivacyPlan
 from privacy.randomness import secure_generator

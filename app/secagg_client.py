@@ -6,11 +6,11 @@ from flwr.app import ArrayRecord, Context, Message
 
 from app.build import build_terms, config_hash, secagg_config
 from app.bundle import running_bundle
-from app.config import ConfigError
+from app.config.load import ConfigError
+from app.config.run import AppConfig
 from app.contributing import codec_for, contribute, pay, request_round
 from app.identity import load_identity
 from app.node_privacy import calibrations, check_policy, peers_bundles, state_file
-from app.schema import AppConfig
 from strategies.contribution import ARRAYS, hash_parameters
 from strategies.encoding import plan_of, public_seed
 from strategies.refusals import Reason, Refusal

@@ -14,11 +14,11 @@ from app.build import (
     build_strategy,
     build_task,
 )
-from app.config import ConfigError, load_config, option_of, to_yaml
+from app.config.load import ConfigError, load_config, option_of, to_yaml
+from app.config.run import AppConfig
 from app.model_file import ModelFileError
 from app.node import check_simulation_only
 from app.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
-from app.schema import AppConfig
 from strategies.averaging import IterateAverage
 from strategies.base import RoundStrategy, RunStoppedError
 from strategies.contribution import num_parameters, to_arrays

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from app.config import ConfigError, Scalar, load_config
-from app.schema import AppConfig
+from app.config.load import ConfigError, Scalar, load_config
+from app.config.run import AppConfig
 from benchmarks import heart_privacy
 from benchmarks.heart_rows import (
     PUBLISHED_FEDAVG,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from app.config import Scalar
+from app.config.load import Scalar
 from benchmarks.heart_rows import (
     PUBLISHED_FEDAVG,
     PUBLISHED_LOCAL_DP,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.build import build_task
-from app.config import Scalar, load_config
+from app.config.load import Scalar, load_config
 from app.in_process import simulate
 from app.model_file import load_model
 from tasks.base import Node

@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from app.config import ConfigError
+from app.config.load import ConfigError
 from benchmarks import mnist_peer, mnist_silos
 from benchmarks.mnist_rows import CENTRAL, FEDAVG, HEADERS, SHARES, Row, losses
 from benchmarks.mnist_settings import Result, Settings, pooled

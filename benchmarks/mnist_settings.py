@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.build import build_task
-from app.config import load_config
+from app.config.load import load_config
 from tasks.base import Examples, LocalData, Node, Task
 
 NUM_SILOS = 10

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.config import Scalar, load_config
+from app.config.load import Scalar, load_config
 from app.simulation import SimulationError, flwr_run, read_summary, superlink
 from benchmarks import deployment, flower_fedavg, imports
 from benchmarks.report import machine_line, median_round, table, write_json

@@ -7,7 +7,7 @@ import torch
 
 from app.build import build_task
 from app.build_algorithm import proximal_mu
-from app.schema import AppConfig
+from app.config.run import AppConfig
 from tasks.base import Node
 from tasks.training import evaluate, initial_model, train
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from app.schema import SecAggConfig
+from app.config.run import SecAggConfig
 from docs.leakage_words import APP_REFUSALS, METADATA, READERS, RECORDS, REFUSALS
 from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.graph import Terms, failure_probability

@@ -5,7 +5,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from app.build import RunFacts, build_strategy
-from app.config import load_config, options
+from app.config.load import load_config, options
 from app.in_process import InProcessGrid
 from strategies.base import CohortGrid, RoundAttempt, RunStoppedError
 from strategies.contribution import Contribution, flatten, to_arrays, to_parameters

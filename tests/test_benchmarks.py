@@ -10,7 +10,7 @@ import torch
 
 import app.node
 from app.build import build_task
-from app.config import load_config
+from app.config.load import load_config
 from app.node_privacy import check_policy
 from benchmarks import (
     deployment,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.config import load_config
+from app.config.load import load_config
 from benchmarks import flamby_heart, heart_privacy, mnist, mnist_peer, mnist_rows, mnist_silos
 from benchmarks.mnist_settings import Result, Settings
 from privacy.calibration import calibrate

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 here = Path.cwd()
 import app.server, app.client, app.handlers, app.private_handlers
-from app.config import CONF_DIR, ConfigError, load_config, options
+from app.config.load import CONF_DIR, ConfigError, load_config, options
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 assert isinstance(app.server.app, ServerApp) and isinstance(app.client.app, ClientApp)

@@ -15,7 +15,7 @@ import app.handlers
 import app.node
 import app.plain_client
 import app.server
-from app.config import ConfigError, load_config
+from app.config.load import ConfigError, load_config
 from app.in_process import InProcessGrid
 from app.node import node_of
 from strategies.contribution import Contribution, sum_names, to_arrays

@@ -27,7 +27,7 @@ def heavy(names: set[str]) -> set[str]:
     modules = ["app.client", *sorted(name for name in names if name.startswith(ours))]
     code = (
         "import sys; from importlib import import_module as load;"
-        f"[load(name) for name in {modules!r}]; load('app.config').load_config({{}});"
+        f"[load(name) for name in {modules!r}]; load('app.config.load').load_config({{}});"
         " print(*sys.modules)"
     )
     result = subprocess.run(

@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.config import EVERYDAY_KEYS, GROUP_KEYS, ConfigError, load_config, options, to_yaml
-from app.schema_algorithm import FedAdamConfig, FedProxConfig
+from app.config.algorithm import FedAdamConfig, FedProxConfig
+from app.config.load import (
+    EVERYDAY_KEYS,
+    GROUP_KEYS,
+    ConfigError,
+    load_config,
+    options,
+    to_yaml,
+)
 from tests.private_options import OVERRIDES
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from app.config import load_config
+from app.config.load import load_config
 from app.in_process import simulate
 from app.model_file import ModelFileError, load_model
 from app.run_folder import RunFolder, RunFolderError

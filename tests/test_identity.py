@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 import app.node
-from app.config import ConfigError, load_config
+from app.config.load import ConfigError, load_config
 from app.identity import (
     IdentityError,
     load_identity,

@@ -8,7 +8,7 @@ import pytest
 from flwr.app import Metadata
 
 import app.node
-from app.config import load_config
+from app.config.load import load_config
 from app.in_process import InProcessGrid, make_clients
 from app.server import run
 from docs.leakage_words import APP_REFUSALS, METADATA, READERS, RECORDS, REFUSALS

@@ -13,7 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 
 from app.build import RunFacts, build_strategy
 from app.client import app as client_app
-from app.config import load_config
+from app.config.load import load_config
 from app.in_process import InProcessGrid
 from app.node import simulate_in_this_process
 from app.server import _initial_arrays

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from app.cli import main
-from app.config import load_config
+from app.config.load import load_config
 from app.planning import PlanError, plan_run
 from tasks.breast_cancer import BreastCancer
 from tests.private_kit import composing, run_config_of

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.config.run import GROUPS
 from app.consent import Asked, check
 from app.policy import OPTIONS, Policy, PolicyError, load_policy
-from app.schema import GROUPS
 from privacy.budget import Budget
 from privacy.release import Unit
 

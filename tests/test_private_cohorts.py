@@ -3,7 +3,7 @@
 import pytest
 
 import app.private_handlers
-from app.config import load_config
+from app.config.load import load_config
 from app.planning import plan_run
 from strategies.base import RunStoppedError
 from strategies.secure_settings import SecAggSettings

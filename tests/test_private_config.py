@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.config import ConfigError, load_config
+from app.config.load import ConfigError, load_config
 from tests.private_kit import MATRIX, composing, overrides
 
 

@@ -11,7 +11,7 @@ import app.private_handlers
 import strategies.private_encoding
 from app.build import build_model, build_task
 from app.build_privacy import private_codec
-from app.config import load_config
+from app.config.load import load_config
 from privacy.plan import PrivacyPlan
 from strategies.contribution import Contribution, flatten, to_parameters
 from strategies.private_encoding import PrivateCodec

@@ -9,7 +9,7 @@ from flwr.app import Message
 
 import app.contributing
 from app.build_privacy import privacy_plan
-from app.config import load_config
+from app.config.load import load_config
 from privacy.accounting import epsilon
 from privacy.database import DatabaseError
 from strategies.secagg.client import ClientRole

@@ -13,7 +13,7 @@ from flwr.common.serde import recorddict_to_proto
 import app.client
 import app.node
 from app.build import build_model
-from app.config import load_config
+from app.config.load import load_config
 from app.in_process import InProcessGrid
 from strategies.base import RunStoppedError
 from strategies.contribution import NUM_EXAMPLES, TRAIN_LOSS, to_arrays

@@ -8,7 +8,7 @@ import re
 import pytest
 from torch import nn
 
-from app.config import ConfigError
+from app.config.load import ConfigError
 from tasks.breast_cancer import BreastCancer
 from tests.private_kit import (
     ADAPTIVE,

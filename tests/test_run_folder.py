@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import app.run_folder
-from app.config import load_config
+from app.config.load import load_config
 from app.in_process import simulate
 from app.model_file import load_model
 from app.run_folder import RunFolder, RunFolderError, folder_path

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Message
 
 import app.node
-from app.config import load_config
+from app.config.load import load_config
 from app.in_process import InProcessGrid, make_clients, simulate
 from app.server import run
 from strategies.base import RunStoppedError

@@ -6,7 +6,7 @@ import pytest
 from flwr.serverapp.strategy import FedMedian, Krum
 
 from app.build import RunFacts, build_strategy
-from app.config import ConfigError, load_config
+from app.config.load import ConfigError, load_config
 from app.in_process import simulate
 from strategies.base import RunStoppedError
 from strategies.secure import SecAgg

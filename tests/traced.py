@@ -7,7 +7,7 @@ from pathlib import Path
 from flwr.app import Message
 
 import app.node
-from app.config import load_config
+from app.config.load import load_config
 from app.in_process import InProcessGrid, make_clients
 from app.planning import RunPlan, plan_run
 from app.server import run

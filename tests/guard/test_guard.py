@@ -12,7 +12,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from app import guard
 from app.bundle import NO_BUNDLE, RUNNING, approved_bundles, digest, running_bundle
-from app.config import load_config
+from app.config.load import load_config
 from app.guard import Guard, approve
 from app.node_privacy import check_policy, peers_bundles
 from app.policy import PolicyError, load_policy

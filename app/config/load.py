@@ -25,11 +25,11 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from app.schema import GROUPS, AppConfig
+from app.config.run import GROUPS, AppConfig
 from tasks.base import Task
 from tasks.registry import TASKS
 
-CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 GROUP_KEYS = ("task", "algorithm", "aggregation", "privacy")
 EVERYDAY_KEYS = (
     "num_rounds",

@@ -1,8 +1,8 @@
 """What the groups of the configuration require of each other. Checked when it is composed."""
 
-from app.schema_aggregation import AggregationConfig, SecAggConfig
-from app.schema_algorithm import AlgorithmConfig, FedProxConfig
-from app.schema_privacy import (
+from app.config.aggregation import AggregationConfig, SecAggConfig
+from app.config.algorithm import AlgorithmConfig, FedProxConfig
+from app.config.privacy import (
     ClientDistributedConfig,
     ExampleCentralConfig,
     ExampleDistributedConfig,

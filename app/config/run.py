@@ -10,8 +10,8 @@ from pathlib import PurePath
 
 from omegaconf import MISSING
 
-from app.schema_aggregation import AggregationConfig, PlainConfig, SecAggConfig
-from app.schema_algorithm import (
+from app.config.aggregation import AggregationConfig, PlainConfig, SecAggConfig
+from app.config.algorithm import (
     AlgorithmConfig,
     FedAdamConfig,
     FedAvgConfig,
@@ -19,8 +19,8 @@ from app.schema_algorithm import (
     FedProxConfig,
     FedYogiConfig,
 )
-from app.schema_privacy import PRIVACY, PrivacyConfig
-from app.schema_rules import check_privacy
+from app.config.privacy import PRIVACY, PrivacyConfig
+from app.config.rules import check_privacy
 from tasks.schema import TaskConfig, require
 
 

@@ -1,0 +1,1 @@
+"""The typed configuration of a run. The only package that may import Hydra."""
