@@ -12,7 +12,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.client_app import DEFAULT_ACTION
 
-from app.build import CLIENT_MODULES
+from app.builders.run import CLIENT_MODULES
 from app.config.load import ConfigError, load_config
 from app.node import in_simulation, node_of
 from strategies.refusals import Reason, Refusal, refusal_reply

@@ -6,7 +6,7 @@ from math import isfinite
 
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 
-from app.build import build_codec
+from app.builders.run import build_codec
 from app.config.load import ConfigError
 from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig

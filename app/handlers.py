@@ -8,8 +8,8 @@ import torch
 from flwr.app import ArrayRecord, RecordDict
 from torch import nn
 
-from app.build import build_model, build_task
-from app.build_algorithm import proximal_mu
+from app.builders.algorithm import proximal_mu
+from app.builders.run import build_model, build_task
 from app.config.run import AppConfig
 from app.contributing import request_round
 from strategies.contribution import (

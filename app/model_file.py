@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from app.build import has_fixed_model
+from app.builders.run import has_fixed_model
 from app.config.load import option_of, task_config, to_dict
 from app.config.run import AppConfig
 from tasks.base import Task

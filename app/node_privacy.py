@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flwr.app import Context
 
-from app.build_privacy import mode_of
+from app.builders.privacy import mode_of
 from app.bundle import approved_bundles
 from app.config.aggregation import SecAggConfig
 from app.config.load import option_of

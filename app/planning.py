@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from math import ceil, inf
 from typing import Any
 
-from app.build import build_model
-from app.build_privacy import codec_config, privacy_plan
+from app.builders.privacy import codec_config, privacy_plan
+from app.builders.run import build_model
 from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig

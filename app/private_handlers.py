@@ -7,7 +7,7 @@ import torch
 from flwr.app import RecordDict
 from torch import nn
 
-from app.build_algorithm import proximal_mu
+from app.builders.algorithm import proximal_mu
 from app.config.privacy import ExampleLocalConfig, ExamplePrivacyConfig, PrivateConfig
 from app.config.run import AppConfig
 from app.contributing import request_round

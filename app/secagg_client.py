@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flwr.app import ArrayRecord, Context, Message
 
-from app.build import build_terms, config_hash, secagg_config
+from app.builders.run import build_terms, config_hash, secagg_config
 from app.bundle import running_bundle
 from app.config.load import ConfigError
 from app.config.run import AppConfig

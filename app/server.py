@@ -6,7 +6,7 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import InMemoryGrid
 
-from app.build import (
+from app.builders.run import (
     RunFacts,
     build_cohort_rng,
     build_model,

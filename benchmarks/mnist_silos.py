@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from app.build_privacy import privacy_plan
+from app.builders.privacy import privacy_plan
 from app.config.load import Scalar, load_config
 from app.in_process import simulate
 from app.model_file import load_model

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import torch
 
-from app.build import build_task
-from app.build_algorithm import proximal_mu
+from app.builders.algorithm import proximal_mu
+from app.builders.run import build_task
 from app.config.run import AppConfig
 from tasks.base import Node
 from tasks.training import evaluate, initial_model, train

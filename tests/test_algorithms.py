@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from app.build import RunFacts, build_strategy
+from app.builders.run import RunFacts, build_strategy
 from app.config.load import load_config, options
 from app.in_process import InProcessGrid
 from strategies.base import CohortGrid, RoundAttempt, RunStoppedError

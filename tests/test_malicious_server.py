@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from app.build import RunFacts, build_strategy
+from app.builders.run import RunFacts, build_strategy
 from app.client import app as client_app
 from app.config.load import load_config
 from app.in_process import InProcessGrid

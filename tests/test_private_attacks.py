@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import strategies.private_encoding as encoding
-from app.build_privacy import private_codec
+from app.builders.privacy import private_codec
 from app.config.load import ConfigError, load_config
 from app.in_process import make_clients, simulate
 from app.node import node_of, simulate_in_this_process

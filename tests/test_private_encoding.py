@@ -9,8 +9,8 @@ from torch.nn.utils import parameters_to_vector
 
 import app.private_handlers
 import strategies.private_encoding
-from app.build import build_model, build_task
-from app.build_privacy import private_codec
+from app.builders.privacy import private_codec
+from app.builders.run import build_model, build_task
 from app.config.load import load_config
 from privacy.plan import PrivacyPlan
 from strategies.contribution import Contribution, flatten, to_parameters

@@ -8,7 +8,7 @@ import pytest
 from flwr.app import Message
 
 import app.contributing
-from app.build_privacy import privacy_plan
+from app.builders.privacy import privacy_plan
 from app.config.load import load_config
 from privacy.accounting import epsilon
 from privacy.database import DatabaseError

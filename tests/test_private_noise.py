@@ -12,7 +12,7 @@ from scipy.stats import chi2
 import app.private_handlers
 import strategies.private_encoding
 import tasks.private_training
-from app.build_privacy import private_codec
+from app.builders.privacy import private_codec
 from app.config.load import load_config
 from strategies.contribution import Contribution
 from strategies.private_encoding import CLIP_BITS, PrivateCodec

@@ -7,7 +7,7 @@ from flwr.app import Context, Message, RecordDict
 
 import app.client
 import app.node
-from app.build_privacy import privacy_plan
+from app.builders.privacy import privacy_plan
 from app.config.load import load_config
 from app.in_process import InProcessGrid
 from tests.private_kit import Nodes, policy, run_config_of, write_policy

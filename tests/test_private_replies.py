@@ -12,7 +12,7 @@ from flwr.common.serde import recorddict_to_proto
 
 import app.client
 import app.node
-from app.build import build_model
+from app.builders.run import build_model
 from app.config.load import load_config
 from app.in_process import InProcessGrid
 from strategies.base import RunStoppedError

@@ -5,7 +5,7 @@ import logging
 import pytest
 from flwr.serverapp.strategy import FedMedian, Krum
 
-from app.build import RunFacts, build_strategy
+from app.builders.run import RunFacts, build_strategy
 from app.config.load import ConfigError, load_config
 from app.in_process import simulate
 from strategies.base import RunStoppedError

@@ -1,4 +1,4 @@
-"""From the configuration of privacy to the noise: the private half of ``app.build``."""
+"""From the configuration of privacy to the noise: the private half of ``app.builders.run``."""
 
 from typing import cast
 

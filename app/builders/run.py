@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 from flwr.serverapp.strategy import FedAvg
 
-from app.build_algorithm import build_algorithm
-from app.build_privacy import codec_config, min_survivors, mode_of, private_codec
+from app.builders.algorithm import build_algorithm
+from app.builders.privacy import codec_config, min_survivors, mode_of, private_codec
 from app.config.aggregation import PlainConfig, SecAggConfig
 from app.config.load import resolved, task_of
 from app.config.privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
