@@ -13,7 +13,7 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
-from app.policy import Policy, PolicyError
+from app.node.policy import Policy, PolicyError
 
 #: Set by the guard, in the process that runs the bundle: its SHA-256 as 64 hexadecimal digits.
 RUNNING = "TACET_BUNDLE"

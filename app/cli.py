@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from app import cli_bundle, cli_keys, cli_ledger, cli_node, cli_plan
 from app.bundle import BundleError
 from app.cli_plan import PlanFailedError
-from app.identity import IdentityError
-from app.node_config import NodeConfigError
-from app.policy import PolicyError
+from app.node.identity import IdentityError
+from app.node.node_config import NodeConfigError
+from app.node.policy import PolicyError
 from privacy.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from app.bundle import RUNNING, BundleError, build_bundle, differing_files, digest
-from app.node_config import parse, paths
-from app.policy import PolicyError
+from app.node.node_config import parse, paths
+from app.node.policy import PolicyError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SUPERNODE, _SUPEREXEC, _CLIENTAPP = "flower-supernode", "flower-superexec", "flwr-clientapp"

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from app.identity import (
+from app.node.identity import (
     IdentityError,
     new_key,
     public_path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from app.node_config import parse
+from app.node.node_config import parse
 
 
 def add(commands: Any) -> None:

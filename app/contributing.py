@@ -10,7 +10,7 @@ from app.builders.run import build_codec
 from app.config.load import ConfigError
 from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
-from app.node_privacy import charge
+from app.node.spending import charge
 from privacy.calibrations import Calibrations
 from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
 from strategies.encoding import Codec

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from app.bundle import RUNNING, digest
-from app.policy import PolicyError, load_policy
+from app.node.policy import PolicyError, load_policy
 from strategies.refusals import Reason, refusal_reply
 
 log = getLogger("flwr.tacet.guard")

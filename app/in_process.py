@@ -15,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from app.client import app as client_app
 from app.config.load import Scalar, load_config
-from app.node import simulate_in_this_process
+from app.node.settings import simulate_in_this_process
 from app.server import run
 from strategies.grid import PollingGrid
 from strategies.loop import Outcome

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.cli_keys import peer_lines
 from app.cli_ledger import summary_line
-from app.identity import IdentityError, read_peers, readable_fingerprint
-from app.node_config import paths, unknown
-from app.policy import NONE, Policy, PolicyError, load_policy
+from app.node.identity import IdentityError, read_peers, readable_fingerprint
+from app.node.node_config import paths, unknown
+from app.node.policy import NONE, Policy, PolicyError, load_policy
 from app.worst_case import worst_case
 from privacy.budget import LedgerError
 from privacy.ledger import Ledger

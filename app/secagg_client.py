@@ -9,8 +9,9 @@ from app.bundle import running_bundle
 from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.contributing import codec_for, contribute, pay, request_round
-from app.identity import load_identity
-from app.node_privacy import calibrations, check_policy, peers_bundles, state_file
+from app.node.identity import load_identity
+from app.node.protocol_store import ContextStore, SqliteStore
+from app.node.spending import calibrations, check_policy, peers_bundles, state_file
 from strategies.contribution import ARRAYS, hash_parameters
 from strategies.encoding import plan_of, public_seed
 from strategies.refusals import Reason, Refusal
@@ -28,7 +29,6 @@ from strategies.secure_wire import (
     unwrap,
     wrap,
 )
-from strategies.stores import ContextStore, SqliteStore
 from tasks.base import Node
 
 

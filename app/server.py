@@ -17,7 +17,7 @@ from app.builders.run import (
 from app.config.load import ConfigError, load_config, option_of, to_yaml
 from app.config.run import AppConfig
 from app.model_file import ModelFileError
-from app.node import check_simulation_only
+from app.node.settings import check_simulation_only
 from app.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
 from strategies.averaging import IterateAverage
 from strategies.base import RoundStrategy, RunStoppedError

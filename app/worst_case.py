@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import sqrt
 
-from app.policy import NONE, Policy
+from app.node.policy import NONE, Policy
 
 
 def worst_case(policy: Policy) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from flwr.app import RecordDict
 
+from app.node.protocol_store import ContextStore
 from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, WORD_BYTES, Case, Clock, Measured
 from strategies.secagg import graph, keys, recovery
 from strategies.secagg.binding import Plan
@@ -22,7 +23,6 @@ from strategies.secagg.keys import Identity, pin
 from strategies.secagg.messages import Refusal
 from strategies.secagg.server import ServerRole
 from strategies.secagg.wire import AttemptId
-from strategies.stores import ContextStore
 
 _RUN = 1
 _SCALARS = np.zeros(8, np.uint64)  # about as many as a task with two metrics has

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-import app.node
+import app.node.settings
 from app.builders.run import build_task
 from app.config.load import load_config
-from app.node_privacy import check_policy
+from app.node.spending import check_policy
 from benchmarks import (
     deployment,
     flamby_heart,
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch):
     """Undo what a benchmark sets for its whole process."""
-    monkeypatch.setattr(app.node, "_simulated_in_process", False)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", False)
     level, threads = logging.getLogger("flwr").level, torch.get_num_threads()
     yield
     logging.getLogger("flwr").setLevel(level)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.identity import read_peers, read_public, readable_fingerprint
+from app.node.identity import read_peers, read_public, readable_fingerprint
 
 ROOT = Path(__file__).parent.parent
 

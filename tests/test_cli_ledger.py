@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.policy import Policy
+from app.node.policy import Policy
 from app.worst_case import worst_case
 from privacy.ledger import Budget, Ledger
 from privacy.release import Unit

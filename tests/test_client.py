@@ -12,12 +12,12 @@ from flwr.common.constant import ErrorCode
 
 import app.client
 import app.handlers
-import app.node
+import app.node.settings
 import app.plain_client
 import app.server
 from app.config.load import ConfigError, load_config
 from app.in_process import InProcessGrid
-from app.node import node_of
+from app.node.settings import node_of
 from strategies.contribution import Contribution, sum_names, to_arrays
 from strategies.grid import PollingGrid
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
@@ -29,7 +29,7 @@ SECRET = "patient Jane Doe"
 
 @pytest.fixture(autouse=True)
 def simulated(monkeypatch):
-    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", True)
     InProcessGrid({})  # gives Flower's messages an identity
 
 
@@ -179,7 +179,8 @@ def test_outside_a_simulation_a_node_has_its_own_path(tmp_path):
 
 def test_a_process_of_a_supernode_is_no_simulation():
     code = (
-        "import app.client, app.handlers; from app.node import in_simulation as s; print(s())"
+        "import app.client, app.handlers;"
+        " from app.node.settings import in_simulation as s; print(s())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False"
@@ -190,7 +191,7 @@ def test_a_process_of_a_supernode_is_no_simulation():
     [{"deterministic": True}, {"data-dir": "/etc"}, {"simulation-nodes": "/etc/x"}],
 )
 def test_a_client_outside_a_simulation_refuses_such_a_run_config(monkeypatch, run_config):
-    monkeypatch.setattr(app.node, "_simulated_in_process", False)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", False)
     assert reason_of(ask(RUN_CONFIG | run_config)) is Reason.CONFIG_REFUSED
 
 

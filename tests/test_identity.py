@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-import app.node
+import app.node.settings
 from app.config.load import ConfigError, load_config
-from app.identity import (
+from app.in_process import InProcessGrid, make_clients, simulate
+from app.node.identity import (
     IdentityError,
     load_identity,
     new_key,
@@ -28,7 +29,6 @@ from app.identity import (
     readable_fingerprint,
     write_peers,
 )
-from app.in_process import InProcessGrid, make_clients, simulate
 from app.server import run
 from strategies.base import RunStoppedError
 from strategies.grid import PollingGrid
@@ -184,7 +184,7 @@ class Watched:
     """Runs over a grid that notes each message and its reply; `fault` stands between them."""
 
     def __init__(self, run_config: dict, fault=lambda message, real: real(message)) -> None:
-        app.node.simulate_in_this_process()
+        app.node.settings.simulate_in_this_process()
         self.replies: list[tuple[str, int, object]] = []
 
         def watch(message, real):

@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 from flwr.app import Metadata
 
-import app.node
+import app.node.settings
 from app.config.load import load_config
 from app.in_process import InProcessGrid, make_clients
 from app.server import run
@@ -106,7 +106,7 @@ def test_a_run_sends_the_records_on_the_page_and_nothing_else(algorithm, tmp_pat
         "output-dir": str(tmp_path / "run"),
         "overrides": "rounds.deadline_seconds=0.3 task.training.num_steps=1",
     }
-    app.node.simulate_in_this_process()
+    app.node.settings.simulate_in_this_process()
     replies = []
 
     def noting(message, real):

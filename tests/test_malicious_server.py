@@ -15,7 +15,8 @@ from app.builders.run import RunFacts, build_strategy
 from app.client import app as client_app
 from app.config.load import load_config
 from app.in_process import InProcessGrid
-from app.node import simulate_in_this_process
+from app.node.protocol_store import ContextStore
+from app.node.settings import simulate_in_this_process
 from app.server import _initial_arrays
 from strategies.contribution import hash_parameters
 from strategies.refusals import REFUSAL_CODE, Reason
@@ -31,7 +32,6 @@ from strategies.secagg.messages import (
 from strategies.secagg.server import ServerRole
 from strategies.secagg.wire import AttemptId, Wire
 from strategies.secure_wire import ADVERT, SHARE, UNMASK, unwrap, wrap
-from strategies.stores import ContextStore
 
 IDS = (1000, 1001, 1002, 1003)
 ENUMERATED = {

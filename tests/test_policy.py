@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from app.config.run import GROUPS
-from app.consent import Asked, check
-from app.policy import OPTIONS, Policy, PolicyError, load_policy
+from app.node.admission import Asked, check
+from app.node.policy import OPTIONS, Policy, PolicyError, load_policy
 from privacy.budget import Budget
 from privacy.release import Unit
 

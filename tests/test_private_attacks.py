@@ -10,7 +10,7 @@ import strategies.private_encoding as encoding
 from app.builders.privacy import private_codec
 from app.config.load import ConfigError, load_config
 from app.in_process import make_clients, simulate
-from app.node import node_of, simulate_in_this_process
+from app.node.settings import node_of, simulate_in_this_process
 from deploy.records import write_records
 from strategies.contribution import Contribution
 from tasks.base import DataError, Examples

@@ -6,7 +6,7 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 
 import app.client
-import app.node
+import app.node.settings
 from app.builders.privacy import privacy_plan
 from app.config.load import load_config
 from app.in_process import InProcessGrid
@@ -102,7 +102,7 @@ LISTED = ["client_central", "client_local"]
     ],
 )
 def test_a_policy_refuses(tmp_path, monkeypatch, told, option, aggregation, changes, words):
-    monkeypatch.setattr(app.node, "_simulated_in_process", False)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", False)
     run_config = run_config_of(tmp_path, option, aggregation)
     file = write_policy(tmp_path / "policy.yaml", policy(option, **changes))
     config = {"policy-file": str(file), "state-path": str(tmp_path / "state.sqlite")}
@@ -114,7 +114,7 @@ def test_a_policy_refuses(tmp_path, monkeypatch, told, option, aggregation, chan
 
 @pytest.mark.parametrize("aggregation", ["plain", "secagg"])
 def test_a_private_run_in_a_deployment_needs_a_policy(tmp_path, monkeypatch, told, aggregation):
-    monkeypatch.setattr(app.node, "_simulated_in_process", False)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", False)
     run_config = run_config_of(tmp_path, "client_local", aggregation)
     reply = asked(run_config, {"state-path": str(tmp_path / "state.sqlite")})
     assert reply.error.reason == "policy_refused"

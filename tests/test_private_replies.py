@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, RecordD
 from flwr.common.serde import recorddict_to_proto
 
 import app.client
-import app.node
+import app.node.settings
 from app.builders.run import build_model
 from app.config.load import load_config
 from app.in_process import InProcessGrid
@@ -166,7 +166,7 @@ def ask(run_config, kind="train", number=1, node=0, told=(), message_config=None
 
 @pytest.fixture
 def simulated(monkeypatch):
-    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", True)
     InProcessGrid({})
 
 

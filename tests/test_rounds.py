@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-import app.node
+import app.node.settings
 from app.config.load import ConfigError, load_config
 from app.in_process import InProcessGrid, make_clients, simulate
 from app.server import run
@@ -226,7 +226,7 @@ def test_more_replies_than_clients_is_refused_before_any_is_contacted(run_config
 
 
 def test_nobody_at_the_last_evaluation_ends_the_run_without_a_score(run_config, monkeypatch):
-    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", True)
     grid = InProcessGrid(make_clients(run_config, 3))
     first = grid._clients[1000]
 
@@ -245,7 +245,7 @@ def test_nobody_at_the_last_evaluation_ends_the_run_without_a_score(run_config, 
 
 def test_a_deployment_waits_for_clients_that_can_still_come(run_config, monkeypatch):
     """Two are there, one of them refuses for good; a third comes later."""
-    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", True)
     run_config |= {"deterministic": False, "overrides": "rounds.deadline_seconds=60"}
     clients = make_clients(run_config, 3)
     refuses = lambda message: refusal_reply(Reason.DATA_REFUSED, message)  # noqa: E731
@@ -271,7 +271,7 @@ def test_the_run_stops_at_once_when_all_clients_are_left_out(run_config):
 def test_a_deployment_in_which_every_client_refuses_does_not_wait_for_others(
     run_config, monkeypatch
 ):
-    monkeypatch.setattr(app.node, "_simulated_in_process", True)
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", True)
     run_config |= {"deterministic": False, "overrides": "rounds.deadline_seconds=600"}
     refuses = lambda message: refusal_reply(Reason.POLICY_REFUSED, message)  # noqa: E731
     grid = PollingGrid(InProcessGrid(dict.fromkeys((1000, 1001, 1002), refuses)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flwr.app import Message
 
-import app.node
+import app.node.settings
 from app.config.load import load_config
 from app.in_process import InProcessGrid, make_clients, simulate
 from app.server import run
@@ -108,7 +108,7 @@ def test_a_node_that_lost_its_state_rejoins(run_config):
         return (fresh if lost["now"] else real)(message)
 
     grid = PollingGrid(InProcessGrid(clients | {1003: forgetful}))
-    app.node.simulate_in_this_process()
+    app.node.settings.simulate_in_this_process()
     outcome = run(grid, load_config(run_config), 1, simulated=True)
     assert outcome.num_rounds == 4
     text = (Path(run_config["output-dir"]) / "metrics.jsonl").read_text()
@@ -128,7 +128,7 @@ def test_a_node_that_joins_later_takes_part_from_the_next_round(run_config):
         return clients[1000](message)
 
     inner._clients[1000] = joins
-    app.node.simulate_in_this_process()
+    app.node.settings.simulate_in_this_process()
     run(PollingGrid(inner), load_config(run_config), 1, simulated=True)
     rounds = [
         message.content["config"]["server-round"]

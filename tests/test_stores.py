@@ -14,11 +14,11 @@ import pytest
 from flwr.app import RecordDict
 
 import privacy.database
+from app.node.protocol_store import ContextStore, SqliteStore
 from privacy.database import DatabaseError, transaction
 from strategies.secagg.store import Change, Record
 from strategies.secagg.transitions import Stage
 from strategies.secagg.wire import AttemptId
-from strategies.stores import ContextStore, SqliteStore
 
 ROOT = Path(__file__).parent.parent
 ONE, TWO = AttemptId(1, 1, 0), AttemptId(1, 2, 0)
@@ -47,7 +47,7 @@ from privacy.database import transaction
 from strategies.secagg.store import Change, Record
 from strategies.secagg.transitions import Stage
 from strategies.secagg.wire import AttemptId
-from strategies.stores import SqliteStore
+from app.node.protocol_store import SqliteStore
 path = Path(sys.argv[1])
 store = SqliteStore(path)
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flwr.app import Message
 
-import app.node
+import app.node.settings
 from app.config.load import load_config
 from app.in_process import InProcessGrid, make_clients
 from app.planning import RunPlan, plan_run
@@ -41,7 +41,7 @@ class Traced:
     def __init__(
         self, run_config: dict, number: int, fault=lambda message, real: real(message)
     ) -> None:
-        app.node.simulate_in_this_process()
+        app.node.settings.simulate_in_this_process()
         self.run_config, self.config = run_config, load_config(run_config)
         self.messages: list[tuple[Message, Message | None]] = []
 

@@ -20,7 +20,7 @@ from app.config.aggregation import PlainConfig, SecAggConfig
 from app.config.load import resolved, task_of
 from app.config.privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
 from app.config.run import AppConfig, OnClientFailure
-from app.identity import peers_of
+from app.node.identity import peers_of
 from privacy.calibrations import Calibrations
 from privacy.release import Unit
 from strategies.base import RoundStrategy

@@ -14,8 +14,8 @@ from app import guard
 from app.bundle import NO_BUNDLE, RUNNING, approved_bundles, digest, running_bundle
 from app.config.load import load_config
 from app.guard import Guard, approve
-from app.node_privacy import check_policy, peers_bundles
-from app.policy import PolicyError, load_policy
+from app.node.policy import PolicyError, load_policy
+from app.node.spending import check_policy, peers_bundles
 from strategies.refusals import REFUSAL_CODE, Reason, Refusal
 from tasks.base import Node
 from tests.guard.kit import write_policy

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from flwr.app import RecordDict
 
+from app.node.protocol_store import ContextStore, SqliteStore
 from strategies.secagg.store import Change, Record, Store
 from strategies.secagg.transitions import Stage
 from strategies.secagg.wire import AttemptId
-from strategies.stores import ContextStore, SqliteStore
 from tests.secagg.world import MemoryStore
 
 STORES = {

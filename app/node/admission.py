@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.policy import NONE, Policy, PolicyError
+from app.node.policy import NONE, Policy, PolicyError
 from privacy.release import Unit
 
 _PLAIN = "plain"

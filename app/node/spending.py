@@ -11,8 +11,8 @@ from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
-from app.consent import Asked, check
-from app.policy import Policy, PolicyError, load_policy
+from app.node.admission import Asked, check
+from app.node.policy import Policy, PolicyError, load_policy
 from privacy.calibrations import Calibrations
 from privacy.ledger import Ledger, LedgerError, OverBudgetError
 from privacy.plan import PrivacyPlan

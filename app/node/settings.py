@@ -13,7 +13,7 @@ import yaml
 
 from app.config.load import ConfigError, task_of
 from app.config.run import AppConfig
-from app.policy import PolicyError, load_policy
+from app.node.policy import PolicyError, load_policy
 from tasks.base import DataError, Node
 
 _DATA_PATH = "data-path"

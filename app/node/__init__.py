@@ -1,0 +1,1 @@
+"""The node itself: settings, policy, spending, identity, and where it keeps secrets."""
