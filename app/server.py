@@ -16,9 +16,9 @@ from app.builders.run import (
 )
 from app.config.load import ConfigError, load_config, option_of, to_yaml
 from app.config.run import AppConfig
-from app.model_file import ModelFileError
 from app.node.settings import check_simulation_only
-from app.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
+from app.results.model_file import ModelFileError
+from app.results.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
 from strategies.averaging import IterateAverage
 from strategies.base import RoundStrategy, RunStoppedError
 from strategies.contribution import num_parameters, to_arrays

@@ -177,7 +177,7 @@ def run(
     Parameters
     ----------
     environment : dict
-        What ``app.simulation.superlink`` yielded.
+        What ``app.simulation.superlink.superlink`` yielded.
     num_clients, num_rounds : int
     folder : Path
         An empty one, for the app.

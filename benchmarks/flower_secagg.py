@@ -36,7 +36,7 @@ from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECOR
 from flwr.server.workflow.constant import Key as WorkflowKey
 from flwr.server.workflow.secure_aggregation.secaggplus_workflow import WorkflowState
 
-from app.in_process import Client, InProcessGrid
+from app.simulation.in_process import Client, InProcessGrid
 from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, Case, Clock, Measured
 
 # Flower's default: steps in the clip range from end to end.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from app.builders.run import build_task
 from app.config.load import Scalar, load_config
-from app.in_process import simulate
-from app.model_file import load_model
+from app.results.model_file import load_model
+from app.simulation.in_process import simulate
 from tasks.base import Node
 from tasks.heart import HOSPITALS
 from tasks.training import evaluate

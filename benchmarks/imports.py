@@ -15,13 +15,13 @@ from pathlib import Path
 STEPS = {
     "Flower's process for any message": "import flwr.supernode.cli",
     "this app: keys and unmasking": (
-        "import app.client, app.secagg_client; from app.config.load import load_config;"
+        "import app.client, app.round.secagg; from app.config.load import load_config;"
         " load_config({})"
     ),
     "torch and its optimisers: training": (
-        "import app.handlers, torch; torch.optim.SGD([torch.zeros(1)], 0.1)"
+        "import app.round.train, torch; torch.optim.SGD([torch.zeros(1)], 0.1)"
     ),
-    "Opacus: private training": "import app.private_handlers",
+    "Opacus: private training": "import app.round.train_private",
 }
 HEADERS = ("imports", "CPU s", "in all")
 _REPEATS = 3

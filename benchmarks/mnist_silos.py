@@ -10,8 +10,8 @@ import torch
 
 from app.builders.privacy import privacy_plan
 from app.config.load import Scalar, load_config
-from app.in_process import simulate
-from app.model_file import load_model
+from app.results.model_file import load_model
+from app.simulation.in_process import simulate
 from benchmarks.mnist_settings import NUM_SILOS, Result, Settings, accuracy, median, pooled
 from tasks.base import LocalData, Node
 from tasks.mnist import Mnist

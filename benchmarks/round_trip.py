@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from app.config.load import Scalar, load_config
-from app.simulation import SimulationError, flwr_run, read_summary, superlink
+from app.simulation.flwr_run import flwr_run, read_summary
+from app.simulation.superlink import SimulationError, superlink
 from benchmarks import deployment, flower_fedavg, imports
 from benchmarks.report import machine_line, median_round, table, write_json
 from benchmarks.training_floor import measure_floor

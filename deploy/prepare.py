@@ -10,8 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from app.bundle import build_bundle, digest
-from app.cli import main as tacet
+from app.approval.bundle import build_bundle, digest
+from app.cli.main import main as tacet
 from deploy.records import write_records
 
 SUPERLINK, OPERATOR, RUNS = Path("/superlink"), Path("/operator"), Path("/runs")

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.superlink import descendants, free_port, tool
+from app.simulation.superlink import descendants, free_port, tool
 from deploy.trial_home import CONNECTION, TrialError, TrialHome
 
 _START_SECONDS = 180.0

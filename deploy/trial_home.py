@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from app.superlink import flower_environment, free_port, tool
+from app.simulation.superlink import flower_environment, free_port, tool
 from deploy.records import write_records
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.in_process import make_clients, simulate
+from app.simulation.in_process import make_clients, simulate
 
 
 def plain_run(folder: Path) -> dict:

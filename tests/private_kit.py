@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.in_process import simulate
-from app.planning import RunPlan
+from app.preflight.run_plan import RunPlan
+from app.simulation.in_process import simulate
 from privacy.ledger import Ledger
 from privacy.spent import Spent
 from tests.traced import Traced

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import privacy.randomness as randomness
-from app.in_process import simulate
+from app.simulation.in_process import simulate
 from tests.private_kit import ADAPTIVE, LEGAL, overrides
 
 FILE = Path(__file__).with_name("recorded_models.json")

@@ -6,7 +6,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 
 from app.builders.run import RunFacts, build_strategy
 from app.config.load import load_config, options
-from app.in_process import InProcessGrid
+from app.simulation.in_process import InProcessGrid
 from strategies.base import CohortGrid, RoundAttempt, RunStoppedError
 from strategies.contribution import Contribution, flatten, to_arrays, to_parameters
 from strategies.grid import PollingGrid

@@ -17,7 +17,7 @@ CHECK = """
 import sys
 from pathlib import Path
 here = Path.cwd()
-import app.server, app.client, app.handlers, app.private_handlers
+import app.server, app.client, app.round.train, app.round.train_private
 from app.config.load import CONF_DIR, ConfigError, load_config, options
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import main
+from app.cli.main import main
 from app.node.identity import read_peers, read_public, readable_fingerprint
 
 ROOT = Path(__file__).parent.parent
@@ -107,7 +107,7 @@ def test_a_wrong_command_is_one_line(argv, expected, capsys):
 
 def test_as_a_process_it_needs_neither_torch_nor_flower(tmp_path):
     script = (
-        "import sys; from app.cli import main; status = main(sys.argv[1:]);"
+        "import sys; from app.cli.main import main; status = main(sys.argv[1:]);"
         "heavy = {'torch', 'opacus', 'flwr', 'hydra'} & set(sys.modules);"
         "print('heavy', sorted(heavy)); sys.exit(status)"
     )

@@ -12,7 +12,7 @@ from flwr.supernode.cli.flower_supernode import (
     _try_setup_client_authentication,
 )
 
-from app.cli import main
+from app.cli.main import main
 
 
 def tell(capsys, *argv: object) -> list[str]:

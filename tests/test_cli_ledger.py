@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import main
+from app.cli.main import main
 from app.node.policy import Policy
-from app.worst_case import worst_case
+from app.preflight.worst_case import worst_case
 from privacy.ledger import Budget, Ledger
 from privacy.release import Unit
 from tests.privacy.ledger_kit import DELTA, OTHER, PLAN, RELEASE
@@ -252,14 +252,16 @@ def test_gaps_in_what_others_may_do(node, state, tmp_path, capsys, monkeypatch):
 
 
 def test_gaps_in_the_state_file(node, state, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("app.node_check._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("app.preflight.node_check._LOCK_SECONDS", 0.05)
     holder = sqlite3.connect(state, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     assert "database is locked; end what holds it" in gaps(capsys, node)[0]
     holder.close()
-    monkeypatch.setattr("app.node_check.os.access", lambda path, _: Path(path) != state)
+    monkeypatch.setattr(
+        "app.preflight.node_check.os.access", lambda path, _: Path(path) != state
+    )
     assert "this user may not write it" in gaps(capsys, node)[0]
-    monkeypatch.setattr("app.node_check.os.access", lambda *_: False)
+    monkeypatch.setattr("app.preflight.node_check.os.access", lambda *_: False)
     assert "not a folder that this user may write" in gaps(capsys, node)[0]
     monkeypatch.undo()
     state.write_bytes(state.read_bytes()[:5000])
@@ -284,9 +286,9 @@ def test_a_node_config_in_a_file_is_read_too(node, tmp_path, capsys):
 
 def test_the_command_is_light_until_it_computes(state):
     script = (
-        "import sys, app.cli;"
+        "import sys, app.cli.main;"
         "print({'torch', 'dp_accounting', 'flwr', 'hydra', 'scipy'} & set(sys.modules));"
-        "sys.exit(app.cli.main(['ledger', 'show', sys.argv[1]]))"
+        "sys.exit(app.cli.main.main(['ledger', 'show', sys.argv[1]]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(state)], cwd=ROOT, capture_output=True, text=True

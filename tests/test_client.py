@@ -11,13 +11,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, RecordD
 from flwr.common.constant import ErrorCode
 
 import app.client
-import app.handlers
 import app.node.settings
-import app.plain_client
+import app.round.plain
+import app.round.train
 import app.server
 from app.config.load import ConfigError, load_config
-from app.in_process import InProcessGrid
 from app.node.settings import node_of
+from app.simulation.in_process import InProcessGrid
 from strategies.contribution import Contribution, sum_names, to_arrays
 from strategies.grid import PollingGrid
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
@@ -36,7 +36,7 @@ def simulated(monkeypatch):
 def ask(run_config, message_type="train", arrays=None, node_config=None):
     config = load_config(run_config)
     if arrays is None:
-        arrays = to_arrays(get_parameters(initial_model(app.handlers.build_task(config))))
+        arrays = to_arrays(get_parameters(initial_model(app.round.train.build_task(config))))
     content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": 1})})
     context = Context(
         run_id=1,
@@ -67,7 +67,7 @@ def test_a_training_reply_holds_the_update_and_the_sums_and_nothing_else():
 
 def test_the_update_is_local_minus_global():
     config = load_config({**RUN_CONFIG, "deterministic": True})
-    task = app.handlers.build_task(config)
+    task = app.round.train.build_task(config)
     model = initial_model(task)
     before = get_parameters(model)
     run_config = {**RUN_CONFIG, "deterministic": True}
@@ -75,9 +75,9 @@ def test_the_update_is_local_minus_global():
     content = ask(run_config, arrays=to_arrays(before)).content
     reply = Contribution.from_record(content, 31, names)
     node = node_of({"partition-id": 0, "num-partitions": 3}, config, simulated=True)
-    rng = app.handlers.rng_of(config, node, 1)
+    rng = app.round.train.rng_of(config, node, 1)
     rng.integers(2**63)
-    result = app.handlers.train_model(task, model, task.load(node).train, rng, 0.0)
+    result = app.round.train.train_model(task, model, task.load(node).train, rng, 0.0)
     assert reply.sums["num_examples"] == len(task.load(node).train) == 150
     assert reply.sums["train_loss"] == pytest.approx(result.mean_loss * 150)
     after = get_parameters(model)
@@ -115,7 +115,7 @@ def refuse(*args, **kwargs):
     ("handler", "reason"), [(leak, Reason.INTERNAL_ERROR), (refuse, Reason.DATA_REFUSED)]
 )
 def test_no_text_of_an_exception_leaves_the_node(monkeypatch, caplog, handler, reason):
-    monkeypatch.setattr(app.handlers, "train", handler)
+    monkeypatch.setattr(app.round.train, "train", handler)
     logging.getLogger("flwr").addHandler(caplog.handler)
     reply = ask(RUN_CONFIG)
     assert reply.has_error()
@@ -179,7 +179,7 @@ def test_outside_a_simulation_a_node_has_its_own_path(tmp_path):
 
 def test_a_process_of_a_supernode_is_no_simulation():
     code = (
-        "import app.client, app.handlers;"
+        "import app.client, app.round.train;"
         " from app.node.settings import in_simulation as s; print(s())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -235,7 +235,9 @@ def test_the_local_log_names_the_broken_file(tmp_path, caplog):
 
 def test_clients_with_the_same_seed_draw_different_batches():
     draws = [
-        app.handlers.rng_of(load_config({"deterministic": True}), Node(i, 3), r).integers(2**60)
+        app.round.train.rng_of(load_config({"deterministic": True}), Node(i, 3), r).integers(
+            2**60
+        )
         for i in (0, 1)
         for r in (1, 2)
     ]

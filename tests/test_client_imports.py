@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.in_process import make_clients, simulate
+from app.simulation.in_process import make_clients, simulate
 from strategies.secure_wire import ADVERT, SHARE, UNMASK
 
 ROOT = Path(__file__).parent.parent

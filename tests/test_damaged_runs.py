@@ -9,9 +9,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from app.config.load import load_config
-from app.in_process import simulate
-from app.model_file import ModelFileError, load_model
-from app.run_folder import RunFolder, RunFolderError
+from app.results.model_file import ModelFileError, load_model
+from app.results.run_folder import RunFolder, RunFolderError
+from app.simulation.in_process import simulate
 from tests.killed_runs import KilledError, plain_run, resumed, run_until
 from tests.traced import reports_of
 

@@ -16,9 +16,9 @@ import yaml
 from safetensors.numpy import load_file
 from sklearn.datasets import load_breast_cancer
 
-from app.model_file import load_model
-from app.simulation import SimulationError, flwr_run, read_summary
-from app.superlink import SUPERLINK_PID, descendants, superlink
+from app.results.model_file import load_model
+from app.simulation.flwr_run import flwr_run, read_summary
+from app.simulation.superlink import SUPERLINK_PID, SimulationError, descendants, superlink
 
 pytestmark = pytest.mark.e2e
 

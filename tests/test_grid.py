@@ -1,7 +1,7 @@
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from app.in_process import InProcessGrid
+from app.simulation.in_process import InProcessGrid
 from strategies.grid import PollingGrid
 
 

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 import app.node.settings
 from app.config.load import ConfigError, load_config
-from app.in_process import InProcessGrid, make_clients, simulate
 from app.node.identity import (
     IdentityError,
     load_identity,
@@ -30,6 +29,7 @@ from app.node.identity import (
     write_peers,
 )
 from app.server import run
+from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.base import RunStoppedError
 from strategies.grid import PollingGrid
 from strategies.secagg.keys import KeyPair, commit, fingerprint

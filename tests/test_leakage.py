@@ -9,8 +9,8 @@ from flwr.app import Metadata
 
 import app.node.settings
 from app.config.load import load_config
-from app.in_process import InProcessGrid, make_clients
 from app.server import run
+from app.simulation.in_process import InProcessGrid, make_clients
 from docs.leakage_words import APP_REFUSALS, METADATA, READERS, RECORDS, REFUSALS
 from docs.make_leakage import (
     BLOCKS,

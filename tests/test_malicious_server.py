@@ -14,10 +14,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from app.builders.run import RunFacts, build_strategy
 from app.client import app as client_app
 from app.config.load import load_config
-from app.in_process import InProcessGrid
 from app.node.protocol_store import ContextStore
 from app.node.settings import simulate_in_this_process
 from app.server import _initial_arrays
+from app.simulation.in_process import InProcessGrid
 from strategies.contribution import hash_parameters
 from strategies.refusals import REFUSAL_CODE, Reason
 from strategies.secagg.binding import Plan

@@ -6,9 +6,9 @@ import math
 import pytest
 from torch import nn
 
-from app.cli import main
+from app.cli.main import main
 from app.config.load import load_config
-from app.planning import PlanError, plan_run
+from app.preflight.run_plan import PlanError, plan_run
 from tasks.breast_cancer import BreastCancer
 from tests.private_kit import composing, run_config_of
 

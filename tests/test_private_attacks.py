@@ -9,8 +9,8 @@ import yaml
 import strategies.private_encoding as encoding
 from app.builders.privacy import private_codec
 from app.config.load import ConfigError, load_config
-from app.in_process import make_clients, simulate
 from app.node.settings import node_of, simulate_in_this_process
+from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
 from strategies.contribution import Contribution
 from tasks.base import DataError, Examples
@@ -147,13 +147,13 @@ def test_the_policys_records_are_the_ones_that_are_used(tmp_path):
 
 def test_a_failure_in_training_is_noise_alone(monkeypatch, tmp_path):
     """Any record might be its reason; that there is no answer would tell of it."""
-    import app.private_handlers
+    import app.round.train_private
 
     def broken(*_arguments):
         raise RuntimeError("a record")
 
     simulate_in_this_process()
-    monkeypatch.setattr(app.private_handlers, "_gradient_sum", broken)
+    monkeypatch.setattr(app.round.train_private, "_gradient_sum", broken)
     run_config = {
         "task": "breast_cancer",
         "privacy": "example_distributed",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-import app.private_handlers
+import app.round.train_private
 import strategies.private_encoding
 from app.builders.privacy import private_codec
 from app.builders.run import build_model, build_task
@@ -92,7 +92,7 @@ def lengths_by_node(monkeypatch, size: int):
     def train(content, config, node, *_):
         return Contribution(updates[node.partition_id].astype(np.float32), {})
 
-    monkeypatch.setattr(app.private_handlers, "train", train)
+    monkeypatch.setattr(app.round.train_private, "train", train)
     return updates
 
 
@@ -217,7 +217,7 @@ def test_what_is_not_finite_becomes_noise_alone_and_the_round_goes_on(
             spoilt[7] = value
         return Contribution(spoilt, {})
 
-    monkeypatch.setattr(app.private_handlers, "train", train)
+    monkeypatch.setattr(app.round.train_private, "train", train)
     traced = Traced(run_config_of(tmp_path, option, "secagg", num_rounds=1), 4)
     assert traced.reports()[0]["num_replies"] == 4
     assert traced.reports()[0]["failures"] == {}

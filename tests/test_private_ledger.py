@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from flwr.app import Message
 
-import app.contributing
+import app.round.contribute
 from app.builders.privacy import privacy_plan
 from app.config.load import load_config
 from privacy.accounting import epsilon
@@ -25,7 +25,7 @@ def die(*_):
 
 
 def before_the_charge(patch):
-    patch.setattr(app.contributing, "charge", die)
+    patch.setattr(app.round.contribute, "charge", die)
 
 
 def inside_the_charge(patch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-import app.private_handlers
+import app.round.train_private
 import strategies.private_encoding
 import tasks.private_training
 from app.builders.privacy import private_codec
@@ -73,7 +73,7 @@ def no_signal(monkeypatch):
         due = config.privacy.metrics.every
         return Contribution(np.zeros(size), {f"eval_{n}": 0.0 for n in names} if due else {})
 
-    monkeypatch.setattr(app.private_handlers, "train", train)
+    monkeypatch.setattr(app.round.train_private, "train", train)
 
 
 def in_clip_norms(aggregate, codec) -> np.ndarray:
@@ -210,7 +210,7 @@ def test_metrics_have_noise_of_their_own(
     """With 1200 numbers: enough to tell their scale from one round."""
     names = tuple(f"metric{number}" for number in range(1198))
     monkeypatch.setattr(BreastCancer, "metric_names", classmethod(lambda *_: names))
-    monkeypatch.setattr(app.private_handlers, "evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(app.round.train_private, "evaluate", lambda *_: 1 / 0)
     run_config = run_config_of(tmp_path, option, aggregation, METRICS, num_rounds=1)
     Traced(run_config, num_nodes)
     aggregate, codec = opened[0]

@@ -9,7 +9,7 @@ import app.client
 import app.node.settings
 from app.builders.privacy import privacy_plan
 from app.config.load import load_config
-from app.in_process import InProcessGrid
+from app.simulation.in_process import InProcessGrid
 from tests.private_kit import Nodes, policy, run_config_of, write_policy
 from tests.real_node import real_node
 from tests.traced import Traced

@@ -14,7 +14,7 @@ import app.client
 import app.node.settings
 from app.builders.run import build_model
 from app.config.load import load_config
-from app.in_process import InProcessGrid
+from app.simulation.in_process import InProcessGrid
 from strategies.base import RunStoppedError
 from strategies.contribution import NUM_EXAMPLES, TRAIN_LOSS, to_arrays
 from strategies.private_encoding import CLIP_BITS, PrivateCodec

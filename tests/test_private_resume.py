@@ -5,9 +5,9 @@ import json
 import pytest
 from safetensors.numpy import load_file
 
-from app.history import RunFolderError
-from app.in_process import simulate
-from app.run_folder import RunFolder
+from app.results.history import RunFolderError
+from app.results.run_folder import RunFolder
+from app.simulation.in_process import simulate
 from tests.killed_runs import resumed
 from tests.private_kit import ADAPTIVE, Nodes, planned_epsilon, run_config_of, sent_by
 from tests.traced import Traced, reports_of

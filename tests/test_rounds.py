@@ -11,8 +11,8 @@ from flwr.app import Message
 
 import app.node.settings
 from app.config.load import ConfigError, load_config
-from app.in_process import InProcessGrid, make_clients, simulate
 from app.server import run
+from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.base import RunStoppedError
 from strategies.grid import PollingGrid
 from strategies.refusals import Reason, refusal_reply

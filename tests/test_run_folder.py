@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
-import app.run_folder
+import app.results.run_folder
 from app.config.load import load_config
-from app.in_process import simulate
-from app.model_file import load_model
-from app.run_folder import RunFolder, RunFolderError, folder_path
-from app.simulation import summary_time
+from app.results.model_file import load_model
+from app.results.run_folder import RunFolder, RunFolderError, folder_path
+from app.simulation.flwr_run import summary_time
+from app.simulation.in_process import simulate
 from tasks.base import Node
 from tasks.training import evaluate
 from tests.killed_runs import KilledError, plain_run, resumed, run_until
@@ -114,7 +114,7 @@ def test_a_folder_whose_run_died_at_its_start_can_be_used(run_config, monkeypatc
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(app.run_folder, "to_yaml", die)
+        patch.setattr(app.results.run_folder, "to_yaml", die)
         with pytest.raises(KilledError):
             simulate(run_config, 3)
     assert simulate(run_config, 3).num_rounds == 4
@@ -122,7 +122,7 @@ def test_a_folder_whose_run_died_at_its_start_can_be_used(run_config, monkeypatc
 
 def test_a_killed_process_keeps_its_rounds_and_its_folder_can_be_resumed(run_config):
     code = (
-        "import sys, json; from app.in_process import simulate;"
+        "import sys, json; from app.simulation.in_process import simulate;"
         "simulate(json.loads(sys.argv[1]), 3)"
     )
     long = {**run_config, "num-rounds": 100000}

@@ -8,8 +8,8 @@ from flwr.app import Message
 
 import app.node.settings
 from app.config.load import load_config
-from app.in_process import InProcessGrid, make_clients, simulate
 from app.server import run
+from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.base import RunStoppedError
 from strategies.grid import PollingGrid
 from tests.secure_kit import assert_same, other, secure_run, through_codec

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from app.in_process import simulate
+from app.simulation.in_process import simulate
 from strategies.base import RunStoppedError
 from strategies.contribution import to_arrays, to_parameters
 from strategies.secagg.messages import MaskedInput

@@ -7,7 +7,7 @@ from flwr.serverapp.strategy import FedMedian, Krum
 
 from app.builders.run import RunFacts, build_strategy
 from app.config.load import ConfigError, load_config
-from app.in_process import simulate
+from app.simulation.in_process import simulate
 from strategies.base import RunStoppedError
 from strategies.secure import SecAgg
 from tests.secure_kit import other, secure_run

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
-import app.simulation
-import app.superlink
-from app.simulation import SimulationError, flwr_run, read_summary, summary_time
+import app.simulation.__main__
+import app.simulation.superlink
+from app.simulation.flwr_run import flwr_run, read_summary, summary_time
+from app.simulation.superlink import SimulationError
 
 
 def write_summary(folder, **values):
@@ -27,13 +28,13 @@ def no_superlink(monkeypatch):
     def fake(home):
         yield {}
 
-    monkeypatch.setattr(app.simulation, "superlink", fake)
+    monkeypatch.setattr(app.simulation.__main__, "superlink", fake)
 
 
 def run_main(monkeypatch, run_config, flwr_run):
-    monkeypatch.setattr(app.simulation, "flwr_run", flwr_run)
+    monkeypatch.setattr(app.simulation.__main__, "flwr_run", flwr_run)
     monkeypatch.setattr(sys, "argv", ["simulation", run_config])
-    app.simulation.main()
+    app.simulation.__main__.main()
 
 
 def refused(*_, **__):
@@ -71,7 +72,7 @@ def test_the_exit_status_of_flwr_run_counts(no_superlink, monkeypatch, tmp_path)
     tool = tmp_path / "flwr"
     tool.write_text("#!/bin/sh\necho no such connection\nexit 3\n")
     tool.chmod(0o755)
-    monkeypatch.setattr(app.simulation, "tool", lambda name: str(tool))
+    monkeypatch.setattr(app.simulation.flwr_run, "tool", lambda name: str(tool))
     with pytest.raises(SimulationError, match="exit status 3; no such connection"):
         flwr_run(dict(os.environ), "", num_clients=2)
     with pytest.raises(SystemExit, match="exit status 3; see its output above"):
@@ -108,15 +109,15 @@ def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, tmp_path):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("no_proxy", "intern.example")
-    monkeypatch.setattr(app.superlink, "_START_SECONDS", 5)
+    monkeypatch.setattr(app.simulation.superlink, "_START_SECONDS", 5)
     (tmp_path / "log").write_text("")
     with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
         threading.Thread(target=server.serve_forever).start()
         try:
             port = server.server_address[1]
-            app.superlink._wait_until_healthy(Running(), port, tmp_path / "log")
+            app.simulation.superlink._wait_until_healthy(Running(), port, tmp_path / "log")
         finally:
             server.shutdown()
-    environment = app.superlink.flower_environment(tmp_path)
+    environment = app.simulation.superlink.flower_environment(tmp_path)
     assert environment["no_proxy"] == "intern.example,127.0.0.1,localhost"
     assert environment["NO_PROXY"] == environment["no_proxy"]

@@ -8,9 +8,9 @@ from flwr.app import Message
 
 import app.node.settings
 from app.config.load import load_config
-from app.in_process import InProcessGrid, make_clients
-from app.planning import RunPlan, plan_run
+from app.preflight.run_plan import RunPlan, plan_run
 from app.server import run
+from app.simulation.in_process import InProcessGrid, make_clients
 from strategies.grid import PollingGrid
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 #: The client's half of each aggregation: a module with ``answer``, imported when needed.
 CLIENT_MODULES: dict[type, str] = {
-    PlainConfig: "app.plain_client",
-    SecAggConfig: "app.secagg_client",
+    PlainConfig: "app.round.plain",
+    SecAggConfig: "app.round.secagg",
 }
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from flwr.app import Context
 
+from app.approval.bundle import approved_bundles
 from app.builders.privacy import mode_of
-from app.bundle import approved_bundles
 from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from app.superlink import descendants
+from app.simulation.superlink import descendants
 
 RUN = (
     'task="csv_breast_cancer" num-rounds={rounds} output-dir="{folder}" overrides="'

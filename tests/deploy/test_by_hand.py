@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.model_file import load_model
-from app.superlink import flower_environment, free_port
+from app.results.model_file import load_model
+from app.simulation.superlink import flower_environment, free_port
 from deploy.trial_home import ROOT
 
 PAGE = ROOT / "docs" / "deployment.md"
@@ -94,7 +94,7 @@ def test_every_node_has_charged_what_the_report_says(trial):
         file = trial / f"{hospital}.json"
         state = trial / hospital / "state.sqlite"
         shown = ["ledger", "show", str(state), "--json", str(file)]
-        subprocess.run([sys.executable, "-m", "app.cli", *shown], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "app.cli.main", *shown], cwd=ROOT, check=True)
         assert json.loads(file.read_text())["epsilon"] == pytest.approx(spent["epsilon"])
 
 

@@ -50,7 +50,7 @@ def test_the_one_shot_service_ended_well_and_the_others_go_on(demo: Demo):
 def test_the_model_is_good_on_all_records(demo: Demo, tmp_path):
     import torch
 
-    from app.model_file import load_model
+    from app.results.model_file import load_model
     from tasks.base import Node
 
     task, model = load_model(demo.run_folder / "model.safetensors")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from flwr.cli.build import build_fab_from_disk
 
-from app import guard
-from app.bundle import RUNNING, digest
+from app.approval import guard
+from app.approval.bundle import RUNNING, digest
 from tests.guard.kit import ROOT, write_policy
 
 

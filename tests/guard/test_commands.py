@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from app import cli_bundle, guard
-from app.bundle import digest
-from app.cli import main
-from app.cli_bundle import check_flower, guarded_path
+from app.approval import guard
+from app.approval.bundle import digest
+from app.cli.bundle import check_flower, guarded_path
+from app.cli.main import bundle as cli_bundle
+from app.cli.main import main
 
 COMMANDS = ("flwr-agentapp", "flwr-serverapp", "flwr-simulation", "flwr-model")
 
@@ -58,7 +59,10 @@ def test_the_commands_are_what_they_should_be(started):
     assert "--runtime-api-address" in run("flower-superexec", "--help").stdout
     assert "--runtime-api-address" in run("flwr-clientapp", "--help").stdout
     folder = Path(started.environment["PATH"].split(os.pathsep)[0])
-    for name, module in (("flwr-clientapp", "app.guard"), ("flower-superexec", "app.zygote")):
+    for name, module in (
+        ("flwr-clientapp", "app.approval.guard"),
+        ("flower-superexec", "app.approval.zygote"),
+    ):
         assert module in (folder / name).read_text()
         assert (folder / name).stat().st_mode & 0o777 == 0o700
 
@@ -132,7 +136,7 @@ def test_a_bundle_packed_otherwise_is_compared_file_by_file(
     file.write_bytes(altered)
     assert tell(capsys, "bundle", "check", file, checkout) == (
         1,
-        ["differs: .info/CONTENT", "differs: app/secagg_client.py"],
+        ["differs: .info/CONTENT", "differs: app/round/secagg.py"],
     )
     with zipfile.ZipFile(packed, "a") as new, pytest.warns(UserWarning, match="Duplicate"):
         new.writestr("app/client.py", "")

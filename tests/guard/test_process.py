@@ -13,8 +13,8 @@ import pytest
 from flwr.cli.install import install_from_fab
 from flwr.common.config import get_project_dir
 
-from app.bundle import RUNNING, digest
-from app.guard import Guard, GuardError, wrap
+from app.approval.bundle import RUNNING, digest
+from app.approval.guard import Guard, GuardError, wrap
 from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.messages import Advert
 from tests.guard.kit import ROOT
@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 sys.path.insert(0, {root!r})
-from app import guard
+from app.approval import guard
 from strategies.secagg.messages import AdvertRequest
 from strategies.secagg.wire import AttemptId
 from strategies.secure_wire import ADVERT, unwrap, wrap

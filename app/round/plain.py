@@ -3,8 +3,8 @@
 from flwr.app import Context, Message
 
 from app.config.run import AppConfig
-from app.contributing import codec_for, contribute, pay, request_round
 from app.node.spending import calibrations, check_policy
+from app.round.contribute import codec_for, contribute, pay, request_round
 from strategies.plain import plain_seed
 from strategies.private_encoding import PrivateCodec
 from strategies.refusals import Reason, Refusal

@@ -19,8 +19,8 @@ from flwr.app import ArrayRecord
 
 from app.config.load import resolved, to_yaml
 from app.config.run import AppConfig
-from app.history import START_ANEW, History, RunFolderError
-from app.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
+from app.results.history import START_ANEW, History, RunFolderError
+from app.results.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
 from strategies.contribution import to_arrays, to_parameters
 from strategies.loop import Outcome
 from strategies.optimizer_state import State

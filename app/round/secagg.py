@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from flwr.app import ArrayRecord, Context, Message
 
+from app.approval.bundle import running_bundle
 from app.builders.run import build_terms, config_hash, secagg_config
-from app.bundle import running_bundle
 from app.config.load import ConfigError
 from app.config.run import AppConfig
-from app.contributing import codec_for, contribute, pay, request_round
 from app.node.identity import load_identity
 from app.node.protocol_store import ContextStore, SqliteStore
 from app.node.spending import calibrations, check_policy, peers_bundles, state_file
+from app.round.contribute import codec_for, contribute, pay, request_round
 from strategies.contribution import ARRAYS, hash_parameters
 from strategies.encoding import plan_of, public_seed
 from strategies.refusals import Reason, Refusal

@@ -61,7 +61,7 @@ def contribute(message: Message, config: AppConfig, node: Node, codec: Codec) ->
     if kind not in (_TRAIN, "evaluate"):
         raise Refusal(Reason.MALFORMED_REQUEST)
     if isinstance(codec, PrivateCodec):
-        private = getattr(import_module("app.private_handlers"), kind)
+        private = getattr(import_module("app.round.train_private"), kind)
         try:
             return private(message.content, config, node, codec.plan)
         except (ConfigError, DataError, ModelRefusedError, Refusal):
@@ -72,7 +72,7 @@ def contribute(message: Message, config: AppConfig, node: Node, codec: Codec) ->
             log.exception("this node's contribution is noise alone")
             number = request_round(message.content)
             return codec.nothing(number, training=kind == _TRAIN)
-    return getattr(import_module("app.handlers"), kind)(message.content, config, node)
+    return getattr(import_module("app.round.train"), kind)(message.content, config, node)
 
 
 def pay(

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from app import cli_bundle, cli_keys, cli_ledger, cli_node, cli_plan
-from app.bundle import BundleError
-from app.cli_plan import PlanFailedError
+from app.approval.bundle import BundleError
+from app.cli import bundle, keys, ledger, node, plan
+from app.cli.plan import PlanFailedError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
 from app.node.policy import PolicyError
@@ -14,7 +14,7 @@ from privacy.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.
-_GROUPS = (cli_keys, cli_ledger, cli_node, cli_bundle, cli_plan)
+_GROUPS = (keys, ledger, node, bundle, plan)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,11 +13,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from app.bundle import RUNNING, BundleError, build_bundle, differing_files, digest
+from app.approval.bundle import RUNNING, BundleError, build_bundle, differing_files, digest
 from app.node.node_config import parse, paths
 from app.node.policy import PolicyError
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _SUPERNODE, _SUPEREXEC, _CLIENTAPP = "flower-supernode", "flower-superexec", "flwr-clientapp"
 _START = (
     "import sys; sys.path.insert(0, {root!r}); from {module} import main;"
@@ -103,7 +103,7 @@ def _become_supernode(policy: Path, arguments: list[str]) -> None:
         If the policy lists no bundles, or Flower's commands are not as expected.
     """
     # Flower's logging comes with it, which other commands do without.
-    from app.guard import POLICY, require_bundles, sweep
+    from app.approval.guard import POLICY, require_bundles, sweep
 
     require_bundles(policy)
     check_flower()
@@ -127,7 +127,7 @@ def check_flower() -> None:
     BundleError
         If not.
     """
-    from app.zygote import EXECUTOR
+    from app.approval.zygote import EXECUTOR
 
     try:
         client = import_module("flwr.supernode.start_client_internal").start_client_internal
@@ -164,7 +164,10 @@ def _write_scripts() -> Path:
     from flwr.supercore.utils import get_flwr_home
 
     started = dict.fromkeys(_commands(), _ONLY)
-    for name, module in ((_CLIENTAPP, "app.guard"), (_SUPEREXEC, "app.zygote")):
+    for name, module in (
+        (_CLIENTAPP, "app.approval.guard"),
+        (_SUPEREXEC, "app.approval.zygote"),
+    ):
         code = _START.format(root=str(_ROOT), name=name, module=module)
         started[name] = f'exec {shlex.join([sys.executable, "-P", "-c", code])} "$@"'
     folder = get_flwr_home().absolute() / f"tacet-guard-{digest(repr(started).encode())[:16]}"

@@ -22,7 +22,7 @@ from logging import getLogger
 from types import SimpleNamespace
 from typing import Any
 
-from app import guard
+from app.approval import guard
 
 log = getLogger("flwr.tacet.zygote")
 

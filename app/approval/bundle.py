@@ -1,7 +1,7 @@
 """The bundle that a node's code runs from: its hash, and whether the node's owner approved it.
 
-A bundle is what ``flwr run`` ships. The guard (``app.guard``) looks at its hash before anything
-of it is imported, and tells the code which bundle it is by an environment variable.
+A bundle is what ``flwr run`` ships. The guard (``app.approval.guard``) looks at its hash before
+anything of it is imported, and tells the code which bundle it is by an environment variable.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.model_file import write_whole
+from app.results.model_file import write_whole
 from strategies.report import RoundReport
 
 START_ANEW = "start a new run in another output-dir"

@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> tuple[int, list[str]]:
-    from app.node_check import inspect
+    from app.preflight.node_check import inspect
 
     found = inspect(parse(arguments.node_config))
     gaps = [f"gap: {gap}" for gap in found.gaps]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.planning import RunPlan
+    from app.preflight.run_plan import RunPlan
 
 
 class PlanFailedError(ValueError):
@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 def _plan(arguments: argparse.Namespace) -> list[str]:
     # Hydra, Flower and torch take seconds, and no other command needs them.
     from app.config.load import ConfigError, load_config
-    from app.planning import PlanError, plan_run
+    from app.preflight.run_plan import PlanError, plan_run
 
     try:
         plan = plan_run(load_config(_run_config(arguments.run_config)))

@@ -11,7 +11,7 @@ from torch import nn
 from app.builders.algorithm import proximal_mu
 from app.builders.run import build_model, build_task
 from app.config.run import AppConfig
-from app.contributing import request_round
+from app.round.contribute import request_round
 from strategies.contribution import (
     ARRAYS,
     EVAL_PREFIX,

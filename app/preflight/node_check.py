@@ -14,12 +14,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from app.cli_keys import peer_lines
-from app.cli_ledger import summary_line
+from app.cli.keys import peer_lines
+from app.cli.ledger import summary_line
 from app.node.identity import IdentityError, read_peers, readable_fingerprint
 from app.node.node_config import paths, unknown
 from app.node.policy import NONE, Policy, PolicyError, load_policy
-from app.worst_case import worst_case
+from app.preflight.worst_case import worst_case
 from privacy.budget import LedgerError
 from privacy.ledger import Ledger
 

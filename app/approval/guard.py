@@ -2,8 +2,8 @@
 
 The SuperLink delivers the app, so what the app refuses counts only if the node chose the app.
 ``tacet supernode`` starts a SuperNode with a PATH on which Flower's commands are scripts of
-ours: ``flwr-clientapp`` is ``main`` below, ``flower-superexec`` forks for it (``app.zygote``),
-the others do nothing. All code of the guard is of the *installed* package, never of a bundle.
+ours: ``flwr-clientapp`` is ``main`` below, ``flower-superexec`` forks for it
+(``app.approval.zygote``), the others do nothing. All code of the guard is of the *installed* package, never of a bundle.
 Whatever goes wrong, nothing runs.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app.bundle import RUNNING, digest
+from app.approval.bundle import RUNNING, digest
 from app.node.policy import PolicyError, load_policy
 from strategies.refusals import Reason, refusal_reply
 

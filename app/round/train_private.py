@@ -10,8 +10,8 @@ from torch import nn
 from app.builders.algorithm import proximal_mu
 from app.config.privacy import ExampleLocalConfig, ExamplePrivacyConfig, PrivateConfig
 from app.config.run import AppConfig
-from app.contributing import request_round
-from app.handlers import prepare, rng_of
+from app.round.contribute import request_round
+from app.round.train import prepare, rng_of
 from privacy.noise import private_sum
 from privacy.plan import PrivacyPlan
 from privacy.randomness import secure_generator

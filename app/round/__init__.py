@@ -1,0 +1,1 @@
+"""The client's half of a round: from a request to a contribution that may leave."""

@@ -1,0 +1,1 @@
+"""Runs on this machine alone: through `flwr run`, or in one process."""
