@@ -20,7 +20,7 @@ from benchmarks.heart_rows import (
     row_of,
     train_and_score,
 )
-from privacy.ledger import Ledger
+from privacy.ledger.ledger import Ledger
 from tasks.heart import HOSPITALS
 
 MODES = ("example_distributed", "example_central", "example_local")

@@ -22,7 +22,7 @@ from benchmarks.mean_estimation_cases import (
     measure,
 )
 from benchmarks.report import machine_line, table, write_json
-from privacy.release import Mechanism
+from privacy.plan.release import Mechanism
 
 #: What the papers' own code gets with REQUIRED_CLIENTS and REQUIRED_BITS, T = n and c = 0.
 LIMIT = 1.21

@@ -6,14 +6,14 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.accounting import analytic_gaussian
-from privacy.calibration import CalibrationError, calibrate
-from privacy.plan import PrivacyPlan
-from privacy.release import Mechanism, Neighbours, Release, Schedule, Unit
-from privacy.resolve import resolve
-from privacy.rotation import SEED_BYTES, Rotation
-from privacy.sensitivity import rounded_l2
-from privacy.terms import BETA, Place, PrivacyTerms
+from privacy.accounting.calibration import CalibrationError, calibrate
+from privacy.accounting.epsilon import analytic_gaussian
+from privacy.accounting.resolve import resolve
+from privacy.bounding.rotation import SEED_BYTES, Rotation
+from privacy.bounding.sensitivity import rounded_l2
+from privacy.plan.plan import PrivacyPlan
+from privacy.plan.release import Mechanism, Neighbours, Release, Schedule, Unit
+from privacy.plan.terms import BETA, Place, PrivacyTerms
 from strategies.contribution import Contribution
 from strategies.private_encoding import PrivateCodec
 from strategies.secagg.codec import to_signed

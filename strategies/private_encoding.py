@@ -15,14 +15,14 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.clipping import clip_bit, clip_l1, clip_l2
-from privacy.noise import draw
-from privacy.plan import SCALAR_ONE, PrivacyPlan
-from privacy.randomness import secure_generator
-from privacy.release import Mechanism, Unit
-from privacy.rotation import Rotation
-from privacy.rounding import conditional, dithered
-from privacy.terms import Place
+from privacy.bounding.clipping import clip_bit, clip_l1, clip_l2
+from privacy.bounding.rotation import Rotation
+from privacy.bounding.rounding import conditional, dithered
+from privacy.noise.draw import draw
+from privacy.noise.randomness import secure_generator
+from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
+from privacy.plan.release import Mechanism, Unit
+from privacy.plan.terms import Place
 from strategies.contribution import EVAL_PREFIX, NUM_EXAMPLES, Aggregate, Contribution
 from strategies.secagg.codec import FixedPoint, to_signed
 from strategies.secagg.prg import Vector, word_dtype

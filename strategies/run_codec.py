@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from flwr.app import ConfigRecord
 
-from privacy.accounting import accountant, epsilon
-from privacy.clipping import next_clip_norm
-from privacy.plan import PrivacyPlan
+from privacy.accounting.epsilon import accountant, epsilon
+from privacy.bounding.clipping import next_clip_norm
+from privacy.plan.plan import PrivacyPlan
 from strategies.contribution import Aggregate
 from strategies.encoding import Codec
 from strategies.private_encoding import CLIP_BITS, PrivateCodec

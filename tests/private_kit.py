@@ -7,8 +7,8 @@ import yaml
 
 from app.preflight.run_plan import RunPlan
 from app.simulation.in_process import simulate
-from privacy.ledger import Ledger
-from privacy.spent import Spent
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.spent import Spent
 from tests.traced import Traced
 
 FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=2"

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-import privacy.randomness as randomness
+import privacy.noise.randomness as randomness
 from app.simulation.in_process import simulate
 from tests.private_kit import ADAPTIVE, LEGAL, overrides
 

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import mean_estimation
 from benchmarks.mean_estimation_cases import Case, measure
-from privacy.release import Mechanism
+from privacy.plan.release import Mechanism
 
 
 def run_mean_estimation(*options: str) -> int:

@@ -12,8 +12,8 @@ import pytest
 from app.cli.main import main
 from app.node.policy import Policy
 from app.preflight.worst_case import worst_case
-from privacy.ledger import Budget, Ledger
-from privacy.release import Unit
+from privacy.ledger.ledger import Budget, Ledger
+from privacy.plan.release import Unit
 from tests.privacy.ledger_kit import DELTA, OTHER, PLAN, RELEASE
 from tests.test_cli import complaint, tell
 
@@ -32,7 +32,7 @@ def state(tmp_path) -> Path:
 
 
 def test_show_says_what_tacet_plan_said(state, tmp_path, capsys):
-    from privacy.accounting import epsilon
+    from privacy.accounting.epsilon import epsilon
 
     before = state.read_bytes(), sorted(tmp_path.iterdir())
     out = tmp_path / "out.json"
@@ -173,7 +173,7 @@ def test_the_worst_case_by_colluders(node, capsys):
 
 
 def test_the_table_grows_with_the_colluders():
-    from privacy.accounting import gdp_epsilon, gdp_mu
+    from privacy.accounting.epsilon import gdp_epsilon, gdp_mu
 
     policy = Policy(
         **{"dataset": "d", "privacy": ("client_distributed",), "unit": Unit.CLIENT},

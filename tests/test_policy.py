@@ -9,8 +9,8 @@ import yaml
 from app.config.run import GROUPS
 from app.node.admission import Asked, check
 from app.node.policy import OPTIONS, Policy, PolicyError, load_policy
-from privacy.budget import Budget
-from privacy.release import Unit
+from privacy.ledger.budget import Budget
+from privacy.plan.release import Unit
 
 GOOD = """
 dataset: heart-2024

@@ -12,7 +12,7 @@ import strategies.private_encoding
 from app.builders.privacy import private_codec
 from app.builders.run import build_model, build_task
 from app.config.load import load_config
-from privacy.plan import PrivacyPlan
+from privacy.plan.plan import PrivacyPlan
 from strategies.contribution import Contribution, flatten, to_parameters
 from strategies.private_encoding import PrivateCodec
 from strategies.secagg.prg import reduce_modulus

@@ -10,7 +10,7 @@ from flwr.app import Message
 import app.round.contribute
 from app.builders.privacy import privacy_plan
 from app.config.load import load_config
-from privacy.accounting import epsilon
+from privacy.accounting.epsilon import epsilon
 from privacy.database import DatabaseError
 from strategies.secagg.client import ClientRole
 from tests.private_kit import DELTA, Nodes, policy, run_config_of
@@ -30,7 +30,7 @@ def before_the_charge(patch):
 
 def inside_the_charge(patch):
     # The row is written and not yet committed.
-    patch.setattr("privacy.ledger.append", dying_after("privacy.ledger.append"))
+    patch.setattr("privacy.ledger.ledger.append", dying_after("privacy.ledger.ledger.append"))
 
 
 def after_the_charge(patch):
@@ -143,7 +143,7 @@ def test_nothing_leaves_if_the_charge_cannot_be_synced(tmp_path, monkeypatch):
         if kind_of(message) != "train":
             return node.answer(message)
         with monkeypatch.context() as patched:
-            patched.setattr("privacy.ledger.append", fails)
+            patched.setattr("privacy.ledger.ledger.append", fails)
             return node.answer(message)
 
     traced = Traced(run_config, 4, fault)

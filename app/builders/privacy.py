@@ -16,11 +16,11 @@ from app.config.privacy import (
     PrivateConfig,
 )
 from app.config.run import AppConfig
-from privacy.calibrations import Calibrations
-from privacy.plan import PrivacyPlan
-from privacy.release import Mechanism, Unit
-from privacy.resolve import resolve
-from privacy.terms import Place, PrivacyTerms
+from privacy.accounting.calibration_cache import Calibrations
+from privacy.accounting.resolve import resolve
+from privacy.plan.plan import PrivacyPlan
+from privacy.plan.release import Mechanism, Unit
+from privacy.plan.terms import Place, PrivacyTerms
 from strategies.private_encoding import PrivateCodec
 
 #: Unit and place of each option.

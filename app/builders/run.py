@@ -21,8 +21,8 @@ from app.config.load import resolved, task_of
 from app.config.privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
 from app.config.run import AppConfig, OnClientFailure
 from app.node.identity import peers_of
-from privacy.calibrations import Calibrations
-from privacy.release import Unit
+from privacy.accounting.calibration_cache import Calibrations
+from privacy.plan.release import Unit
 from strategies.base import RoundStrategy
 from strategies.encoding import Codec, ContributionCodec
 from strategies.loop import LoopSettings

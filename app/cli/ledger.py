@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from privacy.budget import LedgerError
-from privacy.ledger_rows import read, reading
-from privacy.spent import RunSpent, Spent, spent_by_run, spent_in_all
+from privacy.ledger.budget import LedgerError
+from privacy.ledger.rows import read, reading
+from privacy.ledger.spent import RunSpent, Spent, spent_by_run, spent_in_all
 
 
 def add(commands: Any) -> None:

@@ -10,7 +10,7 @@ from app.cli.plan import PlanFailedError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
 from app.node.policy import PolicyError
-from privacy.budget import LedgerError
+from privacy.ledger.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.node.policy import NONE, Policy, PolicyError
-from privacy.release import Unit
+from privacy.plan.release import Unit
 
 _PLAIN = "plain"
 

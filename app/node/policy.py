@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from privacy.budget import Budget
-from privacy.release import Unit
+from privacy.ledger.budget import Budget
+from privacy.plan.release import Unit
 
 NONE = "none"
 #: The values of ``privacy``, as in ``conf/privacy``.

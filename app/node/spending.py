@@ -13,10 +13,10 @@ from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
 from app.node.admission import Asked, check
 from app.node.policy import Policy, PolicyError, load_policy
-from privacy.calibrations import Calibrations
-from privacy.ledger import Ledger, LedgerError, OverBudgetError
-from privacy.plan import PrivacyPlan
-from privacy.release import Release
+from privacy.accounting.calibration_cache import Calibrations
+from privacy.ledger.ledger import Ledger, LedgerError, OverBudgetError
+from privacy.plan.plan import PrivacyPlan
+from privacy.plan.release import Release
 from strategies.refusals import Reason, Refusal
 from tasks.base import Node
 

@@ -20,8 +20,8 @@ from app.node.identity import IdentityError, read_peers, readable_fingerprint
 from app.node.node_config import paths, unknown
 from app.node.policy import NONE, Policy, PolicyError, load_policy
 from app.preflight.worst_case import worst_case
-from privacy.budget import LedgerError
-from privacy.ledger import Ledger
+from privacy.ledger.budget import LedgerError
+from privacy.ledger.ledger import Ledger
 
 _LOCK_SECONDS = 5.0
 

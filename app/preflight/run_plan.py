@@ -12,11 +12,11 @@ from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
-from privacy.accounting import accountant, epsilon
-from privacy.modulus import wrap_probability
-from privacy.plan import PrivacyPlan
-from privacy.release import Mechanism
-from privacy.terms import Place
+from privacy.accounting.epsilon import accountant, epsilon
+from privacy.bounding.modulus import wrap_probability
+from privacy.plan.plan import PrivacyPlan
+from privacy.plan.release import Mechanism
+from privacy.plan.terms import Place
 from strategies.run_codec import model_only_epsilon
 
 

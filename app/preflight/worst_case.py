@@ -33,7 +33,7 @@ def _by_colluders(policy: Policy) -> Iterator[tuple[str, float]]:
     The cap is against c colluders. Each one more knows its share of the noise, so less of it
     hides the others. No run with a larger T or c than the floors is worse.
     """
-    from privacy.accounting import gdp_epsilon, gdp_mu
+    from privacy.accounting.epsilon import gdp_epsilon, gdp_mu
 
     budget = policy.budget
     if budget is None:

@@ -11,7 +11,7 @@ from app.config.load import ConfigError
 from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
 from app.node.spending import charge
-from privacy.calibrations import Calibrations
+from privacy.accounting.calibration_cache import Calibrations
 from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
 from strategies.encoding import Codec
 from strategies.private_encoding import PrivateCodec

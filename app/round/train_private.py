@@ -12,9 +12,9 @@ from app.config.privacy import ExampleLocalConfig, ExamplePrivacyConfig, Private
 from app.config.run import AppConfig
 from app.round.contribute import request_round
 from app.round.train import prepare, rng_of
-from privacy.noise import private_sum
-from privacy.plan import PrivacyPlan
-from privacy.randomness import secure_generator
+from privacy.noise.draw import private_sum
+from privacy.noise.randomness import secure_generator
+from privacy.plan.plan import PrivacyPlan
 from strategies.contribution import EVAL_PREFIX, NUM_EXAMPLES, Contribution, flatten
 from tasks.base import LocalData, Node, Task
 from tasks.clipping import clipped_gradient_sum

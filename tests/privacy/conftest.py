@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from privacy.ledger import Ledger
+from privacy.ledger.ledger import Ledger
 
 
 @pytest.fixture

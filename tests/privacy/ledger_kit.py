@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from privacy.ledger import Budget, OverBudgetError
-from privacy.release import Mechanism, Neighbours, Release, Unit
+from privacy.ledger.ledger import Budget, OverBudgetError
+from privacy.plan.release import Mechanism, Neighbours, Release, Unit
 
 DELTA = 1e-5
 RELEASE = Release(
@@ -26,7 +26,7 @@ def charge(ledger, run=1, number=1, attempt=0, release=RELEASE, plan=PLAN, budge
 
 
 def epsilon_of(plan) -> float:
-    from privacy.accounting import epsilon
+    from privacy.accounting.epsilon import epsilon
 
     return epsilon(plan, DELTA)
 

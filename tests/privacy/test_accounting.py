@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from opacus.accountants import PRVAccountant, RDPAccountant
 
-from privacy.accounting import (
+from privacy.accounting.epsilon import (
     Accountant,
     accountant,
     analytic_gaussian,
@@ -18,8 +18,8 @@ from privacy.accounting import (
     renyi_epsilon,
     renyi_total,
 )
-from privacy.release import Neighbours
-from privacy.renyi import ORDERS
+from privacy.accounting.renyi import ORDERS
+from privacy.plan.release import Neighbours
 from tests.privacy.releases import DDG, FINE, GAUSSIAN, LAPLACE, SKELLAM, fine, release
 
 # Rate, noise multiplier, steps, epsilon by PLD and by RDP at delta 1e-5. Of the first the RDP

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.accounting import (
+from privacy.accounting.epsilon import (
     FINE_SCALE,
     Accountant,
     accountant,
@@ -20,7 +20,7 @@ from privacy.accounting import (
     renyi_epsilon,
     renyi_total,
 )
-from privacy.release import Mechanism, Neighbours
+from privacy.plan.release import Mechanism, Neighbours
 from tests.privacy.releases import DDG, GAUSSIAN, LAPLACE, SKELLAM, fine, release
 
 
@@ -149,7 +149,7 @@ def test_pld_behaves(sigma, rate, steps):
 def test_import_is_light():
     """A node's process charges its ledger by RDP and must not wait for the library."""
     code = (
-        "import sys; from privacy.accounting import renyi_total; from privacy.release import *;"
+        "import sys; from privacy.accounting.epsilon import renyi_total; from privacy.plan.release import *;"
         "assert 'dp_accounting' not in sys.modules and 'scipy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.accounting import Accountant, accountant, analytic_gaussian, epsilon
-from privacy.calibration import SMALLEST, CalibrationError, calibrate
-from privacy.modulus import grid_step
-from privacy.release import Mechanism, Neighbours, Release, Unit
+from privacy.accounting.calibration import SMALLEST, CalibrationError, calibrate
+from privacy.accounting.epsilon import Accountant, accountant, analytic_gaussian, epsilon
+from privacy.bounding.modulus import grid_step
+from privacy.plan.release import Mechanism, Neighbours, Release, Unit
 from tests.privacy import releases
 from tests.privacy.releases import DDG, FINE, GAUSSIAN, LAPLACE, SKELLAM
 

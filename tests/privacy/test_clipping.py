@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from privacy.clipping import clip_bit, clip_l1, clip_l2, next_clip_norm
+from privacy.bounding.clipping import clip_bit, clip_l1, clip_l2, next_clip_norm
 
 FINITE = arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e308, 1e308))
 ORDINARY = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e3, 1e3))

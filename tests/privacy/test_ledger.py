@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.budget import covering
-from privacy.ledger import Budget, Ledger, LedgerError, OverBudgetError
+from privacy.ledger.budget import covering
+from privacy.ledger.ledger import Budget, Ledger, LedgerError, OverBudgetError
 from tests.privacy.ledger_kit import (
     DELTA,
     LARGE,
@@ -57,7 +57,7 @@ def test_the_cap_cuts_off_a_plan_that_is_over_it(ledger):
 
 
 def test_runs_with_other_parameters_share_the_cap_by_the_filter(ledger):
-    from privacy.accounting import epsilon_at, renyi_total
+    from privacy.accounting.epsilon import epsilon_at, renyi_total
 
     budget = Budget(1.5, DELTA)
     assert num_accepted(ledger, budget, most=10) == 10
@@ -94,11 +94,11 @@ def test_without_a_cap_it_is_written_down_only(ledger):
 
 
 def test_the_slow_accountant_runs_once(ledger, monkeypatch):
-    import privacy.accounting
+    import privacy.accounting.epsilon
 
     asked, real = [], privacy.accounting.epsilon
     monkeypatch.setattr(
-        privacy.accounting, "epsilon", lambda *args: asked.append(args) or real(*args)
+        privacy.accounting.epsilon, "epsilon", lambda *args: asked.append(args) or real(*args)
     )
     budget = Budget(epsilon_of(PLAN) * 1.001, DELTA)
     asked.clear()

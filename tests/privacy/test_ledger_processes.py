@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from privacy.ledger import Budget, Ledger
+from privacy.ledger.ledger import Budget, Ledger
 from tests.privacy.ledger_kit import DELTA, PLAN, charge, epsilon_of, num_accepted
 
 ROOT = Path(__file__).parent.parent.parent
@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent.parent
 RACER = """
 import sys
 from pathlib import Path
-import privacy.accounting
-from privacy.ledger import Budget, Ledger, OverBudgetError
+import privacy.accounting.epsilon
+from privacy.ledger.ledger import Budget, Ledger, OverBudgetError
 from tests.privacy.ledger_kit import DELTA, PLAN, RELEASE
 run, cap = int(sys.argv[2]), float(sys.argv[3])
 print("ready", flush=True)
@@ -76,9 +76,9 @@ def test_threads_share_the_cap_too(path):
 MORTAL = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-import privacy.accounting
-from privacy.ledger import Ledger
-from privacy.ledger_rows import read, reading
+import privacy.accounting.epsilon
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.rows import read, reading
 from tests.privacy.ledger_kit import charge
 path, steps = Path(sys.argv[1]), int(sys.argv[2])
 whole, connect, left = path.read_bytes(), sqlite3.connect, 0
@@ -138,7 +138,7 @@ def test_a_killed_process_loses_no_charge_that_it_was_told_of(path):
     script = """
 import sys
 from pathlib import Path
-from privacy.ledger import Ledger
+from privacy.ledger.ledger import Ledger
 from tests.privacy.ledger_kit import charge
 for number in range(10**6):
     charge(Ledger(Path(sys.argv[1]), "heart"), number=number, budget=None)
@@ -158,7 +158,7 @@ for number in range(10**6):
 
 def test_a_process_that_only_refuses_starts_fast():
     script = (
-        "import sys, privacy.ledger;"
+        "import sys, privacy.ledger.ledger;"
         "print({'numpy', 'scipy', 'dp_accounting'} & set(sys.modules))"
     )
     out = subprocess.run(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import privacy.database
-from privacy.ledger import Ledger, LedgerError
-from privacy.release import Neighbours, Release, Unit
+from privacy.ledger.ledger import Ledger, LedgerError
+from privacy.plan.release import Neighbours, Release, Unit
 from tests.privacy.ledger_kit import DELTA, LARGE, PLAN, RELEASE, charge
 
 # Wrong use.

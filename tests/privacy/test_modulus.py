@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from privacy.modulus import grid_step, wrap_probability
+from privacy.bounding.modulus import grid_step, wrap_probability
 
 
 @given(

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from privacy.release import Mechanism, Neighbours
-from privacy.renyi import ORDERS, curve, laplace_loss
+from privacy.accounting.renyi import ORDERS, curve, laplace_loss
+from privacy.plan.release import Mechanism, Neighbours
 from tests.privacy.releases import DDG, GAUSSIAN, LAPLACE, SKELLAM, release
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.linalg import hadamard
 
-from privacy.rotation import Rotation, block_size, padded_dimension
+from privacy.bounding.rotation import Rotation, block_size, padded_dimension
 
 SEED = bytes(range(32))
 GOLDEN = "--+-+---+++++----++---+--++++++-"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from privacy.randomness import secure_generator
-from privacy.rounding import conditional, dithered
-from privacy.sensitivity import dithered_l2, rounded_l1, rounded_l2
+from privacy.bounding.rounding import conditional, dithered
+from privacy.bounding.sensitivity import dithered_l2, rounded_l1, rounded_l2
+from privacy.noise.randomness import secure_generator
 
 NUM = 200_000
 Z_LIMIT = 7.0

@@ -17,9 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from scipy import stats
 
-from privacy import randomness, samplers
-from privacy.randomness import secure_generator
-from privacy.samplers import discrete_gaussian, discrete_laplace, skellam
+from privacy.noise.draw import randomness, samplers
+from privacy.noise.randomness import secure_generator
+from privacy.noise.samplers import discrete_gaussian, discrete_laplace, skellam
 
 NUM = 200_000
 P_VALUE = 1e-12

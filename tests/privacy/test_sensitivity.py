@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.sensitivity import dithered_l2, rounded_l1, rounded_l2
+from privacy.bounding.sensitivity import dithered_l2, rounded_l1, rounded_l2
 
 BETA = math.exp(-0.5)
 LENGTHS = st.floats(1e-3, 1e9)

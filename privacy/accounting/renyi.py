@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.release import Mechanism, Neighbours, Release
+from privacy.plan.release import Mechanism, Neighbours, Release
 
 Array = NDArray[np.float64]
 

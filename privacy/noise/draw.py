@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.randomness import secure_generator
-from privacy.release import Mechanism, Release
-from privacy.rounding import dithered
-from privacy.samplers import discrete_gaussian, discrete_laplace, skellam
+from privacy.bounding.rounding import dithered
+from privacy.noise.randomness import secure_generator
+from privacy.noise.samplers import discrete_gaussian, discrete_laplace, skellam
+from privacy.plan.release import Mechanism, Release
 
 
 def draw(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, sqrt
 
-from privacy.grid import NoiseGrid
-from privacy.release import Mechanism, Neighbours, Release, Schedule, Unit
-from privacy.sensitivity import dithered_l2, rounded_l1
-from privacy.terms import Place, PrivacyTerms
+from privacy.bounding.sensitivity import dithered_l2, rounded_l1
+from privacy.plan.noise_grid import NoiseGrid
+from privacy.plan.release import Mechanism, Neighbours, Release, Schedule, Unit
+from privacy.plan.terms import Place, PrivacyTerms
 
 #: Scalars are integers in steps of 2^-30.
 SCALAR_ONE = 2**30

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from privacy.rejection import Floats, Integers, collect, from_laplace, laplace_attempts
+from privacy.noise.rejection import Floats, Integers, collect, from_laplace, laplace_attempts
 
 #: Range of a standard deviation or scale. Below, the noise is always 0; above, it nears int64.
 SMALLEST_SCALE = 2.0**-10

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import exp
 
-from privacy.release import Mechanism, Unit
+from privacy.plan.release import Mechanism, Unit
 
 #: What the papers use: conditional rounding accepts with probability at least 1 - beta.
 BETA = exp(-0.5)

@@ -17,9 +17,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from privacy.budget import Budget, LedgerError, totals
-from privacy.charge import Charge
-from privacy.release import Release, Schedule
+from privacy.ledger.budget import Budget, LedgerError, totals
+from privacy.ledger.charge import Charge
+from privacy.plan.release import Release, Schedule
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS ledger_charges (
@@ -144,7 +144,7 @@ def remembered_epsilon(
     A distribution of privacy losses takes up to a second, and every message of Flower's is
     answered by a new process.
     """
-    from privacy.accounting import VERSION, epsilon
+    from privacy.accounting.epsilon import VERSION, epsilon
 
     key = sha256(f"{VERSION} {_text(schedule)}".encode()).digest()
     row = connection.execute(

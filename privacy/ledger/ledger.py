@@ -8,12 +8,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from privacy.budget import Budget, LedgerError, OverBudgetError, check, choose_order, totals
-from privacy.charge import Charge
 from privacy.database import DatabaseError, transaction
-from privacy.ledger_rows import SCHEMA, append, read, reading, remembered_epsilon
-from privacy.release import Release, Schedule
-from privacy.spent import RunSpent, Spent, spent_by_run, spent_in_all
+from privacy.ledger.budget import (
+    Budget,
+    LedgerError,
+    OverBudgetError,
+    check,
+    choose_order,
+    totals,
+)
+from privacy.ledger.charge import Charge
+from privacy.ledger.rows import SCHEMA, append, read, reading, remembered_epsilon
+from privacy.ledger.spent import RunSpent, Spent, spent_by_run, spent_in_all
+from privacy.plan.release import Release, Schedule
 
 __all__ = ["Budget", "Ledger", "LedgerError", "OverBudgetError", "RunSpent", "Spent"]
 
@@ -27,7 +34,7 @@ class Ledger:
     Immutable: nothing is lowered, deleted or refunded, whether a contribution arrived or not.
     One ledger is for one data set, one privacy unit and one neighbouring relation; data sets
     whose records overlap share a ledger, under one name. Safe against other threads and
-    processes. ``privacy.budget`` has the rule and its proof, ``privacy.ledger_rows`` what of a
+    processes. ``privacy.ledger.budget`` has the rule and its proof, ``privacy.ledger.rows`` what of a
     damaged file is noticed: not that the whole file is gone.
 
     Parameters

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from privacy.accounting import Accountant, accountant, renyi_epsilon
-from privacy.accounting import epsilon as epsilon_of
-from privacy.release import Schedule
+from privacy.accounting.epsilon import Accountant, accountant, renyi_epsilon
+from privacy.accounting.epsilon import epsilon as epsilon_of
+from privacy.plan.release import Schedule
 
 #: Noise multipliers that are tried.
 SMALLEST, LARGEST = 2.0**-20, 2.0**20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from privacy.budget import Budget, LedgerError
-from privacy.release import Schedule
+from privacy.ledger.budget import Budget, LedgerError
+from privacy.plan.release import Schedule
 
 # SQLite's integers are signed.
 _LARGEST = 2**63

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from privacy.accounting import VERSION
+from privacy.accounting.epsilon import VERSION
 from privacy.database import transaction
-from privacy.terms import PrivacyTerms
+from privacy.plan.terms import PrivacyTerms
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calibrations (

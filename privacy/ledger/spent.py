@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from privacy.budget import Budget, totals
-from privacy.charge import Charge
-from privacy.release import Schedule
+from privacy.ledger.budget import Budget, totals
+from privacy.ledger.charge import Charge
+from privacy.plan.release import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,8 @@ def spent_by_run(charges: Sequence[Charge], delta: float) -> list[RunSpent]:
 
 def _in_all(charges: Sequence[Charge], delta: float) -> tuple[float, str]:
     """Return epsilon and how it was computed."""
-    from privacy.accounting import accountant, epsilon, epsilon_at, renyi_total
-    from privacy.renyi import ORDERS
+    from privacy.accounting.epsilon import accountant, epsilon, epsilon_at, renyi_total
+    from privacy.accounting.renyi import ORDERS
 
     counts = totals([charge.releases for charge in charges])
     plan = totals([charges[0].planned])
@@ -132,7 +132,7 @@ def _in_all(charges: Sequence[Charge], delta: float) -> tuple[float, str]:
 
 
 def _run(charges: Sequence[Charge], delta: float) -> RunSpent:
-    from privacy.accounting import accountant, epsilon
+    from privacy.accounting.epsilon import accountant, epsilon
 
     schedule = list(totals([charge.releases for charge in charges]).items())
     release = schedule[0][0]

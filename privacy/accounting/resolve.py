@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from privacy.calibration import calibrate
-from privacy.calibrations import Calibrations
-from privacy.plan import PrivacyPlan
-from privacy.release import Schedule
-from privacy.terms import PrivacyTerms
+from privacy.accounting.calibration import calibrate
+from privacy.accounting.calibration_cache import Calibrations
+from privacy.plan.plan import PrivacyPlan
+from privacy.plan.release import Schedule
+from privacy.plan.terms import PrivacyTerms
 
 
 def resolve(terms: PrivacyTerms, kept: Calibrations | None = None) -> PrivacyPlan:

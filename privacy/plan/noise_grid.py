@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, log2, sqrt
 
-from privacy.modulus import grid_step
-from privacy.release import Mechanism, Unit
-from privacy.rotation import block_size, padded_dimension
-from privacy.sensitivity import rounded_l2
-from privacy.terms import BETA, Place, PrivacyTerms
+from privacy.bounding.modulus import grid_step
+from privacy.bounding.rotation import block_size, padded_dimension
+from privacy.bounding.sensitivity import rounded_l2
+from privacy.plan.release import Mechanism, Unit
+from privacy.plan.terms import BETA, Place, PrivacyTerms
 
 # Steps of the grid in one standard deviation: more would not fit the samplers' integers.
 _FINEST = 2.0**34

@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from privacy.release import Release, Schedule
+from privacy.plan.release import Release, Schedule
 
 # Sums of many terms are not exact.
 _SLACK = 1 + 1e-9
@@ -83,8 +83,8 @@ def choose_order(planned: Schedule, budget: Budget) -> int:
 
     It depends on the plan and the cap alone, not on anything released.
     """
-    from privacy.accounting import epsilon_at, renyi_total
-    from privacy.renyi import ORDERS
+    from privacy.accounting.epsilon import epsilon_at, renyi_total
+    from privacy.accounting.renyi import ORDERS
 
     def times(order: int) -> float:
         cost = renyi_total(planned, order)
@@ -126,7 +126,7 @@ def check(
     OverBudgetError
         Naming what it would come to.
     """
-    from privacy.accounting import epsilon_at, renyi_total
+    from privacy.accounting.epsilon import epsilon_at, renyi_total
 
     def filtered(counts: Mapping[Release, int]) -> float:
         return epsilon_at(order, renyi_total(list(counts.items()), order), budget.delta)

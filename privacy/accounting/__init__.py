@@ -1,0 +1,1 @@
+"""What releases cost: from noise to epsilon, and back."""

@@ -1,0 +1,1 @@
+"""Integer noise from the operating system's randomness."""

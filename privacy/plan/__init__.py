@@ -1,0 +1,1 @@
+"""What a private run promises, in public numbers."""
