@@ -124,7 +124,7 @@ def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:
 
 
 def _initial_arrays(config: AppConfig) -> ArrayRecord:
-    from tasks.training import get_parameters
+    from tasks.training.local import get_parameters
 
     try:
         return to_arrays(get_parameters(build_model(config)))

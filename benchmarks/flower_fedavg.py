@@ -100,7 +100,7 @@ def build_task() -> Task:
 
 @server.main()
 def _main(grid: Grid, context: Context) -> None:
-    from tasks.training import initial_model
+    from tasks.training.local import initial_model
 
     strategy, arrays = _Timed(), _record(initial_model(build_task()))
     strategy.start(grid, arrays, num_rounds=int(str(context.run_config["num-rounds"])))
@@ -110,7 +110,7 @@ def _main(grid: Grid, context: Context) -> None:
 
 @client.train()
 def _train(message: Message, context: Context) -> Message:
-    from tasks.training import initial_model, set_parameters, train
+    from tasks.training.local import initial_model, set_parameters, train
 
     task, data = load(context)
     model = initial_model(task)
@@ -123,7 +123,7 @@ def _train(message: Message, context: Context) -> Message:
 
 @client.evaluate()
 def _evaluate(message: Message, context: Context) -> Message:
-    from tasks.training import evaluate, initial_model, set_parameters
+    from tasks.training.local import evaluate, initial_model, set_parameters
 
     task, data = load(context)
     model = initial_model(task)
@@ -142,7 +142,7 @@ def load(context: Context) -> tuple[Task, LocalData]:
 
 
 def _record(model: nn.Module) -> ArrayRecord:
-    from tasks.training import get_parameters
+    from tasks.training.local import get_parameters
 
     return ArrayRecord({k: Array(v) for k, v in get_parameters(model).items()})
 

@@ -59,7 +59,7 @@ class _Timed(FedAvg):
 
 @server.main()
 def _main(grid: Grid, context: Context) -> None:
-    from tasks.training import get_parameters, initial_model
+    from tasks.training.local import get_parameters, initial_model
 
     arrays = get_parameters(initial_model(build_task()))
     strategy = _Timed(ndarrays_to_parameters(list(arrays.values())))
@@ -82,7 +82,7 @@ class _Client(NumPyClient):
         self, parameters: list[np.ndarray], config: dict[str, Scalar]
     ) -> tuple[list[np.ndarray], int, dict[str, Scalar]]:
         """Train."""
-        from tasks.training import get_parameters, train
+        from tasks.training.local import get_parameters, train
 
         model = self._model(parameters)
         result = train(self._task, model, self._data.train, np.random.default_rng(), 0.0)
@@ -92,14 +92,14 @@ class _Client(NumPyClient):
         self, parameters: list[np.ndarray], config: dict[str, Scalar]
     ) -> tuple[float, int, dict[str, Scalar]]:
         """Score."""
-        from tasks.training import evaluate
+        from tasks.training.local import evaluate
 
         sums = evaluate(self._task, self._model(parameters), self._data.test)
         count = int(sums.pop("num_examples"))
         return sums["loss"] / count, count, {k: v / count for k, v in sums.items()}
 
     def _model(self, parameters: list[np.ndarray]) -> nn.Module:
-        from tasks.training import get_parameters, initial_model, set_parameters
+        from tasks.training.local import get_parameters, initial_model, set_parameters
 
         model = initial_model(self._task)
         set_parameters(model, dict(zip(get_parameters(model), parameters, strict=True)))

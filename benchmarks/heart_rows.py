@@ -12,7 +12,7 @@ from app.results.model_file import load_model
 from app.simulation.in_process import simulate
 from tasks.base import Node
 from tasks.heart import HOSPITALS
-from tasks.training import evaluate
+from tasks.training.local import evaluate
 
 
 @dataclass(frozen=True)

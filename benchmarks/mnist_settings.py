@@ -102,7 +102,7 @@ def pooled(data_dir: Path, seed: int) -> tuple[Task, LocalData]:
 
 def accuracy(task: Task, model: nn.Module, test: Examples) -> float:
     """Return the share of test images that the model gets right."""
-    from tasks.training import evaluate
+    from tasks.training.local import evaluate
 
     sums = evaluate(task, model, test)
     return sums["accuracy"] / sums["num_examples"]

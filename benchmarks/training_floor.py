@@ -9,7 +9,7 @@ from app.builders.algorithm import proximal_mu
 from app.builders.run import build_task
 from app.config.run import AppConfig
 from tasks.base import Node
-from tasks.training import evaluate, initial_model, train
+from tasks.training.local import evaluate, initial_model, train
 
 _REPEATS = 10
 

@@ -2,7 +2,7 @@
 
 from tasks.base import Task
 from tasks.breast_cancer import BreastCancer
-from tasks.csv_table import Csv
+from tasks.csv.task import Csv
 from tasks.digits import Digits
 from tasks.heart import Heart
 from tasks.mnist import Mnist

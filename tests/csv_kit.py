@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from tasks.csv_schema import CsvConfig
+from tasks.csv.schema import CsvConfig
 
 CONF = Path(__file__).parents[1] / "conf" / "task"
 

@@ -22,7 +22,7 @@ from strategies.contribution import Contribution, sum_names, to_arrays
 from strategies.grid import PollingGrid
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
 from tasks.base import DataError, Node
-from tasks.training import get_parameters, initial_model
+from tasks.training.local import get_parameters, initial_model
 
 SECRET = "patient Jane Doe"
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tasks import clipping
 from tasks.base import Examples, Regression
-from tasks.clipping import clipped_gradient_sum
 from tasks.models import SmallCNN, linear, mlp
 from tasks.registry import TASKS
 from tasks.schema import GradSampleMode, TaskConfig
-from tasks.training import get_parameters, initial_model
+from tasks.training.clipped_sum import clipped_gradient_sum
+from tasks.training.local import clipped_sum as clipping
+from tasks.training.local import get_parameters, initial_model
 from tests.per_record import gradient, reference
 from tests.test_tasks_contract import UNFIT, config_of
 from tests.three_classes import MODES, Three, Twice, everything, frozen, three

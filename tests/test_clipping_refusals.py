@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tasks.base import ModelRefusedError
-from tasks.clipping import clipped_gradient_sum
 from tasks.models import mlp
 from tasks.schema import GradSampleMode
+from tasks.training.clipped_sum import clipped_gradient_sum
 from tests.three_classes import Three, Twice, three
 
 # What Opacus would get wrong
@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_per_record_is_refused():
 
 def test_importing_opacus_leaves_the_root_logger_alone():
     code = (
-        "import logging, tasks.private_training as p;"
+        "import logging, tasks.training.dp_sgd as p;"
         "print(logging.root.handlers, logging.root.level == logging.WARNING)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -102,7 +102,7 @@ def test_importing_opacus_leaves_the_root_logger_alone():
 
 def test_opacus_as_a_whole_is_imported_only_by_who_wants_it():
     code = (
-        "import sys, tasks.opacus_import as ours;"
+        "import sys, tasks.training.opacus_import as ours;"
         "print('opacus' in sys.modules, 'scipy.stats' in sys.modules);"
         "from opacus import GradSampleModule, PrivacyEngine;"
         "print(GradSampleModule is ours.GradSampleModule, PrivacyEngine.__name__)"

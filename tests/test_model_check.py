@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from tasks.base import ModelRefusedError
-from tasks.clipping import clipped_gradient_sum
-from tasks.model_check import admit_model, check_model, fix_model
 from tasks.registry import TASKS
-from tasks.training import initial_model
+from tasks.training.clipped_sum import clipped_gradient_sum
+from tasks.training.local import initial_model
+from tasks.training.model_check import admit_model, check_model, fix_model
 from tests.per_record import reference
 from tests.test_clipping import choices
 from tests.test_tasks_contract import config_of

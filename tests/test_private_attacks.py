@@ -14,7 +14,7 @@ from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
 from strategies.contribution import Contribution
 from tasks.base import DataError, Examples
-from tasks.csv_encoding import encode
+from tasks.csv.encoding import encode
 from tests.private_options import OVERRIDES
 
 SEED = bytes(32)
@@ -167,7 +167,7 @@ def test_a_failure_in_training_is_noise_alone(monkeypatch, tmp_path):
 
 
 def test_the_check_of_the_model_looks_at_no_record():
-    from tasks.clipping import _public_record
+    from tasks.training.clipped_sum import _public_record
 
     empty = Examples(np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
     some = Examples(np.ones((5, 3), np.float32), np.ones(5, np.int64))

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 import app.round.train_private
 import strategies.private_encoding
-import tasks.private_training
+import tasks.training.dp_sgd
 from app.builders.privacy import private_codec
 from app.config.load import load_config
 from strategies.contribution import Contribution
@@ -180,7 +180,7 @@ def test_the_server_adds_the_noise_once(
 @pytest.mark.parametrize("aggregation", ["plain", "secagg"])
 def test_a_local_step_without_a_gradient_is_noise(tmp_path, monkeypatch, opened, aggregation):
     monkeypatch.setattr(
-        tasks.private_training, "clipped_gradient_sum", lambda *_: np.zeros(SIZE)
+        tasks.training.dp_sgd, "clipped_gradient_sum", lambda *_: np.zeros(SIZE)
     )
     free = f"{LARGE} task.training.num_steps=1"
     run_config = run_config_of(tmp_path, "example_local", aggregation, free, num_rounds=1)

@@ -21,7 +21,7 @@ from strategies.private_encoding import CLIP_BITS, PrivateCodec
 from strategies.refusals import REFUSAL_CODE
 from tasks.base import LocalData
 from tasks.breast_cancer import BreastCancer
-from tasks.training import get_parameters
+from tasks.training.local import get_parameters
 from tests.private_kit import ADAPTIVE, MATRIX, Nodes, run_config_of
 from tests.traced import Traced, kind_of
 

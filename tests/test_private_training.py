@@ -7,12 +7,12 @@ from scipy.stats import binom
 from torch import nn
 
 from tasks.base import Examples, Node
-from tasks.clipping import clipped_gradient_sum
 from tasks.models import mlp
-from tasks.private_training import metric_vectors, poisson_sample, train_privately
 from tasks.registry import TASKS
 from tasks.schema import GradSampleMode, Optimizer, TrainingConfig
-from tasks.training import build_optimizer, get_parameters, initial_model, train
+from tasks.training.clipped_sum import clipped_gradient_sum
+from tasks.training.dp_sgd import metric_vectors, poisson_sample, train_privately
+from tasks.training.local import build_optimizer, get_parameters, initial_model, train
 from tests.per_record import reference
 from tests.three_classes import MODES, Three, frozen, three
 

@@ -19,7 +19,7 @@ from app.results.run_folder import RunFolder, RunFolderError, folder_path
 from app.simulation.flwr_run import summary_time
 from app.simulation.in_process import simulate
 from tasks.base import Node
-from tasks.training import evaluate
+from tasks.training.local import evaluate
 from tests.killed_runs import KilledError, plain_run, resumed, run_until
 from tests.traced import reports_of
 

@@ -17,11 +17,11 @@ import torch
 from omegaconf import OmegaConf
 
 from tasks.base import Examples, LocalData, Node, Task
-from tasks.clipping import clipped_gradient_sum
-from tasks.model_check import check_model
 from tasks.registry import TASKS
 from tasks.schema import GradSampleMode
-from tasks.training import evaluate, get_parameters, initial_model, train
+from tasks.training.clipped_sum import clipped_gradient_sum
+from tasks.training.local import evaluate, get_parameters, initial_model, train
+from tasks.training.model_check import check_model
 from tests import test_tasks_heart, test_tasks_mnist
 from tests.per_record import gradient, reference
 

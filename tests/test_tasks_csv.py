@@ -11,10 +11,10 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 from tasks.base import Classification, DataError, Examples, LocalData, Node, Regression
-from tasks.csv_encoding import encode, scale
-from tasks.csv_table import Csv, CsvClassification, CsvRegression
+from tasks.csv.encoding import encode, scale
+from tasks.csv.task import Csv, CsvClassification, CsvRegression
 from tasks.registry import TASKS
-from tasks.training import evaluate, get_parameters, initial_model, set_parameters, train
+from tasks.training.local import evaluate, get_parameters, initial_model, set_parameters, train
 from tests.csv_kit import GOOD, KEYS, REGRESSION, config_with, from_yaml, make, write
 
 NAMES = ["radius", "texture", "area", "smoothness", "compactness", "concavity", "symmetry"]

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.csv_encoding import encode, scale, unscale
-from tasks.csv_schema import NumericConfig
-from tasks.csv_table import Csv
-from tasks.training import initial_model
+from tasks.csv.encoding import encode, scale, unscale
+from tasks.csv.schema import NumericConfig
+from tasks.csv.task import Csv
+from tasks.training.local import initial_model
 from tests.csv_kit import GOOD, HEADER, KEYS, config_with, make, write
 
 

@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tasks.base import DataError, Node
-from tasks.csv_encoding import encode
-from tasks.csv_schema import CsvConfig
-from tasks.csv_table import Csv
+from tasks.csv.encoding import encode
+from tasks.csv.schema import CsvConfig
+from tasks.csv.task import Csv
 from tests.csv_kit import GOOD, KEYS, REGRESSION, config_with, from_yaml, make, write
 
 

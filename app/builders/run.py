@@ -128,11 +128,11 @@ def build_model(config: AppConfig) -> "nn.Module":
     ModelRefusedError
         If the run is private per record and the model cannot be trained so.
     """
-    from tasks.training import initial_model
+    from tasks.training.local import initial_model
 
     model = initial_model(build_task(config))
     if isinstance(config.privacy, ExamplePrivacyConfig):
-        from tasks.model_check import admit_model
+        from tasks.training.model_check import admit_model
 
         return admit_model(model, has_fixed_model(config))
     return model

@@ -101,14 +101,14 @@ def load_model(path: Path) -> tuple[Task, Any]:
     ModelFileError
         If the file is damaged, of another format, or does not fit a task that exists here.
     """
-    from tasks.training import initial_model, set_parameters
+    from tasks.training.local import initial_model, set_parameters
 
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
         task = _build_task(metadata)
         model = initial_model(task)
         if json.loads(metadata.get("fixed", "false")):
-            from tasks.model_check import fix_model
+            from tasks.training.model_check import fix_model
 
             model = fix_model(model)
         for tensor, values in tensors.items():

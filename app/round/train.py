@@ -23,9 +23,9 @@ from strategies.contribution import (
 )
 from strategies.refusals import Reason, Refusal
 from tasks.base import LocalData, Node, Task
-from tasks.training import evaluate as evaluate_model
-from tasks.training import get_parameters, set_parameters
-from tasks.training import train as train_model
+from tasks.training.local import evaluate as evaluate_model
+from tasks.training.local import get_parameters, set_parameters
+from tasks.training.local import train as train_model
 
 _TRAINING_STREAM = 3
 

@@ -17,10 +17,10 @@ from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import PrivacyPlan
 from strategies.contribution import EVAL_PREFIX, NUM_EXAMPLES, Contribution, flatten
 from tasks.base import LocalData, Node, Task
-from tasks.clipping import clipped_gradient_sum
-from tasks.private_training import metric_vectors, poisson_sample, train_privately
-from tasks.training import get_parameters
-from tasks.training import train as train_model
+from tasks.training.clipped_sum import clipped_gradient_sum
+from tasks.training.dp_sgd import metric_vectors, poisson_sample, train_privately
+from tasks.training.local import get_parameters
+from tasks.training.local import train as train_model
 
 log = logging.getLogger("flwr.tacet")
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base import DataError, Examples
-from tasks.csv_reader import Cell, read
-from tasks.csv_schema import CategoricalConfig, CsvConfig, NumericConfig
+from tasks.csv.reader import Cell, read
+from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig
 
 
 @dataclass(frozen=True)

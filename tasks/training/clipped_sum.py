@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tasks.base import Examples, ModelRefusedError, Task
-from tasks.clipping_batch import check_record, hooked, sum_by_ghost, sum_by_hooks
-from tasks.model_check import admit_model
-from tasks.opacus_import import GradSampleModuleFastGradientClipping
 from tasks.schema import GradSampleMode
+from tasks.training.model_check import admit_model
+from tasks.training.opacus_batch import check_record, hooked, sum_by_ghost, sum_by_hooks
+from tasks.training.opacus_import import GradSampleModuleFastGradientClipping
 
 #: The per-record gradients of one physical batch take no more memory than this.
 MAX_GRADIENT_BYTES = 256 * 2**20

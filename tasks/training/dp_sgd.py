@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tasks.base import Examples, Task
-from tasks.clipping import MAX_PHYSICAL_BATCH, clipped_gradient_sum
 from tasks.schema import GradSampleMode
-from tasks.training import EVALUATION_BATCH, build_optimizer
+from tasks.training.clipped_sum import MAX_PHYSICAL_BATCH, clipped_gradient_sum
+from tasks.training.local import EVALUATION_BATCH, build_optimizer
 
 Vector = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base import Classification, Examples, LocalData, Node, Regression, Task
-from tasks.csv_encoding import encode, unscale
-from tasks.csv_schema import CsvConfig, Model, NumericConfig
+from tasks.csv.encoding import encode, unscale
+from tasks.csv.schema import CsvConfig, Model, NumericConfig
 from tasks.partition import hold_out
 from tasks.schema import TaskConfig
 

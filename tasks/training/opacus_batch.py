@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.base import ModelRefusedError
-from tasks.opacus_import import GradSampleModule, GradSampleModuleFastGradientClipping
+from tasks.training.opacus_import import GradSampleModule, GradSampleModuleFastGradientClipping
 
 #: Opacus' norms must agree with autograd's so well, in float64.
 _NORM_TOLERANCE = 1e-6

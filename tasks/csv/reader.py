@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.base import DataError
-from tasks.csv_schema import CsvConfig
+from tasks.csv.schema import CsvConfig
 
 
 class Cell(NamedTuple):

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from tasks.base import ModelRefusedError
-from tasks.opacus_import import ModuleValidator
+from tasks.training.opacus_import import ModuleValidator
 
 
 def check_model(model: nn.Module) -> list[str]:

@@ -1,0 +1,1 @@
+"""Tables in CSV files, described by a schema."""
