@@ -15,8 +15,8 @@ from flwr.clientapp.client_app import DEFAULT_ACTION
 from app.builders.run import CLIENT_MODULES
 from app.config.load import ConfigError, load_config
 from app.node.settings import in_simulation, node_of
+from strategies.masked.messages import ACTIONS
 from strategies.refusals import Reason, Refusal, refusal_reply
-from strategies.secure_wire import ACTIONS
 from tasks.base import DataError, ModelRefusedError
 
 log = logging.getLogger("flwr.tacet")

@@ -19,13 +19,13 @@ from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
 from app.results.model_file import ModelFileError
 from app.results.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
-from strategies.averaging import IterateAverage
-from strategies.base import RoundStrategy, RunStoppedError
 from strategies.contribution import num_parameters, to_arrays
-from strategies.grid import PollingGrid
-from strategies.loop import Outcome, RoundLoop
-from strategies.optimizer_state import export_state, restore_state
-from strategies.report import RoundReport, describe, describe_privacy
+from strategies.rounds.averaging import IterateAverage
+from strategies.rounds.loop import Outcome, RoundLoop
+from strategies.rounds.optimizer_state import export_state, restore_state
+from strategies.rounds.report import RoundReport, describe, describe_privacy
+from strategies.rounds.strategy import RoundStrategy, RunStoppedError
+from strategies.rounds.transport import PollingGrid
 
 log = logging.getLogger("flwr.tacet")
 

@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from strategies.arrays import BadArrayError, read_vector
+from strategies.codec.arrays import BadArrayError, read_vector
 
 #: Records and keys of the messages. Upper case: the wire names.
 ARRAYS = "arrays"

@@ -7,10 +7,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from app.builders.run import RunFacts, build_strategy
 from app.config.load import load_config, options
 from app.simulation.in_process import InProcessGrid
-from strategies.base import CohortGrid, RoundAttempt, RunStoppedError
 from strategies.contribution import Contribution, flatten, to_arrays, to_parameters
-from strategies.grid import PollingGrid
-from strategies.optimizer_state import export_state, restore_state
+from strategies.rounds.optimizer_state import export_state, restore_state
+from strategies.rounds.strategy import CohortGrid, RoundAttempt, RunStoppedError
+from strategies.rounds.transport import PollingGrid
 
 ALGORITHMS = options("algorithm")
 COUNTS = {11: 30, 12: 50, 13: 20}

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from app.simulation.in_process import make_clients, simulate
-from strategies.secure_wire import ADVERT, SHARE, UNMASK
+from strategies.masked.messages import ADVERT, SHARE, UNMASK
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "opacus", "sklearn", "scipy", "dp_accounting"}

@@ -2,7 +2,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from app.simulation.in_process import InProcessGrid
-from strategies.grid import PollingGrid
+from strategies.rounds.transport import PollingGrid
 
 
 class FakeTime:

@@ -30,11 +30,11 @@ from app.node.identity import (
 )
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
-from strategies.base import RunStoppedError
-from strategies.grid import PollingGrid
+from strategies.masked.messages import unwrap, wrap
+from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.transport import PollingGrid
 from strategies.secagg.keys import KeyPair, commit, fingerprint
 from strategies.secagg.messages import Advert, Roster
-from strategies.secure_wire import unwrap, wrap
 from tasks.base import Node
 
 NUM_NODES = 4

@@ -21,8 +21,8 @@ from docs.make_leakage import (
     fill,
     pages,
 )
-from strategies.grid import PollingGrid
 from strategies.refusals import Reason
+from strategies.rounds.transport import PollingGrid
 from strategies.secagg import messages, store
 from strategies.secagg.messages import MESSAGES, RefusalReason
 from strategies.secagg.wire import HASH, U8, Field, Wire

@@ -19,6 +19,7 @@ from app.node.settings import simulate_in_this_process
 from app.server import _initial_arrays
 from app.simulation.in_process import InProcessGrid
 from strategies.contribution import hash_parameters
+from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap, wrap
 from strategies.refusals import REFUSAL_CODE, Reason
 from strategies.secagg.binding import Plan
 from strategies.secagg.messages import (
@@ -31,7 +32,6 @@ from strategies.secagg.messages import (
 )
 from strategies.secagg.server import ServerRole
 from strategies.secagg.wire import AttemptId, Wire
-from strategies.secure_wire import ADVERT, SHARE, UNMASK, unwrap, wrap
 
 IDS = (1000, 1001, 1002, 1003)
 ENUMERATED = {

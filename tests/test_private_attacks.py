@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-import strategies.private_encoding as encoding
+import strategies.codec.private_codec as encoding
 from app.builders.privacy import private_codec
 from app.config.load import ConfigError, load_config
 from app.node.settings import node_of, simulate_in_this_process

@@ -5,8 +5,8 @@ import pytest
 import app.round.train_private
 from app.config.load import load_config
 from app.preflight.run_plan import plan_run
-from strategies.base import RunStoppedError
-from strategies.secure_settings import SecAggSettings
+from strategies.masked.settings import SecAggSettings
+from strategies.rounds.strategy import RunStoppedError
 from tests.private_kit import Nodes, planned_epsilon, run_config_of, run_with_ledgers, sent_by
 from tests.traced import Traced, kind_of
 

@@ -8,13 +8,13 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 import app.round.train_private
-import strategies.private_encoding
+import strategies.codec.private_codec
 from app.builders.privacy import private_codec
 from app.builders.run import build_model, build_task
 from app.config.load import load_config
 from privacy.plan.plan import PrivacyPlan
+from strategies.codec.private_codec import PrivateCodec
 from strategies.contribution import Contribution, flatten, to_parameters
-from strategies.private_encoding import PrivateCodec
 from strategies.secagg.prg import reduce_modulus
 from tasks.base import Node
 from tests.private_kit import run_config_of
@@ -25,7 +25,9 @@ from tests.traced import Traced
 def no_noise(monkeypatch):
     """Draw zeros: clipping, rotation, rounding, masking and decoding are the real ones."""
     monkeypatch.setattr(
-        strategies.private_encoding, "draw", lambda kind, scale, size, rng: np.zeros(size, int)
+        strategies.codec.private_codec,
+        "draw",
+        lambda kind, scale, size, rng: np.zeros(size, int),
     )
 
 

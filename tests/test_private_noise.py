@@ -10,12 +10,12 @@ import pytest
 from scipy.stats import chi2
 
 import app.round.train_private
-import strategies.private_encoding
+import strategies.codec.private_codec
 import tasks.training.dp_sgd
 from app.builders.privacy import private_codec
 from app.config.load import load_config
+from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
 from strategies.contribution import Contribution
-from strategies.private_encoding import CLIP_BITS, PrivateCodec
 from tasks.breast_cancer import BreastCancer
 from tests.private_kit import run_config_of
 from tests.traced import Traced, kind_of
@@ -124,13 +124,13 @@ def test_the_fewest_survivors_with_colluders_still_keep_the_promise(
     tmp_path, monkeypatch, opened, no_signal, unit, mechanism
 ):
     """T survivors, c of whom the server knows the noise of: what is left is z, not less."""
-    draw = strategies.private_encoding.draw
+    draw = strategies.codec.private_codec.draw
     drop = silent_at(train=[1, 2])
 
     def colluding(message, real):
         with monkeypatch.context() as patched:
             if message.metadata.dst_node_id == 1005:
-                patched.setattr(strategies.private_encoding, "draw", lambda *a: 0 * draw(*a))
+                patched.setattr(strategies.codec.private_codec, "draw", lambda *a: 0 * draw(*a))
             return drop(message, real)
 
     free = f"{SIX} privacy.mechanism={mechanism}"
@@ -172,7 +172,7 @@ def test_the_server_adds_the_noise_once(
     ((aggregate, codec),) = opened
     check_scale(in_clip_norms(aggregate, codec), Z)
     # What the nodes send has none: the same sum without the server's.
-    monkeypatch.setattr(strategies.private_encoding, "draw", lambda *a: np.zeros(a[2]))
+    monkeypatch.setattr(strategies.codec.private_codec, "draw", lambda *a: np.zeros(a[2]))
     Traced(run_config | {"output-dir": str(tmp_path / "other")}, 4)
     assert not in_clip_norms(*opened[1]).any()
 

@@ -13,9 +13,9 @@ import app.node.settings
 from app.config.load import ConfigError, load_config
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
-from strategies.base import RunStoppedError
-from strategies.grid import PollingGrid
 from strategies.refusals import Reason, refusal_reply
+from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.transport import PollingGrid
 
 FAST = "rounds.deadline_seconds=0.3 rounds.max_attempts=2 task.training.num_steps=3"
 

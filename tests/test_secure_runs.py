@@ -5,10 +5,10 @@ import pytest
 from flwr.app import Message
 
 from app.simulation.in_process import simulate
-from strategies.base import RunStoppedError
 from strategies.contribution import to_arrays, to_parameters
+from strategies.masked.messages import unwrap
+from strategies.rounds.strategy import RunStoppedError
 from strategies.secagg.messages import MaskedInput
-from strategies.secure_wire import unwrap
 from tests.secure_kit import FAST, assert_same, in_clear, secure_run, through_codec
 from tests.traced import Traced, kind_of, with_faults
 

@@ -8,8 +8,8 @@ from flwr.serverapp.strategy import FedMedian, Krum
 from app.builders.run import RunFacts, build_strategy
 from app.config.load import ConfigError, load_config
 from app.simulation.in_process import simulate
-from strategies.base import RunStoppedError
-from strategies.secure import SecAgg
+from strategies.masked.strategy import SecAgg
+from strategies.rounds.strategy import RunStoppedError
 from tests.secure_kit import other, secure_run
 from tests.traced import Traced, with_faults
 

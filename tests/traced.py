@@ -11,7 +11,7 @@ from app.config.load import load_config
 from app.preflight.run_plan import RunPlan, plan_run
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients
-from strategies.grid import PollingGrid
+from strategies.rounds.transport import PollingGrid
 
 
 def kind_of(message: Message) -> str:

@@ -3,8 +3,8 @@
 The SuperLink delivers the app, so what the app refuses counts only if the node chose the app.
 ``tacet supernode`` starts a SuperNode with a PATH on which Flower's commands are scripts of
 ours: ``flwr-clientapp`` is ``main`` below, ``flower-superexec`` forks for it
-(``app.approval.zygote``), the others do nothing. All code of the guard is of the *installed* package, never of a bundle.
-Whatever goes wrong, nothing runs.
+(``app.approval.zygote``), the others do nothing. All code of the guard is of the *installed*
+package, never of a bundle. Whatever goes wrong, nothing runs.
 """
 
 from __future__ import annotations

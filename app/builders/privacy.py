@@ -21,7 +21,7 @@ from privacy.accounting.resolve import resolve
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Mechanism, Unit
 from privacy.plan.terms import Place, PrivacyTerms
-from strategies.private_encoding import PrivateCodec
+from strategies.codec.private_codec import PrivateCodec
 
 #: Unit and place of each option.
 _MODES: dict[type, tuple[Unit, Place]] = {

@@ -23,15 +23,15 @@ from app.config.run import AppConfig, OnClientFailure
 from app.node.identity import peers_of
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.plan.release import Unit
-from strategies.base import RoundStrategy
-from strategies.encoding import Codec, ContributionCodec
-from strategies.loop import LoopSettings
-from strategies.plain import Plain
-from strategies.run_codec import AdaptiveClip, PrivateRunCodec, RunCodec
+from strategies.codec.fixed_point_codec import Codec, ContributionCodec
+from strategies.codec.run_state import AdaptiveClip, PrivateRunCodec, RunCodec
+from strategies.masked.settings import SecAggSettings
+from strategies.masked.strategy import SecAgg
+from strategies.plain.strategy import Plain
+from strategies.plain.summing import ClearSum, EncodedSum, Summing
+from strategies.rounds.loop import LoopSettings
+from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.graph import Terms
-from strategies.secure import SecAgg
-from strategies.secure_settings import SecAggSettings
-from strategies.summing import ClearSum, EncodedSum, Summing
 from tasks.base import Task
 
 if TYPE_CHECKING:

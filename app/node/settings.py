@@ -32,7 +32,7 @@ _simulated_in_process = False
 
 
 def simulate_in_this_process() -> None:
-    """Make this process a simulation, as ``app.simulation.in_process`` does and no message can."""
+    """Make this process a simulation. No message can: only ``app.simulation.in_process``."""
     global _simulated_in_process
     _simulated_in_process = True
 

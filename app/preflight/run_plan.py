@@ -17,7 +17,7 @@ from privacy.bounding.modulus import wrap_probability
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Mechanism
 from privacy.plan.terms import Place
-from strategies.run_codec import model_only_epsilon
+from strategies.codec.run_state import model_only_epsilon
 
 
 class PlanError(ValueError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.results.model_file import write_whole
-from strategies.report import RoundReport
+from strategies.rounds.report import RoundReport
 
 START_ANEW = "start a new run in another output-dir"
 

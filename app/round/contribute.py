@@ -12,11 +12,11 @@ from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
 from app.node.spending import charge
 from privacy.accounting.calibration_cache import Calibrations
+from strategies.codec.fixed_point_codec import Codec
+from strategies.codec.private_codec import PrivateCodec
+from strategies.codec.run_state import CLIP_NORM
 from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
-from strategies.encoding import Codec
-from strategies.private_encoding import PrivateCodec
 from strategies.refusals import Reason, Refusal
-from strategies.run_codec import CLIP_NORM
 from tasks.base import DataError, ModelRefusedError, Node
 
 log = logging.getLogger("flwr.tacet")

@@ -5,10 +5,10 @@ from flwr.app import Context, Message
 from app.config.run import AppConfig
 from app.node.spending import calibrations, check_policy
 from app.round.contribute import codec_for, contribute, pay, request_round
-from strategies.plain import plain_seed
-from strategies.private_encoding import PrivateCodec
+from strategies.codec.private_codec import PrivateCodec
+from strategies.plain.strategy import plain_seed
+from strategies.plain.summing import encoded_record
 from strategies.refusals import Reason, Refusal
-from strategies.summing import encoded_record
 from tasks.base import Node
 
 

@@ -12,14 +12,9 @@ from app.node.identity import load_identity
 from app.node.protocol_store import ContextStore, SqliteStore
 from app.node.spending import calibrations, check_policy, peers_bundles, state_file
 from app.round.contribute import codec_for, contribute, pay, request_round
+from strategies.codec.fixed_point_codec import plan_of, public_seed
 from strategies.contribution import ARRAYS, hash_parameters
-from strategies.encoding import plan_of, public_seed
-from strategies.refusals import Reason, Refusal
-from strategies.secagg.checks import TrustPolicy
-from strategies.secagg.client import ClientRole
-from strategies.secagg.messages import Refusal as ProtocolRefusal
-from strategies.secagg.wire import Wire
-from strategies.secure_wire import (
+from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
     SHARE,
@@ -29,6 +24,11 @@ from strategies.secure_wire import (
     unwrap,
     wrap,
 )
+from strategies.refusals import Reason, Refusal
+from strategies.secagg.checks import TrustPolicy
+from strategies.secagg.client import ClientRole
+from strategies.secagg.messages import Refusal as ProtocolRefusal
+from strategies.secagg.wire import Wire
 from tasks.base import Node
 
 

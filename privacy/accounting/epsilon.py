@@ -18,7 +18,7 @@ from privacy.plan.release import Mechanism, Release, Schedule
 
 # dp_accounting takes seconds to import: only the functions that need it do.
 
-#: Of the rules in here and in ``privacy.accounting.renyi``: what was kept under another is not used.
+#: Of the rules here and in ``privacy.accounting.renyi``: what another version kept is not used.
 VERSION = 1
 #: A discrete Gaussian of fewer steps than this is not accounted for as the continuous one.
 FINE_SCALE = 2.0**20

@@ -34,8 +34,8 @@ class Ledger:
     Immutable: nothing is lowered, deleted or refunded, whether a contribution arrived or not.
     One ledger is for one data set, one privacy unit and one neighbouring relation; data sets
     whose records overlap share a ledger, under one name. Safe against other threads and
-    processes. ``privacy.ledger.budget`` has the rule and its proof, ``privacy.ledger.rows`` what of a
-    damaged file is noticed: not that the whole file is gone.
+    processes. ``privacy.ledger.budget`` has the rule and its proof, ``privacy.ledger.rows``
+    what of a damaged file is noticed: not that the whole file is gone.
 
     Parameters
     ----------

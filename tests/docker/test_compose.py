@@ -14,8 +14,8 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
+from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap
 from strategies.secagg.messages import Advert, MaskedInput, SharesUpload, UnmaskReply
-from strategies.secure_wire import ADVERT, SHARE, UNMASK, unwrap
 from tests.docker.demo import HOSPITALS, PROJECT, SERVICES, Demo, output
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(5400)]

@@ -28,7 +28,7 @@ sys.path.insert(0, {root!r})
 from app.approval import guard
 from strategies.secagg.messages import AdvertRequest
 from strategies.secagg.wire import AttemptId
-from strategies.secure_wire import ADVERT, unwrap, wrap
+from strategies.masked.messages import ADVERT, unwrap, wrap
 from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 sys.path.remove({root!r})

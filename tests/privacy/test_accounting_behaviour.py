@@ -149,7 +149,8 @@ def test_pld_behaves(sigma, rate, steps):
 def test_import_is_light():
     """A node's process charges its ledger by RDP and must not wait for the library."""
     code = (
-        "import sys; from privacy.accounting.epsilon import renyi_total; from privacy.plan.release import *;"
+        "import sys; from privacy.accounting.epsilon import renyi_total;"
+        "from privacy.plan.release import *;"
         "assert 'dp_accounting' not in sys.modules and 'scipy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,15 +13,15 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import strategy as flowers
 from flwr.serverapp.strategy import FedAvg
 
-from strategies.base import (
+from strategies.masked.attempt import MaskedRound
+from strategies.masked.settings import SecAggSettings
+from strategies.rounds.strategy import (
     RoundAttempt,
     RoundResult,
     RoundStrategy,
 )
-from strategies.grid import PollingGrid
+from strategies.rounds.transport import PollingGrid
 from strategies.secagg.server import ServerRole
-from strategies.secure_round import MaskedRound
-from strategies.secure_settings import SecAggSettings
 
 
 class SecAgg(RoundStrategy):

@@ -16,17 +16,17 @@ from typing import Any
 
 from flwr.app import ArrayRecord
 
-from strategies.averaging import IterateAverage
-from strategies.base import (
+from strategies.refusals import is_permanent
+from strategies.rounds.averaging import IterateAverage
+from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
+from strategies.rounds.strategy import (
     CohortTooSmallError,
     RoundAttempt,
     RoundResult,
     RoundStrategy,
     RunStoppedError,
 )
-from strategies.grid import PollingGrid
-from strategies.refusals import is_permanent
-from strategies.report import RoundReport, evaluation_metrics, report_of
+from strategies.rounds.transport import PollingGrid
 
 log = logging.getLogger("flwr.tacet")
 

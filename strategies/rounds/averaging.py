@@ -6,7 +6,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 
 from strategies.contribution import Parameters, to_arrays, to_parameters
-from strategies.optimizer_state import State
+from strategies.rounds.optimizer_state import State
 
 _SLOT = "average/"
 

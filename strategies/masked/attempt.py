@@ -7,23 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flwr.app import Message, RecordDict
 
-from strategies.base import (
-    CohortGrid,
-    CohortTooSmallError,
-    RoundAttempt,
-    RoundResult,
-    RoundStrategy,
-    RunStoppedError,
-)
+from strategies.codec.fixed_point_codec import NUM_CLIPPED, NUM_DIVERGED, plan_of, public_seed
 from strategies.contribution import Aggregate, hash_parameters, num_parameters
-from strategies.encoding import NUM_CLIPPED, NUM_DIVERGED, plan_of, public_seed
-from strategies.grid import PollingGrid
-from strategies.refusals import Reason, reason_of
-from strategies.secagg.messages import Roster
-from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
-from strategies.secagg.wire import Wire
-from strategies.secure_settings import SecAggSettings
-from strategies.secure_wire import (
+from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
     SHARE,
@@ -33,6 +19,20 @@ from strategies.secure_wire import (
     unwrap,
     wrap,
 )
+from strategies.masked.settings import SecAggSettings
+from strategies.refusals import Reason, reason_of
+from strategies.rounds.strategy import (
+    CohortGrid,
+    CohortTooSmallError,
+    RoundAttempt,
+    RoundResult,
+    RoundStrategy,
+    RunStoppedError,
+)
+from strategies.rounds.transport import PollingGrid
+from strategies.secagg.messages import Roster
+from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
+from strategies.secagg.wire import Wire
 
 log = logging.getLogger("flwr.tacet")
 

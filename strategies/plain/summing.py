@@ -9,7 +9,10 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
-from strategies.arrays import BadArrayError, read_vector
+from strategies.codec.arrays import BadArrayError, read_vector
+from strategies.codec.fixed_point_codec import ContributionCodec
+from strategies.codec.private_codec import PrivateCodec
+from strategies.codec.run_state import RunCodec
 from strategies.contribution import (
     SUMS,
     UPDATE,
@@ -19,9 +22,6 @@ from strategies.contribution import (
     add_up,
     sum_names,
 )
-from strategies.encoding import ContributionCodec
-from strategies.private_encoding import PrivateCodec
-from strategies.run_codec import RunCodec
 from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
 
 

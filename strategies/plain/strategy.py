@@ -8,20 +8,20 @@ from typing import Any
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp.strategy import FedAvg
 
-from strategies.base import (
+from strategies.codec.fixed_point_codec import public_seed
+from strategies.codec.run_state import RunCodec
+from strategies.contribution import Aggregate, MalformedReplyError, num_parameters
+from strategies.plain.summing import Summing
+from strategies.refusals import Reason, reason_of
+from strategies.rounds.strategy import (
     CohortGrid,
     RoundAttempt,
     RoundResult,
     RoundStrategy,
     RunStoppedError,
 )
-from strategies.contribution import Aggregate, MalformedReplyError, num_parameters
-from strategies.encoding import public_seed
-from strategies.grid import PollingGrid, Trip
-from strategies.refusals import Reason, reason_of
-from strategies.run_codec import RunCodec
+from strategies.rounds.transport import PollingGrid, Trip
 from strategies.secagg.wire import AttemptId
-from strategies.summing import Summing
 
 
 class Plain(RoundStrategy):

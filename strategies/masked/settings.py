@@ -3,8 +3,8 @@
 import logging
 from dataclasses import dataclass
 
-from strategies.base import RunStoppedError
-from strategies.run_codec import RunCodec
+from strategies.codec.run_state import RunCodec
+from strategies.rounds.strategy import RunStoppedError
 from strategies.secagg.graph import Terms
 from strategies.secagg.keys import Peers
 from strategies.secagg.server import ServerRole

@@ -10,9 +10,9 @@ from flwr.app import ConfigRecord
 from privacy.accounting.epsilon import accountant, epsilon
 from privacy.bounding.clipping import next_clip_norm
 from privacy.plan.plan import PrivacyPlan
+from strategies.codec.fixed_point_codec import Codec
+from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
 from strategies.contribution import Aggregate
-from strategies.encoding import Codec
-from strategies.private_encoding import CLIP_BITS, PrivateCodec
 
 #: Where the server says which clip norm a round has, if it is adaptive.
 CLIP_NORM = "clip-norm"

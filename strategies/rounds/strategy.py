@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 from flwr.supercore.run import Run
 
+from strategies.codec.run_state import RunCodec
 from strategies.contribution import (
     ARRAYS,
     NUM_EXAMPLES,
@@ -25,8 +26,7 @@ from strategies.contribution import (
     to_arrays,
     to_parameters,
 )
-from strategies.grid import PollingGrid
-from strategies.run_codec import RunCodec
+from strategies.rounds.transport import PollingGrid
 
 
 class CohortTooSmallError(RuntimeError):

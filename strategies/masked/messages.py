@@ -3,7 +3,7 @@
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
-from strategies.arrays import BadArrayError, read_vector
+from strategies.codec.arrays import BadArrayError, read_vector
 from strategies.refusals import Reason
 from strategies.secagg.messages import MaskedInput, Refusal, RefusalReason
 from strategies.secagg.wire import Wire

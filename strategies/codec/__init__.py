@@ -1,0 +1,1 @@
+"""Contributions as integers, and a sum of them as an aggregate."""

@@ -1,0 +1,1 @@
+"""The sum under masks: the protocol's messages over Flower."""

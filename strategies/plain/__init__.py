@@ -1,0 +1,1 @@
+"""The sum in the clear."""

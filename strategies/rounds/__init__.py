@@ -1,0 +1,1 @@
+"""The round loop, and what every aggregation's Flower strategy has in common."""
