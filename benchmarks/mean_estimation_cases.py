@@ -14,9 +14,9 @@ from privacy.bounding.sensitivity import rounded_l2
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Mechanism, Neighbours, Release, Schedule, Unit
 from privacy.plan.terms import BETA, Place, PrivacyTerms
+from strategies.codec.fixed_point import to_signed
 from strategies.codec.private_codec import PrivateCodec
 from strategies.contribution import Contribution
-from strategies.secagg.codec import to_signed
 
 #: The papers' setting.
 DIMENSION, RADIUS, DELTA = 250, 10.0, 1e-5

@@ -13,15 +13,16 @@ from flwr.app import RecordDict
 
 from app.node.protocol_store import ContextStore
 from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, WORD_BYTES, Case, Clock, Measured
-from strategies.secagg import graph, keys, recovery
+from strategies.codec.fixed_point import FixedPoint
+from strategies.secagg import graph
 from strategies.secagg.binding import Plan
-from strategies.secagg.checks import TrustPolicy
-from strategies.secagg.client import ClientRole
-from strategies.secagg.codec import FixedPoint
+from strategies.secagg.client.checks import TrustPolicy
+from strategies.secagg.client.role import ClientRole
+from strategies.secagg.crypto import keys
+from strategies.secagg.crypto.keys import Identity, pin
 from strategies.secagg.graph import Terms
-from strategies.secagg.keys import Identity, pin
 from strategies.secagg.messages import Refusal
-from strategies.secagg.server import ServerRole
+from strategies.secagg.server.role import ServerRole, recovery
 from strategies.secagg.wire import AttemptId
 
 _RUN = 1

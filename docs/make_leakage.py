@@ -14,6 +14,8 @@ from typing import Any, get_type_hints
 from app.config.run import SecAggConfig
 from docs.leakage_words import APP_REFUSALS, METADATA, READERS, RECORDS, REFUSALS
 from strategies.refusals import REFUSAL_CODE
+from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets, SharedSecrets
+from strategies.secagg.client.transitions import as_markdown
 from strategies.secagg.graph import Terms, failure_probability
 from strategies.secagg.messages import (
     FIELD_BYTES,
@@ -29,8 +31,6 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.packing import packed_bytes
-from strategies.secagg.store import AdvertisedSecrets, MaskedSecrets, SharedSecrets
-from strategies.secagg.transitions import as_markdown
 from strategies.secagg.wire import AttemptId, Field, Wire
 
 DOCS = Path(__file__).parent

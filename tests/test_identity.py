@@ -33,7 +33,7 @@ from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.masked.messages import unwrap, wrap
 from strategies.rounds.strategy import RunStoppedError
 from strategies.rounds.transport import PollingGrid
-from strategies.secagg.keys import KeyPair, commit, fingerprint
+from strategies.secagg.crypto.keys import KeyPair, commit, fingerprint
 from strategies.secagg.messages import Advert, Roster
 from tasks.base import Node
 

@@ -23,7 +23,8 @@ from docs.make_leakage import (
 )
 from strategies.refusals import Reason
 from strategies.rounds.transport import PollingGrid
-from strategies.secagg import messages, store
+from strategies.secagg import messages
+from strategies.secagg.client.role import store
 from strategies.secagg.messages import MESSAGES, RefusalReason
 from strategies.secagg.wire import HASH, U8, Field, Wire
 

@@ -30,7 +30,7 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
-from strategies.secagg.server import ServerRole
+from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId, Wire
 
 IDS = (1000, 1001, 1002, 1003)

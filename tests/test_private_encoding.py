@@ -15,7 +15,7 @@ from app.config.load import load_config
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.private_codec import PrivateCodec
 from strategies.contribution import Contribution, flatten, to_parameters
-from strategies.secagg.prg import reduce_modulus
+from strategies.secagg.crypto.prg import reduce_modulus
 from tasks.base import Node
 from tests.private_kit import run_config_of
 from tests.traced import Traced

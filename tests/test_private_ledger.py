@@ -12,7 +12,7 @@ from app.builders.privacy import privacy_plan
 from app.config.load import load_config
 from privacy.accounting.epsilon import epsilon
 from privacy.database import DatabaseError
-from strategies.secagg.client import ClientRole
+from strategies.secagg.client.role import ClientRole
 from tests.private_kit import DELTA, Nodes, policy, run_config_of
 from tests.real_node import real_node
 from tests.traced import Traced, kind_of
@@ -39,11 +39,13 @@ def after_the_charge(patch):
 
 def before_the_commit(patch):
     # Masked in memory; the stage has not moved.
-    patch.setattr("strategies.secagg.stages.Stages.commit", die)
+    patch.setattr("strategies.secagg.client.stages.Stages.commit", die)
 
 
 def after_the_commit(patch):
-    patch.setattr(ClientRole, "mask", dying_after("strategies.secagg.client.ClientRole.mask"))
+    patch.setattr(
+        ClientRole, "mask", dying_after("strategies.secagg.client.role.ClientRole.mask")
+    )
 
 
 def dying_after(name: str):

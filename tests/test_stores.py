@@ -16,8 +16,8 @@ from flwr.app import RecordDict
 import privacy.database
 from app.node.protocol_store import ContextStore, SqliteStore
 from privacy.database import DatabaseError, transaction
-from strategies.secagg.store import Change, Record
-from strategies.secagg.transitions import Stage
+from strategies.secagg.client.store import Change, Record
+from strategies.secagg.client.transitions import Stage
 from strategies.secagg.wire import AttemptId
 
 ROOT = Path(__file__).parent.parent
@@ -44,8 +44,8 @@ HEAD = """
 import sqlite3, sys
 from pathlib import Path
 from privacy.database import transaction
-from strategies.secagg.store import Change, Record
-from strategies.secagg.transitions import Stage
+from strategies.secagg.client.store import Change, Record
+from strategies.secagg.client.transitions import Stage
 from strategies.secagg.wire import AttemptId
 from app.node.protocol_store import SqliteStore
 path = Path(sys.argv[1])

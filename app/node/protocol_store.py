@@ -14,8 +14,8 @@ from typing import Annotated, ClassVar
 from flwr.app import ConfigRecord, RecordDict
 
 from privacy.database import transaction
-from strategies.secagg.store import Change, Record
-from strategies.secagg.transitions import Stage
+from strategies.secagg.client.store import Change, Record
+from strategies.secagg.client.transitions import Stage
 from strategies.secagg.wire import HASH, U8, U64, AttemptId, Field, Wire, blob
 
 _SCHEMA = """

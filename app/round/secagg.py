@@ -25,8 +25,8 @@ from strategies.masked.messages import (
     wrap,
 )
 from strategies.refusals import Reason, Refusal
-from strategies.secagg.checks import TrustPolicy
-from strategies.secagg.client import ClientRole
+from strategies.secagg.client.checks import TrustPolicy
+from strategies.secagg.client.role import ClientRole
 from strategies.secagg.messages import Refusal as ProtocolRefusal
 from strategies.secagg.wire import Wire
 from tasks.base import Node

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.codec.fixed_point import FixedPoint, decode_scalars, encode_scalars
 from strategies.contribution import (
     NUM_EXAMPLES,
     TRAIN_LOSS,
@@ -16,8 +17,7 @@ from strategies.contribution import (
     sum_names,
 )
 from strategies.secagg.binding import Plan
-from strategies.secagg.codec import FixedPoint, decode_scalars, encode_scalars
-from strategies.secagg.prg import Vector
+from strategies.secagg.crypto.prg import Vector
 from strategies.secagg.wire import AttemptId
 
 #: Entries of the update that were out of the clip range.

@@ -23,9 +23,9 @@ from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
 from privacy.plan.release import Mechanism, Unit
 from privacy.plan.terms import Place
+from strategies.codec.fixed_point import FixedPoint, to_signed
 from strategies.contribution import EVAL_PREFIX, NUM_EXAMPLES, Aggregate, Contribution
-from strategies.secagg.codec import FixedPoint, to_signed
-from strategies.secagg.prg import Vector, word_dtype
+from strategies.secagg.crypto.prg import Vector, word_dtype
 
 #: The sum of clip bits, each centred to +- 1/2.
 CLIP_BITS = "clip_bits"

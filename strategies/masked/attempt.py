@@ -31,7 +31,7 @@ from strategies.rounds.strategy import (
 )
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.messages import Roster
-from strategies.secagg.server import AbandonedError, BadReplyError, ServerRole
+from strategies.secagg.server.role import AbandonedError, BadReplyError, ServerRole
 from strategies.secagg.wire import Wire
 
 log = logging.getLogger("flwr.tacet")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from strategies.codec.run_state import RunCodec
 from strategies.rounds.strategy import RunStoppedError
+from strategies.secagg.crypto.keys import Peers
 from strategies.secagg.graph import Terms
-from strategies.secagg.keys import Peers
-from strategies.secagg.server import ServerRole
+from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
 log = logging.getLogger("flwr.tacet")

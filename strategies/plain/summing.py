@@ -22,7 +22,7 @@ from strategies.contribution import (
     add_up,
     sum_names,
 )
-from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
+from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
 
 
 class Summing(Protocol):

@@ -18,7 +18,7 @@ from math import comb
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from strategies.secagg.keys import Use, derive
+from strategies.secagg.crypto.keys import Use, derive
 
 COMPLETE_UP_TO = 32
 DEFAULT_FAILURE_PROBABILITY = 1e-9

@@ -8,7 +8,7 @@ path; widths of whole bytes are plain copies.
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
+from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
 from strategies.secagg.wire import Buffer
 
 MIN_BITS = 8

@@ -1,7 +1,7 @@
 """What a malicious server starts from, and its requests about survivors of its choice."""
 
 from strategies.secagg.messages import UnmaskRequest
-from strategies.secagg.server import ServerRole
+from strategies.secagg.server.role import ServerRole
 from tests.secagg.spy import Spy
 from tests.secagg.world import World, attempt, plan_for
 

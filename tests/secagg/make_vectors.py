@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from strategies.secagg import binding, keys, messages, packing, prg, shamir
-from strategies.secagg.codec import FixedPoint
+from strategies.codec.fixed_point import FixedPoint
+from strategies.secagg import binding, messages, packing
+from strategies.secagg.crypto import keys, prg, shamir
 from strategies.secagg.graph import Shape, Terms, neighborhood
 from strategies.secagg.messages import Roster, UnmaskRequest
 from tests.secagg.world import World, attempt, ok, plan_for, refusal_name, stream

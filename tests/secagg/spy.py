@@ -12,13 +12,13 @@ from itertools import combinations
 
 import numpy as np
 
-from strategies.secagg import shamir
-from strategies.secagg.keys import KeyPair
-from strategies.secagg.masking import dropout_masks, mask_both, survivor_masks
+from strategies.secagg.client.masking_step import Opened
+from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.keys import KeyPair
+from strategies.secagg.crypto.masking import dropout_masks, mask_both, survivor_masks
+from strategies.secagg.crypto.prg import reduce_modulus, word_dtype
 from strategies.secagg.messages import MaskedInput, UnmaskReply
-from strategies.secagg.opened import Opened
 from strategies.secagg.packing import add_packed
-from strategies.secagg.prg import reduce_modulus, word_dtype
 
 
 @dataclass

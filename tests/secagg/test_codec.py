@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.secagg import codec, packing
-from strategies.secagg.codec import FixedPoint
-from strategies.secagg.prg import reduce_modulus, word_dtype
+from strategies.codec import fixed_point as codec
+from strategies.codec.fixed_point import FixedPoint
+from strategies.secagg import packing
+from strategies.secagg.crypto.prg import reduce_modulus, word_dtype
 
 BITS = range(packing.MIN_BITS, packing.MAX_BITS + 1)
 

@@ -6,7 +6,7 @@ import pytest
 
 from strategies.secagg.graph import Terms
 from strategies.secagg.messages import MaskedInput, UnmaskReply
-from strategies.secagg.outcome import AbandonedError, BadReplyError
+from strategies.secagg.server.outcome import AbandonedError, BadReplyError
 from tests.secagg.world import LARGER, TERMS, World, attempt, ok, plan_for
 
 

@@ -6,12 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from strategies.secagg.keys import KeyPair, commit
+from strategies.secagg.client.store import MaskedSecrets
+from strategies.secagg.crypto.keys import KeyPair, commit
 from strategies.secagg.messages import Advert, MaskedInput, Roster, UnmaskReply
-from strategies.secagg.outcome import AbandonedError
 from strategies.secagg.packing import unpack
-from strategies.secagg.server import ServerRole
-from strategies.secagg.store import MaskedSecrets
+from strategies.secagg.server.outcome import AbandonedError
+from strategies.secagg.server.role import ServerRole
 from tests.secagg.attacks import split, trained
 from tests.secagg.spy import Spy
 from tests.secagg.world import BITS, TERMS, World, attempt, ok, plan_for, refusal_name

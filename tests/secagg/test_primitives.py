@@ -9,10 +9,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.secagg import graph, keys, prg, shamir
+from strategies.secagg import graph
+from strategies.secagg.crypto import keys, prg, shamir
+from strategies.secagg.crypto.keys import Use
 from strategies.secagg.graph import Shape, Terms
-from strategies.secagg.keys import Use
-from strategies.secagg.recovery import leave_out, recover_seed
+from strategies.secagg.server.recovery import leave_out, recover_seed
 from tests.secagg.world import identities, stream
 
 SEEDS = st.binary(min_size=32, max_size=32)

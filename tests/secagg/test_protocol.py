@@ -5,11 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strategies.secagg.client.transitions import Stage
 from strategies.secagg.graph import Terms
 from strategies.secagg.messages import MaskedInput
-from strategies.secagg.outcome import AbandonedError, Phase
-from strategies.secagg.server import ServerRole
-from strategies.secagg.transitions import Stage
+from strategies.secagg.server.outcome import AbandonedError, Phase
+from strategies.secagg.server.role import ServerRole
 from tests.secagg.world import LARGER, TERMS, World, attempt, ok, plan_for, refusal_name
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
@@ -198,7 +198,7 @@ def test_secrets_of_a_stage_do_not_outlive_it():
     """After masking no own seed is left; after the unmask trip nothing is."""
     world = World(TERMS, 5)
     server, node = world.ready(attempt()), world.ids[0]
-    from strategies.secagg.store import SharedSecrets
+    from strategies.secagg.client.store import SharedSecrets
 
     kept = SharedSecrets.decode(world.stores[node].table[attempt()].secrets)
     world.train(server, world.ids, plan_for())
@@ -212,7 +212,7 @@ def test_secrets_of_a_stage_do_not_outlive_it():
 
 
 def test_flipping_one_bit_of_one_mask_key_breaks_the_sum(monkeypatch):
-    from strategies.secagg import masking
+    from strategies.secagg.crypto import masking
 
     honest = masking.pair_mask_keys
     flipped = []

@@ -6,8 +6,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from strategies.secagg.checks import TrustPolicy
-from strategies.secagg.client import ClientRole
+from strategies.secagg.client.checks import TrustPolicy
+from strategies.secagg.client.role import ClientRole
+from strategies.secagg.client.transitions import Event, Stage, as_markdown, step
 from strategies.secagg.graph import Terms
 from strategies.secagg.messages import (
     ConsistencyRequest,
@@ -15,7 +16,6 @@ from strategies.secagg.messages import (
     TrainRequest,
     UnmaskRequest,
 )
-from strategies.secagg.transitions import Event, Stage, as_markdown, step
 from strategies.secagg.wire import AttemptId
 from tests.secagg.world import BUNDLE, TERMS, World, attempt, ok, plan_for, refused, stream
 

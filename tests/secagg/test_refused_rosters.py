@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from strategies.secagg.crypto.keys import KeyPair, sign_advert
 from strategies.secagg.graph import Terms
-from strategies.secagg.keys import KeyPair, sign_advert
 from strategies.secagg.messages import Advert, AdvertRequest, Roster, UnmaskRequest
 from strategies.secagg.wire import AttemptId
 from tests.secagg.world import TERMS, World, attempt, refusal_name, refused

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from strategies.secagg.client.transitions import Stage
 from strategies.secagg.messages import (
     AdvertRequest,
     MaskedInput,
@@ -11,7 +12,6 @@ from strategies.secagg.messages import (
     TrainRequest,
     UnmaskRequest,
 )
-from strategies.secagg.transitions import Stage
 from tests.secagg.attacks import split, trained
 from tests.secagg.world import TERMS, World, attempt, ok, plan_for, refusal_name
 

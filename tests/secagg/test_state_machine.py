@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from strategies.secagg.client.masking_step import Opened
+from strategies.secagg.client.transitions import FINAL, OPEN, Stage
 from strategies.secagg.messages import (
     Advert,
     AdvertRequest,
@@ -28,8 +30,6 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
-from strategies.secagg.opened import Opened
-from strategies.secagg.transitions import FINAL, OPEN, Stage
 from strategies.secagg.wire import AttemptId
 from tests.secagg.spy import Spy
 from tests.secagg.world import TERMS, World, attempt, plan_for, stream
@@ -146,7 +146,7 @@ class MaliciousServer(RuleBasedStateMachine):
 
     def shared_of(self, key: AttemptId, node: int):
         """Read a node's shared stage: the harness uses it only to state the true plan hash."""
-        from strategies.secagg.store import SharedSecrets
+        from strategies.secagg.client.store import SharedSecrets
 
         record = self.world.stores[node].table.get(key)
         if record is None or record.stage is not Stage.SHARED:

@@ -7,8 +7,8 @@ import pytest
 from flwr.app import RecordDict
 
 from app.node.protocol_store import ContextStore, SqliteStore
-from strategies.secagg.store import Change, Record, Store
-from strategies.secagg.transitions import Stage
+from strategies.secagg.client.store import Change, Record, Store
+from strategies.secagg.client.transitions import Stage
 from strategies.secagg.wire import AttemptId
 from tests.secagg.world import MemoryStore
 

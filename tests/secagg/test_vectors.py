@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from strategies.secagg.binding import adverts_hash, roster_hash
-from strategies.secagg.keys import KeyPair
+from strategies.secagg.crypto.keys import KeyPair
 from strategies.secagg.messages import (
     Advert,
     MaskedInput,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.secagg import messages, store, wire
+from strategies.secagg import messages, wire
+from strategies.secagg.client.role import store
 from strategies.secagg.messages import MESSAGES, Advert, MaskedInput, Refusal, Roster
 from strategies.secagg.wire import AttemptId, DecodeError, Wire
 

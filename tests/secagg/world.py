@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from strategies.secagg.binding import Plan
-from strategies.secagg.checks import TrustPolicy
-from strategies.secagg.client import ClientRole
+from strategies.secagg.client.checks import TrustPolicy
+from strategies.secagg.client.masking_step import Opened
+from strategies.secagg.client.role import ClientRole
+from strategies.secagg.client.store import Change, Record
+from strategies.secagg.client.transitions import Stage
+from strategies.secagg.crypto.keys import Identity, pin
+from strategies.secagg.crypto.prg import word_dtype
 from strategies.secagg.graph import Terms
-from strategies.secagg.keys import Identity, pin
 from strategies.secagg.messages import Refusal, Roster
-from strategies.secagg.opened import Opened
-from strategies.secagg.outcome import Aggregate
-from strategies.secagg.prg import word_dtype
-from strategies.secagg.server import ServerRole
-from strategies.secagg.store import Change, Record
-from strategies.secagg.transitions import Stage
+from strategies.secagg.server.outcome import Aggregate
+from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
 RUN = 77

@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
-from strategies.secagg.checks import RefusedError, require
+from strategies.secagg.client.checks import RefusedError, require
+from strategies.secagg.client.store import Change, Record, Store
+from strategies.secagg.client.transitions import FINAL, OPEN, Event, Stage, step
 from strategies.secagg.graph import Terms
 from strategies.secagg.messages import RefusalReason
-from strategies.secagg.store import Change, Record, Store
-from strategies.secagg.transitions import FINAL, OPEN, Event, Stage, step
 from strategies.secagg.wire import AttemptId, Wire
 
 Records = Mapping[AttemptId, Record]

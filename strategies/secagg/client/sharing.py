@@ -1,9 +1,9 @@
 """The client's keys and shares: drawing an advert, sharing seeds, opening received shares."""
 
-from strategies.secagg import shamir
 from strategies.secagg.binding import adverts_hash, roster_hash
-from strategies.secagg.graph import Shape, neighborhood
-from strategies.secagg.keys import (
+from strategies.secagg.client.store import SHARE_PAIR_BYTES, AdvertisedSecrets, SharedSecrets
+from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.keys import (
     NONCE_BYTES,
     SEED_BYTES,
     Identity,
@@ -15,6 +15,7 @@ from strategies.secagg.keys import (
     sign_advert,
     unseal,
 )
+from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.messages import (
     FIELD_BYTES,
     NO_IDENTITY,
@@ -23,7 +24,6 @@ from strategies.secagg.messages import (
     SharesUpload,
     TrainRequest,
 )
-from strategies.secagg.store import SHARE_PAIR_BYTES, AdvertisedSecrets, SharedSecrets
 from strategies.secagg.wire import AttemptId
 
 

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from strategies.secagg.crypto.prg import KEY_BYTES
 from strategies.secagg.messages import NO_IDENTITY, Advert
-from strategies.secagg.prg import KEY_BYTES
 from strategies.secagg.wire import NODES, AttemptId
 
 SEED_BYTES = 32

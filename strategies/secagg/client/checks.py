@@ -7,11 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from strategies.secagg.client.store import MaskedSecrets, Record
+from strategies.secagg.client.transitions import Stage
+from strategies.secagg.crypto.keys import (
+    Identity,
+    advert_to_sign,
+    is_low_order,
+    survivors_to_sign,
+)
 from strategies.secagg.graph import Shape, Terms
-from strategies.secagg.keys import Identity, advert_to_sign, is_low_order, survivors_to_sign
 from strategies.secagg.messages import Advert, RefusalReason, Roster, UnmaskRequest
-from strategies.secagg.store import MaskedSecrets, Record
-from strategies.secagg.transitions import Stage
 from strategies.secagg.wire import AttemptId
 
 

@@ -7,11 +7,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg import shamir
 from strategies.secagg.binding import adverts_hash, roster_hash
+from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.keys import KeyPair, commit
+from strategies.secagg.crypto.masking import dropout_masks, mask_both, survivor_masks
+from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
 from strategies.secagg.graph import Shape, neighborhood
-from strategies.secagg.keys import KeyPair, commit
-from strategies.secagg.masking import dropout_masks, mask_both, survivor_masks
 from strategies.secagg.messages import (
     Advert,
     MaskedInput,
@@ -19,7 +20,6 @@ from strategies.secagg.messages import (
     UnmaskReply,
 )
 from strategies.secagg.packing import add_packed
-from strategies.secagg.prg import Vector, reduce_modulus, word_dtype
 
 _MAX_WINDOWS = 32
 

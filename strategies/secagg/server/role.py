@@ -16,14 +16,14 @@ shares are left out (`recovery.leave_out`) and their senders become dropouts.
 from typing import TypeVar
 
 from strategies.secagg.binding import Plan
-from strategies.secagg.graph import Terms
-from strategies.secagg.keys import (
+from strategies.secagg.crypto.keys import (
     Peers,
     advert_to_sign,
     is_low_order,
     survivors_to_sign,
     verify,
 )
+from strategies.secagg.graph import Terms
 from strategies.secagg.messages import (
     Advert,
     AdvertRequest,
@@ -36,9 +36,9 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
-from strategies.secagg.outcome import AbandonedError, Aggregate, BadReplyError, Phase
 from strategies.secagg.packing import packed_bytes
-from strategies.secagg.recovery import Members, RecoveryError, leave_out, open_sum
+from strategies.secagg.server.outcome import AbandonedError, Aggregate, BadReplyError, Phase
+from strategies.secagg.server.recovery import Members, RecoveryError, leave_out, open_sum
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
 
 _Message = TypeVar("_Message", bound=Wire)

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from strategies.secagg.checks import RefusedError
+from strategies.secagg.client.checks import RefusedError
+from strategies.secagg.client.stages import Stages
 from strategies.secagg.messages import Refusal, RefusalReason, TrainRequest, UnmaskRequest
-from strategies.secagg.stages import Stages
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire, peek_attempt
 
 _log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol
 
+from strategies.secagg.client.transitions import OPEN, Stage
 from strategies.secagg.messages import FIELD_BYTES
-from strategies.secagg.transitions import OPEN, Stage
 from strategies.secagg.wire import (
     HASH,
     NODES,

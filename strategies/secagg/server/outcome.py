@@ -6,7 +6,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.prg import Vector
+from strategies.secagg.crypto.prg import Vector
 
 
 class Phase(IntEnum):

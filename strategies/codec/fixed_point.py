@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.secagg.crypto.prg import Vector, word_dtype
 from strategies.secagg.packing import MAX_BITS, MIN_BITS
-from strategies.secagg.prg import Vector, word_dtype
 
 _CHUNK = 1 << 16  # values encoded at a time, so that the float64 copies stay small
 

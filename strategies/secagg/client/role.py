@@ -23,12 +23,29 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg import checks
 from strategies.secagg.binding import Plan
-from strategies.secagg.checks import RefusedError, TrustPolicy, require
+from strategies.secagg.client.checks import RefusedError, TrustPolicy, require
+from strategies.secagg.client.masking_step import (
+    Opened,
+    mask_opened,
+    open_request,
+    secrets_after_masking,
+)
+from strategies.secagg.client.refusing import Guard, named
+from strategies.secagg.client.role import checks
+from strategies.secagg.client.sharing import draw_advert, share_seeds
+from strategies.secagg.client.stages import Records, Stages
+from strategies.secagg.client.store import (
+    AdvertisedSecrets,
+    Change,
+    MaskedSecrets,
+    SharedSecrets,
+    Store,
+)
+from strategies.secagg.client.transitions import Event
+from strategies.secagg.crypto.keys import RandomBytes, survivors_to_sign
+from strategies.secagg.crypto.prg import Vector, word_dtype
 from strategies.secagg.graph import Terms
-from strategies.secagg.guard import Guard, named
-from strategies.secagg.keys import RandomBytes, survivors_to_sign
 from strategies.secagg.messages import (
     FIELD_BYTES,
     Advert,
@@ -44,18 +61,6 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
-from strategies.secagg.opened import Opened, mask_opened, open_request, secrets_after_masking
-from strategies.secagg.prg import Vector, word_dtype
-from strategies.secagg.sharing import draw_advert, share_seeds
-from strategies.secagg.stages import Records, Stages
-from strategies.secagg.store import (
-    AdvertisedSecrets,
-    Change,
-    MaskedSecrets,
-    SharedSecrets,
-    Store,
-)
-from strategies.secagg.transitions import Event
 from strategies.secagg.wire import NODES, AttemptId, Buffer, peek_attempt
 
 

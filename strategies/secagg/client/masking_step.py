@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg.binding import Plan
-from strategies.secagg.checks import check_cohort, require
+from strategies.secagg.client.checks import check_cohort, require
+from strategies.secagg.client.sharing import open_shares
+from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
+from strategies.secagg.crypto.masking import input_masks, mask_both
+from strategies.secagg.crypto.prg import Vector, reduce_modulus
 from strategies.secagg.graph import Terms
-from strategies.secagg.masking import input_masks, mask_both
 from strategies.secagg.messages import (
     MaskedInput,
     RefusalReason,
     TrainRequest,
 )
 from strategies.secagg.packing import pack
-from strategies.secagg.prg import Vector, reduce_modulus
-from strategies.secagg.sharing import open_shares
-from strategies.secagg.store import MaskedSecrets, SharedSecrets
 
 
 @dataclass(frozen=True, repr=False)

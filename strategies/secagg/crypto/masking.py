@@ -10,8 +10,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.keys import KeyPair, pair_mask_keys, self_mask_keys
-from strategies.secagg.prg import Vector, apply_masks
+from strategies.secagg.crypto.keys import KeyPair, pair_mask_keys, self_mask_keys
+from strategies.secagg.crypto.prg import Vector, apply_masks
 
 _BATCH = 256
 # The keys of the two segments, and whether their keystreams are added.

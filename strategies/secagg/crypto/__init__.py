@@ -1,0 +1,1 @@
+"""Keys, keystreams, secret sharing and masks."""

@@ -1,0 +1,1 @@
+"""The server's role, and how it opens a sum."""
