@@ -22,7 +22,8 @@ from strategies.secagg.crypto import keys
 from strategies.secagg.crypto.keys import Identity, pin
 from strategies.secagg.graph import Terms
 from strategies.secagg.messages import Refusal
-from strategies.secagg.server.role import ServerRole, recovery
+from strategies.secagg.server import recovery
+from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
 _RUN = 1

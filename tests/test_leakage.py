@@ -24,7 +24,7 @@ from docs.make_leakage import (
 from strategies.refusals import Reason
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg import messages
-from strategies.secagg.client.role import store
+from strategies.secagg.client import store
 from strategies.secagg.messages import MESSAGES, RefusalReason
 from strategies.secagg.wire import HASH, U8, Field, Wire
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app.approval.bundle import RUNNING, digest
+from app.approval.bundle import digest
 from app.node.policy import PolicyError, load_policy
+from app.node.running_code import RUNNING
 from strategies.refusals import Reason, refusal_reply
 
 log = getLogger("flwr.tacet.guard")

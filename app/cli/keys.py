@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from app.node.identity import (
     IdentityError,
     new_key,
+    peer_lines,
     public_path,
     read_peers,
     read_public,
@@ -103,12 +104,6 @@ def _merge(arguments: argparse.Namespace) -> list[str]:
         named[name] = read_public(Path(file))
     write_peers(arguments.out, named)
     return [*peer_lines(named), f"wrote {arguments.out}; compare each fingerprint by phone"]
-
-
-def peer_lines(named: dict[str, bytes]) -> list[str]:
-    """Return a line for each organisation."""
-    width = max(map(len, named), default=0)
-    return [f"{n:<{width}}  {readable_fingerprint(key)}" for n, key in sorted(named.items())]
 
 
 def _node(arguments: argparse.Namespace) -> list[str]:

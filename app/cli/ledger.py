@@ -12,7 +12,7 @@ from typing import Any
 
 from privacy.ledger.budget import LedgerError
 from privacy.ledger.rows import read, reading
-from privacy.ledger.spent import RunSpent, Spent, spent_by_run, spent_in_all
+from privacy.ledger.spent import RunSpent, Spent, spent_by_run, spent_in_all, summary_line
 
 
 def add(commands: Any) -> None:
@@ -58,12 +58,6 @@ def _show(arguments: argparse.Namespace) -> list[str]:
     if arguments.json is not None:
         _write(arguments.json, file, spent, runs)
     return lines
-
-
-def summary_line(spent: Spent) -> str:
-    """Return what all charges come to, in a line."""
-    how = f"{spent.accountant}; charges: {spent.num_charges}, runs: {spent.num_runs}"
-    return f"epsilon {spent.epsilon:.4g} at delta {spent.delta:g} ({how})"
 
 
 def _summary(spent: Spent) -> list[str]:

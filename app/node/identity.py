@@ -175,6 +175,12 @@ def readable_fingerprint(public_key: bytes) -> str:
     return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
 
+def peer_lines(named: dict[str, bytes]) -> list[str]:
+    """Return a line for each organisation."""
+    width = max(map(len, named), default=0)
+    return [f"{n:<{width}}  {readable_fingerprint(key)}" for n, key in sorted(named.items())]
+
+
 def _load(path: Path, parse: Any) -> Any:
     try:
         return parse(path.read_bytes())

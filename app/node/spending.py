@@ -5,7 +5,6 @@ from pathlib import Path
 
 from flwr.app import Context
 
-from app.approval.bundle import approved_bundles
 from app.builders.privacy import mode_of
 from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
@@ -13,6 +12,7 @@ from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
 from app.node.admission import Asked, check
 from app.node.policy import Policy, PolicyError, load_policy
+from app.node.running_code import approved_bundles
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.ledger.ledger import Ledger, LedgerError, OverBudgetError
 from privacy.plan.plan import PrivacyPlan

@@ -14,14 +14,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from app.cli.keys import peer_lines
-from app.cli.ledger import summary_line
-from app.node.identity import IdentityError, read_peers, readable_fingerprint
+from app.node.identity import IdentityError, peer_lines, read_peers, readable_fingerprint
 from app.node.node_config import paths, unknown
 from app.node.policy import NONE, Policy, PolicyError, load_policy
 from app.preflight.worst_case import worst_case
 from privacy.ledger.budget import LedgerError
 from privacy.ledger.ledger import Ledger
+from privacy.ledger.spent import summary_line
 
 _LOCK_SECONDS = 5.0
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from flwr.app import ArrayRecord, Context, Message
 
-from app.approval.bundle import running_bundle
 from app.builders.run import build_terms, config_hash, secagg_config
 from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.identity import load_identity
 from app.node.protocol_store import ContextStore, SqliteStore
+from app.node.running_code import running_bundle
 from app.node.spending import calibrations, check_policy, peers_bundles, state_file
 from app.round.contribute import codec_for, contribute, pay, request_round
 from strategies.codec.fixed_point_codec import plan_of, public_seed

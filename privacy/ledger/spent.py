@@ -150,3 +150,9 @@ def _run(charges: Sequence[Charge], delta: float) -> RunSpent:
         accountant=accountant(schedule).upper(),
         planned_epsilon=epsilon(charges[-1].planned, delta),
     )
+
+
+def summary_line(spent: Spent) -> str:
+    """Return what all charges come to, in a line."""
+    how = f"{spent.accountant}; charges: {spent.num_charges}, runs: {spent.num_runs}"
+    return f"epsilon {spent.epsilon:.4g} at delta {spent.delta:g} ({how})"

@@ -1,6 +1,6 @@
 """Secure aggregation over Flower: two trips a round, the keys of the next one riding along.
 
-The server's half of ``secagg``: it drives ``strategies.secagg.server.role`` and moves its bytes.
+It drives ``strategies.secagg.server`` and moves its bytes.
 What the messages are and why they are safe stands in ``docs/secure-aggregation.md``.
 """
 

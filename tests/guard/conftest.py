@@ -7,7 +7,8 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 
 from app.approval import guard
-from app.approval.bundle import RUNNING, digest
+from app.approval.bundle import digest
+from app.node.running_code import RUNNING
 from tests.guard.kit import ROOT, write_policy
 
 

@@ -10,10 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.approval import guard
+from app.approval import guard, supernode
 from app.approval.bundle import digest
-from app.cli.bundle import check_flower, guarded_path
-from app.cli.main import bundle as cli_bundle
+from app.approval.supernode import check_flower, guarded_path
 from app.cli.main import main
 
 COMMANDS = ("flwr-agentapp", "flwr-serverapp", "flwr-simulation", "flwr-model")
@@ -98,7 +97,7 @@ def test_a_supernode_that_could_not_be_guarded_is_not_started(
 def test_a_flower_that_starts_its_processes_in_another_way_is_refused(policy, monkeypatch):
     check_flower()
     monkeypatch.setattr(os, "execve", pytest.fail)
-    monkeypatch.setattr(cli_bundle, "_commands", lambda: ["flwr-clientapp-2"])
+    monkeypatch.setattr(supernode, "_commands", lambda: ["flwr-clientapp-2"])
     assert main(["supernode", "--node-config", f'policy-file="{policy}"']) == 2
 
 

@@ -11,10 +11,11 @@ from flwr.clientapp.utils import get_load_client_app_fn
 from flwr.supercore.task_identity import TaskIdentity
 
 from app.approval import guard
-from app.approval.bundle import NO_BUNDLE, RUNNING, approved_bundles, digest, running_bundle
+from app.approval.bundle import digest
 from app.approval.guard import Guard, approve
 from app.config.load import load_config
 from app.node.policy import PolicyError, load_policy
+from app.node.running_code import NO_BUNDLE, RUNNING, approved_bundles, running_bundle
 from app.node.spending import check_policy, peers_bundles
 from strategies.refusals import REFUSAL_CODE, Reason, Refusal
 from tasks.base import Node

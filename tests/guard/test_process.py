@@ -13,8 +13,9 @@ import pytest
 from flwr.cli.install import install_from_fab
 from flwr.common.config import get_project_dir
 
-from app.approval.bundle import RUNNING, digest
+from app.approval.bundle import digest
 from app.approval.guard import Guard, GuardError, wrap
+from app.node.running_code import RUNNING
 from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.messages import Advert
 from tests.guard.kit import ROOT

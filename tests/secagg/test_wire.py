@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies.secagg import messages, wire
-from strategies.secagg.client.role import store
+from strategies.secagg.client import store
 from strategies.secagg.messages import MESSAGES, Advert, MaskedInput, Refusal, Roster
 from strategies.secagg.wire import AttemptId, DecodeError, Wire
 

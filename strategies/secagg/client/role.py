@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg.binding import Plan
+from strategies.secagg.client import checks
 from strategies.secagg.client.checks import RefusedError, TrustPolicy, require
 from strategies.secagg.client.masking_step import (
     Opened,
@@ -32,7 +33,6 @@ from strategies.secagg.client.masking_step import (
     secrets_after_masking,
 )
 from strategies.secagg.client.refusing import Guard, named
-from strategies.secagg.client.role import checks
 from strategies.secagg.client.sharing import draw_advert, share_seeds
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
