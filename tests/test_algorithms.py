@@ -7,7 +7,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from app.builders.run import RunFacts, build_strategy
 from app.config.load import load_config, options
 from app.simulation.in_process import InProcessGrid
-from strategies.contribution import Contribution, flatten, to_arrays, to_parameters
+from strategies.rounds.records import to_arrays, to_parameters
+from workloads.base import Contribution
+from workloads.model_arrays import flatten
 from strategies.rounds.optimizer_state import export_state, restore_state
 from strategies.rounds.strategy import CohortGrid, RoundAttempt, RunStoppedError
 from strategies.rounds.transport import PollingGrid

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import app.node.settings
-from app.builders.run import build_task
+from app.builders.workload import build_task
 from app.config.load import load_config
 from app.node.spending import check_policy
 from benchmarks import (

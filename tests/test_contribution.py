@@ -7,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from strategies.contribution import (
-    Contribution,
+from strategies.rounds.records import (
     MalformedReplyError,
-    add_to,
     add_up,
-    flatten,
     sum_names,
     to_arrays,
     to_parameters,
 )
+from workloads.base import Contribution
+from workloads.model_arrays import add_to, flatten
 
 shapes = st.lists(hnp.array_shapes(max_dims=3, max_side=4), min_size=1, max_size=4)
 floats = st.floats(-1e3, 1e3, width=32)

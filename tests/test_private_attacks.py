@@ -12,7 +12,7 @@ from app.config.load import ConfigError, load_config
 from app.node.settings import node_of, simulate_in_this_process
 from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
-from strategies.contribution import Contribution
+from workloads.base import Contribution
 from tasks.base import DataError, Examples
 from tasks.csv.encoding import encode
 from tests.private_options import OVERRIDES

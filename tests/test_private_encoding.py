@@ -10,11 +10,13 @@ from torch.nn.utils import parameters_to_vector
 import app.round.train_private
 import strategies.codec.private_codec
 from app.builders.privacy import private_codec
-from app.builders.run import build_model, build_task
+from app.builders.workload import build_task, build_workload
 from app.config.load import load_config
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.private_codec import PrivateCodec
-from strategies.contribution import Contribution, flatten, to_parameters
+from strategies.rounds.records import to_parameters
+from workloads.base import Contribution
+from workloads.model_arrays import flatten
 from strategies.secagg.crypto.prg import reduce_modulus
 from tasks.base import Node
 from tests.private_kit import run_config_of

@@ -15,7 +15,7 @@ import tasks.training.dp_sgd
 from app.builders.privacy import private_codec
 from app.config.load import load_config
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
-from strategies.contribution import Contribution
+from workloads.base import Contribution
 from tasks.breast_cancer import BreastCancer
 from tests.private_kit import run_config_of
 from tests.traced import Traced, kind_of

@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Message
 
 from app.simulation.in_process import simulate
-from strategies.contribution import to_arrays, to_parameters
+from strategies.rounds.records import to_arrays, to_parameters
 from strategies.masked.messages import unwrap
 from strategies.rounds.strategy import RunStoppedError
 from strategies.secagg.messages import MaskedInput

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import Context, Message
 
 from app.builders.run import build_terms, config_hash, secagg_config
 from app.config.load import ConfigError
@@ -11,9 +11,10 @@ from app.node.identity import load_identity
 from app.node.protocol_store import ContextStore, SqliteStore
 from app.node.running_code import running_bundle
 from app.node.spending import calibrations, check_policy, peers_bundles, state_file
-from app.round.contribute import codec_for, contribute, pay, request_round
-from strategies.codec.fixed_point_codec import plan_of, public_seed
-from strategies.contribution import ARRAYS, hash_parameters
+from app.round.contribute import contribute, pay
+from app.round.request import read
+from strategies.codec.codec import plan_of, public_seed
+from strategies.codec.stages import SumContext
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -73,13 +74,13 @@ def _masked(
     node: Node,
 ) -> Wire:
     """Check the request, then train, then charge, then mask: a refusal costs no training."""
-    codec = codec_for(message.content, config, calibrations(context, node))
-    plan = plan_of(codec, _model_hash(message), config_hash(config))
-    opened = role.open_train(data, plan)
+    request = read(message, config, calibrations(context, node))
+    codec = request.codec
+    opened = role.open_train(data, plan_of(codec, request.hash(), config_hash(config)))
     if isinstance(opened, ProtocolRefusal):
         return opened
     attempt = opened.request.attempt
-    if request_round(message.content) != attempt.round:
+    if request.query.server_round != attempt.round:
         raise Refusal(Reason.MALFORMED_REQUEST)
     num_members = len(opened.request.cohort)
     try:
@@ -87,20 +88,11 @@ def _masked(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     # Before a record is looked at: whether there is an answer may depend on the records too.
-    pay(codec, message, context, config, node, attempt.attempt)
-    contribution = contribute(message, config, node, codec)
-    update, sums = codec.encode(contribution, num_members, public_seed(attempt))
+    pay(request, context, config, node, attempt.attempt)
+    contribution = contribute(request, config, node)
+    shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
+    update, sums = codec.encode(contribution, shared)
     return role.mask(opened, update, sums, codec.modulus_bits)
-
-
-def _model_hash(message: Message) -> bytes:
-    arrays = message.content.get(ARRAYS)
-    if not isinstance(arrays, ArrayRecord):
-        raise Refusal(Reason.MALFORMED_REQUEST)
-    try:
-        return hash_parameters(arrays)
-    except Exception as error:
-        raise Refusal(Reason.MALFORMED_REQUEST) from error
 
 
 def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:
