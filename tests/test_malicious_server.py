@@ -250,7 +250,8 @@ def test_garbage_that_names_no_attempt_is_refused(nodes, kind, data):
     """It closes nothing: anything at all would else end every attempt."""
     nodes.advertised(FIRST)
     wire = ConfigRecord({"bytes": data})
-    content = RecordDict({"secagg": wire, "arrays": nodes.arrays})
+    config = ConfigRecord({"server-round": 1})
+    content = RecordDict({"secagg": wire, "arrays": nodes.arrays, "config": config})
     assert nodes.refuses(NODE, kind, content) == "secagg_malformed"
     assert nodes.secrets(NODE) == {FIRST}
 

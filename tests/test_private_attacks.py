@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 import strategies.codec.private_codec as encoding
-from strategies.codec import stages
 from app.config.load import ConfigError, load_config
 from app.node.settings import node_of, simulate_in_this_process
 from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
+from strategies.codec import stages
 from tasks.base import DataError, Examples
 from tasks.csv.encoding import encode
 from tests import codec_kit
