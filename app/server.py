@@ -19,12 +19,12 @@ from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
 from app.results.model_file import ModelFileError
 from app.results.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
-from strategies.contribution import num_parameters, to_arrays
+from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.averaging import IterateAverage
 from strategies.rounds.loop import Outcome, RoundLoop
-from strategies.rounds.optimizer_state import export_state, restore_state
+from strategies.rounds.records import num_parameters, to_arrays
 from strategies.rounds.report import RoundReport, describe, describe_privacy
-from strategies.rounds.strategy import RoundStrategy, RunStoppedError
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 
 log = logging.getLogger("flwr.tacet")
@@ -97,7 +97,7 @@ def _restore(
     """Give everything that changes from round to round the state of the last one."""
     num_rounds = len(checkpoint.reports)
     state = average.restore(checkpoint.optimizer_state, num_rounds)
-    restore_state(strategy.inner, state, names)
+    strategy.flower_step.restore_state(state, names)
     strategy.coding.restore(checkpoint.privacy)
     log.info("resumed after round %d", num_rounds)
 
@@ -111,7 +111,7 @@ def _loop(
     average: IterateAverage,
 ) -> RoundLoop:
     def keep(report: RoundReport, model: ArrayRecord) -> None:
-        state = export_state(strategy.inner, list(model.keys())) | average.export()
+        state = strategy.flower_step.export_state(list(model.keys())) | average.export()
         folder.write_round(report, model, state, average.published(model))
 
     cohort_rng, settings = build_cohort_rng(config), build_settings(config, simulated)

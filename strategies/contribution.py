@@ -4,7 +4,6 @@ A contribution is a vector (the update: local minus global parameters, flattened
 scalar sums. Both kinds of aggregation add contributions; only the way differs.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,8 @@ from numpy.typing import NDArray
 from strategies.codec.arrays import BadArrayError, read_vector
 
 #: Records and keys of the messages. Upper case: the wire names.
-ARRAYS = "arrays"
-CONFIG = "config"
 UPDATE = "update"
 SUMS = "sums"
-ROUND = "server-round"
 
 #: Sums that every contribution has; evaluation adds ``eval_`` sums of its own.
 NUM_EXAMPLES = "num_examples"
@@ -194,28 +190,3 @@ def add_to(parameters: Parameters, update: NDArray[np.float32]) -> Parameters:
         result[name] = (values + piece).astype(values.dtype)
         first += values.size
     return result
-
-
-def to_arrays(parameters: Parameters) -> ArrayRecord:
-    """Return the parameters as Flower's record."""
-    return ArrayRecord({name: Array(values) for name, values in parameters.items()})
-
-
-def to_parameters(arrays: ArrayRecord) -> Parameters:
-    """Return the parameters of Flower's record, by name."""
-    return {name: array.numpy() for name, array in arrays.items()}
-
-
-def hash_parameters(arrays: ArrayRecord) -> bytes:
-    """Return SHA-256 over names, types, shapes and values (32 bytes)."""
-    digest = hashlib.sha256(b"tacet/model/v1")
-    for name, values in to_parameters(arrays).items():
-        head = f"{len(name)}:{name}:{values.dtype.str}:{values.shape}".encode()
-        digest.update(len(head).to_bytes(4, "big") + head)
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.digest()
-
-
-def num_parameters(arrays: ArrayRecord) -> int:
-    """Return how many parameters a model has."""
-    return sum(array.numpy().size for array in arrays.values())

@@ -18,8 +18,9 @@ import app.server
 from app.config.load import ConfigError, load_config
 from app.node.settings import node_of
 from app.simulation.in_process import InProcessGrid
-from strategies.contribution import Contribution, sum_names, to_arrays
+from strategies.contribution import Contribution, sum_names
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
+from strategies.rounds.records import to_arrays
 from strategies.rounds.transport import PollingGrid
 from tasks.base import DataError, Node
 from tasks.training.local import get_parameters, initial_model

@@ -14,9 +14,8 @@ from strategies.contribution import (
     add_up,
     flatten,
     sum_names,
-    to_arrays,
-    to_parameters,
 )
+from strategies.rounds.records import to_arrays, to_parameters
 
 shapes = st.lists(hnp.array_shapes(max_dims=3, max_side=4), min_size=1, max_size=4)
 floats = st.floats(-1e3, 1e3, width=32)

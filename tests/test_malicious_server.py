@@ -18,9 +18,9 @@ from app.node.protocol_store import ContextStore
 from app.node.settings import simulate_in_this_process
 from app.server import _initial_arrays
 from app.simulation.in_process import InProcessGrid
-from strategies.contribution import hash_parameters
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap, wrap
 from strategies.refusals import REFUSAL_CODE, Reason
+from strategies.rounds.records import hash_parameters
 from strategies.secagg.binding import Plan
 from strategies.secagg.messages import (
     MaskedInput,

@@ -14,7 +14,8 @@ from app.builders.run import build_model, build_task
 from app.config.load import load_config
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.private_codec import PrivateCodec
-from strategies.contribution import Contribution, flatten, to_parameters
+from strategies.contribution import Contribution, flatten
+from strategies.rounds.records import to_parameters
 from strategies.secagg.crypto.prg import reduce_modulus
 from tasks.base import Node
 from tests.private_kit import run_config_of

@@ -15,8 +15,9 @@ from privacy.accounting.calibration_cache import Calibrations
 from strategies.codec.fixed_point_codec import Codec
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.run_state import CLIP_NORM
-from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
+from strategies.contribution import Contribution
 from strategies.refusals import Reason, Refusal
+from strategies.rounds.records import ARRAYS, CONFIG, ROUND, num_parameters
 from tasks.base import DataError, ModelRefusedError, Node
 
 log = logging.getLogger("flwr.tacet")

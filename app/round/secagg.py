@@ -13,7 +13,6 @@ from app.node.running_code import running_bundle
 from app.node.spending import calibrations, check_policy, peers_bundles, state_file
 from app.round.contribute import codec_for, contribute, pay, request_round
 from strategies.codec.fixed_point_codec import plan_of, public_seed
-from strategies.contribution import ARRAYS, hash_parameters
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -25,6 +24,7 @@ from strategies.masked.messages import (
     wrap,
 )
 from strategies.refusals import Reason, Refusal
+from strategies.rounds.records import ARRAYS, hash_parameters
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.messages import Refusal as ProtocolRefusal

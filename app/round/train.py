@@ -12,16 +12,9 @@ from app.builders.algorithm import proximal_mu
 from app.builders.run import build_model, build_task
 from app.config.run import AppConfig
 from app.round.contribute import request_round
-from strategies.contribution import (
-    ARRAYS,
-    EVAL_PREFIX,
-    NUM_EXAMPLES,
-    TRAIN_LOSS,
-    Contribution,
-    flatten,
-    to_parameters,
-)
+from strategies.contribution import EVAL_PREFIX, NUM_EXAMPLES, TRAIN_LOSS, Contribution, flatten
 from strategies.refusals import Reason, Refusal
+from strategies.rounds.records import ARRAYS, to_parameters
 from tasks.base import LocalData, Node, Task
 from tasks.training.local import evaluate as evaluate_model
 from tasks.training.local import get_parameters, set_parameters

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from flwr.app import Message, RecordDict
 
 from strategies.codec.fixed_point_codec import NUM_CLIPPED, NUM_DIVERGED, plan_of, public_seed
-from strategies.contribution import Aggregate, hash_parameters, num_parameters
+from strategies.contribution import Aggregate
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -21,14 +21,19 @@ from strategies.masked.messages import (
 )
 from strategies.masked.settings import SecAggSettings
 from strategies.refusals import Reason, reason_of
-from strategies.rounds.strategy import (
-    CohortGrid,
+from strategies.rounds.attempt import (
     CohortTooSmallError,
     RoundAttempt,
     RoundResult,
-    RoundStrategy,
     RunStoppedError,
 )
+from strategies.rounds.records import (
+    hash_parameters,
+    message_kind,
+    model_request,
+    num_parameters,
+)
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.messages import Roster
 from strategies.secagg.server.role import AbandonedError, BadReplyError, ServerRole
@@ -119,7 +124,7 @@ class MaskedRound:
             if following is not None and message.next_advert is not None:
                 following.add_advert(sender, message.next_advert)
 
-        takes: dict[str, Take] = {_kind(self._training): take_masked}
+        takes: dict[str, Take] = {message_kind(training=self._training): take_masked}
         if following is not None:
             request = following.advert_request()
             newcomers = [node for node in next_cohort if node not in role.cohort]
@@ -132,22 +137,16 @@ class MaskedRound:
     def _model_messages(
         self, role: ServerRole, following: ServerRole | None, next_cohort: set[int]
     ) -> list[Message]:
-        """Return the inner strategy's messages with each node's own request in them."""
-        asked, grid = self._asked, CohortGrid(role.cohort)
-        configure = (
-            self._strategy.configure_train
-            if self._training
-            else self._strategy.configure_evaluate
-        )
-        request = self._settings.coding.request()
-        messages = list(configure(asked.number, asked.arrays, request, grid))
-        for message in messages:
-            node = message.metadata.dst_node_id
+        """Return the model for each node of the cohort, with the node's own request."""
+        asked, settings = self._asked, self._settings
+        shared = model_request(asked.number, asked.arrays, settings.coding.request())
+        kind = message_kind(training=self._training)
+        messages: list[Message] = []
+        for node in role.cohort:
             ahead = following.attempt if following and node in next_cohort else None
-            # Flower gives all messages one content; the request differs.
-            message.content = RecordDict(
-                {**message.content, **wrap(role.train_request(node, ahead))}
-            )
+            own = wrap(role.train_request(node, ahead))
+            content = RecordDict({**shared, **own})
+            messages.append(Message(content, dst_node_id=node, message_type=kind))
         return messages
 
     def _open(self, role: ServerRole) -> RoundResult:
@@ -204,7 +203,7 @@ class MaskedRound:
                     f"round {asked.number}: training diverged on every client; lower the"
                     " learning rate"
                 )
-            arrays = self._strategy.step(asked.number, aggregate)
+            arrays = self._strategy.step(asked.number, asked.arrays, aggregate)
         means = aggregate.means()
         return RoundResult(arrays, means, self._num_asked, num_survivors, self._failures)
 
@@ -261,10 +260,6 @@ class MaskedRound:
             except (BadReplyError, BadContentError) as error:
                 log.debug("client %d: %s", node, error)
                 self._failures[node] = Reason.MALFORMED_REPLY
-
-
-def _kind(training: bool) -> str:
-    return "train" if training else "evaluate"
 
 
 def _message(node: int, kind: str, wire: Wire) -> Message:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from flwr.app import ArrayRecord
 
-from strategies.contribution import Parameters, to_arrays, to_parameters
-from strategies.rounds.optimizer_state import State
+from strategies.contribution import Parameters
+from strategies.rounds.records import State, to_arrays, to_parameters
 
 _SLOT = "average/"
 

@@ -17,15 +17,15 @@ from typing import Any
 from flwr.app import ArrayRecord
 
 from strategies.refusals import is_permanent
-from strategies.rounds.averaging import IterateAverage
-from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
-from strategies.rounds.strategy import (
+from strategies.rounds.attempt import (
     CohortTooSmallError,
     RoundAttempt,
     RoundResult,
-    RoundStrategy,
     RunStoppedError,
 )
+from strategies.rounds.averaging import IterateAverage
+from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 
 log = logging.getLogger("flwr.tacet")

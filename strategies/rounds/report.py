@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strategies.contribution import EVAL_PREFIX, TRAIN_LOSS
-from strategies.rounds.strategy import RoundResult
+from strategies.rounds.attempt import RoundResult
 
 
 @dataclass(frozen=True)

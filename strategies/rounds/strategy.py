@@ -2,92 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.proto.node_pb2 import NodeInfo
-from flwr.serverapp import Grid
+from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg, Strategy
-from flwr.supercore.run import Run
 
 from strategies.codec.run_state import RunCodec
-from strategies.contribution import (
-    ARRAYS,
-    NUM_EXAMPLES,
-    Aggregate,
-    Parameters,
-    add_to,
-    to_arrays,
-    to_parameters,
-)
+from strategies.contribution import Aggregate
+from strategies.rounds.attempt import RoundAttempt, RoundResult, RunStoppedError
+from strategies.rounds.flower_step import FlowerStep
+from strategies.rounds.records import to_arrays, to_parameters
 from strategies.rounds.transport import PollingGrid
-
-
-class CohortTooSmallError(RuntimeError):
-    """A cohort was drawn under T: nothing is sent, and it is drawn again."""
-
-
-class RunStoppedError(RuntimeError):
-    """The run cannot go on. Everything up to the last good round is kept."""
-
-
-@dataclass(frozen=True)
-class RoundResult:
-    """What one attempt at a round gave.
-
-    Attributes
-    ----------
-    arrays : ArrayRecord or None
-        The next global model; None if too few clients answered and nothing changed, and
-        always when only evaluating.
-    means : dict
-        Losses and metrics per example over the survivors.
-    num_asked, num_replies : int
-        Size of the cohort and how many good replies came.
-    failures : dict
-        Node id to reason, for the rest of the cohort.
-    """
-
-    arrays: ArrayRecord | None
-    means: dict[str, float]
-    num_asked: int
-    num_replies: int
-    failures: dict[int, str] = field(default_factory=dict[int, str])
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundAttempt:
-    """What a strategy is asked to do once.
-
-    Attributes
-    ----------
-    number : int
-        The round, counted from 1; the last evaluation is one more than the last round.
-    arrays : ArrayRecord
-        The global model.
-    deadline_seconds : float
-        For each trip.
-    draw : callable
-        Round number to the cohort of that round: a strategy may look one round ahead.
-    """
-
-    number: int
-    arrays: ArrayRecord
-    deadline_seconds: float
-    draw: Callable[[int], list[int]]
 
 
 class RoundStrategy(Strategy):
     """How the contributions of a cohort become the next global model.
-
-    Wraps one of Flower's own strategies, which sees a single reply with the mean: so any
-    inner strategy that needs only the mean works over any aggregation.
 
     Parameters
     ----------
@@ -100,10 +30,9 @@ class RoundStrategy(Strategy):
     """
 
     def __init__(self, inner: FedAvg, min_replies: int, coding: RunCodec) -> None:
-        self.inner = inner
+        self.flower_step = FlowerStep(inner)
         self.min_replies = min_replies
         self.coding = coding
-        self._sent: ArrayRecord | None = None
 
     @abstractmethod
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
@@ -113,32 +42,19 @@ class RoundStrategy(Strategy):
     def evaluate_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
         """Evaluate the global model alone: the last trip of a run."""
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return one message for each node of the grid (Flower's interface)."""
-        self._sent = arrays
-        with _quiet_flower():
-            return self.inner.configure_train(server_round, arrays, config, grid)
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return one message for each node of the grid (Flower's interface)."""
-        with _quiet_flower():
-            return self.inner.configure_evaluate(server_round, arrays, config, grid)
-
     def summary(self) -> None:
         """Log the inner strategy's settings (Flower's interface)."""
-        self.inner.summary()
+        self.flower_step.inner.summary()
 
-    def step(self, server_round: int, aggregate: Aggregate) -> ArrayRecord:
-        """Let the inner strategy turn the mean update into the next global model.
+    def step(self, server_round: int, before: ArrayRecord, aggregate: Aggregate) -> ArrayRecord:
+        """Return the next global model.
 
         Parameters
         ----------
         server_round : int
             Counted from 1.
+        before : ArrayRecord
+            The global model that the updates started from.
         aggregate : Aggregate
             The mean of the updates and the total weight.
 
@@ -147,69 +63,13 @@ class RoundStrategy(Strategy):
         RunStoppedError
             If the next model would hold a value that is not finite.
         """
-        if self._sent is None:
-            raise RuntimeError("step() needs configure_train() of the same round before it")
-        before = to_parameters(self._sent)
         self.coding.take(aggregate)
-        # An overflow is not a warning but the end of the run, below.
-        with _quiet_flower(), np.errstate(over="ignore", invalid="ignore"):
-            arrays = self._inner_step(server_round, before, aggregate)
-            # FedAdam multiplies by a numpy float64 and would double the model's size.
-            after = {name: arrays[name].astype(old.dtype) for name, old in before.items()}
+        after = self.flower_step.step(
+            server_round, to_parameters(before), aggregate.mean_update, aggregate.weight
+        )
         if not all(np.isfinite(array).all() for array in after.values()):
             raise RunStoppedError(
                 f"round {server_round}: the new model is not finite; either training diverged"
                 " (lower the learning rate) or a client sent a huge update"
             )
         return to_arrays(after)
-
-    def _inner_step(
-        self, server_round: int, before: Parameters, aggregate: Aggregate
-    ) -> Parameters:
-        mean = to_arrays(add_to(before, aggregate.mean_update))
-        weight = MetricRecord({NUM_EXAMPLES: aggregate.weight})
-        content = RecordDict({ARRAYS: mean, "metrics": weight})
-        reply = Message(content, dst_node_id=1, message_type="train")
-        arrays, _ = self.inner.aggregate_train(server_round, [reply])
-        if arrays is None:
-            raise RuntimeError(
-                f"{type(self.inner).__name__} gave no model in round {server_round}"
-            )
-        return to_parameters(arrays)
-
-
-class CohortGrid(Grid):
-    """A grid on which only the cohort exists, so that Flower's sampling takes all of it."""
-
-    def __init__(self, cohort: Sequence[int]) -> None:
-        self._cohort = list(cohort)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the cohort."""
-        return list(self._cohort)
-
-    def get_nodes(self) -> Iterable[NodeInfo]:
-        """Return the cohort."""
-        return [NodeInfo(node_id=node) for node in self._cohort]
-
-    def _sends_nothing(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("a CohortGrid only tells who is in the cohort; it sends nothing")
-
-    set_run = create_message = push_messages = pull_messages = send_and_receive = _sends_nothing
-
-    @property
-    def run(self) -> Run:
-        """Refuse: there is no run here."""
-        return self._sends_nothing()
-
-
-@contextmanager
-def _quiet_flower() -> Generator[None]:
-    """Keep the inner strategy from logging one reply where a whole cohort answered."""
-    logger = logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
