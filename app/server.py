@@ -17,13 +17,14 @@ from app.config.load import ConfigError, load_config, option_of, to_yaml
 from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
 from app.results.model_file import ModelFileError
-from app.results.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
-from strategies.rounds.averaging import IterateAverage
-from strategies.rounds.loop import Outcome, RoundLoop
-from strategies.rounds.optimizer_state import export_state, restore_state
+from app.results.observers import FolderObserver, LogObserver
+from app.results.run_folder import RunFolder, RunFolderError, folder_path
+from strategies.rounds.attempt import RunStoppedError
+from strategies.rounds.checkpoint import Checkpoint
+from strategies.rounds.loop import RoundLoop
+from strategies.rounds.observer import Outcome
 from strategies.rounds.records import to_arrays, to_parameters
-from strategies.rounds.report import RoundReport, describe, describe_privacy
-from strategies.rounds.strategy import RoundStrategy, RunStoppedError
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from workloads.base import State, Workload
 
@@ -63,61 +64,22 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     arrays = _initial_arrays(config, workload)
     length = workload.length(State(to_parameters(arrays)))
     strategy = _strategy(config, RunFacts(run_id, num_simulated, workload, length))
-    path = folder_path(config, run_id)
-    checkpoint = None
-    if config.resume_from:
-        folder, checkpoint = RunFolder.resume(path, config)
-    else:
-        folder = RunFolder.create(path, config)
+    settings, cohort_rng = build_settings(config, simulated), build_cohort_rng(config)
+    folder, checkpoint = _open_folder(config, run_id)
     with folder:
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
-        try:
-            average = IterateAverage(config.average_from)
-            if checkpoint:
-                _restore(checkpoint, strategy, average, list(arrays.keys()))
-                arrays = checkpoint.arrays
-            loop = _loop(grid, config, simulated, strategy, folder, average)
-            outcome = loop.run(arrays, checkpoint.reports if checkpoint else ())
-        except BaseException as error:
-            folder.fail(f"{type(error).__name__}: {error}")
-            raise
-        folder.finish(outcome)
-    log.info("last model: %s", describe(outcome.metrics) or "not scored")
-    if outcome.privacy:
-        log.info("the run has spent: %s", describe_privacy(outcome.privacy))
-    log.info("done: %d rounds; everything is in %s", outcome.num_rounds, folder.path)
-    return outcome
+        # The folder first: a round that the log shows can be resumed from.
+        observers = (FolderObserver(folder), LogObserver(config.num_rounds, folder.path))
+        loop = RoundLoop(strategy, grid, settings, cohort_rng, observers)
+        return loop.run(arrays, checkpoint)
 
 
-def _restore(
-    checkpoint: Checkpoint,
-    strategy: RoundStrategy,
-    average: IterateAverage,
-    names: list[str],
-) -> None:
-    """Give everything that changes from round to round the state of the last one."""
-    num_rounds = len(checkpoint.reports)
-    state = average.restore(checkpoint.optimizer_state, num_rounds)
-    restore_state(strategy.inner, state, names)
-    strategy.coding.restore(checkpoint.privacy)
-    log.info("resumed after round %d", num_rounds)
-
-
-def _loop(
-    grid: PollingGrid,
-    config: AppConfig,
-    simulated: bool,
-    strategy: RoundStrategy,
-    folder: RunFolder,
-    average: IterateAverage,
-) -> RoundLoop:
-    def keep(report: RoundReport, model: ArrayRecord) -> None:
-        state = export_state(strategy.inner, list(model.keys())) | average.export()
-        folder.write_round(report, model, state, average.published(model))
-
-    cohort_rng, settings = build_cohort_rng(config), build_settings(config, simulated)
-    return RoundLoop(strategy, grid, settings, cohort_rng, keep, average)
+def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint | None]:
+    path = folder_path(config, run_id)
+    if config.resume_from:
+        return RunFolder.resume(path, config)
+    return RunFolder.create(path, config), None
 
 
 def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:

@@ -30,7 +30,7 @@ from benchmarks.heart_rows import (
     train_and_score,
 )
 from benchmarks.report import machine_line, table, write_json
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from tasks.base import DataError
 from tasks.heart import HOSPITALS, HeartConfig
 

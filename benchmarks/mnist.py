@@ -25,7 +25,7 @@ from benchmarks import mnist_peer, mnist_silos
 from benchmarks.mnist_rows import CENTRAL, FEDAVG, HEADERS, SHARES, Row, losses
 from benchmarks.mnist_settings import Result, Settings, pooled
 from benchmarks.report import machine_line, table, write_json
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from tasks.base import DataError
 
 #: T and c of the rows; the first is where nothing is added in advance.

@@ -87,7 +87,6 @@ APP_REFUSALS: dict[Reason, str] = {
 RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`arrays`", "the model's own names", "to the client", "the public model"),
     ("`config`", "`server-round`", "to the client", "public: the round's number"),
-    ("`config`", "`proximal-mu`", "to the client", "public: a number of the configuration"),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
     ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
 )

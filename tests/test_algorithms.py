@@ -8,9 +8,8 @@ from app.builders.run import RunFacts, build_strategy
 from app.builders.workload import build_workload
 from app.config.load import load_config, options
 from app.simulation.in_process import InProcessGrid
-from strategies.rounds.optimizer_state import export_state, restore_state
+from strategies.rounds.attempt import RoundAttempt, RunStoppedError
 from strategies.rounds.records import to_arrays, to_parameters, to_record
-from strategies.rounds.strategy import CohortGrid, RoundAttempt, RunStoppedError
 from strategies.rounds.transport import PollingGrid
 from workloads.base import Contribution
 from workloads.model_arrays import flatten
@@ -61,11 +60,9 @@ def run_ours(strategy, num_rounds: int, arrays: ArrayRecord, first: int = 1) -> 
 
 def run_flowers(inner, num_rounds: int) -> dict[str, np.ndarray]:
     """Drive Flower's own strategy with whole models, as its own clients would send them."""
-    arrays = to_arrays(START)
+    arrays, grid = to_arrays(START), InProcessGrid(dict.fromkeys(COUNTS, answer))
     for server_round in range(1, num_rounds + 1):
-        messages = inner.configure_train(
-            server_round, arrays, ConfigRecord(), CohortGrid(list(COUNTS))
-        )
+        messages = inner.configure_train(server_round, arrays, ConfigRecord(), grid)
         replies = []
         for message in messages:
             node = message.metadata.dst_node_id
@@ -74,7 +71,7 @@ def run_flowers(inner, num_rounds: int) -> dict[str, np.ndarray]:
                 "w": to_parameters(arrays)["w"] + update[:6].reshape(2, 3),
                 "b": to_parameters(arrays)["b"] + update[6:],
             }
-            metrics = MetricRecord({"num_examples": COUNTS[node]})
+            metrics = MetricRecord({inner.weighted_by_key: COUNTS[node]})
             content = RecordDict({"arrays": to_arrays(model), "metrics": metrics})
             replies.append(Message(content, reply_to=message))
         arrays, _ = inner.aggregate_train(server_round, replies)
@@ -84,7 +81,7 @@ def run_flowers(inner, num_rounds: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_models_are_those_of_flowers_own_strategy(algorithm):
     ours = to_parameters(run_ours(strategy_for(algorithm), 4, to_arrays(START)))
-    flowers = run_flowers(strategy_for(algorithm).inner, 4)
+    flowers = run_flowers(strategy_for(algorithm).flower_step.inner, 4)
     for name, values in flowers.items():
         np.testing.assert_allclose(ours[name], values, rtol=1e-5, atol=1e-6)
         assert ours[name].dtype == np.float32
@@ -97,7 +94,8 @@ def test_the_optimiser_state_survives_a_checkpoint(algorithm):
     straight = run_ours(strategy_for(algorithm), 5, to_arrays(START))
     first, second = strategy_for(algorithm), strategy_for(algorithm)
     middle = run_ours(first, 2, to_arrays(START))
-    restore_state(second.inner, export_state(first.inner, list(START)), list(START))
+    state = first.flower_step.export_state(list(START))
+    second.flower_step.restore_state(state, list(START))
     resumed = run_ours(second, 3, middle, first=3)
     for name, values in to_parameters(straight).items():
         np.testing.assert_array_equal(to_parameters(resumed)[name], values)
@@ -113,11 +111,11 @@ def test_forgetting_the_optimiser_state_would_be_noticed():
 def test_a_state_of_another_algorithm_or_model_is_refused():
     first = strategy_for("fedavgm")
     run_ours(first, 1, to_arrays(START))
-    state = export_state(first.inner, list(START))
+    state = first.flower_step.export_state(list(START))
     with pytest.raises(ValueError, match="not of FedAvg"):
-        restore_state(strategy_for("fedavg").inner, state, list(START))
+        strategy_for("fedavg").flower_step.restore_state(state, list(START))
     with pytest.raises(ValueError, match="another model"):
-        restore_state(strategy_for("fedavgm").inner, state, ["w", "other"])
+        strategy_for("fedavgm").flower_step.restore_state(state, ["w", "other"])
 
 
 def test_a_model_that_is_not_finite_stops_the_run():
@@ -167,12 +165,6 @@ def test_plain_also_works_in_flowers_own_loop():
 )
 def test_every_number_of_the_config_reaches_flowers_strategy(algorithm, free, flowers):
     config = load_config({"algorithm": algorithm, "overrides": f"algorithm.{free}"})
-    inner = build_strategy(config, RunFacts(1, 3, build_workload(config), 3)).inner
+    inner = build_strategy(config, RunFacts(1, 3, build_workload(config), 3)).flower_step.inner
     assert type(inner).__name__.lower() == algorithm
     assert {name: getattr(inner, name) for name in flowers} == flowers
-    assert (inner.fraction_train, inner.min_train_nodes, inner.min_available_nodes) == (1, 1, 1)
-
-
-def test_a_cohort_grid_sends_nothing():
-    with pytest.raises(RuntimeError, match="sends nothing"):
-        CohortGrid([1]).push_messages([])

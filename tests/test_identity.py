@@ -31,7 +31,7 @@ from app.node.identity import (
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.masked.messages import unwrap, wrap
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.crypto.keys import KeyPair, commit, fingerprint
 from strategies.secagg.messages import Advert, Roster

@@ -133,4 +133,3 @@ def test_a_run_sends_the_records_on_the_page_and_nothing_else(algorithm, tmp_pat
     assert told == {("secagg", "bytes")}
     assert sent <= listed
     assert {("secagg", "bytes"), ("config", "server-round")} <= sent
-    assert (("config", "proximal-mu") in sent) == (algorithm == "fedprox")

@@ -5,7 +5,7 @@ import pytest
 from app.config.load import load_config
 from app.preflight.run_plan import plan_run
 from strategies.masked.settings import SecAggSettings
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from tests.codec_kit import failing
 from tests.private_kit import Nodes, planned_epsilon, run_config_of, run_with_ledgers, sent_by
 from tests.traced import Traced, kind_of

@@ -16,8 +16,8 @@ from app.config.load import load_config
 from app.simulation.in_process import InProcessGrid
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
 from strategies.refusals import REFUSAL_CODE
+from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.records import to_arrays
-from strategies.rounds.strategy import RunStoppedError
 from tasks.base import LocalData
 from tasks.breast_cancer import BreastCancer
 from tasks.training.local import get_parameters

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import random
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,9 @@ from app.config.load import ConfigError, load_config
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.refusals import Reason, refusal_reply
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.transport import PollingGrid
+from tests.traced import Traced, kind_of
 
 FAST = "rounds.deadline_seconds=0.3 rounds.max_attempts=2 task.training.num_steps=3"
 
@@ -154,14 +154,18 @@ def test_without_deterministic_the_batch_order_is_the_operating_systems(run_conf
     assert any((models[0][n].numpy() != models[1][n].numpy()).any() for n in models[0])
 
 
-def test_the_result_does_not_depend_on_flowers_shuffle(run_config, tmp_path):
-    models = []
-    for seed in (1, 2):
-        random.seed(seed)
-        config = {**run_config, "output-dir": str(tmp_path / str(seed))}
-        models.append(simulate(config, 4).arrays)
-    for name in models[0]:
-        np.testing.assert_array_equal(models[0][name].numpy(), models[1][name].numpy())
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedadam"])
+@pytest.mark.parametrize("aggregation", ["plain", "secagg"])
+def test_the_model_goes_to_the_cohort_in_its_order_with_the_round(
+    run_config, aggregation, algorithm
+):
+    traced = Traced(run_config | {"aggregation": aggregation, "algorithm": algorithm}, 4)
+    asked = [m for m, _ in traced.messages if kind_of(m) in ("train", "evaluate")]
+    assert [(kind_of(m), m.metadata.dst_node_id) for m in asked] == [
+        (kind, node) for kind in ["train"] * 3 + ["evaluate"] for node in range(1000, 1004)
+    ]
+    told = [dict(m.content["config"]) for m in asked]
+    assert told == [{"server-round": number} for number in (1, 2, 3, 4) for _ in range(4)]
 
 
 def test_cohorts_are_drawn_anew_each_round(run_config):

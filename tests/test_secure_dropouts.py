@@ -10,7 +10,7 @@ import app.node.settings
 from app.config.load import load_config
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.transport import PollingGrid
 from tests.secure_kit import assert_same, other, secure_run, through_codec
 from tests.traced import Traced, kind_of, with_faults

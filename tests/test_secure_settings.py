@@ -3,14 +3,15 @@
 import logging
 
 import pytest
+from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedMedian, Krum
 
 from app.builders.run import RunFacts, build_strategy
 from app.builders.workload import build_workload
 from app.config.load import ConfigError, load_config
-from app.simulation.in_process import simulate
+from app.simulation.in_process import InProcessGrid, simulate
 from strategies.masked.strategy import SecAgg
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from tests.secure_kit import other, secure_run
 from tests.traced import Traced, with_faults
 
@@ -78,6 +79,14 @@ def test_a_strategy_that_needs_single_updates_is_refused(inner):
     settings = build_strategy(config, RunFacts(1, 5, workload, 10))._settings
     with pytest.raises(ValueError, match="looks at single updates"):
         SecAgg(inner, 2, workload, settings)
+
+
+def test_flowers_own_loop_is_refused_before_anything_is_sent():
+    strategy = build_strategy(load_config({"aggregation": "secagg"}), RunFacts(1, 5, 10))
+    grid = InProcessGrid({})
+    with pytest.raises(RuntimeError, match="drive it with the round loop"):
+        strategy.start(grid, ArrayRecord())
+    assert grid.sent == []
 
 
 def test_clipped_entries_are_counted_under_the_mask(run_config, caplog):

@@ -351,6 +351,10 @@ class Workload(ABC):
         """Return the metric vector of the held-out records as a bounded sum."""
         return None
 
+    def query(self, state: State, server_round: int) -> Query:
+        """Return what a round asks about the state; the default asks for nothing of its own."""
+        return Query(server_round)
+
     @abstractmethod
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Return the next state. Pure, but for what the optimiser in ``step`` remembers."""

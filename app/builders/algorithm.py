@@ -14,19 +14,6 @@ from app.config.algorithm import (
     FedYogiConfig,
 )
 from app.config.run import AppConfig
-from strategies.rounds.records import ARRAYS
-from workloads.base import NUM_EXAMPLES
-
-# The round loop samples the cohort; the inner strategy takes all of it.
-_INNER: dict[str, Any] = {
-    "fraction_train": 1.0,
-    "fraction_evaluate": 1.0,
-    "min_train_nodes": 1,
-    "min_evaluate_nodes": 1,
-    "min_available_nodes": 1,
-    "weighted_by_key": NUM_EXAMPLES,
-    "arrayrecord_key": ARRAYS,
-}
 
 
 def _adaptive(config: AdaptiveConfig) -> dict[str, Any]:
@@ -39,15 +26,14 @@ def _adaptive(config: AdaptiveConfig) -> dict[str, Any]:
 
 
 _ALGORITHMS: dict[type, Callable[[Any], FedAvg]] = {
-    FedAvgConfig: lambda _: FedAvg(**_INNER),
-    FedProxConfig: lambda c: FedProx(**_INNER, proximal_mu=c.proximal_mu),
+    FedAvgConfig: lambda _: FedAvg(),
+    FedProxConfig: lambda c: FedProx(proximal_mu=c.proximal_mu),
     FedAvgMConfig: lambda c: FedAvgM(
-        **_INNER,
         server_learning_rate=c.server_learning_rate,
         server_momentum=c.server_momentum,
     ),
-    FedAdamConfig: lambda c: FedAdam(**_INNER, **_adaptive(c)),
-    FedYogiConfig: lambda c: FedYogi(**_INNER, **_adaptive(c)),
+    FedAdamConfig: lambda c: FedAdam(**_adaptive(c)),
+    FedYogiConfig: lambda c: FedYogi(**_adaptive(c)),
 }
 
 

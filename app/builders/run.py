@@ -29,7 +29,7 @@ from strategies.codec.run_state import AdaptiveClip, PrivateRunState, RunState
 from strategies.masked.settings import SecAggSettings
 from strategies.masked.strategy import SecAgg
 from strategies.plain.strategy import Plain
-from strategies.rounds.loop import LoopSettings
+from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.graph import Terms
 from workloads.base import Workload
@@ -228,6 +228,7 @@ def build_settings(config: AppConfig, simulated: bool) -> LoopSettings:
         deadline_seconds=rounds.deadline_seconds,
         patience=config.early_stopping.patience,
         min_delta=config.early_stopping.min_delta,
+        average_from=config.average_from,
         wait_for_clients=not simulated,
         min_poisson_cohort=_min_poisson_cohort(config),
     )

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ class History:
     def append(self, report: RoundReport) -> None:
         """Keep a round, synced."""
         with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(report)) + "\n")
+            file.write(json.dumps(report.to_dict()) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -89,7 +88,8 @@ def _report(line: str) -> RoundReport:
     values: dict[str, Any] = json.loads(line)
     # JSON makes strings of node ids that are keys.
     values["failures"] = {int(node): reason for node, reason in values["failures"].items()}
-    report = RoundReport(**values)
-    if not isinstance(report.seconds, (int, float)) or not isinstance(report.metrics, dict):
+    if not isinstance(values["seconds"], (int, float)):
         raise TypeError
-    return report
+    if not all(isinstance(values.get(name, {}), dict) for name in ("metrics", "privacy")):
+        raise TypeError
+    return RoundReport(**values)

@@ -8,9 +8,8 @@ state of the same round in one file, ``summary.json`` how it ended.
 import fcntl
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -21,38 +20,17 @@ from app.config.load import resolved, to_yaml
 from app.config.run import AppConfig
 from app.results.history import START_ANEW, History, RunFolderError
 from app.results.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
-from strategies.rounds.loop import Outcome
-from strategies.rounds.optimizer_state import State
+from strategies.rounds.checkpoint import Checkpoint
+from strategies.rounds.observer import Outcome
 from strategies.rounds.records import to_arrays, to_parameters
 from strategies.rounds.report import RoundReport
+from workloads.base import Arrays
 
 #: A resumed run may differ in these; in anything else it would not be the same run.
 _MAY_CHANGE = (
     *("num_rounds", "output_dir", "resume_from", "data_dir", "simulation_nodes"),
     *("rounds", "early_stopping"),
 )
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where a run goes on.
-
-    Attributes
-    ----------
-    arrays : ArrayRecord
-        The global model.
-    optimizer_state : dict of ndarray
-        For ``restore_state``.
-    reports : list of RoundReport
-        The rounds done.
-    privacy : dict
-        What was spent, the metrics of a last model included.
-    """
-
-    arrays: ArrayRecord
-    optimizer_state: State
-    reports: list[RoundReport]
-    privacy: dict[str, Any]
 
 
 def folder_path(config: AppConfig, run_id: int) -> Path:
@@ -72,8 +50,8 @@ class RunFolder:
         self._started = time.time()
         self._seconds_before = 0.0
         # What every summary says, whatever the status: how far the run is, and how good.
-        self._progress: dict[str, object] = {"privacy": {}}
-        self._note_progress(0, {}, 0)
+        self._progress: dict[str, object] = {}
+        self._note_progress(0, {}, {}, 0)
 
     @classmethod
     def create(cls, path: Path, config: AppConfig) -> "RunFolder":
@@ -134,7 +112,7 @@ class RunFolder:
             self._lock.close()
 
     def write_round(
-        self, report: RoundReport, arrays: ArrayRecord, state: State, published: ArrayRecord
+        self, report: RoundReport, arrays: ArrayRecord, state: Arrays, published: ArrayRecord
     ) -> None:
         """Keep a round: first its line, then the checkpoint that makes the line count.
 
@@ -144,14 +122,13 @@ class RunFolder:
         parameters = to_parameters(arrays)
         save_checkpoint(self._checkpoint, self._config, report.round, parameters, state)
         save_model(self._model, self._config, report.round, to_parameters(published))
-        self._note_progress(report.round, report.metrics, report.evaluated_round)
-        self._progress["privacy"] = report.privacy
+        self._note_report(report)
         self._write_summary(status="running")
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the run ended."""
-        self._note_progress(outcome.num_rounds, outcome.metrics, outcome.num_rounds)
-        self._progress["privacy"] = outcome.privacy
+        num_rounds = outcome.num_rounds
+        self._note_progress(num_rounds, outcome.privacy, outcome.metrics, num_rounds)
         self._write_summary(status="stopped early" if outcome.stopped_early else "completed")
 
     def fail(self, reason: str) -> None:
@@ -231,8 +208,7 @@ class RunFolder:
         reports = self._history.read(num_rounds)
         self._history.cut(num_rounds)
         self._seconds_before = sum(report.seconds for report in reports)
-        self._note_progress(num_rounds, reports[-1].metrics, reports[-1].evaluated_round)
-        self._progress["privacy"] = reports[-1].privacy
+        self._note_report(reports[-1])
         return Checkpoint(to_arrays(parameters), state, reports, self._spent(reports[-1]))
 
     def _spent(self, last: RoundReport) -> dict[str, Any]:
@@ -242,12 +218,25 @@ class RunFolder:
             ended: dict[str, Any] = summary.get("privacy") or {}
             more = ended.get("num_metrics", 0) > last.privacy.get("num_metrics", 0)
         except (OSError, ValueError, AttributeError, TypeError):
-            return last.privacy
-        return ended if more and last.privacy else last.privacy
+            return dict(last.privacy)
+        return ended if more and last.privacy else dict(last.privacy)
 
-    def _note_progress(self, num_rounds: int, metrics: object, evaluated_round: int) -> None:
-        numbers = {"num_rounds": num_rounds, "evaluated_round": evaluated_round}
-        self._progress |= numbers | {"metrics": metrics}
+    def _note_report(self, last: RoundReport) -> None:
+        self._note_progress(last.round, last.privacy, last.metrics, last.evaluated_round)
+
+    def _note_progress(
+        self,
+        num_rounds: int,
+        privacy: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        evaluated_round: int,
+    ) -> None:
+        self._progress = {
+            "privacy": dict(privacy),
+            "num_rounds": num_rounds,
+            "evaluated_round": evaluated_round,
+            "metrics": dict(metrics),
+        }
 
     def _write_summary(self, **values: object) -> None:
         seconds = round(self._seconds_before + time.time() - self._started, 3)

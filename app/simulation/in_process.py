@@ -17,7 +17,7 @@ from app.client import app as client_app
 from app.config.load import Scalar, load_config
 from app.node.settings import simulate_in_this_process
 from app.server import run
-from strategies.rounds.loop import Outcome
+from strategies.rounds.observer import Outcome
 from strategies.rounds.transport import PollingGrid
 
 Client = Callable[[Message], Message | None]

@@ -21,21 +21,19 @@ from strategies.masked.messages import (
 )
 from strategies.masked.settings import SecAggSettings
 from strategies.refusals import Reason, reason_of
-from strategies.rounds.records import to_parameters
-from strategies.rounds.strategy import (
-    CohortGrid,
+from strategies.rounds.attempt import (
     CohortTooSmallError,
     RoundAttempt,
     RoundResult,
-    RoundStrategy,
     RunStoppedError,
 )
+from strategies.rounds.records import message_kind
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.messages import Roster
 from strategies.secagg.server.role import AbandonedError, BadReplyError, ServerRole
 from strategies.secagg.wire import Wire
-from workloads.base import Aggregate, State
-from workloads.model_arrays import hash_state
+from workloads.base import Aggregate
 
 log = logging.getLogger("flwr.tacet")
 
@@ -112,18 +110,18 @@ class MaskedRound:
         asked, settings = self._asked, self._settings
         next_cohort = self._look_ahead()
         following = self._following
-        codec, state = settings.coding.codec, State(to_parameters(asked.arrays))
-        size = self._strategy.workload.length(state) if self._training else 0
-        plan = plan_of(codec, hash_state(state, {}), settings.config_hash)
-        role.set_plan(plan, form_of(codec, size))
-        messages = self._model_messages(role, following, set(next_cohort))
+        codec = settings.coding.codec
+        content, asked_hash = self._strategy.request(asked.number, asked.arrays)
+        size = self._strategy.length(asked.arrays) if self._training else 0
+        role.set_plan(plan_of(codec, asked_hash, settings.config_hash), form_of(codec, size))
+        messages = self._model_messages(role, content, following, set(next_cohort))
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:
             message = role.add_masked(sender, data)
             if following is not None and message.next_advert is not None:
                 following.add_advert(sender, message.next_advert)
 
-        takes: dict[str, Take] = {_kind(self._training): take_masked}
+        takes: dict[str, Take] = {message_kind(training=self._training): take_masked}
         if following is not None:
             request = following.advert_request()
             newcomers = [node for node in next_cohort if node not in role.cohort]
@@ -134,24 +132,20 @@ class MaskedRound:
         role.close_masked()
 
     def _model_messages(
-        self, role: ServerRole, following: ServerRole | None, next_cohort: set[int]
+        self,
+        role: ServerRole,
+        shared: RecordDict,
+        following: ServerRole | None,
+        next_cohort: set[int],
     ) -> list[Message]:
-        """Return the inner strategy's messages with each node's own request in them."""
-        asked, grid = self._asked, CohortGrid(role.cohort)
-        configure = (
-            self._strategy.configure_train
-            if self._training
-            else self._strategy.configure_evaluate
-        )
-        request = self._settings.coding.request()
-        messages = list(configure(asked.number, asked.arrays, request, grid))
-        for message in messages:
-            node = message.metadata.dst_node_id
+        """Return the state for each node of the cohort, with the node's own request."""
+        kind = message_kind(training=self._training)
+        messages: list[Message] = []
+        for node in role.cohort:
             ahead = following.attempt if following and node in next_cohort else None
-            # Flower gives all messages one content; the request differs.
-            message.content = RecordDict(
-                {**message.content, **wrap(role.train_request(node, ahead))}
-            )
+            own = wrap(role.train_request(node, ahead))
+            content = RecordDict({**shared, **own})
+            messages.append(Message(content, dst_node_id=node, message_type=kind))
         return messages
 
     def _open(self, role: ServerRole) -> RoundResult:
@@ -210,7 +204,7 @@ class MaskedRound:
                     f"round {asked.number}: training diverged on every client; lower the"
                     " learning rate"
                 )
-            arrays = self._strategy.step(asked.number, aggregate)
+            arrays = self._strategy.step(asked.number, asked.arrays, aggregate)
         means = aggregate.means()
         return RoundResult(arrays, means, self._num_asked, num_survivors, self._failures)
 
@@ -267,10 +261,6 @@ class MaskedRound:
             except (BadReplyError, BadContentError) as error:
                 log.debug("client %d: %s", node, error)
                 self._failures[node] = Reason.MALFORMED_REPLY
-
-
-def _kind(training: bool) -> str:
-    return "train" if training else "evaluate"
 
 
 def _message(node: int, kind: str, wire: Wire) -> Message:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from strategies.codec.run_state import RunState
-from strategies.rounds.strategy import RunStoppedError
+from strategies.rounds.attempt import RunStoppedError
 from strategies.secagg.crypto.keys import Peers
 from strategies.secagg.graph import Terms
 from strategies.secagg.server.role import ServerRole

@@ -9,20 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from flwr.app import ArrayRecord, Message, MetricRecord
-from flwr.serverapp import strategy as flowers
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from strategies.masked.attempt import MaskedRound
 from strategies.masked.settings import SecAggSettings
-from strategies.rounds.strategy import (
-    RoundAttempt,
-    RoundResult,
-    RoundStrategy,
-)
+from strategies.rounds.attempt import RoundAttempt, RoundResult
+from strategies.rounds.flower_step import require_mean_only
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.server.role import ServerRole
 from workloads.base import Workload
+
+_NOT_FLOWERS_LOOP = "secagg takes two trips a round: drive it with the round loop"
 
 
 class SecAgg(RoundStrategy):
@@ -49,7 +49,7 @@ class SecAgg(RoundStrategy):
         self, inner: FedAvg, min_replies: int, workload: Workload, settings: SecAggSettings
     ) -> None:
         super().__init__(inner, min_replies, workload, settings.coding)
-        _require_mean_only(inner)
+        require_mean_only(inner)
         self._settings = settings
         # The next round's role, once its keys and shares are exchanged.
         self._ready: ServerRole | None = None
@@ -72,28 +72,26 @@ class SecAgg(RoundStrategy):
         self._ready = masked.ready
         return result
 
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Refuse: one set of messages is only half of a round (Flower's interface)."""
+        raise RuntimeError(_NOT_FLOWERS_LOOP)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Refuse: one set of messages is only half of a round (Flower's interface)."""
+        raise RuntimeError(_NOT_FLOWERS_LOOP)
+
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Refuse: one set of replies is only half of a round (Flower's interface)."""
-        raise RuntimeError("secagg takes two trips a round: drive it with the round loop")
+        raise RuntimeError(_NOT_FLOWERS_LOOP)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Refuse: one set of replies is only half of a round (Flower's interface)."""
-        raise RuntimeError("secagg takes two trips a round: drive it with the round loop")
-
-
-def _require_mean_only(inner: FedAvg) -> None:
-    """Refuse Flower's strategies that compare, rank or trim single updates."""
-    mean_only = (
-        flowers.FedAvg,
-        *(flowers.FedProx, flowers.FedAvgM, flowers.FedAdam, flowers.FedYogi),
-    )
-    if type(inner) not in mean_only:
-        names = ", ".join(cls.__name__ for cls in mean_only)
-        raise ValueError(
-            f"{type(inner).__name__} looks at single updates, which secure aggregation hides;"
-            f" use one of {names}, or aggregation=plain"
-        )
+        raise RuntimeError(_NOT_FLOWERS_LOOP)

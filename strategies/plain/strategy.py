@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from strategies.codec.codec import add_up, public_seed
 from strategies.codec.run_state import RunState
 from strategies.codec.stages import SumContext
 from strategies.refusals import Reason, reason_of
+from strategies.rounds.attempt import RoundAttempt, RoundResult, RunStoppedError
 from strategies.rounds.records import (
     MalformedReplyError,
     from_record,
+    model_messages,
+    model_request,
     read_encoded,
-    to_parameters,
 )
-from strategies.rounds.strategy import (
-    CohortGrid,
-    RoundAttempt,
-    RoundResult,
-    RoundStrategy,
-    RunStoppedError,
-)
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid, Trip
 from strategies.secagg.wire import AttemptId
-from workloads.base import Aggregate, State, Workload
+from workloads.base import Aggregate, Query, Workload
 
 
 class Plain(RoundStrategy):
@@ -60,6 +58,8 @@ class Plain(RoundStrategy):
         super().__init__(inner, min_replies, workload, coding)
         self._run_id = run_id
         self._node_encodes = node_encodes
+        # The model that Flower's own loop has sent; ours says it with each attempt.
+        self._sent: ArrayRecord | None = None
 
     def _add_up(
         self, good: list[Any], server_round: int, num_asked: int, *, training: bool
@@ -90,30 +90,52 @@ class Plain(RoundStrategy):
             self.coding.codec.check_fits(len(cohort))
         except ValueError as error:
             raise RunStoppedError(f"aggregation=plain: {error}") from None
-        configure = self.configure_train if training else self.configure_evaluate
-        messages = configure(
-            asked.number, asked.arrays, self.coding.request(), CohortGrid(cohort)
-        )
+        content, _ = self.request(asked.number, asked.arrays)
+        messages = model_messages(content, cohort, training=training)
         self.coding.note_release(asked.number, training=training)
-        trip = grid.exchange(in_cohort_order(messages, cohort), asked.deadline_seconds)
-        good, failures = self._read(trip, self._length(asked.arrays) if training else 0)
+        trip = grid.exchange(messages, asked.deadline_seconds)
+        good, failures = self._read(trip, self.length(asked.arrays) if training else 0)
         num_asked = len(cohort)
         if len(good) < self.min_replies:
             return RoundResult(None, {}, num_asked, len(good), failures)
         aggregate = self._add_up(good, asked.number, num_asked, training=training)
-        after = self.step(asked.number, aggregate) if training else None
+        after = self.step(asked.number, asked.arrays, aggregate) if training else None
         return RoundResult(after, aggregate.means(), num_asked, len(good), failures)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return one message for each connected node (Flower's interface)."""
+        self._sent = arrays
+        return self._to_all(
+            grid, model_request(Query(server_round), arrays, {}, config), training=True
+        )
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Return one message for each connected node (Flower's interface)."""
+        return self._to_all(
+            grid, model_request(Query(server_round), arrays, {}, config), training=False
+        )
+
+    def _to_all(self, grid: Grid, content: RecordDict, *, training: bool) -> list[Message]:
+        # Flower's own strategies wait for their nodes as long as it takes, too.
+        nodes = PollingGrid(grid).wait_for_nodes(self.min_replies, math.inf)
+        return model_messages(content, nodes, training=training)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Aggregate and step (Flower's interface)."""
-        size = self._length(self._sent) if self._sent is not None else 0
-        good, _ = self._read(Trip(list(replies), []), size)
+        if self._sent is None:
+            raise RuntimeError("aggregate_train() needs configure_train() before it")
+        good, _ = self._read(Trip(list(replies), []), self.length(self._sent))
         if len(good) < self.min_replies:
             return None, None
         aggregate = self._add_up(good, server_round, len(good), training=True)
-        return self.step(server_round, aggregate), MetricRecord(dict(aggregate.means()))
+        after = self.step(server_round, self._sent, aggregate)
+        return after, MetricRecord(dict(aggregate.means()))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -124,9 +146,6 @@ class Plain(RoundStrategy):
             return None
         aggregate = self._add_up(good, server_round, len(good), training=False)
         return MetricRecord(dict(aggregate.means()))
-
-    def _length(self, arrays: ArrayRecord) -> int:
-        return self.workload.length(State(to_parameters(arrays)))
 
     def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
         """Read replies whose vectors have this length; 0 when only evaluating."""
@@ -164,9 +183,3 @@ def read_replies(trip: Trip, read: Callable[[Any], Any]) -> tuple[list[Any], dic
         except MalformedReplyError:
             failures[node] = Reason.MALFORMED_REPLY
     return good, failures
-
-
-def in_cohort_order(messages: Iterable[Message], cohort: Sequence[int]) -> list[Message]:
-    """Undo the shuffle of Flower's sampling, so that the sum is taken in a repeatable order."""
-    rank = {node: position for position, node in enumerate(cohort)}
-    return sorted(messages, key=lambda message: rank[message.metadata.dst_node_id])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from flwr.app import ArrayRecord
 
-from strategies.rounds.optimizer_state import State
 from strategies.rounds.records import to_arrays, to_parameters
 from workloads.base import Arrays
 
@@ -45,11 +44,11 @@ class IterateAverage:
         last = to_parameters(arrays)
         return to_arrays({name: self._mean[name].astype(last[name].dtype) for name in last})
 
-    def export(self) -> State:
+    def export(self) -> Arrays:
         """Return the mean as arrays, for a checkpoint; empty while there is none."""
         return {_SLOT + name: values for name, values in self._mean.items()}
 
-    def restore(self, state: State, server_round: int) -> State:
+    def restore(self, state: Arrays, server_round: int) -> Arrays:
         """Take up the mean of a checkpoint after a round; return the rest of its state.
 
         Raises

@@ -7,73 +7,29 @@ round r reports how good the model of round r - 1 is, and one trip at the end sc
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from flwr.app import ArrayRecord
 
 from strategies.refusals import is_permanent
-from strategies.rounds.averaging import IterateAverage
-from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
-from strategies.rounds.strategy import (
+from strategies.rounds.attempt import (
     CohortTooSmallError,
     RoundAttempt,
     RoundResult,
-    RoundStrategy,
     RunStoppedError,
 )
+from strategies.rounds.averaging import IterateAverage
+from strategies.rounds.checkpoint import Checkpoint
+from strategies.rounds.cohort import Cohorts
+from strategies.rounds.observer import ClosedRound, Observer, Outcome
+from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
+from strategies.rounds.settings import LoopSettings
+from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 
 log = logging.getLogger("flwr.tacet")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """When rounds go on and when they end. See ``RoundsConfig`` and ``EarlyStoppingConfig``."""
-
-    num_rounds: int
-    cohort_fraction: float
-    min_clients: int
-    min_replies: int
-    max_attempts: int
-    stop_on_client_failure: bool
-    deadline_seconds: float
-    patience: int
-    min_delta: float
-    #: Whether more clients may still connect: not in a simulation.
-    wait_for_clients: bool
-    #: Each client is drawn by a coin of its own, and a cohort under this is drawn again; 0 for
-    #: cohorts of a fixed size.
-    min_poisson_cohort: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes
-    ----------
-    arrays : ArrayRecord
-        The last global model, or the mean of the last ones.
-    num_rounds : int
-        Rounds that were done, those before a resume included.
-    stopped_early : bool
-        Whether early stopping ended it.
-    metrics : dict
-        ``loss`` and metrics of the last model.
-    privacy : dict
-        What the run has spent, the last metrics included; empty without differential privacy.
-    """
-
-    arrays: ArrayRecord
-    num_rounds: int
-    stopped_early: bool
-    metrics: dict[str, float]
-    privacy: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class RoundLoop:
@@ -89,11 +45,8 @@ class RoundLoop:
         When to go on and when to stop.
     cohort_rng : callable
         Round number to the generator that draws its cohort.
-    on_round : callable
-        Called with the report and the new model when a round has closed, before the next
-        begins: where checkpoints are written.
-    average : IterateAverage
-        What the run gives in the end.
+    observers : sequence of Observer
+        Told in this order when a round has closed, before the next begins, and of the end.
     """
 
     def __init__(
@@ -102,53 +55,93 @@ class RoundLoop:
         grid: PollingGrid,
         settings: LoopSettings,
         cohort_rng: Callable[[int], random.Random],
-        on_round: Callable[[RoundReport, ArrayRecord], None],
-        average: IterateAverage,
+        observers: Sequence[Observer],
     ) -> None:
         self._strategy = strategy
         self._grid = grid
         self._settings = settings
-        self._cohort_rng = cohort_rng
-        self._on_round = on_round
-        self._average = average
-        self._left_out: dict[int, str] = {}
+        self._cohorts = Cohorts(grid, settings, cohort_rng)
+        self._observers = observers
+        self._average = IterateAverage(settings.average_from)
 
-    def run(self, arrays: ArrayRecord, history: Sequence[RoundReport] = ()) -> Outcome:
-        """Run the rounds that are still to do.
+    def run(self, arrays: ArrayRecord, checkpoint: Checkpoint | None = None) -> Outcome:
+        """Run the rounds that are still to do, and tell the observers.
 
         Parameters
         ----------
         arrays : ArrayRecord
-            The model to go on from.
-        history : sequence of RoundReport
-            The rounds already done, when resuming.
+            The initial model.
+        checkpoint : Checkpoint, optional
+            What the last round left, when resuming.
 
         Raises
         ------
         RunStoppedError
             Naming the round and the reason.
+        ValueError
+            If the checkpoint is of another algorithm or model.
         """
-        reports = list(history)
+        try:
+            outcome = self._run(arrays, checkpoint)
+        except BaseException as error:
+            self._tell_failure(error)
+            raise
+        for observer in self._observers:
+            observer.finished(outcome)
+        return outcome
+
+    def _run(self, arrays: ArrayRecord, checkpoint: Checkpoint | None) -> Outcome:
+        reports: list[RoundReport] = []
+        if checkpoint:
+            self._restore(checkpoint, list(arrays.keys()))
+            arrays, reports = checkpoint.arrays, list(checkpoint.reports)
         stopped_early = False
         for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
             if self._has_plateaued(reports):
                 stopped_early = True
                 log.info("early stopping: no better loss in %d rounds", self._settings.patience)
                 break
-            started = time.monotonic()
-            result = self._train(server_round, arrays)
-            assert result.arrays is not None  # noqa: S101 - _train raises otherwise
-            arrays = result.arrays
-            privacy = self._strategy.coding.report()
-            report = report_of(server_round, time.monotonic() - started, result, privacy)
-            reports.append(report)
-            self._average.take(server_round, arrays)
-            self._on_round(report, arrays)
-            log.info("%s", report.line(self._settings.num_rounds))
+            closed = self._close_round(server_round, arrays)
+            arrays = closed.arrays
+            reports.append(closed.report)
+            for observer in self._observers:
+                observer.round_closed(closed)
         published = self._average.published(arrays)
         metrics = self._final_metrics(len(reports), published)
         privacy = self._strategy.coding.report()
         return Outcome(published, len(reports), stopped_early, metrics, privacy)
+
+    def _restore(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
+        """Give everything that changes from round to round the state of the last one."""
+        num_rounds = len(checkpoint.reports)
+        rest = self._average.restore(checkpoint.state, num_rounds)
+        self._strategy.flower_step.restore_state(rest, names)
+        self._strategy.coding.restore(checkpoint.privacy)
+        log.info("resumed after round %d", num_rounds)
+
+    def _close_round(self, server_round: int, arrays: ArrayRecord) -> ClosedRound:
+        """Train until a round closes; return all that there is to tell of it."""
+        started = time.monotonic()
+        result = self._train(server_round, arrays)
+        assert result.arrays is not None  # noqa: S101 - _train raises otherwise
+        privacy = self._strategy.coding.report()
+        report = report_of(server_round, time.monotonic() - started, result, privacy)
+        self._average.take(server_round, result.arrays)
+        optimizer = self._strategy.flower_step.export_state(list(result.arrays.keys()))
+        return ClosedRound(
+            report=report,
+            arrays=result.arrays,
+            published=self._average.published(result.arrays),
+            state=optimizer | self._average.export(),
+        )
+
+    def _tell_failure(self, error: BaseException) -> None:
+        """Tell every observer, whatever one of them makes of it: the first error counts."""
+        for observer in self._observers:
+            try:
+                observer.failed(error)
+            except Exception:
+                log.exception("%s could not take note of the failure", type(observer).__name__)
 
     def _train(self, server_round: int, arrays: ArrayRecord) -> RoundResult:
         settings = self._settings
@@ -158,7 +151,7 @@ class RoundLoop:
                 number=server_round,
                 arrays=arrays,
                 deadline_seconds=settings.deadline_seconds,
-                draw=self._draw,
+                draw=self._cohorts.draw,
             )
             try:
                 result = self._strategy.train_round(self._grid, asked)
@@ -181,50 +174,10 @@ class RoundLoop:
             f"{reasons}"
         )
 
-    def _draw(self, server_round: int) -> list[int]:
-        """Draw the cohort of a round among the connected clients."""
-        settings = self._settings
-        nodes = self._usable()
-        end = time.monotonic() + settings.deadline_seconds
-        while len(nodes) < settings.min_clients and settings.wait_for_clients:
-            # Who is left out stays out; with nobody else there, no one need wait for more.
-            if (self._left_out and not nodes) or time.monotonic() > end:
-                break
-            self._grid.wait_for_nodes(settings.min_clients + len(self._left_out), 1.0)
-            nodes = self._usable()
-        if len(nodes) < settings.min_clients:
-            reasons = "".join(f"; client {n}: {r}" for n, r in self._left_out.items())
-            raise RunStoppedError(
-                f"{len(nodes)} usable clients are connected and {len(self._left_out)} are left"
-                f" out, rounds.min_clients={settings.min_clients}{reasons}"
-            )
-        if settings.min_poisson_cohort and settings.cohort_fraction < 1:
-            return self._draw_by_coins(nodes, server_round)
-        size = min(
-            len(nodes),
-            max(settings.min_replies, math.ceil(settings.cohort_fraction * len(nodes))),
-        )
-        if size == len(nodes):
-            return nodes
-        return sorted(self._cohort_rng(server_round).sample(nodes, size), key=nodes.index)
-
-    def _draw_by_coins(self, nodes: list[int], server_round: int) -> list[int]:
-        """Draw a Poisson cohort, as amplification by sampling assumes."""
-        settings, rng = self._settings, self._cohort_rng(server_round)
-        cohort = [node for node in nodes if rng.random() < settings.cohort_fraction]
-        if len(cohort) < settings.min_poisson_cohort:
-            raise CohortTooSmallError(
-                f"a cohort of {len(cohort)} was drawn, under {settings.min_poisson_cohort}"
-            )
-        return cohort
-
-    def _usable(self) -> list[int]:
-        return [n for n in self._grid.connected_nodes() if n not in self._left_out]
-
     def _note_failures(self, server_round: int, result: RoundResult) -> None:
         for node, reason in result.failures.items():
             if is_permanent(reason):
-                self._left_out[node] = reason
+                self._cohorts.left_out[node] = reason
                 log.warning(
                     "client %d is left out of the run: %s (the details are in its own log)",
                     node,
@@ -250,14 +203,14 @@ class RoundLoop:
     def _final_metrics(self, server_round: int, arrays: ArrayRecord) -> dict[str, float]:
         if not self._strategy.coding.scores_last_model:
             return {}
-        if not self._usable():
+        if not self._cohorts.usable():
             log.warning("last evaluation: no client is connected")
             return {}
         asked = RoundAttempt(
             number=server_round + 1,
             arrays=arrays,
             deadline_seconds=self._settings.deadline_seconds,
-            draw=lambda _: self._usable(),
+            draw=lambda _: self._cohorts.usable(),
         )
         result = self._strategy.evaluate_round(self._grid, asked)
         for node, reason in result.failures.items():

@@ -1,11 +1,19 @@
 """Flower's records that carry states, queries and contributions, read with no trust in them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 from numpy.typing import NDArray
 
 from strategies.codec.arrays import BadArrayError, read_vector
@@ -94,10 +102,37 @@ def to_parameters(arrays: ArrayRecord) -> Arrays:
     return {name: array.numpy() for name, array in arrays.items()}
 
 
-def asked_values(state: State, query: Query) -> ConfigRecord:
-    """Return what stands beside the arrays in a request: header and values, where there are."""
-    told = {_HEADER: state.header, _QUERY: query.values}
-    return ConfigRecord({key: json.dumps(dict(v)) for key, v in told.items() if v})
+def model_request(
+    query: Query, arrays: ArrayRecord, header: Mapping[str, Any], config: ConfigRecord
+) -> RecordDict:
+    """Return the content of a message that asks a node about a state.
+
+    Parameters
+    ----------
+    query : Query
+        The round that is asked for, and what is asked.
+    arrays, header
+        The state: its arrays as a record, and its header.
+    config : ConfigRecord
+        What goes with it beside the round.
+    """
+    told = {_HEADER: header, _QUERY: query.values}
+    values = {key: json.dumps(dict(given)) for key, given in told.items() if given}
+    asked = ConfigRecord({**config, **values, ROUND: query.server_round})
+    return RecordDict({ARRAYS: arrays, CONFIG: asked})
+
+
+def model_messages(
+    content: RecordDict, nodes: Iterable[int], *, training: bool
+) -> list[Message]:
+    """Return one message with this content for each node, in the order of the nodes."""
+    kind = message_kind(training=training)
+    return [Message(content, dst_node_id=node, message_type=kind) for node in nodes]
+
+
+def message_kind(*, training: bool) -> str:
+    """Return Flower's type of the messages that ask to train, or only to score."""
+    return MessageType.TRAIN if training else MessageType.EVALUATE
 
 
 def read_request(content: RecordDict) -> tuple[State, Query]:

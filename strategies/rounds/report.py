@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from strategies.rounds.strategy import RoundResult
+from strategies.rounds.attempt import RoundResult
 from workloads.base import EVAL_PREFIX, TRAIN_LOSS
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def frozen(values: Mapping[_Key, _Value]) -> Mapping[_Key, _Value]:
+    """Return a copy that nobody can change."""
+    return MappingProxyType(dict(values))
 
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One line of the history.
+    """One line of the history. Nobody who is handed it can change it.
 
     Attributes
     ----------
@@ -25,11 +35,11 @@ class RoundReport:
         Mean loss per training example in this round.
     evaluated_round : int
         The round whose model the metrics score; 0 is the initial model.
-    metrics : dict
+    metrics : mapping
         ``loss`` and the task's metrics per held-out example; empty if nothing was held out.
-    failures : dict
+    failures : mapping
         Node id to reason.
-    privacy : dict
+    privacy : mapping
         What the run has spent so far; empty without differential privacy.
     """
 
@@ -39,9 +49,20 @@ class RoundReport:
     num_replies: int
     train_loss: float | None
     evaluated_round: int
-    metrics: dict[str, float]
-    failures: dict[int, str] = field(default_factory=dict[int, str])
-    privacy: dict[str, Any] = field(default_factory=dict[str, Any])
+    metrics: Mapping[str, float]
+    failures: Mapping[int, str] = field(default_factory=dict[int, str])
+    privacy: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        for name in ("metrics", "failures", "privacy"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON."""
+        values: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name in ("metrics", "failures", "privacy"):
+            values[name] = dict(values[name])
+        return values
 
     def line(self, num_rounds: int) -> str:
         """Return the line for the log."""
@@ -57,12 +78,12 @@ class RoundReport:
         return " | ".join(parts)
 
 
-def describe(metrics: dict[str, float]) -> str:
+def describe(metrics: Mapping[str, float]) -> str:
     """Return metrics as ``loss 0.1234, accuracy 0.9876``."""
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def describe_privacy(spent: dict[str, Any]) -> str:
+def describe_privacy(spent: Mapping[str, Any]) -> str:
     """Return what was spent, with all that it takes to know what it means."""
     return (
         f"epsilon {spent['epsilon']:.4f}, model only {spent['epsilon_model_only']:.4f},"
@@ -71,7 +92,7 @@ def describe_privacy(spent: dict[str, Any]) -> str:
     )
 
 
-def evaluation_metrics(means: dict[str, float]) -> dict[str, float]:
+def evaluation_metrics(means: Mapping[str, float]) -> dict[str, float]:
     """Return what the held-out parts gave, without the prefix of its sums."""
     return {
         name.removeprefix(EVAL_PREFIX): value

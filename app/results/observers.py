@@ -1,0 +1,62 @@
+"""The observers of a run: what is kept in its folder, and what the terminal shows."""
+
+import logging
+from pathlib import Path
+
+from app.results.run_folder import RunFolder
+from strategies.rounds.observer import ClosedRound, Observer, Outcome
+from strategies.rounds.report import describe, describe_privacy
+
+log = logging.getLogger("flwr.tacet")
+
+
+class FolderObserver(Observer):
+    """Keep every round in the run folder, so that the run can go on from it.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Held by this process.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def round_closed(self, closed: ClosedRound) -> None:
+        """Write the round's line, the checkpoint and the model."""
+        self._folder.write_round(closed.report, closed.arrays, closed.state, closed.published)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Write how the run ended."""
+        self._folder.finish(outcome)
+
+    def failed(self, error: BaseException) -> None:
+        """Write why the run could not go on."""
+        self._folder.fail(f"{type(error).__name__}: {error}")
+
+
+class LogObserver(Observer):
+    """Log a line for each round, and three at the end.
+
+    Parameters
+    ----------
+    num_rounds : int
+        Of the whole run.
+    folder : Path
+        Where everything is kept.
+    """
+
+    def __init__(self, num_rounds: int, folder: Path) -> None:
+        self._num_rounds = num_rounds
+        self._folder = folder
+
+    def round_closed(self, closed: ClosedRound) -> None:
+        """Log the round's line."""
+        log.info("%s", closed.report.line(self._num_rounds))
+
+    def finished(self, outcome: Outcome) -> None:
+        """Log how good the model is, what the run has spent and where everything is."""
+        log.info("last model: %s", describe(outcome.metrics) or "not scored")
+        if outcome.privacy:
+            log.info("the run has spent: %s", describe_privacy(outcome.privacy))
+        log.info("done: %d rounds; everything is in %s", outcome.num_rounds, self._folder)

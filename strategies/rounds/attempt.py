@@ -1,0 +1,62 @@
+"""One attempt at a round: what is asked, what it gives, and how it can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flwr.app import ArrayRecord
+
+
+class CohortTooSmallError(RuntimeError):
+    """A cohort was drawn under T: nothing is sent, and it is drawn again."""
+
+
+class RunStoppedError(RuntimeError):
+    """The run cannot go on. Everything up to the last good round is kept."""
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What one attempt at a round gave.
+
+    Attributes
+    ----------
+    arrays : ArrayRecord or None
+        The next global model; None if too few clients answered and nothing changed, and
+        always when only evaluating.
+    means : dict
+        Losses and metrics per example over the survivors.
+    num_asked, num_replies : int
+        Size of the cohort and how many good replies came.
+    failures : dict
+        Node id to reason, for the rest of the cohort.
+    """
+
+    arrays: ArrayRecord | None
+    means: dict[str, float]
+    num_asked: int
+    num_replies: int
+    failures: dict[int, str] = field(default_factory=dict[int, str])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundAttempt:
+    """What a strategy is asked to do once.
+
+    Attributes
+    ----------
+    number : int
+        The round, counted from 1; the last evaluation is one more than the last round.
+    arrays : ArrayRecord
+        The global model.
+    deadline_seconds : float
+        For each trip.
+    draw : callable
+        Round number to the cohort of that round: a strategy may look one round ahead.
+    """
+
+    number: int
+    arrays: ArrayRecord
+    deadline_seconds: float
+    draw: Callable[[int], list[int]]

@@ -1,0 +1,76 @@
+"""Who is asked in a round."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+
+from strategies.rounds.attempt import CohortTooSmallError, RunStoppedError
+from strategies.rounds.settings import LoopSettings
+from strategies.rounds.transport import PollingGrid
+
+
+class Cohorts:
+    """Draw the cohorts of a run among the connected nodes that are not left out.
+
+    Parameters
+    ----------
+    grid : PollingGrid
+        Knows who is connected.
+    settings : LoopSettings
+        How many are drawn, and how long to wait for them.
+    rng : callable
+        Round number to the generator that draws its cohort.
+    """
+
+    def __init__(
+        self, grid: PollingGrid, settings: LoopSettings, rng: Callable[[int], random.Random]
+    ) -> None:
+        self._grid = grid
+        self._settings = settings
+        self._rng = rng
+        #: Nodes that refused for good, and why.
+        self.left_out: dict[int, str] = {}
+
+    def draw(self, server_round: int) -> list[int]:
+        """Draw the cohort of a round among the connected clients."""
+        settings = self._settings
+        nodes = self.usable()
+        end = time.monotonic() + settings.deadline_seconds
+        while len(nodes) < settings.min_clients and settings.wait_for_clients:
+            # Who is left out stays out; with nobody else there, no one need wait for more.
+            if (self.left_out and not nodes) or time.monotonic() > end:
+                break
+            self._grid.wait_for_nodes(settings.min_clients + len(self.left_out), 1.0)
+            nodes = self.usable()
+        if len(nodes) < settings.min_clients:
+            reasons = "".join(f"; client {n}: {r}" for n, r in self.left_out.items())
+            raise RunStoppedError(
+                f"{len(nodes)} usable clients are connected and {len(self.left_out)} are left"
+                f" out, rounds.min_clients={settings.min_clients}{reasons}"
+            )
+        if settings.min_poisson_cohort and settings.cohort_fraction < 1:
+            return self._draw_by_coins(nodes, server_round)
+        size = min(
+            len(nodes),
+            max(settings.min_replies, math.ceil(settings.cohort_fraction * len(nodes))),
+        )
+        if size == len(nodes):
+            return nodes
+        return sorted(self._rng(server_round).sample(nodes, size), key=nodes.index)
+
+    def _draw_by_coins(self, nodes: list[int], server_round: int) -> list[int]:
+        """Draw a Poisson cohort, as amplification by sampling assumes."""
+        settings, rng = self._settings, self._rng(server_round)
+        cohort = [node for node in nodes if rng.random() < settings.cohort_fraction]
+        if len(cohort) < settings.min_poisson_cohort:
+            raise CohortTooSmallError(
+                f"a cohort of {len(cohort)} was drawn, under {settings.min_poisson_cohort}"
+            )
+        return cohort
+
+    def usable(self) -> list[int]:
+        """Return the connected nodes that are not left out, the longest registered first."""
+        return [n for n in self._grid.connected_nodes() if n not in self.left_out]
