@@ -16,7 +16,7 @@ from privacy.plan.plan import PrivacyPlan
 from strategies.codec.private_codec import PrivateCodec
 from strategies.contribution import Contribution, flatten, to_parameters
 from strategies.secagg.crypto.prg import reduce_modulus
-from tasks.base import Node
+from tasks.base import DataSource
 from tests.private_kit import run_config_of
 from tests.traced import Traced
 
@@ -48,7 +48,7 @@ def pooled_step(config, num_nodes: int, clip_norm: float) -> np.ndarray:
     task, model = build_task(config), build_model(config).double()
     total = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
     for part in range(num_nodes):
-        train = task.load(Node(partition_id=part, num_partitions=num_nodes)).train
+        train = task.load(DataSource(partition_id=part, num_partitions=num_nodes)).train
         for inputs, target in zip(train.inputs, train.targets, strict=True):
             model.zero_grad()
             outputs = model(torch.from_numpy(inputs[None]).double())
@@ -91,8 +91,8 @@ def lengths_by_node(monkeypatch, size: int):
     rng = np.random.default_rng(0)
     updates = [v / np.linalg.norm(v) * n for n in LENGTHS for v in [rng.normal(size=size)]]
 
-    def train(content, config, node, *_):
-        return Contribution(updates[node.partition_id].astype(np.float32), {})
+    def train(content, config, source, *_):
+        return Contribution(updates[source.partition_id].astype(np.float32), {})
 
     monkeypatch.setattr(app.round.train_private, "train", train)
     return updates
@@ -213,9 +213,9 @@ def test_what_is_not_finite_becomes_noise_alone_and_the_round_goes_on(
     logging.getLogger("flwr").addHandler(caplog.handler)
     update = np.full(31, 0.01)
 
-    def train(content, config, node, *_):
+    def train(content, config, source, *_):
         spoilt = update.copy()
-        if node.partition_id == 2:
+        if source.partition_id == 2:
             spoilt[7] = value
         return Contribution(spoilt, {})
 

@@ -4,29 +4,27 @@ import logging
 from importlib import import_module
 from math import isfinite
 
-from flwr.app import ArrayRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 
 from app.builders.run import build_codec
 from app.config.load import ConfigError
 from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
+from app.node.session import NodeSession
 from app.node.spending import charge
-from privacy.accounting.calibration_cache import Calibrations
 from strategies.codec.fixed_point_codec import Codec
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.run_state import CLIP_NORM
 from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
 from strategies.refusals import Reason, Refusal
-from tasks.base import DataError, ModelRefusedError, Node
+from tasks.base import DataError, ModelRefusedError
 
 log = logging.getLogger("flwr.tacet")
 
 _TRAIN = "train"
 
 
-def codec_for(
-    content: RecordDict, config: AppConfig, kept: Calibrations | None = None
-) -> Codec:
+def codec_for(content: RecordDict, session: NodeSession) -> Codec:
     """Return the codec of a request: with the model's size and this round's clip norm.
 
     Raises
@@ -44,12 +42,13 @@ def codec_for(
     except Exception as error:
         raise Refusal(Reason.MALFORMED_REQUEST) from error
     try:
-        return build_codec(config, size, _clip_norm(content, config), kept)
+        clip_norm = _clip_norm(content, session.config)
+        return build_codec(session.config, size, clip_norm, session.calibrations)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def contribute(message: Message, config: AppConfig, node: Node, codec: Codec) -> Contribution:
+def contribute(message: Message, session: NodeSession, codec: Codec) -> Contribution:
     """Train or evaluate, as the message asks; loads torch.
 
     Raises
@@ -63,7 +62,7 @@ def contribute(message: Message, config: AppConfig, node: Node, codec: Codec) ->
     if isinstance(codec, PrivateCodec):
         private = getattr(import_module("app.round.train_private"), kind)
         try:
-            return private(message.content, config, node, codec.plan)
+            return private(message.content, session.config, session.source, codec.plan)
         except (ConfigError, DataError, ModelRefusedError, Refusal):
             # Of the configuration, the file or the model; no record is the reason.
             raise
@@ -72,17 +71,11 @@ def contribute(message: Message, config: AppConfig, node: Node, codec: Codec) ->
             log.exception("this node's contribution is noise alone")
             number = request_round(message.content)
             return codec.nothing(number, training=kind == _TRAIN)
-    return getattr(import_module("app.round.train"), kind)(message.content, config, node)
+    handler = getattr(import_module("app.round.train"), kind)
+    return handler(message.content, session.config, session.source)
 
 
-def pay(
-    codec: Codec,
-    message: Message,
-    context: Context,
-    config: AppConfig,
-    node: Node,
-    attempt: int | None,
-) -> None:
+def pay(codec: Codec, message: Message, session: NodeSession, attempt: int | None) -> None:
     """Charge what an encoded contribution reveals to the node's ledger, before it leaves.
 
     Raises
@@ -95,7 +88,7 @@ def pay(
     server_round = request_round(message.content)
     training = message.metadata.message_type == _TRAIN
     releases = codec.plan.releases(server_round, training=training)
-    charge(context, config, node, codec.plan, releases, (server_round, attempt))
+    charge(session, codec.plan, releases, (server_round, attempt))
 
 
 def request_round(content: RecordDict) -> int:

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import ArrayRecord, Message
 
 from app.builders.run import build_terms, config_hash, secagg_config
 from app.config.load import ConfigError
-from app.config.run import AppConfig
-from app.node.identity import load_identity
-from app.node.protocol_store import ContextStore, SqliteStore
-from app.node.running_code import running_bundle
-from app.node.spending import calibrations, check_policy, peers_bundles, state_file
+from app.node.admission import admit
+from app.node.session import NodeSession
 from app.round.contribute import codec_for, contribute, pay, request_round
 from strategies.codec.fixed_point_codec import plan_of, public_seed
 from strategies.contribution import ARRAYS, hash_parameters
@@ -29,10 +26,9 @@ from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.messages import Refusal as ProtocolRefusal
 from strategies.secagg.wire import Wire
-from tasks.base import Node
 
 
-def answer(message: Message, context: Context, config: AppConfig, node: Node) -> Message:
+def answer(message: Message, session: NodeSession) -> Message:
     """Answer one message of the protocol.
 
     Raises
@@ -40,8 +36,8 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
     Refusal, DataError, ConfigError
         If the node cannot take part; the attempt's secrets are gone then.
     """
-    check_policy(config, node)
-    role = _role(context, config, node)
+    admit(session)
+    role = _role(session)
     kind = message.metadata.message_type
     try:
         data = unwrap(message.content)
@@ -55,7 +51,7 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
     }
     try:
         take = simple.get(kind)
-        reply = take(data) if take else _masked(role, data, message, context, config, node)
+        reply = take(data) if take else _masked(role, data, message, session)
     except BaseException:
         role.forget(data)
         raise
@@ -65,16 +61,11 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
 
 
 def _masked(
-    role: ClientRole,
-    data: bytes | memoryview,
-    message: Message,
-    context: Context,
-    config: AppConfig,
-    node: Node,
+    role: ClientRole, data: bytes | memoryview, message: Message, session: NodeSession
 ) -> Wire:
-    """Check the request, then train, then charge, then mask: a refusal costs no training."""
-    codec = codec_for(message.content, config, calibrations(context, node))
-    plan = plan_of(codec, _model_hash(message), config_hash(config))
+    """Check the request, then charge, then train, then mask: a refusal costs no training."""
+    codec = codec_for(message.content, session)
+    plan = plan_of(codec, _model_hash(message), config_hash(session.config))
     opened = role.open_train(data, plan)
     if isinstance(opened, ProtocolRefusal):
         return opened
@@ -87,8 +78,8 @@ def _masked(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     # Before a record is looked at: whether there is an answer may depend on the records too.
-    pay(codec, message, context, config, node, attempt.attempt)
-    contribution = contribute(message, config, node, codec)
+    pay(codec, message, session, attempt.attempt)
+    contribution = contribute(message, session, codec)
     update, sums = codec.encode(contribution, num_members, public_seed(attempt))
     return role.mask(opened, update, sums, codec.modulus_bits)
 
@@ -103,18 +94,16 @@ def _model_hash(message: Message) -> bytes:
         raise Refusal(Reason.MALFORMED_REQUEST) from error
 
 
-def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:
-    settings = secagg_config(config)
-    identity = load_identity(node) if settings.identities else None
-    file = state_file(context, node)
-    store = ContextStore(context.state) if node.simulated else SqliteStore(file)
+def _role(session: NodeSession) -> ClientRole:
+    config = secagg_config(session.config)
+    identity = session.identity if config.identities else None
     return ClientRole(
-        node_id=context.node_id,
-        run_id=context.run_id,
-        terms=build_terms(config, node.num_partitions if node.simulated else None),
-        store=store,
-        bundle=running_bundle(node.simulated),
-        trust=TrustPolicy(identity, peers_bundles(config, node)),
-        consistency_check=settings.consistency_check,
-        lifetime_seconds=settings.secrets_seconds,
+        node_id=session.node_id,
+        run_id=session.run_id,
+        terms=build_terms(session.config, session.settings.num_simulated),
+        store=session.store,
+        bundle=session.bundle,
+        trust=TrustPolicy(identity, session.approved_bundles()),
+        consistency_check=config.consistency_check,
+        lifetime_seconds=config.secrets_seconds,
     )

@@ -22,7 +22,7 @@ from strategies.contribution import (
     to_parameters,
 )
 from strategies.refusals import Reason, Refusal
-from tasks.base import LocalData, Node, Task
+from tasks.base import DataSource, LocalData, Task
 from tasks.training.local import evaluate as evaluate_model
 from tasks.training.local import get_parameters, set_parameters
 from tasks.training.local import train as train_model
@@ -30,7 +30,7 @@ from tasks.training.local import train as train_model
 _TRAINING_STREAM = 3
 
 
-def train(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
+def train(content: RecordDict, config: AppConfig, source: DataSource) -> Contribution:
     """Return this node's contribution to the round.
 
     The global model is scored before training, so that evaluation costs no trip of its own.
@@ -42,10 +42,10 @@ def train(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
     DataError
         If this node's records do not fit the task.
     """
-    task, data, model = prepare(content, config, node)
+    task, data, model = prepare(content, config, source)
     sums = _evaluation_sums(task, model, data)
     before = flatten(get_parameters(model))
-    rng = rng_of(config, node, request_round(content))
+    rng = rng_of(config, source.partition_id, request_round(content))
     torch.manual_seed(int(rng.integers(2**63)))
     result = train_model(task, model, data.train, rng, proximal_mu(config))
     update = flatten(get_parameters(model)) - before
@@ -54,15 +54,15 @@ def train(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
     return Contribution(update, sums)
 
 
-def evaluate(content: RecordDict, config: AppConfig, node: Node) -> Contribution:
+def evaluate(content: RecordDict, config: AppConfig, source: DataSource) -> Contribution:
     """Return this node's sums for the last evaluation, with an empty update."""
-    task, data, model = prepare(content, config, node)
+    task, data, model = prepare(content, config, source)
     sums = _evaluation_sums(task, model, data)
     return Contribution(np.zeros(0, dtype=np.float32), sums)
 
 
 def prepare(
-    content: RecordDict, config: AppConfig, node: Node
+    content: RecordDict, config: AppConfig, source: DataSource
 ) -> tuple[Task, LocalData, nn.Module]:
     """Return the task, this node's records and the global model.
 
@@ -72,7 +72,7 @@ def prepare(
         If the model that came does not fit.
     """
     task = build_task(config)
-    data = task.load(node)
+    data = task.load(source)
     model = build_model(config)
     try:
         set_parameters(model, to_parameters(cast(ArrayRecord, content[ARRAYS])))
@@ -87,12 +87,12 @@ def _evaluation_sums(task: Task, model: nn.Module, data: LocalData) -> dict[str,
 
 def rng_of(
     config: AppConfig,
-    node: Node,
+    partition_id: int,
     server_round: int,
     unseeded: Callable[[], np.random.Generator] = np.random.default_rng,
 ) -> np.random.Generator:
     """Return what draws batches or samples: the operating system unless asked otherwise."""
     if config.deterministic:
-        key = [config.seed, _TRAINING_STREAM, server_round, node.partition_id]
+        key = [config.seed, _TRAINING_STREAM, server_round, partition_id]
         return np.random.default_rng(key)
     return unseeded()

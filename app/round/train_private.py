@@ -16,7 +16,7 @@ from privacy.noise.draw import private_sum
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import PrivacyPlan
 from strategies.contribution import EVAL_PREFIX, NUM_EXAMPLES, Contribution, flatten
-from tasks.base import LocalData, Node, Task
+from tasks.base import DataSource, LocalData, Task
 from tasks.training.clipped_sum import clipped_gradient_sum
 from tasks.training.dp_sgd import metric_vectors, poisson_sample, train_privately
 from tasks.training.local import get_parameters
@@ -26,7 +26,7 @@ log = logging.getLogger("flwr.tacet")
 
 
 def train(
-    content: RecordDict, config: AppConfig, node: Node, plan: PrivacyPlan
+    content: RecordDict, config: AppConfig, source: DataSource, plan: PrivacyPlan
 ) -> Contribution:
     """Return this node's contribution: bounded, but with no noise yet unless it is local.
 
@@ -43,13 +43,13 @@ def train(
     """
     privacy = config.privacy
     assert isinstance(privacy, PrivateConfig)  # noqa: S101 - chosen for such runs only
-    task, data, model = prepare(content, config, node)
+    task, data, model = prepare(content, config, source)
     _warn_of_delta(privacy.delta, len(data.train))
     server_round = request_round(content)
     due = plan.has_metrics(server_round)
     sums = _metric_sums(task, model, data, privacy) if due else {}
     if isinstance(privacy, ExamplePrivacyConfig):
-        rng = rng_of(config, node, server_round, secure_generator)
+        rng = rng_of(config, source.partition_id, server_round, secure_generator)
         if isinstance(privacy, ExampleLocalConfig):
             update = _train_locally(task, model, data, config, plan, rng)
         else:
@@ -59,19 +59,19 @@ def train(
     if len(data.train) == 0:
         # A refusal would tell; a client without records moves nothing.
         return Contribution(np.zeros_like(before), sums)
-    rng = rng_of(config, node, server_round)
+    rng = rng_of(config, source.partition_id, server_round)
     torch.manual_seed(int(rng.integers(2**63)))
     train_model(task, model, data.train, rng, proximal_mu(config))
     return Contribution(flatten(get_parameters(model)) - before, sums)
 
 
 def evaluate(
-    content: RecordDict, config: AppConfig, node: Node, plan: PrivacyPlan
+    content: RecordDict, config: AppConfig, source: DataSource, plan: PrivacyPlan
 ) -> Contribution:
     """Return this node's metric sums of the last model, if such are released at all."""
     privacy = config.privacy
     assert isinstance(privacy, PrivateConfig)  # noqa: S101 - chosen for such runs only
-    task, data, model = prepare(content, config, node)
+    task, data, model = prepare(content, config, source)
     sums = _metric_sums(task, model, data, privacy) if plan.terms.metrics_every else {}
     return Contribution(np.zeros(0, dtype=np.float32), sums)
 
