@@ -1,4 +1,4 @@
-"""Whether a node takes part in a run: what the run proposes, held against its policy."""
+"""Decide whether a node takes part in a run: hold what it proposes against the policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLAIN = "plain"
 
 @dataclass(frozen=True, kw_only=True)
 class ProposedRun:
-    """Hold what of a run's config its nodes' policies have a say in.
+    """Hold what a policy looks at, from the config of a run.
 
     Attributes
     ----------
