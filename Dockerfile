@@ -30,6 +30,7 @@ COPY app /src/app
 COPY conf /src/conf
 COPY privacy /src/privacy
 COPY strategies /src/strategies
+COPY workloads /src/workloads
 COPY tasks /src/tasks
 RUN pip wheel --no-deps --find-links /tmp/wheels --wheel-dir /tmp/tacet /src
 

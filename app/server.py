@@ -9,23 +9,23 @@ from flwr.superlink.grid import InMemoryGrid
 from app.builders.run import (
     RunFacts,
     build_cohort_rng,
-    build_model,
     build_settings,
     build_strategy,
-    build_task,
 )
+from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_config, option_of, to_yaml
 from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
 from app.results.model_file import ModelFileError
 from app.results.run_folder import Checkpoint, RunFolder, RunFolderError, folder_path
-from strategies.contribution import num_parameters, to_arrays
 from strategies.rounds.averaging import IterateAverage
 from strategies.rounds.loop import Outcome, RoundLoop
 from strategies.rounds.optimizer_state import export_state, restore_state
+from strategies.rounds.records import to_arrays, to_parameters
 from strategies.rounds.report import RoundReport, describe, describe_privacy
 from strategies.rounds.strategy import RoundStrategy, RunStoppedError
 from strategies.rounds.transport import PollingGrid
+from workloads.base import State, Workload
 
 log = logging.getLogger("flwr.tacet")
 
@@ -59,8 +59,10 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     num_simulated = _num_simulated(grid, config) if simulated else None
     if num_simulated is not None:
         _check_population(config, num_simulated)
-    arrays = _initial_arrays(config)
-    strategy = _strategy(config, RunFacts(run_id, num_simulated, num_parameters(arrays)))
+    workload = _workload(config)
+    arrays = _initial_arrays(config, workload)
+    length = workload.length(State(to_parameters(arrays)))
+    strategy = _strategy(config, RunFacts(run_id, num_simulated, workload, length))
     path = folder_path(config, run_id)
     checkpoint = None
     if config.resume_from:
@@ -71,7 +73,7 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         try:
-            average = IterateAverage(config.algorithm.average_from)
+            average = IterateAverage(config.average_from)
             if checkpoint:
                 _restore(checkpoint, strategy, average, list(arrays.keys()))
                 arrays = checkpoint.arrays
@@ -123,12 +125,17 @@ def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:
     return len(grid.wait_until_settled(max(rounds.min_clients, rounds.min_replies)))
 
 
-def _initial_arrays(config: AppConfig) -> ArrayRecord:
-    from tasks.training.local import get_parameters
-
+def _initial_arrays(config: AppConfig, workload: Workload) -> ArrayRecord:
     try:
-        return to_arrays(get_parameters(build_model(config)))
+        return to_arrays(workload.initial_state().arrays)
     # A model that is refused is a ValueError too.
+    except ValueError as error:
+        raise ConfigError(f"task={option_of(config, 'task')}: {error}") from None
+
+
+def _workload(config: AppConfig) -> Workload:
+    try:
+        return build_workload(config)
     except ValueError as error:
         raise ConfigError(f"task={option_of(config, 'task')}: {error}") from None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.builders.run import build_task
+from app.builders.workload import build_task
 from app.config.load import Scalar, load_config
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate

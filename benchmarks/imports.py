@@ -19,9 +19,9 @@ STEPS = {
         " load_config({})"
     ),
     "torch and its optimisers: training": (
-        "import app.round.train, torch; torch.optim.SGD([torch.zeros(1)], 0.1)"
+        "import tasks.training.local, torch; torch.optim.SGD([torch.zeros(1)], 0.1)"
     ),
-    "Opacus: private training": "import app.round.train_private",
+    "Opacus: private training": "import tasks.training.dp_sgd",
 }
 HEADERS = ("imports", "CPU s", "in all")
 _REPEATS = 3

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from privacy.accounting.calibration import CalibrationError, calibrate
 from privacy.accounting.epsilon import analytic_gaussian
 from privacy.accounting.resolve import resolve
+from privacy.bounding.bounded_sum import one_term
 from privacy.bounding.rotation import SEED_BYTES, Rotation
 from privacy.bounding.sensitivity import rounded_l2
 from privacy.plan.plan import PrivacyPlan
@@ -16,7 +17,8 @@ from privacy.plan.release import Mechanism, Neighbours, Release, Schedule, Unit
 from privacy.plan.terms import BETA, Place, PrivacyTerms
 from strategies.codec.fixed_point import to_signed
 from strategies.codec.private_codec import PrivateCodec
-from strategies.contribution import Contribution
+from strategies.codec.stages import SumContext
+from workloads.base import PrivateContribution
 
 #: The papers' setting.
 DIMENSION, RADIUS, DELTA = 250, 10.0, 1e-5
@@ -192,27 +194,21 @@ def _estimate(
     codec = PrivateCodec(
         plan=plan,
         clip_norm=RADIUS,
-        step_size=1 / n,
         metric_names=(),
         loss_clip=1.0,
         clip_range=1.0,
     )
-    encoded = [codec.encode(Contribution(v, {}), n, seed)[0] for v in vectors]
+    context = SumContext(seed=seed, num_contributions=n, num_survivors=n)
+    terms = [PrivateContribution(one_term(vector, RADIUS).bounded) for vector in vectors]
+    encoded = [codec.encode(term, context)[0] for term in terms]
     bits = codec.modulus_bits
     # One client's own integers are far from the modulus: read as signed they are as they were.
     exact = np.sum([to_signed(vector, bits) for vector in encoded], axis=0, dtype=np.int64)
     total = np.sum(encoded, axis=0, dtype=np.uint64) & np.uint64((1 << bits) - 1)
     word = total.astype(encoded[0].dtype)
-    aggregate = codec.decode(
-        word,
-        np.zeros(0, np.uint64),
-        seed,
-        num_contributions=n,
-        num_survivors=n,
-        has_metrics=False,
-    )
+    aggregate = codec.decode(word, np.zeros(0, np.uint64), context, has_metrics=False)
     wraps = to_signed(word, bits) - exact
-    return aggregate.mean_update.astype(np.float64), wraps.astype(np.float64)
+    return aggregate.total / n, wraps.astype(np.float64)
 
 
 def _rounding_variance(plan: PrivacyPlan, vectors: NDArray[np.float32], seed: bytes) -> float:

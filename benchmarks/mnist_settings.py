@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from app.builders.run import build_task
+from app.builders.workload import build_task
 from app.config.load import load_config
 from tasks.base import DataSource, Examples, LocalData, Task
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from app.builders.privacy import privacy_plan
+from app.builders.workload import build_workload
 from app.config.load import Scalar, load_config
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate
@@ -66,7 +67,8 @@ def _run(data_dir: Path, run_config: Mapping[str, Scalar], seed: int) -> Result:
     noise = None
     if "privacy" in given:
         size = sum(parameter.numel() for parameter in model.parameters())
-        noise = privacy_plan(load_config(given), size).noise_multiplier
+        config = load_config(given)
+        noise = privacy_plan(config, build_workload(config), size).noise_multiplier
     return Result(
         accuracy=accuracy(task, model, data.test),
         noise_multiplier=noise,

@@ -5,12 +5,15 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from app.builders.run import RunFacts, build_strategy
+from app.builders.workload import build_workload
 from app.config.load import load_config, options
 from app.simulation.in_process import InProcessGrid
-from strategies.contribution import Contribution, flatten, to_arrays, to_parameters
 from strategies.rounds.optimizer_state import export_state, restore_state
+from strategies.rounds.records import to_arrays, to_parameters, to_record
 from strategies.rounds.strategy import CohortGrid, RoundAttempt, RunStoppedError
 from strategies.rounds.transport import PollingGrid
+from workloads.base import Contribution
+from workloads.model_arrays import flatten
 
 ALGORITHMS = options("algorithm")
 COUNTS = {11: 30, 12: 50, 13: 20}
@@ -24,10 +27,8 @@ evaluation = {"eval_num_examples": 0.0, "eval_loss": 0.0, "eval_accuracy": 0.0}
 
 
 def strategy_for(algorithm: str):
-    return build_strategy(
-        load_config({"algorithm": algorithm, "aggregation": "plain"}),
-        RunFacts(1, len(COUNTS), 3),
-    )
+    config = load_config({"algorithm": algorithm, "aggregation": "plain"})
+    return build_strategy(config, RunFacts(1, len(COUNTS), build_workload(config), 3))
 
 
 def local_update(node: int, server_round: int) -> np.ndarray:
@@ -40,7 +41,7 @@ def answer(message: Message) -> Message:
     server_round = message.content["config"]["server-round"]
     sums = evaluation | {"num_examples": float(COUNTS[node]), "train_loss": float(node)}
     contribution = Contribution(local_update(node, server_round), sums)
-    return Message(contribution.to_record(), reply_to=message)
+    return Message(to_record(contribution), reply_to=message)
 
 
 def asked(server_round: int, arrays: ArrayRecord) -> RoundAttempt:
@@ -123,7 +124,7 @@ def test_a_model_that_is_not_finite_stops_the_run():
     def far_off(message: Message) -> Message:
         update = np.full(8, 3e38, dtype=np.float32)
         sums = evaluation | {"num_examples": 1.0, "train_loss": 0.0}
-        content = Contribution(update, sums).to_record()
+        content = to_record(Contribution(update, sums))
         return Message(content, reply_to=message)
 
     grid = PollingGrid(InProcessGrid(dict.fromkeys(COUNTS, far_off)))
@@ -166,7 +167,7 @@ def test_plain_also_works_in_flowers_own_loop():
 )
 def test_every_number_of_the_config_reaches_flowers_strategy(algorithm, free, flowers):
     config = load_config({"algorithm": algorithm, "overrides": f"algorithm.{free}"})
-    inner = build_strategy(config, RunFacts(1, 3, 3)).inner
+    inner = build_strategy(config, RunFacts(1, 3, build_workload(config), 3)).inner
     assert type(inner).__name__.lower() == algorithm
     assert {name: getattr(inner, name) for name in flowers} == flowers
     assert (inner.fraction_train, inner.min_train_nodes, inner.min_available_nodes) == (1, 1, 1)

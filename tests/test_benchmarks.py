@@ -10,7 +10,7 @@ import torch
 from flwr.app import Context, RecordDict
 
 import app.node.settings
-from app.builders.run import build_task
+from app.builders.workload import build_task
 from app.config.load import load_config
 from app.node.admission import admit
 from app.node.policy import load_policy

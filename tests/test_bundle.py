@@ -17,7 +17,7 @@ CHECK = """
 import sys
 from pathlib import Path
 here = Path.cwd()
-import app.server, app.client, app.round.train, app.round.train_private
+import app.server, app.client, app.round.plain, app.round.secagg, workloads.model_update
 from app.config.load import CONF_DIR, ConfigError, load_config, options
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp

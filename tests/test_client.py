@@ -12,17 +12,19 @@ from flwr.common.constant import ErrorCode
 
 import app.client
 import app.node.settings
+import app.round.contribute
 import app.round.plain
-import app.round.train
 import app.server
+from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_config
 from app.node.settings import settings_of
+from app.round.contribute import rng_of
 from app.simulation.in_process import InProcessGrid
-from strategies.contribution import Contribution, sum_names, to_arrays
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
+from strategies.rounds.records import from_record, to_arrays
 from strategies.rounds.transport import PollingGrid
 from tasks.base import DataError, DataSource
-from tasks.training.local import get_parameters, initial_model
+from tasks.training.local import get_parameters, initial_model, train
 
 SECRET = "patient Jane Doe"
 
@@ -36,7 +38,7 @@ def simulated(monkeypatch):
 def ask(run_config, message_type="train", arrays=None, node_config=None):
     config = load_config(run_config)
     if arrays is None:
-        arrays = to_arrays(get_parameters(initial_model(app.round.train.build_task(config))))
+        arrays = to_arrays(get_parameters(initial_model(build_task(config))))
     content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": 1})})
     context = Context(
         run_id=1,
@@ -67,17 +69,17 @@ def test_a_training_reply_holds_the_update_and_the_sums_and_nothing_else():
 
 def test_the_update_is_local_minus_global():
     config = load_config({**RUN_CONFIG, "deterministic": True})
-    task = app.round.train.build_task(config)
+    task = build_task(config)
     model = initial_model(task)
     before = get_parameters(model)
     run_config = {**RUN_CONFIG, "deterministic": True}
-    names = sum_names(("accuracy",), training=True)
+    names = build_workload(config).sum_names(training=True)
     content = ask(run_config, arrays=to_arrays(before)).content
-    reply = Contribution.from_record(content, 31, names)
+    reply = from_record(content, 31, names)
     source = DataSource(0, 3)
-    rng = app.round.train.rng_of(config, source.partition_id, 1)
+    rng = rng_of(config, source.partition_id, 1, secure=False)
     rng.integers(2**63)
-    result = app.round.train.train_model(task, model, task.load(source).train, rng, 0.0)
+    result = train(task, model, task.load(source).train, rng, 0.0)
     assert reply.sums["num_examples"] == len(task.load(source).train) == 150
     assert reply.sums["train_loss"] == pytest.approx(result.mean_loss * 150)
     after = get_parameters(model)
@@ -115,7 +117,7 @@ def refuse(*args, **kwargs):
     ("handler", "reason"), [(leak, Reason.INTERNAL_ERROR), (refuse, Reason.DATA_REFUSED)]
 )
 def test_no_text_of_an_exception_leaves_the_node(monkeypatch, caplog, handler, reason):
-    monkeypatch.setattr(app.round.train, "train", handler)
+    monkeypatch.setattr(app.round.contribute, "_exact", handler)
     logging.getLogger("flwr").addHandler(caplog.handler)
     reply = ask(RUN_CONFIG)
     assert reply.has_error()
@@ -179,7 +181,7 @@ def test_outside_a_simulation_a_node_has_its_own_path(tmp_path):
 
 def test_a_process_of_a_supernode_is_no_simulation():
     code = (
-        "import app.client, app.round.train;"
+        "import app.client, app.round.contribute;"
         " from app.node.settings import in_simulation as s; print(s())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -234,11 +236,8 @@ def test_the_local_log_names_the_broken_file(tmp_path, caplog):
 
 
 def test_clients_with_the_same_seed_draw_different_batches():
-    draws = [
-        app.round.train.rng_of(load_config({"deterministic": True}), i, r).integers(2**60)
-        for i in (0, 1)
-        for r in (1, 2)
-    ]
+    config = load_config({"deterministic": True})
+    draws = [rng_of(config, i, r, secure=False).integers(2**60) for i in (0, 1) for r in (1, 2)]
     assert len(set(draws)) == 4
 
 

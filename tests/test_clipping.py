@@ -14,8 +14,8 @@ from tasks.base import Examples, Regression
 from tasks.models import SmallCNN, linear, mlp
 from tasks.registry import TASKS
 from tasks.schema import GradSampleMode, TaskConfig
+from tasks.training import clipped_sum as clipping
 from tasks.training.clipped_sum import clipped_gradient_sum
-from tasks.training.local import clipped_sum as clipping
 from tasks.training.local import get_parameters, initial_model
 from tests.per_record import gradient, reference
 from tests.test_tasks_contract import UNFIT, config_of

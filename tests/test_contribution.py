@@ -7,16 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from strategies.contribution import (
-    Contribution,
+from strategies.codec.codec import add_up
+from strategies.codec.exact_codecs import ClearCodec
+from strategies.rounds.records import (
     MalformedReplyError,
-    add_to,
-    add_up,
-    flatten,
-    sum_names,
+    from_record,
     to_arrays,
     to_parameters,
+    to_record,
 )
+from tests.codec_kit import context
+from workloads.base import Contribution, names_of_scores
+from workloads.model_arrays import add_to, flatten
 
 shapes = st.lists(hnp.array_shapes(max_dims=3, max_side=4), min_size=1, max_size=4)
 floats = st.floats(-1e3, 1e3, width=32)
@@ -51,9 +53,16 @@ def archive(values) -> bytes:
     return buffer.getvalue()
 
 
+def added(contributions, *names):
+    codec = ClearCodec(scalar_names=names)
+    shared = context(len(contributions), len(contributions))
+    encoded = [codec.encode(one, shared) for one in contributions]
+    return add_up(codec, encoded, shared, has_metrics=True)
+
+
 def test_a_contribution_survives_its_record():
     contribution = Contribution(ONES, {"num_examples": 4.0, "train_loss": 1.5})
-    read = Contribution.from_record(contribution.to_record(), 3, NAMES)
+    read = from_record(to_record(contribution), 3, NAMES)
     np.testing.assert_array_equal(read.update, ONES)
     assert read.sums == contribution.sums
 
@@ -93,7 +102,7 @@ def test_a_contribution_survives_its_record():
 )
 def test_a_malformed_reply_is_refused(content, expected):
     with pytest.raises(MalformedReplyError) as info:
-        Contribution.from_record(content, 3, NAMES)
+        from_record(content, 3, NAMES)
     assert expected in str(info.value)
 
 
@@ -101,18 +110,18 @@ def test_a_malformed_reply_is_refused(content, expected):
 def test_no_bytes_raise_anything_else(data):
     for content in (raw(data), raw(npy(ONES)[:10] + data)):
         with pytest.raises(MalformedReplyError):
-            Contribution.from_record(content, 3, NAMES)
+            from_record(content, 3, NAMES)
 
 
 def test_counts_of_an_evaluation_may_be_zero_but_not_below():
-    names = sum_names(("accuracy",), training=False)
+    names = names_of_scores(("accuracy",))
     assert names == ("eval_num_examples", "eval_loss", "eval_accuracy")
     empty = np.zeros(0, np.float32)
     good = record(empty, eval_num_examples=0.0, eval_loss=0.0, eval_accuracy=0.0)
-    assert Contribution.from_record(good, 0, names).sums["eval_num_examples"] == 0
+    assert from_record(good, 0, names).sums["eval_num_examples"] == 0
     bad = record(empty, eval_num_examples=-1e9, eval_loss=0.0, eval_accuracy=0.0)
     with pytest.raises(MalformedReplyError, match="eval_num_examples is under 0"):
-        Contribution.from_record(bad, 0, names)
+        from_record(bad, 0, names)
 
 
 @given(
@@ -124,16 +133,17 @@ def test_counts_of_an_evaluation_may_be_zero_but_not_below():
 def test_the_sum_is_the_weighted_mean(updates, data):
     counts = st.lists(st.integers(1, 1000), min_size=len(updates), max_size=len(updates))
     weights = np.array(data.draw(counts), dtype=np.float64)
-    aggregate = add_up(
-        [Contribution(u, {"num_examples": w}) for u, w in zip(updates, weights, strict=True)]
+    aggregate = added(
+        [Contribution(u, {"num_examples": w}) for u, w in zip(updates, weights, strict=True)],
+        "num_examples",
     )
     expected = np.average(updates.astype(np.float64), axis=0, weights=weights)
-    np.testing.assert_allclose(aggregate.mean_update, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(aggregate.mean(), expected, rtol=1e-6, atol=1e-6)
     assert aggregate.sums["num_examples"] == weights.sum()
 
 
 def test_means_are_per_example():
-    aggregate = add_up(
+    aggregate = added(
         [
             Contribution(
                 ONES,
@@ -146,7 +156,8 @@ def test_means_are_per_example():
                 },
             ),
             Contribution(ONES, {"num_examples": 30.0, "train_loss": 5.0}),
-        ]
+        ],
+        *("num_examples", "train_loss", "eval_num_examples", "eval_loss", "eval_accuracy"),
     )
     assert aggregate.means() == {"train_loss": 0.25, "eval_loss": 0.5, "eval_accuracy": 0.75}
 

@@ -12,15 +12,16 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from app.builders.run import RunFacts, build_strategy
+from app.builders.workload import build_workload
 from app.client import app as client_app
 from app.config.load import load_config
 from app.node.protocol_store import ContextStore
 from app.node.settings import simulate_in_this_process
 from app.server import _initial_arrays
 from app.simulation.in_process import InProcessGrid
-from strategies.contribution import hash_parameters
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap, wrap
 from strategies.refusals import REFUSAL_CODE, Reason
+from strategies.rounds.records import to_parameters
 from strategies.secagg.binding import Plan
 from strategies.secagg.messages import (
     MaskedInput,
@@ -32,6 +33,8 @@ from strategies.secagg.messages import (
 )
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId, Wire
+from workloads.base import State
+from workloads.model_arrays import hash_state
 
 IDS = (1000, 1001, 1002, 1003)
 ENUMERATED = {
@@ -62,8 +65,10 @@ class Nodes:
         }
         self._grid = InProcessGrid({n: self._client(n) for n in IDS})
         config = load_config(run_config)
-        self.settings = build_strategy(config, RunFacts(1, len(IDS), 10))._settings
-        self.arrays = _initial_arrays(config)
+        workload = build_workload(config)
+        facts = RunFacts(1, len(IDS), workload, 10)
+        self.settings = build_strategy(config, facts)._settings
+        self.arrays = _initial_arrays(config, workload)
 
     def _client(self, node: int):
         return lambda message: client_app(message, self.contexts[node])
@@ -98,7 +103,7 @@ class Nodes:
 
     def plan(self, arrays: ArrayRecord) -> Plan:
         return Plan(
-            model=hash_parameters(arrays),
+            model=hash_state(State(to_parameters(arrays)), {}),
             config=self.settings.config_hash,
             codec=self.settings.coding.codec.hash(),
             noise_scale=0.0,
@@ -245,7 +250,8 @@ def test_garbage_that_names_no_attempt_is_refused(nodes, kind, data):
     """It closes nothing: anything at all would else end every attempt."""
     nodes.advertised(FIRST)
     wire = ConfigRecord({"bytes": data})
-    content = RecordDict({"secagg": wire, "arrays": nodes.arrays})
+    config = ConfigRecord({"server-round": 1})
+    content = RecordDict({"secagg": wire, "arrays": nodes.arrays, "config": config})
     assert nodes.refuses(NODE, kind, content) == "secagg_malformed"
     assert nodes.secrets(NODE) == {FIRST}
 

@@ -7,22 +7,20 @@ import pytest
 import yaml
 
 import strategies.codec.private_codec as encoding
-from app.builders.privacy import private_codec
 from app.config.load import ConfigError, load_config
 from app.node.settings import settings_of, simulate_in_this_process
 from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
-from strategies.contribution import Contribution
+from strategies.codec import stages
 from tasks.base import DataError, Examples
 from tasks.csv.encoding import encode
+from tests import codec_kit
 from tests.private_options import OVERRIDES
-
-SEED = bytes(32)
 
 
 def codec_of(option, size=64, free=""):
     overrides = f"{OVERRIDES[option]} {free}"
-    return private_codec(load_config({"privacy": option, "overrides": overrides}), size)
+    return codec_kit.codec_of(load_config({"privacy": option, "overrides": overrides}), size)
 
 
 @pytest.mark.parametrize("option", ["example_central", "client_central"])
@@ -35,17 +33,15 @@ def test_central_noise_is_added_modulo_the_modulus(monkeypatch, option):
     # The same noisy sum, split differently between the sum and the noise.
     for total, noise in ((edge, 3 * fine + 1), (edge + np.uint32(2), fine + 1)):
         monkeypatch.setattr(
-            encoding, "draw", lambda *a, noise=noise: np.full(a[2], noise, np.int64)
+            stages, "draw", lambda *a, noise=noise: np.full(a[2], noise, np.int64)
         )
         aggregate = codec.decode(
             total,
             np.zeros(0, np.uint64),
-            SEED,
-            num_contributions=4,
-            num_survivors=4,
+            codec_kit.context(4, 4),
             has_metrics=False,
         )
-        decoded.append(aggregate.mean_update)
+        decoded.append(aggregate.total)
     np.testing.assert_array_equal(decoded[0], decoded[1])
 
 
@@ -61,9 +57,7 @@ def test_central_noise_on_metrics_is_added_modulo_2_to_the_64(monkeypatch):
         aggregate = codec.decode(
             np.zeros(0, np.uint32),
             scalars,
-            SEED,
-            num_contributions=4,
-            num_survivors=4,
+            codec_kit.context(4, 4),
             has_metrics=True,
         )
         decoded.append(aggregate.sums)
@@ -147,13 +141,8 @@ def test_the_policys_records_are_the_ones_that_are_used(tmp_path):
 
 def test_a_failure_in_training_is_noise_alone(monkeypatch, tmp_path):
     """Any record might be its reason; that there is no answer would tell of it."""
-    import app.round.train_private
-
-    def broken(*_arguments):
-        raise RuntimeError("a record")
-
     simulate_in_this_process()
-    monkeypatch.setattr(app.round.train_private, "_gradient_sum", broken)
+    codec_kit.failing(monkeypatch)
     run_config = {
         "task": "breast_cancer",
         "privacy": "example_distributed",
@@ -177,5 +166,7 @@ def test_the_check_of_the_model_looks_at_no_record():
 
 def test_an_update_that_is_not_finite_is_noise_alone():
     codec = codec_of("client_distributed")
-    vector, _ = codec.encode(Contribution(np.full(64, np.nan, np.float32), {}), 4, SEED)
+    spoilt = codec_kit.bounded(codec, np.full(64, np.nan, np.float32))
+    assert not spoilt.update.integers.any()
+    vector, _ = codec.encode(spoilt, codec_kit.context(4))
     assert len(vector) == codec.plan.padded_dimension

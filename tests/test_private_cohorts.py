@@ -2,11 +2,11 @@
 
 import pytest
 
-import app.round.train_private
 from app.config.load import load_config
 from app.preflight.run_plan import plan_run
 from strategies.masked.settings import SecAggSettings
 from strategies.rounds.strategy import RunStoppedError
+from tests.codec_kit import failing
 from tests.private_kit import Nodes, planned_epsilon, run_config_of, run_with_ledgers, sent_by
 from tests.traced import Traced, kind_of
 
@@ -101,7 +101,7 @@ def test_more_nodes_than_the_population_are_refused_before_anything_is_sent(
 def test_a_node_refuses_a_cohort_that_its_noise_is_not_sized_for(tmp_path, monkeypatch):
     """From a server that does not look: before it trains, and nothing is charged."""
     monkeypatch.setattr(SecAggSettings, "check_fits", lambda *_: None)
-    monkeypatch.setattr(app.round.train_private, "train", lambda *_: 1 / 0)
+    failing(monkeypatch)
     nodes = Nodes(tmp_path, 4)
     free = "rounds.max_attempts=1"
     keys = {"population": 3, "simulation_nodes": str(nodes.file)}

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-import app.round.train_private
 import strategies.codec.private_codec
+import strategies.codec.stages
 import tasks.training.dp_sgd
-from app.builders.privacy import private_codec
 from app.config.load import load_config
+from privacy.bounding.bounded_sum import one_term
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
-from strategies.contribution import Contribution
 from tasks.breast_cancer import BreastCancer
+from tests.codec_kit import codec_of, context, contributing
 from tests.private_kit import run_config_of
 from tests.traced import Traced, kind_of
+from workloads.base import PrivateContribution
 
 #: Of the promised noise, in clip norms.
 Z = 2.0
@@ -67,18 +68,12 @@ def opened(monkeypatch):
 def no_signal(monkeypatch):
     """Let every node contribute zeros."""
 
-    def train(content, config, *_):
-        size = sum(array.numpy().size for array in content["arrays"].values())
-        names = ["num_examples", "loss", *BreastCancer.metric_names(config.task)]
-        due = config.privacy.metrics.every
-        return Contribution(np.zeros(size), {f"eval_{n}": 0.0 for n in names} if due else {})
-
-    monkeypatch.setattr(app.round.train_private, "train", train)
+    contributing(monkeypatch, lambda _: None)
 
 
 def in_clip_norms(aggregate, codec) -> np.ndarray:
     """Return the opened sum of updates, in clip norms."""
-    return aggregate.mean_update.astype(np.float64) / (codec.clip_norm * codec.step_size)
+    return aggregate.total / codec.clip_norm
 
 
 def silent_at(**stages):
@@ -130,7 +125,8 @@ def test_the_fewest_survivors_with_colluders_still_keep_the_promise(
     def colluding(message, real):
         with monkeypatch.context() as patched:
             if message.metadata.dst_node_id == 1005:
-                patched.setattr(strategies.codec.private_codec, "draw", lambda *a: 0 * draw(*a))
+                for module in (strategies.codec.private_codec, strategies.codec.stages):
+                    patched.setattr(module, "draw", lambda *a: 0 * draw(*a))
             return drop(message, real)
 
     free = f"{SIX} privacy.mechanism={mechanism}"
@@ -172,7 +168,7 @@ def test_the_server_adds_the_noise_once(
     ((aggregate, codec),) = opened
     check_scale(in_clip_norms(aggregate, codec), Z)
     # What the nodes send has none: the same sum without the server's.
-    monkeypatch.setattr(strategies.codec.private_codec, "draw", lambda *a: np.zeros(a[2]))
+    monkeypatch.setattr(strategies.codec.stages, "draw", lambda *a: np.zeros(a[2], np.int64))
     Traced(run_config | {"output-dir": str(tmp_path / "other")}, 4)
     assert not in_clip_norms(*opened[1]).any()
 
@@ -188,7 +184,7 @@ def test_a_local_step_without_a_gradient_is_noise(tmp_path, monkeypatch, opened,
     ((aggregate, codec),) = opened
     # The mean of four steps with a batch of 114.
     step = traced.config.task.training.learning_rate / 114
-    values = aggregate.mean_update.astype(np.float64) * 4 / (step * codec.clip_norm)
+    values = aggregate.total / (step * codec.clip_norm)
     check_scale(values, Z * np.sqrt(4))
 
 
@@ -210,7 +206,6 @@ def test_metrics_have_noise_of_their_own(
     """With 1200 numbers: enough to tell their scale from one round."""
     names = tuple(f"metric{number}" for number in range(1198))
     monkeypatch.setattr(BreastCancer, "metric_names", classmethod(lambda *_: names))
-    monkeypatch.setattr(app.round.train_private, "evaluate", lambda *_: 1 / 0)
     run_config = run_config_of(tmp_path, option, aggregation, METRICS, num_rounds=1)
     Traced(run_config, num_nodes)
     aggregate, codec = opened[0]
@@ -233,15 +228,15 @@ def test_metrics_have_noise_of_their_own(
 def test_clip_bits_have_noise_of_their_own(tmp_path, option, aggregation, num_nodes, factor):
     """One number a round, so without the masks, of which the runs above have shown the sum."""
     free = "privacy.adaptive_clip.bit_noise=5"
-    codec = private_codec(load_config(run_config_of(tmp_path, option, aggregation, free)), 31)
-    bit = Contribution(np.zeros(0, np.float32), {CLIP_BITS: 0.5})
-    counts = {"num_contributions": 3, "num_survivors": num_nodes, "has_metrics": False}
+    codec = codec_of(load_config(run_config_of(tmp_path, option, aggregation, free)), 31)
+    bit = PrivateContribution(None, clip_bit=one_term(np.array([0.5]), 0.5).bounded)
+    shared = context(3, num_nodes)
     found = []
     for _ in range(1200):
         total = np.zeros(1, np.uint64)
         for _ in range(num_nodes):
-            nothing, scalars = codec.encode(bit, 3, bytes(32))
+            nothing, scalars = codec.encode(bit, shared)
             total += scalars
-        aggregate = codec.decode(nothing, total, bytes(32), **counts)
+        aggregate = codec.decode(nothing, total, shared, has_metrics=False)
         found.append(aggregate.sums[CLIP_BITS])
     check_scale(np.array(found) - 0.5 * num_nodes, 5 * factor)

@@ -12,18 +12,19 @@ from flwr.common.serde import recorddict_to_proto
 
 import app.client
 import app.node.settings
-from app.builders.run import build_model
 from app.config.load import load_config
 from app.simulation.in_process import InProcessGrid
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
-from strategies.contribution import NUM_EXAMPLES, TRAIN_LOSS, to_arrays
 from strategies.refusals import REFUSAL_CODE
+from strategies.rounds.records import to_arrays
 from strategies.rounds.strategy import RunStoppedError
 from tasks.base import LocalData
 from tasks.breast_cancer import BreastCancer
 from tasks.training.local import get_parameters
+from tests.codec_kit import model_of
 from tests.private_kit import ADAPTIVE, MATRIX, Nodes, run_config_of
 from tests.traced import Traced, kind_of
+from workloads.base import NUM_EXAMPLES, TRAIN_LOSS, PrivateContribution
 
 METRICS = "privacy.metrics.every=2 privacy.metrics.noise_multiplier=3"
 # Parts of very different sizes.
@@ -93,7 +94,7 @@ def check_scalars(traced, encoded, option: str) -> None:
             assert columns[:, 0].all() == (number < 3)
         for contribution, vector, *_ in replies:
             assert bool(len(vector)) == (number < 3)
-            assert {NUM_EXAMPLES, TRAIN_LOSS}.isdisjoint(contribution.sums)
+            assert isinstance(contribution, PrivateContribution)
     if node_has_noise:
         # Also the vector of the node without a record.
         assert all(vector.any() for _, vector, *_ in encoded[:8])
@@ -151,7 +152,7 @@ def test_an_empty_sample_looks_like_any_other(tmp_path, encoded, option):
 def ask(run_config, kind="train", number=1, node=0, told=(), message_config=None):
     """Ask one simulated node for something."""
     config = load_config(run_config)
-    arrays = to_arrays(get_parameters(build_model(config)))
+    arrays = to_arrays(get_parameters(model_of(config)))
     values = {"server-round": number} if message_config is None else message_config
     content = RecordDict({"arrays": arrays, "config": ConfigRecord(values | dict(told))})
     context = Context(
@@ -222,7 +223,8 @@ def test_an_evaluation_under_masks_hears_nothing_either(tmp_path, encoded):
         Traced(run_config, 4, fault)
     assert len(encoded) == 4
     for contribution, vector, scalars, _ in encoded:
-        assert (contribution.sums, len(vector), len(scalars)) == ({}, 0, 0)
+        assert contribution == PrivateContribution(None)
+        assert (len(vector), len(scalars)) == (0, 0)
     assert not any(nodes.state(node).exists() for node in range(4))
 
 

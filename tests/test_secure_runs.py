@@ -5,8 +5,8 @@ import pytest
 from flwr.app import Message
 
 from app.simulation.in_process import simulate
-from strategies.contribution import to_arrays, to_parameters
 from strategies.masked.messages import unwrap
+from strategies.rounds.records import to_arrays, to_parameters
 from strategies.rounds.strategy import RunStoppedError
 from strategies.secagg.messages import MaskedInput
 from tests.secure_kit import FAST, assert_same, in_clear, secure_run, through_codec

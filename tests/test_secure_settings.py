@@ -6,6 +6,7 @@ import pytest
 from flwr.serverapp.strategy import FedMedian, Krum
 
 from app.builders.run import RunFacts, build_strategy
+from app.builders.workload import build_workload
 from app.config.load import ConfigError, load_config
 from app.simulation.in_process import simulate
 from strategies.masked.strategy import SecAgg
@@ -72,11 +73,11 @@ def test_wrong_numbers_are_refused_when_composed(free, expected):
 
 @pytest.mark.parametrize("inner", [FedMedian(), Krum()])
 def test_a_strategy_that_needs_single_updates_is_refused(inner):
-    settings = build_strategy(
-        load_config({"aggregation": "secagg"}), RunFacts(1, 5, 10)
-    )._settings
+    config = load_config({"aggregation": "secagg"})
+    workload = build_workload(config)
+    settings = build_strategy(config, RunFacts(1, 5, workload, 10))._settings
     with pytest.raises(ValueError, match="looks at single updates"):
-        SecAgg(inner, 2, settings)
+        SecAgg(inner, 2, workload, settings)
 
 
 def test_clipped_entries_are_counted_under_the_mask(run_config, caplog):
@@ -107,7 +108,9 @@ def test_two_simulated_clients_work_and_two_real_ones_do_not(run_config, caplog)
     assert "each can tell the other's update" in caplog.text
     config = load_config(run_config)
     with pytest.raises(ValueError, match=r"under max_colluding \+ 2 = 3"):
-        build_strategy(config, RunFacts(1, None, 10))._settings.terms.shape(2)
+        build_strategy(
+            config, RunFacts(1, None, build_workload(config), 10)
+        )._settings.terms.shape(2)
 
 
 def test_more_weight_than_the_cap_does_not_count(run_config):

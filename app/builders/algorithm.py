@@ -14,7 +14,8 @@ from app.config.algorithm import (
     FedYogiConfig,
 )
 from app.config.run import AppConfig
-from strategies.contribution import ARRAYS, NUM_EXAMPLES
+from strategies.rounds.records import ARRAYS
+from workloads.base import NUM_EXAMPLES
 
 # The round loop samples the cohort; the inner strategy takes all of it.
 _INNER: dict[str, Any] = {
@@ -51,12 +52,6 @@ _ALGORITHMS: dict[type, Callable[[Any], FedAvg]] = {
 
 
 def build_algorithm(config: AppConfig) -> FedAvg:
-    """Return Flower's strategy, which sees the mean only."""
-    return _ALGORITHMS[type(config.algorithm)](config.algorithm)
-
-
-def proximal_mu(config: AppConfig) -> float:
-    """Return the weight of the proximal term on the clients; 0 for none."""
-    if isinstance(config.algorithm, FedProxConfig):
-        return config.algorithm.proximal_mu
-    return 0.0
+    """Return Flower's strategy, which sees the mean only; unused by other workloads."""
+    build = _ALGORITHMS.get(type(config.algorithm), _ALGORITHMS[FedAvgConfig])
+    return build(config.algorithm)

@@ -3,40 +3,21 @@
 from typing import cast
 
 from app.config.aggregation import CodecConfig, PlainConfig, SecAggConfig
-from app.config.load import task_of
 from app.config.privacy import (
-    ClientCentralConfig,
-    ClientDistributedConfig,
-    ClientLocalConfig,
     ClientPrivacyConfig,
-    ExampleCentralConfig,
-    ExampleDistributedConfig,
     ExampleLocalConfig,
     ExamplePrivacyConfig,
     PrivateConfig,
+    mode_of,
 )
 from app.config.run import AppConfig
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.accounting.resolve import resolve
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.release import Mechanism, Unit
-from privacy.plan.terms import Place, PrivacyTerms
+from privacy.plan.release import Mechanism
+from privacy.plan.terms import PrivacyTerms
 from strategies.codec.private_codec import PrivateCodec
-
-#: Unit and place of each option.
-_MODES: dict[type, tuple[Unit, Place]] = {
-    ExampleLocalConfig: (Unit.EXAMPLE, Place.LOCAL),
-    ExampleDistributedConfig: (Unit.EXAMPLE, Place.DISTRIBUTED),
-    ExampleCentralConfig: (Unit.EXAMPLE, Place.CENTRAL),
-    ClientLocalConfig: (Unit.CLIENT, Place.LOCAL),
-    ClientDistributedConfig: (Unit.CLIENT, Place.DISTRIBUTED),
-    ClientCentralConfig: (Unit.CLIENT, Place.CENTRAL),
-}
-
-
-def mode_of(privacy: PrivateConfig) -> tuple[Unit, Place]:
-    """Return whose presence is hidden, and where the noise is added."""
-    return _MODES[type(privacy)]
+from workloads.base import Workload
 
 
 def num_local_steps(config: AppConfig) -> int:
@@ -48,7 +29,7 @@ def num_local_steps(config: AppConfig) -> int:
     return training.num_steps or max(1, round(training.num_epochs / privacy.sampling_rate))
 
 
-def privacy_terms(config: AppConfig, num_parameters: int) -> PrivacyTerms:
+def privacy_terms(config: AppConfig, workload: Workload, length: int) -> PrivacyTerms:
     """Return the public numbers of a private run.
 
     Raises
@@ -57,9 +38,10 @@ def privacy_terms(config: AppConfig, num_parameters: int) -> PrivacyTerms:
         If they do not go together; names the values.
     """
     privacy = config.privacy
-    if not isinstance(privacy, PrivateConfig):
+    mode = mode_of(privacy)
+    if mode is None or not isinstance(privacy, PrivateConfig):
         raise TypeError("privacy=none promises nothing")
-    unit, place = mode_of(privacy)
+    unit, place = mode
     example = privacy if isinstance(privacy, ExamplePrivacyConfig) else None
     bit_noise = 0.0
     if isinstance(privacy, ClientPrivacyConfig):
@@ -73,7 +55,7 @@ def privacy_terms(config: AppConfig, num_parameters: int) -> PrivacyTerms:
         epsilon=privacy.epsilon,
         noise_multiplier=privacy.noise_multiplier,
         delta=privacy.delta,
-        dimension=num_parameters,
+        dimension=length,
         population=privacy.population,
         cohort_fraction=config.rounds.cohort_fraction,
         min_survivors=min_survivors(config),
@@ -85,7 +67,7 @@ def privacy_terms(config: AppConfig, num_parameters: int) -> PrivacyTerms:
         num_local_steps=num_local_steps(config),
         modulus_bits=codec_config(config).modulus_bits,
         range_deviations=privacy.range_deviations,
-        num_metrics=2 + len(task_of(config).metric_names(config.task)),
+        num_metrics=2 + len(workload.metric_names),
         metrics_every=privacy.metrics.every,
         metrics_noise_multiplier=privacy.metrics.noise_multiplier,
         clip_bit_noise=bit_noise,
@@ -93,7 +75,7 @@ def privacy_terms(config: AppConfig, num_parameters: int) -> PrivacyTerms:
 
 
 def privacy_plan(
-    config: AppConfig, num_parameters: int, kept: Calibrations | None = None
+    config: AppConfig, workload: Workload, length: int, kept: Calibrations | None = None
 ) -> PrivacyPlan:
     """Return the run's noise, calibrated once in a process, or once on a node.
 
@@ -102,12 +84,13 @@ def privacy_plan(
     ValueError
         If no noise keeps to epsilon and fits the modulus.
     """
-    return resolve(privacy_terms(config, num_parameters), kept)
+    return resolve(privacy_terms(config, workload, length), kept)
 
 
 def private_codec(
     config: AppConfig,
-    num_parameters: int,
+    workload: Workload,
+    length: int,
     clip_norm: float | None = None,
     kept: Calibrations | None = None,
 ) -> PrivateCodec:
@@ -117,8 +100,10 @@ def private_codec(
     ----------
     config : AppConfig
         With a privacy option.
-    num_parameters : int
-        Of the model.
+    workload : Workload
+        What is summed.
+    length : int
+        Of the vector that is summed.
     clip_norm : float, optional
         Where an adaptive clip norm stands; the configured one unless given.
     kept : Calibrations, optional
@@ -127,22 +112,12 @@ def private_codec(
     privacy = config.privacy
     assert isinstance(privacy, PrivateConfig)  # noqa: S101 - privacy_plan raises otherwise
     return PrivateCodec(
-        plan=privacy_plan(config, num_parameters, kept),
-        clip_norm=clip_norm or privacy.clip_norm,
-        step_size=_step_size(config),
-        metric_names=task_of(config).metric_names(config.task),
+        plan=privacy_plan(config, workload, length, kept),
+        clip_norm=clip_norm or privacy.clip_norm or workload.bound(),
+        metric_names=workload.metric_names,
         loss_clip=privacy.metrics.loss_clip,
         clip_range=codec_config(config).clip_range,
     )
-
-
-def _step_size(config: AppConfig) -> float:
-    """Return what the sum is multiplied by; public constants only."""
-    privacy = config.privacy
-    if isinstance(privacy, ExamplePrivacyConfig):
-        return -config.task.training.learning_rate / privacy.expected_batch_size
-    assert isinstance(privacy, PrivateConfig)  # noqa: S101 - as above
-    return 1 / (privacy.population * config.rounds.cohort_fraction)
 
 
 def min_survivors(config: AppConfig) -> int:

@@ -10,32 +10,29 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from flwr.serverapp.strategy import FedAvg
 
 from app.builders.algorithm import build_algorithm
-from app.builders.privacy import codec_config, min_survivors, mode_of, private_codec
+from app.builders.privacy import codec_config, min_survivors, private_codec
 from app.config.aggregation import PlainConfig, SecAggConfig
-from app.config.load import resolved, task_of
-from app.config.privacy import ClientPrivacyConfig, ExamplePrivacyConfig, PrivateConfig
+from app.config.load import resolved
+from app.config.privacy import ClientPrivacyConfig, PrivateConfig, mode_of
 from app.config.run import AppConfig, OnClientFailure
 from app.node.identity import peers_of
 from privacy.accounting.calibration_cache import Calibrations
-from privacy.plan.release import Unit
-from strategies.codec.fixed_point_codec import Codec, ContributionCodec
-from strategies.codec.run_state import AdaptiveClip, PrivateRunCodec, RunCodec
+from privacy.unit import Unit
+from strategies.codec.codec import Codec
+from strategies.codec.exact_codecs import ClearCodec, FixedPointCodec, IntegerCodec
+from strategies.codec.run_state import AdaptiveClip, PrivateRunState, RunState
 from strategies.masked.settings import SecAggSettings
 from strategies.masked.strategy import SecAgg
 from strategies.plain.strategy import Plain
-from strategies.plain.summing import ClearSum, EncodedSum, Summing
 from strategies.rounds.loop import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.graph import Terms
-from tasks.base import Task
-
-if TYPE_CHECKING:
-    from torch import nn
+from workloads.base import Workload
 
 #: The client's half of each aggregation: a module with ``answer``, imported when needed.
 CLIENT_MODULES: dict[type, str] = {
@@ -54,23 +51,39 @@ class RunFacts:
         Flower's.
     num_simulated : int or None
         Simulated nodes; None in a deployment.
-    num_parameters : int
-        Of the model.
+    workload : Workload
+        What is summed.
+    length : int
+        Of the vector that is summed.
     """
 
     run_id: int
     num_simulated: int | None
-    num_parameters: int
+    workload: Workload
+    length: int
 
 
 def _plain(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
     plain = cast(PlainConfig, config.aggregation)
-    coding = build_coding(config, facts.num_parameters)
-    summing: Summing = EncodedSum(coding)
-    if not isinstance(config.privacy, PrivateConfig):
-        codec = contribution_codec(config) if plain.through_codec else None
-        summing = ClearSum(metric_names(config), codec)
-    return Plain(inner, config.rounds.min_replies, coding, summing, facts.run_id)
+    coding = build_coding(config, facts.workload, facts.length)
+    encoded = node_encodes(config, facts.workload)
+    if not (encoded or plain.through_codec):
+        names = facts.workload.sum_names(training=True)
+        codec = ClearCodec(scalar_names=names, is_weighted=facts.workload.is_weighted)
+        coding = RunState(codec, facts.workload.scores)
+    return Plain(
+        inner,
+        config.rounds.min_replies,
+        coding,
+        workload=facts.workload,
+        run_id=facts.run_id,
+        node_encodes=encoded,
+    )
+
+
+def node_encodes(config: AppConfig, workload: Workload) -> bool:
+    """Return whether a node encodes its contribution even where nothing is masked."""
+    return mode_of(config.privacy) is not None or workload.is_integer
 
 
 def _secagg(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -83,10 +96,11 @@ def _secagg(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
     return SecAgg(
         inner,
         config.rounds.min_replies,
+        facts.workload,
         SecAggSettings(
             run_id=facts.run_id,
             terms=build_terms(config, facts.num_simulated),
-            coding=build_coding(config, facts.num_parameters),
+            coding=build_coding(config, facts.workload, facts.length),
             config_hash=config_hash(config),
             consistency_check=settings.consistency_check,
             peers=peers,
@@ -98,49 +112,6 @@ _AGGREGATIONS: dict[type, Callable[[FedAvg, AppConfig, RunFacts], RoundStrategy]
     PlainConfig: _plain,
     SecAggConfig: _secagg,
 }
-
-
-def metric_names(config: AppConfig) -> tuple[str, ...]:
-    """Return the names of the task's metrics, known without any record."""
-    return task_of(config).metric_names(config.task)
-
-
-def build_task(config: AppConfig) -> Task:
-    """Return the task.
-
-    Raises
-    ------
-    ValueError
-        If the run is private and the task's preprocessing is not.
-    """
-    task = task_of(config)(config.task, config.seed)
-    if isinstance(config.privacy, PrivateConfig):
-        task.is_private = True
-        task.check_private()
-    return task
-
-
-def build_model(config: AppConfig) -> "nn.Module":
-    """Return the run's untrained model, the same everywhere; loads torch.
-
-    Raises
-    ------
-    ModelRefusedError
-        If the run is private per record and the model cannot be trained so.
-    """
-    from tasks.training.local import initial_model
-
-    model = initial_model(build_task(config))
-    if isinstance(config.privacy, ExamplePrivacyConfig):
-        from tasks.training.model_check import admit_model
-
-        return admit_model(model, has_fixed_model(config))
-    return model
-
-
-def has_fixed_model(config: AppConfig) -> bool:
-    """Whether layers that cannot be trained per record are replaced."""
-    return isinstance(config.privacy, ExamplePrivacyConfig) and config.privacy.fix_model
 
 
 def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -164,7 +135,8 @@ def secagg_config(config: AppConfig) -> SecAggConfig:
 
 def build_codec(
     config: AppConfig,
-    num_parameters: int,
+    workload: Workload,
+    length: int,
     clip_norm: float | None = None,
     kept: Calibrations | None = None,
 ) -> Codec:
@@ -174,8 +146,10 @@ def build_codec(
     ----------
     config : AppConfig
         The run's.
-    num_parameters : int
-        Of the model.
+    workload : Workload
+        What is summed.
+    length : int
+        Of the vector that is summed.
     clip_norm : float, optional
         Of this round, where it is adaptive.
     kept : Calibrations, optional
@@ -187,15 +161,15 @@ def build_codec(
         If the numbers of a private run do not go together.
     """
     if isinstance(config.privacy, PrivateConfig):
-        return private_codec(config, num_parameters, clip_norm, kept)
-    return contribution_codec(config)
+        return private_codec(config, workload, length, clip_norm, kept)
+    return exact_codec(config, workload)
 
 
-def build_coding(config: AppConfig, num_parameters: int) -> RunCodec:
+def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState:
     """Return the server's codec of a run, with what it changes and counts."""
     privacy = config.privacy
     if not isinstance(privacy, PrivateConfig):
-        return RunCodec(contribution_codec(config))
+        return RunState(exact_codec(config, workload), workload.scores)
     adaptive = None
     if isinstance(privacy, ClientPrivacyConfig) and privacy.adaptive_clip.bit_noise:
         adaptive = AdaptiveClip(
@@ -203,17 +177,19 @@ def build_coding(config: AppConfig, num_parameters: int) -> RunCodec:
             learning_rate=privacy.adaptive_clip.learning_rate,
             expected_cohort=privacy.population * config.rounds.cohort_fraction,
         )
-    return PrivateRunCodec(private_codec(config, num_parameters), adaptive)
+    return PrivateRunState(private_codec(config, workload, length), adaptive)
 
 
-def contribution_codec(config: AppConfig) -> ContributionCodec:
+def exact_codec(config: AppConfig, workload: Workload) -> Codec:
     """Return the codec of a run without differential privacy."""
+    if workload.is_integer:
+        return IntegerCodec()
     codec = codec_config(config)
-    return ContributionCodec(
+    return FixedPointCodec(
         modulus_bits=codec.modulus_bits,
         clip_range=codec.clip_range,
-        max_weight_examples=codec.max_weight_examples,
-        metric_names=metric_names(config),
+        max_weight_examples=codec.max_weight_examples if workload.is_weighted else None,
+        sum_names=workload.sum_names(training=True),
     )
 
 
@@ -259,8 +235,8 @@ def build_settings(config: AppConfig, simulated: bool) -> LoopSettings:
 
 def _min_poisson_cohort(config: AppConfig) -> int:
     """Return T where each client is drawn on its own: amplification by sampling assumes it."""
-    privacy = config.privacy
-    if isinstance(privacy, PrivateConfig) and mode_of(privacy)[0] is Unit.CLIENT:
+    mode = mode_of(config.privacy)
+    if mode is not None and mode[0] is Unit.CLIENT:
         return min_survivors(config)
     return 0
 

@@ -1,21 +1,36 @@
 """The typed configuration of the algorithms: how the server turns a mean into a model."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from tasks.schema import require
+from workloads.base import WorkloadConfig
+
+
+class NeuralWorkload(Enum):
+    """What the nodes of a neural model sum."""
+
+    auto = "auto"
+    model_update = "model_update"
+    gradient_sum = "gradient_sum"
 
 
 @dataclass
-class AlgorithmConfig:
-    """How the server turns the mean of the updates into the next global model.
+class AlgorithmConfig(WorkloadConfig):
+    """How the server turns a mean of updates, or a sum of gradients, into the next model.
 
     Attributes
     ----------
+    workload : NeuralWorkload
+        What is summed: ``model_update`` (each node trains, updates are averaged) or
+        ``gradient_sum`` (one step of DP-SGD over all nodes' records). ``auto`` takes the
+        gradient sum under ``example_distributed`` and ``example_central``, else the update.
     average_from : int
         The run gives the mean of the models from this round on, which is steadier under noise;
         0 for the last model.
     """
 
+    workload: NeuralWorkload = NeuralWorkload.auto
     average_from: int = 0
 
     def __post_init__(self) -> None:

@@ -9,6 +9,8 @@ from math import isfinite
 
 from omegaconf import MISSING
 
+from privacy.plan.terms import Place
+from privacy.unit import Unit
 from tasks.schema import GradSampleMode, require
 
 _SMALLEST_NORM, _LARGEST_NORM = 1e-12, 1e12
@@ -80,8 +82,9 @@ class PrivateConfig(PrivacyConfig):
         Instead of ``epsilon``: standard deviation of the noise over ``clip_norm``.
     delta : float
         Chance that the promise does not hold: well below 1 over the number of records.
-    clip_norm : float
-        No record (``example``), no update (``client``) counts for more than this length.
+    clip_norm : float, optional
+        No record (``example``), no update (``client``) counts for more than this length. Not
+        given where the workload's terms are bounded by what they are.
     population : int
         Nodes of the federation, fixed and public; no cohort may be larger.
     range_deviations : float
@@ -93,7 +96,7 @@ class PrivateConfig(PrivacyConfig):
     epsilon: float | None = None
     noise_multiplier: float | None = None
     delta: float = MISSING
-    clip_norm: float = MISSING
+    clip_norm: float | None = None
     population: int = MISSING
     range_deviations: float = 8.0
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
@@ -110,7 +113,7 @@ class PrivateConfig(PrivacyConfig):
             _require_positive("privacy.noise_multiplier", self.noise_multiplier)
         require(0 < self.delta < 1, f"privacy.delta={self.delta}: must be in (0, 1)")
         require(
-            _SMALLEST_NORM <= self.clip_norm <= _LARGEST_NORM,
+            self.clip_norm is None or _SMALLEST_NORM <= self.clip_norm <= _LARGEST_NORM,
             f"privacy.clip_norm={self.clip_norm}: must be in [{_SMALLEST_NORM:g},"
             f" {_LARGEST_NORM:g}]; beyond, floating point would not keep to it",
         )
@@ -271,3 +274,19 @@ PRIVACY: dict[str, type] = {
 
 def _require_positive(name: str, value: float) -> None:
     require(isfinite(value) and value > 0, f"{name}={value}: must be finite and above 0")
+
+
+#: Unit and place of each option.
+_MODES: dict[type, tuple[Unit, Place]] = {
+    ExampleLocalConfig: (Unit.EXAMPLE, Place.LOCAL),
+    ExampleDistributedConfig: (Unit.EXAMPLE, Place.DISTRIBUTED),
+    ExampleCentralConfig: (Unit.EXAMPLE, Place.CENTRAL),
+    ClientLocalConfig: (Unit.CLIENT, Place.LOCAL),
+    ClientDistributedConfig: (Unit.CLIENT, Place.DISTRIBUTED),
+    ClientCentralConfig: (Unit.CLIENT, Place.CENTRAL),
+}
+
+
+def mode_of(privacy: PrivacyConfig) -> tuple[Unit, Place] | None:
+    """Return whose presence is hidden and where the noise is added; None for no privacy."""
+    return _MODES.get(type(privacy))

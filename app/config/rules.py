@@ -1,7 +1,7 @@
 """What the groups of the configuration require of each other. Checked when it is composed."""
 
 from app.config.aggregation import AggregationConfig, SecAggConfig
-from app.config.algorithm import AlgorithmConfig, FedProxConfig
+from app.config.algorithm import FedProxConfig
 from app.config.privacy import (
     ClientDistributedConfig,
     ExampleCentralConfig,
@@ -10,12 +10,13 @@ from app.config.privacy import (
     PrivateConfig,
 )
 from tasks.schema import require
+from workloads.base import WorkloadConfig
 
 
 def check_privacy(
     privacy: PrivacyConfig,
     aggregation: AggregationConfig,
-    algorithm: AlgorithmConfig,
+    algorithm: WorkloadConfig,
     patience: int,
 ) -> None:
     """Refuse combinations that give no guarantee, or none of what they say.

@@ -12,7 +12,6 @@ from omegaconf import MISSING
 
 from app.config.aggregation import AggregationConfig, PlainConfig, SecAggConfig
 from app.config.algorithm import (
-    AlgorithmConfig,
     FedAdamConfig,
     FedAvgConfig,
     FedAvgMConfig,
@@ -21,7 +20,10 @@ from app.config.algorithm import (
 )
 from app.config.privacy import PRIVACY, PrivacyConfig
 from app.config.rules import check_privacy
+from app.config.workload import check_workload, settle_workload
 from tasks.schema import TaskConfig, require
+from workloads.base import WorkloadConfig
+from workloads.registry import WORKLOADS
 
 
 class OnClientFailure(Enum):
@@ -120,7 +122,7 @@ class AppConfig:
     """
 
     task: TaskConfig = MISSING
-    algorithm: AlgorithmConfig = MISSING
+    algorithm: WorkloadConfig = MISSING
     aggregation: AggregationConfig = MISSING
     privacy: PrivacyConfig = MISSING
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
@@ -144,10 +146,12 @@ class AppConfig:
                 f" rounds.deadline_seconds={deadline}, or a slow trip finds the secrets gone",
             )
         require(
-            self.algorithm.average_from <= self.num_rounds,
-            f"algorithm.average_from={self.algorithm.average_from}: must be one of the"
+            self.average_from <= self.num_rounds,
+            f"algorithm.average_from={self.average_from}: must be one of the"
             f" num-rounds={self.num_rounds}, or 0",
         )
+        settle_workload(self.algorithm, self.privacy)
+        check_workload(self.algorithm, self.privacy)
         check_privacy(
             self.privacy, self.aggregation, self.algorithm, self.early_stopping.patience
         )
@@ -158,6 +162,11 @@ class AppConfig:
             "a resumed run goes on in resume-from; leave output-dir empty",
         )
 
+    @property
+    def average_from(self) -> int:
+        """The round from which models are averaged; 0 for none."""
+        return getattr(self.algorithm, "average_from", 0)
+
 
 #: group -> option -> dataclass; the tasks come from their own registry.
 GROUPS: dict[str, dict[str, type]] = {
@@ -167,6 +176,7 @@ GROUPS: dict[str, dict[str, type]] = {
         "fedavgm": FedAvgMConfig,
         "fedadam": FedAdamConfig,
         "fedyogi": FedYogiConfig,
+        **{name: cls.Config for name, cls in WORKLOADS.items() if cls.Config is not None},
     },
     "aggregation": {"plain": PlainConfig, "secagg": SecAggConfig},
     "privacy": PRIVACY,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.builders.privacy import mode_of
 from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
-from app.config.privacy import PrivateConfig
+from app.config.privacy import PrivateConfig, mode_of
 from app.config.run import AppConfig
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
@@ -91,6 +90,7 @@ def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None)
     privacy, aggregation = config.privacy, config.aggregation
     masked = aggregation if isinstance(aggregation, SecAggConfig) else None
     private = privacy if isinstance(privacy, PrivateConfig) else None
+    mode = mode_of(privacy)
     if private and noise_multiplier is None:
         # Not known before the model is: a message that carries no contribution.
         noise_multiplier = private.noise_multiplier or policy.min_noise_multiplier
@@ -98,7 +98,7 @@ def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None)
         task=option_of(config, "task"),
         privacy=option_of(config, "privacy"),
         aggregation=option_of(config, "aggregation"),
-        unit=mode_of(private)[0] if private else None,
+        unit=mode[0] if mode else None,
         min_survivors=masked.min_survivors if masked else 0,
         max_colluding=masked.max_colluding if masked else 0,
         identities=masked.identities if masked else False,

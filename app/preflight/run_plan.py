@@ -7,17 +7,17 @@ from math import ceil, inf
 from typing import Any
 
 from app.builders.privacy import codec_config, privacy_plan
-from app.builders.run import build_model
+from app.builders.workload import build_workload
 from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
 from privacy.accounting.epsilon import accountant, epsilon
+from privacy.accounting.run_spent import model_only_epsilon
 from privacy.bounding.modulus import wrap_probability
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Mechanism
 from privacy.plan.terms import Place
-from strategies.codec.run_state import model_only_epsilon
 
 
 class PlanError(ValueError):
@@ -94,10 +94,11 @@ def plan_run(config: AppConfig) -> RunPlan:
         If the model is not admissible, or no noise keeps to epsilon and fits the modulus.
     """
     try:
-        num_parameters = sum(p.numel() for p in build_model(config).parameters())
+        workload = build_workload(config)
+        num_parameters = workload.length(workload.initial_state())
         if not isinstance(config.privacy, PrivateConfig):
             return _in_common(config, num_parameters, 0, num_parameters)
-        plan = privacy_plan(config, num_parameters)
+        plan = privacy_plan(config, workload, num_parameters)
     # A model that is refused is a ValueError too.
     except ValueError as error:
         raise PlanError(str(error)) from None

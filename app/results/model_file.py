@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from app.builders.run import has_fixed_model
 from app.config.load import option_of, task_config, to_dict
+from app.config.privacy import ExamplePrivacyConfig
 from app.config.run import AppConfig
 from tasks.base import Task
 from tasks.registry import TASKS
@@ -128,9 +128,13 @@ def _metadata(config: AppConfig, server_round: int) -> dict[str, str]:
         "config": json.dumps(to_dict(config.task)),
         "seed": str(config.seed),
         # Whether Opacus replaced layers: then the task alone builds another model.
-        "fixed": json.dumps(has_fixed_model(config)),
+        "fixed": json.dumps(_has_fixed_model(config)),
         "round": str(server_round),
     }
+
+
+def _has_fixed_model(config: AppConfig) -> bool:
+    return isinstance(config.privacy, ExamplePrivacyConfig) and config.privacy.fix_model
 
 
 def _build_task(metadata: Mapping[str, str]) -> Task:

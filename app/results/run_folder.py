@@ -21,9 +21,9 @@ from app.config.load import resolved, to_yaml
 from app.config.run import AppConfig
 from app.results.history import START_ANEW, History, RunFolderError
 from app.results.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
-from strategies.contribution import to_arrays, to_parameters
 from strategies.rounds.loop import Outcome
 from strategies.rounds.optimizer_state import State
+from strategies.rounds.records import to_arrays, to_parameters
 from strategies.rounds.report import RoundReport
 
 #: A resumed run may differ in these; in anything else it would not be the same run.

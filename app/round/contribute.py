@@ -1,81 +1,53 @@
 """From a request to a contribution that may leave: the steps that all aggregations share."""
 
 import logging
-from importlib import import_module
-from math import isfinite
+from dataclasses import replace
 
-from flwr.app import ArrayRecord, Message, RecordDict
+import numpy as np
 
-from app.builders.run import build_codec
 from app.config.load import ConfigError
-from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
 from app.node.session import NodeSession
 from app.node.spending import charge
-from strategies.codec.fixed_point_codec import Codec
+from app.round.request import Request
+from privacy.noise.randomness import secure_generator
+from privacy.unit import Unit
 from strategies.codec.private_codec import PrivateCodec
-from strategies.codec.run_state import CLIP_NORM
-from strategies.contribution import ARRAYS, CONFIG, ROUND, Contribution, num_parameters
 from strategies.refusals import Reason, Refusal
-from tasks.base import DataError, ModelRefusedError
+from tasks.base import DataError, LocalData, ModelRefusedError
+from workloads.base import Contribution, Privacy, PrivateContribution, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")
 
-_TRAIN = "train"
+_TRAINING_STREAM = 3
+# Of the configuration, the file or the model; no record is the reason.
+_NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, Refusal)
 
 
-def codec_for(content: RecordDict, session: NodeSession) -> Codec:
-    """Return the codec of a request: with the model's size and this round's clip norm.
-
-    Raises
-    ------
-    Refusal
-        If the request has no model or no usable clip norm.
-    ConfigError
-        If the numbers of a private run do not go together.
-    """
-    arrays = content.get(ARRAYS)
-    if not isinstance(arrays, ArrayRecord):
-        raise Refusal(Reason.MALFORMED_REQUEST)
-    try:
-        size = num_parameters(arrays)
-    except Exception as error:
-        raise Refusal(Reason.MALFORMED_REQUEST) from error
-    try:
-        clip_norm = _clip_norm(content, session.config)
-        return build_codec(session.config, size, clip_norm, session.calibrations)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def contribute(message: Message, session: NodeSession, codec: Codec) -> Contribution:
-    """Train or evaluate, as the message asks; loads torch.
+def contribute(request: Request, session: NodeSession) -> Contribution | PrivateContribution:
+    """Train or evaluate, as the request asks; loads torch.
 
     Raises
     ------
     Refusal
-        If the message asks for neither, or the model does not fit.
+        If the state does not fit.
+    DataError
+        If this node's records do not fit the task.
     """
-    kind = message.metadata.message_type
-    if kind not in (_TRAIN, "evaluate"):
-        raise Refusal(Reason.MALFORMED_REQUEST)
-    if isinstance(codec, PrivateCodec):
-        private = getattr(import_module("app.round.train_private"), kind)
-        try:
-            return private(message.content, session.config, session.source, codec.plan)
-        except (ConfigError, DataError, ModelRefusedError, Refusal):
-            # Of the configuration, the file or the model; no record is the reason.
-            raise
-        except Exception:
-            # A record might be. That there is no answer would tell of it: noise alone, then.
-            log.exception("this node's contribution is noise alone")
-            number = request_round(message.content)
-            return codec.nothing(number, training=kind == _TRAIN)
-    handler = getattr(import_module("app.round.train"), kind)
-    return handler(message.content, session.config, session.source)
+    codec = request.codec
+    if not isinstance(codec, PrivateCodec):
+        return _exact(request, session)
+    try:
+        return _private(request, codec, session)
+    except _NOT_OF_A_RECORD:
+        raise
+    except Exception:
+        # A record might be. That there is no answer would tell of it: noise alone, then.
+        log.exception("this node's contribution is noise alone")
+        return codec.nothing(request.query.server_round, training=request.training)
 
 
-def pay(codec: Codec, message: Message, session: NodeSession, attempt: int | None) -> None:
+def pay(request: Request, session: NodeSession, attempt: int | None) -> None:
     """Charge what an encoded contribution reveals to the node's ledger, before it leaves.
 
     Raises
@@ -83,37 +55,74 @@ def pay(codec: Codec, message: Message, session: NodeSession, attempt: int | Non
     Refusal
         If the owner does not allow it; it must not leave then.
     """
+    codec = request.codec
     if not isinstance(codec, PrivateCodec):
         return
-    server_round = request_round(message.content)
-    training = message.metadata.message_type == _TRAIN
-    releases = codec.plan.releases(server_round, training=training)
+    server_round = request.query.server_round
+    releases = codec.plan.releases(server_round, training=request.training)
     charge(session, codec.plan, releases, (server_round, attempt))
 
 
-def request_round(content: RecordDict) -> int:
-    """Return the round that a request says it is of.
-
-    Raises
-    ------
-    Refusal
-        If it says none.
-    """
+def _exact(request: Request, session: NodeSession) -> Contribution:
+    workload, state, query = request.workload, request.state, request.query
+    records = workload.task.load(session.source)
     try:
-        number = content.config_records[CONFIG][ROUND]
-    except KeyError as error:
-        raise Refusal(Reason.MALFORMED_REQUEST) from error
-    if type(number) is not int or number < 0:
-        raise Refusal(Reason.MALFORMED_REQUEST)
-    return number
+        if not request.training:
+            return workload.evaluate(state, query, records)
+        rng = rng_of(
+            session.config, session.source.partition_id, query.server_round, secure=False
+        )
+        return workload.contribute(state, query, records, rng)
+    except StateRefusedError as error:
+        raise Refusal(Reason.MODEL_REFUSED) from error
 
 
-def _clip_norm(content: RecordDict, config: AppConfig) -> float | None:
-    """Return the clip norm that came with the request, where it is adaptive."""
-    privacy = config.privacy
-    if not (isinstance(privacy, ClientPrivacyConfig) and privacy.adaptive_clip.bit_noise):
-        return None
-    told = content.config_records.get(CONFIG, {}).get(CLIP_NORM)
-    if type(told) is not float or not (isfinite(told) and told > 0):
-        raise Refusal(Reason.MALFORMED_REQUEST)
-    return told
+def _private(
+    request: Request, codec: PrivateCodec, session: NodeSession
+) -> PrivateContribution:
+    """Return this node's bounded sums, with no noise yet unless it is local."""
+    workload, state, query = request.workload, request.state, request.query
+    plan = codec.plan
+    records: LocalData = workload.task.load(session.source)
+    privacy = Privacy(plan=plan, clip_norm=codec.clip_norm, loss_clip=codec.loss_clip)
+    try:
+        metrics = None
+        if request.training:
+            _warn_of_delta(plan.terms.delta, len(records.train))
+        if plan.has_metrics(query.server_round) if request.training else codec.released_metrics:
+            metrics = workload.bounded_metrics(state, records, privacy)
+        if not request.training:
+            return PrivateContribution(None, metrics)
+        rng = rng_of(
+            session.config,
+            session.source.partition_id,
+            query.server_round,
+            secure=privacy.unit is Unit.EXAMPLE,
+        )
+        contribution = workload.bounded(state, query, records, rng, privacy)
+    except StateRefusedError as error:
+        raise Refusal(Reason.MODEL_REFUSED) from error
+    return replace(contribution, metrics=metrics)
+
+
+def rng_of(
+    config: AppConfig, partition_id: int, server_round: int, *, secure: bool
+) -> np.random.Generator:
+    """Return what draws batches or samples: the operating system unless asked otherwise.
+
+    ``secure`` for what an adversary must not foretell.
+    """
+    if config.deterministic:
+        key = [config.seed, _TRAINING_STREAM, server_round, partition_id]
+        return np.random.default_rng(key)
+    return secure_generator() if secure else np.random.default_rng()
+
+
+def _warn_of_delta(delta: float, num_records: int) -> None:
+    """Say in the node's own log that delta allows a record to be given away whole."""
+    if num_records and delta >= 1 / num_records:
+        log.warning(
+            "privacy.delta=%g is not below 1 over this node's %d training records",
+            delta,
+            num_records,
+        )

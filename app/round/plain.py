@@ -1,14 +1,17 @@
-"""The client's half of ``plain``: the contribution as it is, or encoded if it is private."""
+"""The client's half of ``plain``: the contribution as it is, or encoded where that is due."""
 
 from flwr.app import Message
 
+from app.builders.run import node_encodes
 from app.node.admission import admit
 from app.node.session import NodeSession
-from app.round.contribute import codec_for, contribute, pay, request_round
-from strategies.codec.private_codec import PrivateCodec
+from app.round.contribute import contribute, pay
+from app.round.request import read
+from strategies.codec.stages import SumContext
 from strategies.plain.strategy import plain_seed
-from strategies.plain.summing import encoded_record
 from strategies.refusals import Reason, Refusal
+from strategies.rounds.records import encoded_record, to_record
+from workloads.base import Contribution
 
 
 def answer(message: Message, session: NodeSession) -> Message:
@@ -21,13 +24,17 @@ def answer(message: Message, session: NodeSession) -> Message:
         not allow it.
     """
     admit(session)
-    codec = codec_for(message.content, session)
-    pay(codec, message, session, None)
-    contribution = contribute(message, session, codec)
-    if isinstance(codec, PrivateCodec):
-        seed = plain_seed(session.run_id, request_round(message.content))
-        vector, scalars = codec.encode(contribution, 1, seed)
+    request = read(message, session)
+    pay(request, session, None)
+    contribution = contribute(request, session)
+    if node_encodes(session.config, request.workload):
+        seed = plain_seed(session.run_id, request.query.server_round)
+        # Nobody knows here how many there are; neither codec that is used so needs it.
+        vector, scalars = request.codec.encode(
+            contribution, SumContext(seed=seed, num_contributions=1)
+        )
         return Message(encoded_record(vector, scalars), reply_to=message)
+    assert isinstance(contribution, Contribution)  # noqa: S101 - only private ones are others
     if not contribution.is_finite():
         raise Refusal(Reason.NON_FINITE)
-    return Message(contribution.to_record(), reply_to=message)
+    return Message(to_record(contribution), reply_to=message)

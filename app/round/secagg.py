@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 
-from flwr.app import ArrayRecord, Message
+from flwr.app import Message
 
 from app.builders.run import build_terms, config_hash, secagg_config
 from app.config.load import ConfigError
 from app.node.admission import admit
 from app.node.session import NodeSession
-from app.round.contribute import codec_for, contribute, pay, request_round
-from strategies.codec.fixed_point_codec import plan_of, public_seed
-from strategies.contribution import ARRAYS, hash_parameters
+from app.round.contribute import contribute, pay
+from app.round.request import read
+from strategies.codec.codec import plan_of, public_seed
+from strategies.codec.stages import SumContext
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -64,13 +65,13 @@ def _masked(
     role: ClientRole, data: bytes | memoryview, message: Message, session: NodeSession
 ) -> Wire:
     """Check the request, then charge, then train, then mask: a refusal costs no training."""
-    codec = codec_for(message.content, session)
-    plan = plan_of(codec, _model_hash(message), config_hash(session.config))
-    opened = role.open_train(data, plan)
+    request = read(message, session)
+    codec = request.codec
+    opened = role.open_train(data, plan_of(codec, request.hash(), config_hash(session.config)))
     if isinstance(opened, ProtocolRefusal):
         return opened
     attempt = opened.request.attempt
-    if request_round(message.content) != attempt.round:
+    if request.query.server_round != attempt.round:
         raise Refusal(Reason.MALFORMED_REQUEST)
     num_members = len(opened.request.cohort)
     try:
@@ -78,20 +79,11 @@ def _masked(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     # Before a record is looked at: whether there is an answer may depend on the records too.
-    pay(codec, message, session, attempt.attempt)
-    contribution = contribute(message, session, codec)
-    update, sums = codec.encode(contribution, num_members, public_seed(attempt))
+    pay(request, session, attempt.attempt)
+    contribution = contribute(request, session)
+    shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
+    update, sums = codec.encode(contribution, shared)
     return role.mask(opened, update, sums, codec.modulus_bits)
-
-
-def _model_hash(message: Message) -> bytes:
-    arrays = message.content.get(ARRAYS)
-    if not isinstance(arrays, ArrayRecord):
-        raise Refusal(Reason.MALFORMED_REQUEST)
-    try:
-        return hash_parameters(arrays)
-    except Exception as error:
-        raise Refusal(Reason.MALFORMED_REQUEST) from error
 
 
 def _role(session: NodeSession) -> ClientRole:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.bounding.bounded_sum import BoundedSum
 from privacy.bounding.rounding import dithered
 from privacy.noise.randomness import secure_generator
 from privacy.noise.samplers import discrete_gaussian, discrete_laplace, skellam
@@ -36,12 +37,13 @@ def draw(
 
 def private_sum(
     release: Release, step: float, clip_norm: float
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return what makes the release of a sum on the spot: round it and add all of the noise.
+) -> Callable[[BoundedSum], NDArray[np.float64]]:
+    """Return what makes the release of a bounded sum on the spot, with all of the noise.
 
     Guarantees
     ----------
-    What ``release`` says, for a vector that one unit moves by at most ``clip_norm`` in L2 norm.
+    What ``release`` says. Assumes that it was planned for sums that one unit moves as it does
+    this one.
 
     Parameters
     ----------
@@ -54,11 +56,10 @@ def private_sum(
     """
     unit = step * clip_norm
 
-    def make(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    def make(bounded: BoundedSum) -> NDArray[np.float64]:
         rng = secure_generator()
-        finite = vector if np.isfinite(vector).all() else np.zeros_like(vector)
-        integers = dithered(finite / unit, rng)
-        integers += draw(release.mechanism, release.noise_scale, len(vector), rng)
+        integers = dithered(bounded.in_units_of(unit), rng)
+        integers += draw(release.mechanism, release.noise_scale, len(bounded), rng)
         return integers.astype(np.float64) * unit
 
     return make

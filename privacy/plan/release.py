@@ -11,12 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-
-class Unit(StrEnum):
-    """Whose presence is hidden."""
-
-    EXAMPLE = "example"
-    CLIENT = "client"
+from privacy.unit import Unit
 
 
 class Neighbours(StrEnum):

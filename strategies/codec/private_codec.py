@@ -1,52 +1,61 @@
-"""Private contributions as integers: clipped, rotated, rounded, with noise, modulo 2^b.
-
-The client's and the server's half of every privacy option stand here together: what one does,
-the other undoes in reverse.
-"""
+"""Bounded sums as integers with noise, modulo 2^b, and a sum of them as an aggregate."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.bounding.clipping import clip_bit, clip_l1, clip_l2
-from privacy.bounding.rotation import Rotation
-from privacy.bounding.rounding import conditional, dithered
+from privacy.bounding.bounded_sum import BoundedSum, clipped_delta2, no_terms, one_term
+from privacy.bounding.rounding import dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
-from privacy.plan.release import Mechanism, Unit
+from privacy.plan.release import Mechanism
 from privacy.plan.terms import Place
-from strategies.codec.fixed_point import FixedPoint, to_signed
-from strategies.contribution import EVAL_PREFIX, NUM_EXAMPLES, Aggregate, Contribution
+from privacy.unit import Unit
+from strategies.codec.codec import hash_numbers
+from strategies.codec.stages import (
+    CountEach,
+    Passing,
+    Quantise,
+    Reduce,
+    Rotate,
+    RoundWithNoise,
+    Stage,
+    SumContext,
+    run_backward,
+    run_forward,
+)
 from strategies.secagg.crypto.prg import Vector, word_dtype
+from workloads.base import (
+    EVAL_PREFIX,
+    Aggregate,
+    NoisedUpdate,
+    PrivateContribution,
+    names_of_scores,
+)
 
 #: The sum of clip bits, each centred to +- 1/2.
 CLIP_BITS = "clip_bits"
+# Floating point's share of a bound.
+_SLACK = 1 + 1e-12
 
-log = logging.getLogger("flwr.tacet")
-
-Floats = NDArray[np.float64]
+Scalars = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateCodec:
-    """How contributions become integers that may leave the node, and the sum a step.
+    """How bounded sums become integers that may leave the node, and their sum an aggregate.
 
     Guarantees
     ----------
     What ``encode`` returns, summed over the survivors and, under central noise, after
     ``decode`` added the server's, is the release that ``plan`` describes: its unit,
-    neighbouring relation, sensitivity and noise. Under the example unit the contribution's
-    update must be a sum in which each record was clipped to ``clip_norm``; under the client
-    unit any vector may come, it is clipped here. Assumes a secure generator and exact
-    arithmetic before the rounding.
+    neighbouring relation, sensitivity and noise. A sum that one unit moves by more than the
+    plan says is refused. Assumes a secure generator and exact arithmetic before the rounding.
 
     Attributes
     ----------
@@ -54,9 +63,6 @@ class PrivateCodec:
         Noise and grid.
     clip_norm : float
         C, in units of the update.
-    step_size : float
-        The aggregate is the released sum times this: minus learning rate over batch, or one
-        over the expected cohort.
     metric_names : tuple of str
         The metrics that are released in their rounds, each in [0, 1].
     loss_clip : float
@@ -67,14 +73,13 @@ class PrivateCodec:
 
     plan: PrivacyPlan
     clip_norm: float
-    step_size: float
     metric_names: tuple[str, ...]
     loss_clip: float
     clip_range: float
 
     @property
     def modulus_bits(self) -> int:
-        """Bits for each parameter."""
+        """Bits for each number."""
         return self.plan.terms.modulus_bits
 
     @property
@@ -83,11 +88,22 @@ class PrivateCodec:
         return self.plan.node_noise_scale
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Return what an update goes through, and a sum of them back."""
+        terms = self.plan.terms
+        if not terms.is_summed:
+            # Private already: only the sum must fit.
+            grid = Quantise(self.modulus_bits, self.clip_range, terms.population)
+            return (CountEach(), grid)
+        rotate = (Rotate(terms.dimension),) if terms.is_rotated else ()
+        return (CountEach(), *rotate, RoundWithNoise(self.plan), Reduce(self.modulus_bits))
+
+    @property
     def released_metrics(self) -> tuple[str, ...]:
         """Names of the metric sums."""
         if not self.plan.terms.metrics_every:
             return ()
-        return tuple(EVAL_PREFIX + n for n in (NUM_EXAMPLES, "loss", *self.metric_names))
+        return names_of_scores(self.metric_names)
 
     @property
     def scalar_names(self) -> tuple[str, ...]:
@@ -104,60 +120,57 @@ class PrivateCodec:
                 " modulus were sized for fewer; give the number of all nodes"
             )
 
-    def form(self, num_parameters: int) -> tuple[int, int, int]:
-        """Return modulus bits, length and number of scalars of what ``encode`` returns."""
-        length = self.plan.padded_dimension if num_parameters else 0
-        return self.modulus_bits, length, len(self.scalar_names)
+    def length(self, num_values: int) -> int:
+        """Return the padded length of an update; 0 when only evaluating."""
+        return self.plan.padded_dimension if num_values else 0
 
     def hash(self) -> bytes:
         """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
+        return hash_numbers(self)
 
-    def nothing(self, server_round: int, *, training: bool) -> Contribution:
+    def nothing(self, server_round: int, *, training: bool) -> PrivateContribution:
         """Return the contribution of a node that has none: zeros, to which its noise comes."""
-        size = self.plan.terms.dimension if training else 0
-        due = not training or self.plan.has_metrics(server_round)
-        return Contribution(
-            np.zeros(size), dict.fromkeys(self.released_metrics if due else (), 0.0)
-        )
+        terms = self.plan.terms
+        due = self.plan.has_metrics(server_round) if training else bool(self.released_metrics)
+        num_metrics = len(self.released_metrics)
+        metrics = no_terms(num_metrics, sqrt(num_metrics), terms.unit) if due else None
+        if not training:
+            return PrivateContribution(None, metrics)
+        if not terms.is_summed:
+            return PrivateContribution(NoisedUpdate(np.zeros(terms.dimension)), metrics)
+        update = no_terms(terms.dimension, self.clip_norm, terms.unit)
+        # Zero is within any norm.
+        bit = one_term(np.array([0.5]), 0.5).bounded if terms.clip_bit_noise else None
+        return PrivateContribution(update, metrics, bit)
 
     def encode(
-        self, contribution: Contribution, num_contributions: int, seed: bytes
-    ) -> tuple[Vector, NDArray[np.uint64]]:
+        self, contribution: PrivateContribution, context: SumContext
+    ) -> tuple[Vector, Scalars]:
         """Encode one contribution; this node's noise is in it.
 
         Parameters
         ----------
-        contribution : Contribution
-            With an empty update when only evaluating, with metrics only in their rounds.
-        num_contributions : int
-            Size of the cohort.
-        seed : bytes
-            32 public bytes, the same for the whole cohort.
+        contribution : PrivateContribution
+            Without an update when only evaluating, with metrics only in their rounds.
+        context : SumContext
+            Of the sum.
 
         Returns
         -------
         ndarray of shape (padded d,), unsigned, and ndarray of shape (k,), uint64
             Modulo 2^b and modulo 2^64, ready to be added or masked.
+
+        Raises
+        ------
+        ValueError
+            If one unit can move a sum by more than the plan promises, or the plan is for
+            another unit, or for fewer contributions.
         """
-        self.check_fits(num_contributions)
-        sums = dict(contribution.sums)
-        vector = np.zeros(0, word_dtype(self.modulus_bits))
-        if len(contribution.update):
-            vector, bit = self._encode_update(contribution.update, seed)
-            if self.plan.terms.clip_bit_noise:
-                sums[CLIP_BITS] = bit
-        return vector, self._encode_scalars(sums)
+        self.check_fits(context.num_contributions)
+        return self._encode_update(contribution, context), self._encode_scalars(contribution)
 
     def decode(
-        self,
-        update: Vector,
-        scalars: NDArray[np.uint64],
-        seed: bytes,
-        *,
-        num_contributions: int,
-        num_survivors: int,
-        has_metrics: bool,
+        self, update: Vector, scalars: Scalars, context: SumContext, *, has_metrics: bool
     ) -> Aggregate:
         """Return the aggregate from the two sums; the server's noise, if any, goes in here.
 
@@ -165,64 +178,60 @@ class PrivateCodec:
         ----------
         update, scalars : ndarray
             Sums modulo 2^b and 2^64 over the survivors.
-        seed : bytes
-            As given to ``encode``.
-        num_contributions : int
-            Not needed: the grid is the same for every cohort.
-        num_survivors : int
-            How many the survivors are.
+        context : SumContext
+            Of the sum.
         has_metrics : bool
             Whether this is a round in which metrics are released.
         """
-        moved = self._decode_update(update, num_survivors, seed)
         sums = self._decode_scalars(scalars, has_metrics=has_metrics)
-        return Aggregate(moved.astype(np.float32), sums, float(num_survivors))
+        if not len(update):
+            return Aggregate(np.zeros(0), sums, float(context.num_survivors))
+        found = run_backward(self.stages, Passing(update), context)
+        unit = self.clip_norm if self.plan.terms.is_summed else 1.0
+        return Aggregate(found.vector * unit, sums, found.weight)
 
-    def _encode_update(self, update: NDArray[np.floating], seed: bytes) -> tuple[Vector, float]:
-        """Return the update as integers with this node's noise, and the clip bit."""
-        plan, terms = self.plan, self.plan.terms
-        if not terms.is_summed:
-            return self._fixed_point.encode(update).vector, 0.0
-        # What an absurd clip norm makes overflow counts as not finite.
-        with np.errstate(over="ignore"):
-            scaled = update.astype(np.float64) / self.clip_norm
-        scaled, bit = self._clipped(scaled)
-        if terms.is_rotated:
-            scaled = Rotation(terms.dimension, seed).forward(scaled)
-        scaled /= plan.step
-        rng = secure_generator()
-        if terms.unit is Unit.CLIENT and terms.is_rotated:
-            integers = conditional(scaled, plan.max_rounded_norm, rng)
+    def _encode_update(self, contribution: PrivateContribution, context: SumContext) -> Vector:
+        update = contribution.update
+        if update is None:
+            return np.zeros(0, word_dtype(self.modulus_bits))
+        if isinstance(update, NoisedUpdate) is self.plan.terms.is_summed:
+            raise ValueError("a noised update belongs to example x local noise, and only there")
+        if isinstance(update, NoisedUpdate):
+            values = update.update
         else:
-            integers = dithered(scaled, rng)
-        if self.noise_scale:
-            integers += draw(terms.mechanism, self.noise_scale, len(integers), rng)
-        reduced = integers & ((1 << self.modulus_bits) - 1)
-        return reduced.astype(word_dtype(self.modulus_bits)), bit
+            bound = self.clip_norm
+            if self.plan.terms.unit is Unit.EXAMPLE:
+                bound = clipped_delta2(bound, self.plan.terms.dimension)
+            self._check_bound(update, bound)
+            values = update.in_units_of(self.clip_norm)
+        return run_forward(self.stages, Passing(values), context).vector
 
-    def _clipped(self, scaled: Floats) -> tuple[Floats, float]:
-        """Clip a client's update to norm 1; a sum of clipped gradients stays as it is."""
+    def _check_bound(self, bounded: BoundedSum, most: float) -> None:
         terms = self.plan.terms
-        if terms.unit is Unit.CLIENT:
-            clip = clip_l1 if terms.mechanism is Mechanism.LAPLACE else clip_l2
-            clipped = clip(scaled, 1.0)
-            if not clipped.was_finite:
-                log.warning("training diverged here: this contribution is noise alone")
-            return clipped.vector, clip_bit(clipped.norm, 1.0)
-        if not np.isfinite(scaled).all():
-            log.warning("a gradient sum was not finite: this contribution is noise alone")
-            scaled = np.zeros_like(scaled)
-        return scaled, 0.0
+        moved = bounded.delta2 * bounded.grid
+        if bounded.unit is not terms.unit or not moved <= most * _SLACK:
+            raise ValueError(
+                f"one {bounded.unit} moves a sum by {moved:g}, but the plan is for {most:g} and"
+                f" the unit {terms.unit}"
+            )
 
-    def _encode_scalars(self, sums: dict[str, float]) -> NDArray[np.uint64]:
+    def _encode_scalars(self, contribution: PrivateContribution) -> Scalars:
         """Return the scalars that are due with this node's noise, and 0 for the others."""
+        due: dict[str, float] = {}
+        if contribution.clip_bit is not None:
+            self._check_bound(contribution.clip_bit, 0.5)
+            due[CLIP_BITS] = float(contribution.clip_bit.in_units_of(SCALAR_ONE**-1)[0])
+        if contribution.metrics is not None:
+            names = self.released_metrics
+            self._check_bound(contribution.metrics, sqrt(len(names)))
+            values = contribution.metrics.in_units_of(SCALAR_ONE**-1)
+            due |= dict(zip(names, map(float, values), strict=True))
         rng = secure_generator()
         encoded = np.zeros(len(self.scalar_names), np.int64)
         for position, name in enumerate(self.scalar_names):
-            if name in sums:
-                exact = np.array([sums[name] * SCALAR_ONE])
+            if name in due:
                 noise = self._scalar_noise(name, share=True)
-                encoded[position] = int(dithered(exact, rng)[0]) + noise
+                encoded[position] = int(dithered(np.array([due[name]]), rng)[0]) + noise
         return encoded.view(np.uint64)
 
     def _scalar_noise(self, name: str, *, share: bool) -> int:
@@ -235,41 +244,7 @@ class PrivateCodec:
         scale = release.noise_scale / sqrt(terms.num_shares)
         return int(draw(Mechanism.GAUSSIAN, scale, 1, secure_generator())[0])
 
-    def _decode_update(self, update: Vector, num_survivors: int, seed: bytes) -> Floats:
-        plan, terms = self.plan, self.plan.terms
-        if not len(update):
-            return np.zeros(0)
-        if not terms.is_summed:
-            return self._fixed_point.decode_sum(update) / num_survivors
-        signed = to_signed(update, self.modulus_bits)
-        if terms.place is Place.CENTRAL:
-            values = self._with_server_noise(signed)
-        else:
-            values = signed.astype(np.float64)
-        values *= plan.step
-        if terms.is_rotated:
-            values = Rotation(terms.dimension, seed).inverse(values)
-        return values * (self.clip_norm * self.step_size)
-
-    def _with_server_noise(self, signed: NDArray[np.int64]) -> Floats:
-        """Add the server's noise on its finer grid, and reduce modulo 2^b once more.
-
-        Without the last step one unit could move a sum at the edge of the modulus by all of
-        it. With it the result is a function of the exact noisy sum modulo 2^b.
-        """
-        plan, terms = self.plan, self.plan.terms
-        fine = plan.refinement
-        scale = plan.noise_multiplier / plan.step * fine
-        whole, rest = divmod(
-            draw(terms.mechanism, scale, len(signed), secure_generator()), fine
-        )
-        reduced = to_signed((signed + whole).view(np.uint64), self.modulus_bits)
-        # Of two exact floats the sum is rounded once: post-processing of the exact integer.
-        return reduced.astype(np.float64) + rest / fine
-
-    def _decode_scalars(
-        self, scalars: NDArray[np.uint64], *, has_metrics: bool
-    ) -> dict[str, float]:
+    def _decode_scalars(self, scalars: Scalars, *, has_metrics: bool) -> dict[str, float]:
         sums: dict[str, float] = {}
         for name, value in zip(self.scalar_names, scalars.view(np.int64), strict=True):
             if name == CLIP_BITS or has_metrics:
@@ -279,12 +254,3 @@ class PrivateCodec:
         if has_metrics:
             sums[EVAL_PREFIX + "loss"] *= self.loss_clip
         return sums
-
-    @property
-    def _fixed_point(self) -> FixedPoint:
-        """The grid of updates that are private already: only their sum must fit."""
-        return FixedPoint(
-            modulus_bits=self.modulus_bits,
-            clip_range=self.clip_range,
-            num_contributions=self.plan.terms.population,
-        )

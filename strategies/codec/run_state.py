@@ -7,28 +7,30 @@ from typing import Any, cast
 
 from flwr.app import ConfigRecord
 
-from privacy.accounting.epsilon import accountant, epsilon
+from privacy.accounting.run_spent import spent_of
 from privacy.bounding.clipping import next_clip_norm
-from privacy.plan.plan import PrivacyPlan
-from strategies.codec.fixed_point_codec import Codec
+from strategies.codec.codec import Codec
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
-from strategies.contribution import Aggregate
+from workloads.base import Aggregate
 
 #: Where the server says which clip norm a round has, if it is adaptive.
 CLIP_NORM = "clip-norm"
 
 
-class RunCodec:
+class RunState:
     """The codec of a run that promises nothing: always the same.
 
     Parameters
     ----------
     codec : Codec
         Contributions to integers and back.
+    scores : bool
+        Whether the workload scores its states on held-out records.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, scores: bool = True) -> None:
         self.codec: Codec = codec
+        self._scores = scores
 
     def request(self) -> ConfigRecord:
         """Return what goes with a request beside the model."""
@@ -36,12 +38,12 @@ class RunCodec:
 
     def has_metrics(self, server_round: int, *, training: bool) -> bool:
         """Whether the nodes score the model in this trip."""
-        return True
+        return self._scores
 
     @property
     def scores_last_model(self) -> bool:
         """Whether there is a trip for the last model's metrics."""
-        return True
+        return self._scores
 
     def note_release(self, server_round: int, *, training: bool) -> None:
         """Take note that nodes were asked for contributions, whatever comes of it."""
@@ -66,7 +68,7 @@ class AdaptiveClip:
     expected_cohort: float
 
 
-class PrivateRunCodec(RunCodec):
+class PrivateRunState(RunState):
     """The codec of a private run, its clip norm, and what the run has spent so far.
 
     Parameters
@@ -140,62 +142,3 @@ class PrivateRunCodec(RunCodec):
             self.codec = replace(self._private, clip_norm=float(report["clip_norm"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"the last round's report lacks {error}") from None
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a run has spent.
-
-    Attributes
-    ----------
-    epsilon : float
-        Towards the server with the colluding participants that were assumed. Caps use it.
-    epsilon_model_only : float
-        Towards those who see the models and nothing else.
-    delta : float
-        Of both.
-    unit, neighbours, accountant : str
-        What it means.
-    """
-
-    epsilon: float
-    epsilon_model_only: float
-    delta: float
-    unit: str
-    neighbours: str
-    accountant: str
-
-
-def spent_of(plan: PrivacyPlan, num_updates: int, num_metrics: int) -> Spent:
-    """Return what so many releases of a plan have spent."""
-    delta = plan.terms.delta
-    schedule = plan.schedule(num_updates, num_metrics=num_metrics)
-    release = plan.update_release()
-    return Spent(
-        epsilon=epsilon(schedule, delta),
-        epsilon_model_only=model_only_epsilon(plan, num_updates, num_metrics),
-        delta=delta,
-        unit=str(release.unit),
-        neighbours=str(release.neighbours),
-        accountant=str(accountant(schedule)),
-    )
-
-
-def model_only_epsilon(
-    plan: PrivacyPlan, num_updates: int | None = None, num_metrics: int | None = None
-) -> float:
-    """Return what those learn who see models and nothing else; of the whole run by default.
-
-    Nobody's share is known to them, nor who was drawn. What amplification by sampling gains
-    can be less than what the chance of an abort takes off delta, so it is left out then.
-    """
-
-    def outside(sampled: bool, delta: float) -> float:
-        schedule = plan.schedule(
-            num_updates, colluding=0, sampled=sampled, num_metrics=num_metrics
-        )
-        return epsilon(schedule, delta)
-
-    plain = outside(False, plan.terms.delta)
-    left = plan.delta_of_models(plain)
-    return min(plain, outside(True, left)) if left > 0 else plain

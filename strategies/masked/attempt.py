@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flwr.app import Message, RecordDict
 
-from strategies.codec.fixed_point_codec import NUM_CLIPPED, NUM_DIVERGED, plan_of, public_seed
-from strategies.contribution import Aggregate, hash_parameters, num_parameters
+from strategies.codec.codec import form_of, plan_of, public_seed
+from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED, SumContext
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -21,6 +21,7 @@ from strategies.masked.messages import (
 )
 from strategies.masked.settings import SecAggSettings
 from strategies.refusals import Reason, reason_of
+from strategies.rounds.records import to_parameters
 from strategies.rounds.strategy import (
     CohortGrid,
     CohortTooSmallError,
@@ -33,6 +34,8 @@ from strategies.rounds.transport import PollingGrid
 from strategies.secagg.messages import Roster
 from strategies.secagg.server.role import AbandonedError, BadReplyError, ServerRole
 from strategies.secagg.wire import Wire
+from workloads.base import Aggregate, State
+from workloads.model_arrays import hash_state
 
 log = logging.getLogger("flwr.tacet")
 
@@ -109,9 +112,10 @@ class MaskedRound:
         asked, settings = self._asked, self._settings
         next_cohort = self._look_ahead()
         following = self._following
-        codec, model = settings.coding.codec, hash_parameters(asked.arrays)
-        size = num_parameters(asked.arrays) if self._training else 0
-        role.set_plan(plan_of(codec, model, settings.config_hash), codec.form(size))
+        codec, state = settings.coding.codec, State(to_parameters(asked.arrays))
+        size = self._strategy.workload.length(state) if self._training else 0
+        plan = plan_of(codec, hash_state(state, {}), settings.config_hash)
+        role.set_plan(plan, form_of(codec, size))
         messages = self._model_messages(role, following, set(next_cohort))
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:
@@ -166,9 +170,11 @@ class MaskedRound:
         aggregate = coding.codec.decode(
             total.update,
             total.scalars,
-            public_seed(role.attempt),
-            num_contributions=len(role.cohort),
-            num_survivors=len(role.survivors),
+            SumContext(
+                seed=public_seed(role.attempt),
+                num_contributions=len(role.cohort),
+                num_survivors=len(role.survivors),
+            ),
             has_metrics=coding.has_metrics(self._asked.number, training=self._training),
         )
         return self._result(role, aggregate)
@@ -212,7 +218,7 @@ class MaskedRound:
         counted = aggregate.sums
         clipped, diverged = counted.get(NUM_CLIPPED, 0), counted.get(NUM_DIVERGED, 0)
         if clipped:
-            total = num_survivors * max(1, aggregate.mean_update.size)
+            total = num_survivors * max(1, aggregate.total.size)
             log.warning(
                 "round %d: %d of %d entries out of aggregation.codec.clip_range were clipped",
                 *(self._asked.number, clipped, total),

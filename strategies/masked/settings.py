@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from strategies.codec.run_state import RunCodec
+from strategies.codec.run_state import RunState
 from strategies.rounds.strategy import RunStoppedError
 from strategies.secagg.crypto.keys import Peers
 from strategies.secagg.graph import Terms
@@ -23,7 +23,7 @@ class SecAggSettings:
         Flower's.
     terms : Terms
         Thresholds and graph.
-    coding : RunCodec
+    coding : RunState
         Contributions to integers.
     config_hash : bytes
         SHA-256 of the resolved shared configuration.
@@ -35,7 +35,7 @@ class SecAggSettings:
 
     run_id: int
     terms: Terms
-    coding: RunCodec
+    coding: RunState
     config_hash: bytes
     consistency_check: bool = False
     peers: Peers | None = None

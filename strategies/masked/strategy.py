@@ -22,6 +22,7 @@ from strategies.rounds.strategy import (
 )
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.server.role import ServerRole
+from workloads.base import Workload
 
 
 class SecAgg(RoundStrategy):
@@ -33,6 +34,8 @@ class SecAgg(RoundStrategy):
         Any of Flower's strategies that needs only the mean.
     min_replies : int
         With fewer survivors a round changes nothing and opens nothing.
+    workload : Workload
+        What is summed.
     settings : SecAggSettings
         The protocol's public numbers.
 
@@ -42,8 +45,10 @@ class SecAgg(RoundStrategy):
         If the inner strategy looks at single updates.
     """
 
-    def __init__(self, inner: FedAvg, min_replies: int, settings: SecAggSettings) -> None:
-        super().__init__(inner, min_replies, settings.coding)
+    def __init__(
+        self, inner: FedAvg, min_replies: int, workload: Workload, settings: SecAggSettings
+    ) -> None:
+        super().__init__(inner, min_replies, workload, settings.coding)
         _require_mean_only(inner)
         self._settings = settings
         # The next round's role, once its keys and shares are exchanged.

@@ -8,11 +8,16 @@ from typing import Any
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp.strategy import FedAvg
 
-from strategies.codec.fixed_point_codec import public_seed
-from strategies.codec.run_state import RunCodec
-from strategies.contribution import Aggregate, MalformedReplyError, num_parameters
-from strategies.plain.summing import Summing
+from strategies.codec.codec import add_up, public_seed
+from strategies.codec.run_state import RunState
+from strategies.codec.stages import SumContext
 from strategies.refusals import Reason, reason_of
+from strategies.rounds.records import (
+    MalformedReplyError,
+    from_record,
+    read_encoded,
+    to_parameters,
+)
 from strategies.rounds.strategy import (
     CohortGrid,
     RoundAttempt,
@@ -22,6 +27,7 @@ from strategies.rounds.strategy import (
 )
 from strategies.rounds.transport import PollingGrid, Trip
 from strategies.secagg.wire import AttemptId
+from workloads.base import Aggregate, State, Workload
 
 
 class Plain(RoundStrategy):
@@ -33,28 +39,42 @@ class Plain(RoundStrategy):
     ----------
     inner, min_replies, coding
         As for every round strategy.
-    summing : Summing
-        Reads replies and adds them up.
+    workload : Workload
+        What is summed.
     run_id : int
         Flower's.
+    node_encodes : bool
+        Whether replies come encoded; else the server encodes them.
     """
 
     def __init__(
-        self, inner: FedAvg, min_replies: int, coding: RunCodec, summing: Summing, run_id: int
+        self,
+        inner: FedAvg,
+        min_replies: int,
+        coding: RunState,
+        *,
+        workload: Workload,
+        run_id: int,
+        node_encodes: bool = False,
     ) -> None:
-        super().__init__(inner, min_replies, coding)
-        self._summing = summing
+        super().__init__(inner, min_replies, workload, coding)
         self._run_id = run_id
+        self._node_encodes = node_encodes
 
     def _add_up(
         self, good: list[Any], server_round: int, num_asked: int, *, training: bool
     ) -> Aggregate:
-        return self._summing.add_up(
-            good,
-            plain_seed(self._run_id, server_round),
-            num_asked=num_asked,
-            has_metrics=self.coding.has_metrics(server_round, training=training),
+        codec = self.coding.codec
+        context = SumContext(
+            seed=plain_seed(self._run_id, server_round),
+            num_contributions=num_asked,
+            num_survivors=len(good),
         )
+        encoded = good
+        if not self._node_encodes:
+            encoded = [codec.encode(contribution, context) for contribution in good]
+        has_metrics = self.coding.has_metrics(server_round, training=training)
+        return add_up(codec, encoded, context, has_metrics=has_metrics)
 
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
         """Send the model, add what comes back, and step."""
@@ -67,7 +87,7 @@ class Plain(RoundStrategy):
     def _round(self, grid: PollingGrid, asked: RoundAttempt, *, training: bool) -> RoundResult:
         cohort = asked.draw(asked.number)
         try:
-            self._summing.check_fits(len(cohort))
+            self.coding.codec.check_fits(len(cohort))
         except ValueError as error:
             raise RunStoppedError(f"aggregation=plain: {error}") from None
         configure = self.configure_train if training else self.configure_evaluate
@@ -76,7 +96,7 @@ class Plain(RoundStrategy):
         )
         self.coding.note_release(asked.number, training=training)
         trip = grid.exchange(in_cohort_order(messages, cohort), asked.deadline_seconds)
-        good, failures = self._read(trip, num_parameters(asked.arrays) if training else 0)
+        good, failures = self._read(trip, self._length(asked.arrays) if training else 0)
         num_asked = len(cohort)
         if len(good) < self.min_replies:
             return RoundResult(None, {}, num_asked, len(good), failures)
@@ -88,7 +108,7 @@ class Plain(RoundStrategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Aggregate and step (Flower's interface)."""
-        size = num_parameters(self._sent) if self._sent is not None else 0
+        size = self._length(self._sent) if self._sent is not None else 0
         good, _ = self._read(Trip(list(replies), []), size)
         if len(good) < self.min_replies:
             return None, None
@@ -105,10 +125,16 @@ class Plain(RoundStrategy):
         aggregate = self._add_up(good, server_round, len(good), training=False)
         return MetricRecord(dict(aggregate.means()))
 
+    def _length(self, arrays: ArrayRecord) -> int:
+        return self.workload.length(State(to_parameters(arrays)))
+
     def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
-        return read_replies(
-            trip, lambda record: self._summing.read(record, num_parameters=length)
-        )
+        """Read replies whose vectors have this length; 0 when only evaluating."""
+        if self._node_encodes:
+            codec = self.coding.codec
+            return read_replies(trip, lambda record: read_encoded(record, codec, length))
+        names = self.workload.sum_names(training=length > 0)
+        return read_replies(trip, lambda record: from_record(record, length, names))
 
 
 def plain_seed(run_id: int, server_round: int) -> bytes:

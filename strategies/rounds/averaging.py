@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from flwr.app import ArrayRecord
 
-from strategies.contribution import Parameters, to_arrays, to_parameters
 from strategies.rounds.optimizer_state import State
+from strategies.rounds.records import to_arrays, to_parameters
+from workloads.base import Arrays
 
 _SLOT = "average/"
 
@@ -25,7 +26,7 @@ class IterateAverage:
 
     def __init__(self, first_round: int) -> None:
         self._first = first_round
-        self._mean: Parameters = {}
+        self._mean: Arrays = {}
         self._num_models = 0
 
     def take(self, server_round: int, arrays: ArrayRecord) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from strategies.contribution import EVAL_PREFIX, TRAIN_LOSS
 from strategies.rounds.strategy import RoundResult
+from workloads.base import EVAL_PREFIX, TRAIN_LOSS
 
 
 @dataclass(frozen=True)

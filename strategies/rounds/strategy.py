@@ -15,18 +15,13 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 from flwr.supercore.run import Run
+from numpy.typing import NDArray
 
-from strategies.codec.run_state import RunCodec
-from strategies.contribution import (
-    ARRAYS,
-    NUM_EXAMPLES,
-    Aggregate,
-    Parameters,
-    add_to,
-    to_arrays,
-    to_parameters,
-)
+from strategies.codec.run_state import RunState
+from strategies.rounds.records import ARRAYS, to_arrays, to_parameters
 from strategies.rounds.transport import PollingGrid
+from workloads.base import NUM_EXAMPLES, Aggregate, Arrays, State, Workload
+from workloads.model_arrays import add_to
 
 
 class CohortTooSmallError(RuntimeError):
@@ -95,13 +90,18 @@ class RoundStrategy(Strategy):
         Flower's strategy that turns the mean into the next model.
     min_replies : int
         With fewer good replies a round changes nothing.
-    coding : RunCodec
+    workload : Workload
+        What is summed, and what becomes of the sum.
+    coding : RunState
         How contributions become integers, and what that costs in privacy.
     """
 
-    def __init__(self, inner: FedAvg, min_replies: int, coding: RunCodec) -> None:
+    def __init__(
+        self, inner: FedAvg, min_replies: int, workload: Workload, coding: RunState
+    ) -> None:
         self.inner = inner
         self.min_replies = min_replies
+        self.workload = workload
         self.coding = coding
         self._sent: ArrayRecord | None = None
 
@@ -133,19 +133,19 @@ class RoundStrategy(Strategy):
         self.inner.summary()
 
     def step(self, server_round: int, aggregate: Aggregate) -> ArrayRecord:
-        """Let the inner strategy turn the mean update into the next global model.
+        """Let the workload make the next state of the sum.
 
         Parameters
         ----------
         server_round : int
             Counted from 1.
         aggregate : Aggregate
-            The mean of the updates and the total weight.
+            The sum over the survivors.
 
         Raises
         ------
         RunStoppedError
-            If the next model would hold a value that is not finite.
+            If the next state would hold a value that is not finite.
         """
         if self._sent is None:
             raise RuntimeError("step() needs configure_train() of the same round before it")
@@ -153,29 +153,33 @@ class RoundStrategy(Strategy):
         self.coding.take(aggregate)
         # An overflow is not a warning but the end of the run, below.
         with _quiet_flower(), np.errstate(over="ignore", invalid="ignore"):
-            arrays = self._inner_step(server_round, before, aggregate)
-            # FedAdam multiplies by a numpy float64 and would double the model's size.
-            after = {name: arrays[name].astype(old.dtype) for name, old in before.items()}
-        if not all(np.isfinite(array).all() for array in after.values()):
+            state = self.workload.apply(State(before), aggregate, server_round, self._step)
+        if not all(np.isfinite(array).all() for array in state.arrays.values()):
             raise RunStoppedError(
                 f"round {server_round}: the new model is not finite; either training diverged"
                 " (lower the learning rate) or a client sent a huge update"
             )
-        return to_arrays(after)
+        return to_arrays(state.arrays)
 
-    def _inner_step(
-        self, server_round: int, before: Parameters, aggregate: Aggregate
-    ) -> Parameters:
-        mean = to_arrays(add_to(before, aggregate.mean_update))
-        weight = MetricRecord({NUM_EXAMPLES: aggregate.weight})
-        content = RecordDict({ARRAYS: mean, "metrics": weight})
+    def _step(
+        self, server_round: int, before: Arrays, mean: NDArray[np.float32], weight: float
+    ) -> Arrays:
+        """Let Flower's strategy turn the mean update into the next model."""
+        content = RecordDict(
+            {
+                ARRAYS: to_arrays(add_to(before, mean)),
+                "metrics": MetricRecord({NUM_EXAMPLES: weight}),
+            }
+        )
         reply = Message(content, dst_node_id=1, message_type="train")
         arrays, _ = self.inner.aggregate_train(server_round, [reply])
         if arrays is None:
             raise RuntimeError(
                 f"{type(self.inner).__name__} gave no model in round {server_round}"
             )
-        return to_parameters(arrays)
+        after = to_parameters(arrays)
+        # FedAdam multiplies by a numpy float64 and would double the model's size.
+        return {name: after[name].astype(old.dtype) for name, old in before.items()}
 
 
 class CohortGrid(Grid):

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from privacy.bounding.bounded_sum import BoundedSum, sum_of_clipped
 from tasks.base import Examples, Task
 from tasks.schema import GradSampleMode
 from tasks.training.clipped_sum import MAX_PHYSICAL_BATCH, clipped_gradient_sum
@@ -45,7 +46,7 @@ def train_privately(
     sampling_rate: float,
     num_steps: int,
     expected_batch_size: float,
-    add_noise: Callable[[Vector], Vector],
+    add_noise: Callable[[BoundedSum], Vector],
     rng: np.random.Generator,
     mode: GradSampleMode = GradSampleMode.auto,
     proximal_mu: float = 0.0,
@@ -72,7 +73,7 @@ def train_privately(
     expected_batch_size : float
         Public divisor of each sum, never the true count.
     add_noise : callable
-        Makes the release of a sum with sensitivity C: shape (num_parameters,) to the same.
+        Makes the release of a bounded sum: a vector of shape (num_parameters,).
     rng : numpy Generator
         Draws the records, see ``poisson_sample``.
     mode : GradSampleMode
@@ -102,7 +103,8 @@ def train_privately(
         exact = clipped_gradient_sum(
             task, model, examples, sample, clip_norm, mode, max_physical_batch
         )
-        _set_gradients(model, add_noise(exact) / expected_batch_size)
+        released = add_noise(sum_of_clipped(exact, clip_norm))
+        _set_gradients(model, released / expected_batch_size)
         for parameter, origin in zip(model.parameters(), start, strict=True):
             if parameter.grad is not None:
                 parameter.grad += proximal_mu * (parameter.detach() - origin)

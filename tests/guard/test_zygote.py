@@ -172,7 +172,7 @@ def test_nothing_heavy_is_left_to_a_fork():
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     names = told.stdout.split()
-    assert "app.round.train_private" in names
+    assert "workloads.model_update" in names
     heavy = {"flwr", "torch", "hydra", "numpy", "randomgen", "scipy", "sklearn", "sympy"}
     left = [name for name in names if name.partition(".")[0] in heavy]
     # Hydra looks for plugins when it is first asked; torch would be hundreds.

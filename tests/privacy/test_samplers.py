@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from scipy import stats
 
-from privacy.noise.draw import randomness, samplers
+from privacy.noise import randomness, samplers
 from privacy.noise.randomness import secure_generator
 from privacy.noise.samplers import discrete_gaussian, discrete_laplace, skellam
 

@@ -1,0 +1,122 @@
+"""Contributions as numbers that can be added, and a sum of them as an aggregate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from strategies.codec.stages import SumContext
+from strategies.secagg.binding import Plan
+from strategies.secagg.crypto.prg import Vector, reduce_modulus
+from strategies.secagg.wire import AttemptId
+from workloads.base import Aggregate
+
+_SEED_DOMAIN = b"tacet/encoding/v1/seed"
+Encoded = tuple[NDArray[Any], NDArray[Any]]
+
+
+class Codec(Protocol):
+    """How contributions become numbers, and a sum of them an aggregate."""
+
+    @property
+    def modulus_bits(self) -> int:
+        """Bits for each number of the vector."""
+        ...
+
+    @property
+    def noise_scale(self) -> float:
+        """Scale of the noise that one node adds, in grid steps; 0 for none."""
+        ...
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of the scalars, in order."""
+        ...
+
+    def check_fits(self, num_contributions: int) -> None:
+        """Raise ``ValueError`` if the sum of so many does not fit; names the mends."""
+        ...
+
+    def length(self, num_values: int) -> int:
+        """Return the length on the wire of a vector of so many values; 0 for 0."""
+        ...
+
+    def hash(self) -> bytes:
+        """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
+        ...
+
+    def encode(self, contribution: Any, context: SumContext) -> tuple[Vector, NDArray[Any]]:
+        """Return the vector modulo 2^b and the scalars modulo 2^64, ready to add or to mask."""
+        ...
+
+    def decode(
+        self,
+        update: Vector,
+        scalars: NDArray[Any],
+        context: SumContext,
+        *,
+        has_metrics: bool,
+    ) -> Aggregate:
+        """Return the aggregate of two sums; ``has_metrics`` says whether nodes scored."""
+        ...
+
+
+def form_of(codec: Codec, num_values: int) -> tuple[int, int, int]:
+    """Return modulus bits, length and number of scalars of what ``encode`` returns.
+
+    ``num_values`` is 0 when only evaluating.
+    """
+    return codec.modulus_bits, codec.length(num_values), len(codec.scalar_names)
+
+
+def public_seed(attempt: AttemptId) -> bytes:
+    """Return the 32 public bytes from which an attempt's rotation is drawn."""
+    return hashlib.sha256(_SEED_DOMAIN + attempt.to_bytes()).digest()
+
+
+def plan_of(codec: Codec, model: bytes, config: bytes) -> Plan:
+    """Return what the masks of an attempt are bound to: the same on server and clients.
+
+    Parameters
+    ----------
+    codec : Codec
+        That will be used.
+    model, config : bytes
+        SHA-256 of the state and query, and of the shared configuration.
+    """
+    return Plan(model=model, config=config, codec=codec.hash(), noise_scale=codec.noise_scale)
+
+
+def hash_numbers(codec: Any) -> bytes:
+    """Return SHA-256 of a frozen codec's numbers (32 bytes)."""
+    return hashlib.sha256(json.dumps(asdict(codec), sort_keys=True).encode()).digest()
+
+
+def add_up(
+    codec: Codec, encoded: Sequence[Encoded], context: SumContext, *, has_metrics: bool
+) -> Aggregate:
+    """Add encoded contributions in the clear and decode the sum: what masking must equal.
+
+    Parameters
+    ----------
+    codec : Codec
+        That encoded them.
+    encoded : sequence of (ndarray, ndarray)
+        At least one; all of one form. Added in the given order.
+    context : SumContext
+        Of the sum.
+    has_metrics : bool
+        Whether nodes scored the state.
+    """
+    total, scalars = (array.copy() for array in encoded[0])
+    for vector, more in encoded[1:]:
+        total += vector
+        scalars += more
+    if total.dtype.kind == "u":
+        reduce_modulus(total, codec.modulus_bits)
+    return codec.decode(total, scalars, context, has_metrics=has_metrics)

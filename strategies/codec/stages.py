@@ -1,0 +1,292 @@
+"""The stages of a codec: each does one thing to a vector, and undoes it to a sum of vectors.
+
+A codec is a tuple of stages. A node goes through them forward, the server through the same ones
+in reverse, over the sum. Stages are frozen and hold public numbers only.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.bounding.rotation import Rotation
+from privacy.bounding.rounding import conditional, dithered
+from privacy.noise.draw import draw
+from privacy.noise.randomness import secure_generator
+from privacy.plan.plan import PrivacyPlan
+from privacy.plan.terms import Place
+from privacy.unit import Unit
+from strategies.codec.fixed_point import FixedPoint, to_signed
+from strategies.secagg.crypto.prg import word_dtype
+from workloads.base import NUM_EXAMPLES, TRAIN_LOSS
+
+log = logging.getLogger("flwr.tacet")
+
+#: Entries of the update that were out of the clip range.
+NUM_CLIPPED = "num_clipped"
+#: Clients whose contribution was not finite and went in as zero.
+NUM_DIVERGED = "num_diverged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumContext:
+    """What all nodes and the server know of one sum.
+
+    Attributes
+    ----------
+    seed : bytes
+        32 public bytes that the cohort shares.
+    num_contributions : int
+        Size of the cohort, whoever drops out later.
+    num_survivors : int
+        How many are in the sum; 0 on the nodes, which do not know it yet.
+    """
+
+    seed: bytes
+    num_contributions: int
+    num_survivors: int = 0
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What goes from stage to stage: the vector, the scalars beside it, the sum's weight."""
+
+    vector: NDArray[Any]
+    sums: dict[str, float] = field(default_factory=dict[str, float])
+    weight: float = 0.0
+
+
+class Stage(Protocol):
+    """One step of a codec."""
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Do it to one contribution."""
+        ...
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Undo it to the sum."""
+        ...
+
+
+@dataclass(frozen=True)
+class ZeroIfNotFinite:
+    """Let a contribution that is not finite go in as zero and be counted.
+
+    To refuse it would tell something of the data.
+    """
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return zeros and a count of one where any number is not finite."""
+        numbers = np.array([*passing.sums.values()])
+        if np.isfinite(passing.vector).all() and np.isfinite(numbers).all():
+            return passing
+        return Passing(np.zeros_like(passing.vector), {NUM_DIVERGED: 1.0})
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the sum as it is."""
+        return passing
+
+
+@dataclass(frozen=True)
+class Weigh:
+    """Multiply a contribution by its number of records, under a public cap.
+
+    Attributes
+    ----------
+    cap : int or None
+        More records than this count as this many, and weights are fractions of it, so that
+        none is above 1; None for the plain number.
+    """
+
+    cap: int | None
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Multiply the vector, and let the training loss be summed over as many records."""
+        sums = dict(passing.sums)
+        examples = sums.get(NUM_EXAMPLES, 0.0)
+        if self.cap is None:
+            return replace(passing, vector=np.float64(examples) * passing.vector)
+        weight = min(examples, float(self.cap))
+        if examples:
+            sums[TRAIN_LOSS] = sums.get(TRAIN_LOSS, 0.0) / examples * weight
+        sums[NUM_EXAMPLES] = weight
+        return Passing(passing.vector.astype(np.float64) * (weight / self.cap), sums)
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Take the weight of the sum from the scalars."""
+        weight = passing.sums.get(NUM_EXAMPLES, 0.0)
+        return replace(passing, weight=weight if self.cap is None else weight / self.cap)
+
+
+@dataclass(frozen=True)
+class CountEach:
+    """Give each survivor the weight 1."""
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the contribution as it is."""
+        return passing
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Take the number of survivors for the weight of the sum."""
+        return replace(passing, weight=float(context.num_survivors))
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """Round to a fixed-point grid on which the sum cannot wrap, modulo 2^b.
+
+    Attributes
+    ----------
+    modulus_bits : int
+        b.
+    clip_range : float
+        R: entries are clipped to [-R, R].
+    num_contributions : int or None
+        How many must fit; None for the size of the cohort.
+    """
+
+    modulus_bits: int
+    clip_range: float
+    num_contributions: int | None = None
+
+    def fixed_point(self, num_contributions: int) -> FixedPoint:
+        """Return the grid.
+
+        Raises
+        ------
+        ValueError
+            If the modulus is too small; names the values and the mends.
+        """
+        return FixedPoint(
+            modulus_bits=self.modulus_bits,
+            clip_range=self.clip_range,
+            num_contributions=self.num_contributions or num_contributions,
+        )
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Round to the nearest step and count what was clipped."""
+        encoded = self.fixed_point(context.num_contributions).encode(passing.vector)
+        sums = passing.sums | {NUM_CLIPPED: float(encoded.num_clipped)}
+        return replace(passing, vector=encoded.vector, sums=sums)
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the sum in units of the update, float64."""
+        grid = self.fixed_point(context.num_contributions)
+        return replace(passing, vector=grid.decode_sum(passing.vector))
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """Take whole numbers modulo 2^b, and read a sum of them as signed again.
+
+    Attributes
+    ----------
+    modulus_bits : int
+        b.
+    """
+
+    modulus_bits: int
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the residues in the smallest unsigned type."""
+        words = passing.vector.astype(np.int64).view(np.uint64)
+        residues = words & np.uint64(2**self.modulus_bits - 1)
+        return replace(passing, vector=residues.astype(word_dtype(self.modulus_bits)))
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return int64 in [-2^(b-1), 2^(b-1))."""
+        return replace(passing, vector=to_signed(passing.vector, self.modulus_bits))
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Spread a vector's length over its entries by a public random rotation.
+
+    Attributes
+    ----------
+    dimension : int
+        Length of the vector before padding.
+    """
+
+    dimension: int
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the rotated vector, padded."""
+        rotated = Rotation(self.dimension, context.seed).forward(passing.vector)
+        return replace(passing, vector=rotated)
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the sum in its own directions, without the padding."""
+        found = Rotation(self.dimension, context.seed).inverse(passing.vector)
+        return replace(passing, vector=found)
+
+
+@dataclass(frozen=True)
+class RoundWithNoise:
+    """Round to whole steps of the plan's grid and add this node's noise, then the server's.
+
+    Guarantees
+    ----------
+    What ``plan.update_release`` says, for a vector that was bounded by one clip norm.
+
+    Attributes
+    ----------
+    plan : PrivacyPlan
+        Grid and noise.
+    """
+
+    plan: PrivacyPlan
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return whole numbers with this node's noise in them, int64."""
+        plan, terms = self.plan, self.plan.terms
+        scaled = passing.vector / plan.step
+        rng = secure_generator()
+        if terms.unit is Unit.CLIENT and terms.is_rotated:
+            integers = conditional(scaled, plan.max_rounded_norm, rng)
+        else:
+            integers = dithered(scaled, rng)
+        if plan.node_noise_scale:
+            integers += draw(terms.mechanism, plan.node_noise_scale, len(integers), rng)
+        return replace(passing, vector=integers)
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the sum in clip norms, with the server's noise where it is the server's."""
+        if self.plan.terms.place is Place.CENTRAL:
+            values = self._with_server_noise(passing.vector)
+        else:
+            values = passing.vector.astype(np.float64)
+        return replace(passing, vector=values * self.plan.step)
+
+    def _with_server_noise(self, signed: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Add the server's noise on its finer grid, and reduce modulo 2^b once more.
+
+        Without the last step one unit could move a sum at the edge of the modulus by all of
+        it. With it the result is a function of the exact noisy sum modulo 2^b.
+        """
+        plan, terms = self.plan, self.plan.terms
+        fine = plan.refinement
+        scale = plan.noise_multiplier / plan.step * fine
+        noise = draw(terms.mechanism, scale, len(signed), secure_generator())
+        whole, rest = divmod(noise, fine)
+        reduced = to_signed((signed + whole).view(np.uint64), terms.modulus_bits)
+        # Of two exact floats the sum is rounded once: post-processing of the exact integer.
+        return reduced.astype(np.float64) + rest / fine
+
+
+def run_forward(stages: tuple[Stage, ...], passing: Passing, context: SumContext) -> Passing:
+    """Take one contribution through all stages."""
+    for stage in stages:
+        passing = stage.forward(passing, context)
+    return passing
+
+
+def run_backward(stages: tuple[Stage, ...], passing: Passing, context: SumContext) -> Passing:
+    """Take a sum back through all stages."""
+    for stage in reversed(stages):
+        passing = stage.backward(passing, context)
+    return passing

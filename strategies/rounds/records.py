@@ -1,0 +1,167 @@
+"""Flower's records that carry states, queries and contributions, read with no trust in them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from strategies.codec.arrays import BadArrayError, read_vector
+from strategies.codec.codec import Codec, Encoded, form_of
+from strategies.secagg.crypto.prg import Vector, word_dtype
+from workloads.base import EVAL_PREFIX, NUM_EXAMPLES, Arrays, Contribution, Query, State
+
+#: Records and keys of the messages. Upper case: the wire names.
+ARRAYS = "arrays"
+CONFIG = "config"
+UPDATE = "update"
+SUMS = "sums"
+ROUND = "server-round"
+_HEADER, _QUERY = "state-header", "query-values"
+
+#: No honest count or sum is larger.
+_LARGEST_SUM = 1e15
+
+
+class MalformedReplyError(ValueError):
+    """A reply does not have the agreed form, or holds a value that is not finite."""
+
+
+class MalformedRequestError(ValueError):
+    """A request does not have the agreed form."""
+
+
+def to_record(contribution: Contribution) -> RecordDict:
+    """Return the content of the reply that carries a contribution in clear."""
+    return RecordDict(
+        {
+            UPDATE: ArrayRecord({UPDATE: Array(contribution.update)}),
+            SUMS: MetricRecord(dict(contribution.sums)),
+        }
+    )
+
+
+def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -> Contribution:
+    """Read a contribution from a reply, trusting nothing.
+
+    Parameters
+    ----------
+    record : RecordDict
+        The content of the reply.
+    num_parameters : int
+        Length that the update must have.
+    names : sequence of str
+        The sums that must be there, no more and no fewer.
+
+    Raises
+    ------
+    MalformedReplyError
+        If anything is missing, too much, of another type, or not finite.
+    """
+    try:
+        update = read_vector(record.array_records[UPDATE][UPDATE], "float32", num_parameters)
+        sums = dict(record.metric_records[SUMS])
+    except (KeyError, BadArrayError) as error:
+        raise MalformedReplyError(f"{type(error).__name__}: {error}") from None
+    if not np.isfinite(update).all():
+        raise MalformedReplyError("update is not finite")
+    if sorted(sums) != sorted(names):
+        raise MalformedReplyError(f"{len(sums)} sums, or with other names")
+    return Contribution(update, {name: _number(name, sums[name]) for name in names})
+
+
+def _number(name: str, value: object) -> float:
+    """Return a sum, which must be a finite number, and if it is a count, a possible one."""
+    # bool is an int, and means nothing here; a huge int does not fit a float.
+    if type(value) not in (int, float) or not abs(cast(float, value)) < _LARGEST_SUM:
+        raise MalformedReplyError(f"{name} is not a number below {_LARGEST_SUM:.0e}")
+    number = float(cast(float, value))
+    least = {NUM_EXAMPLES: 1.0, EVAL_PREFIX + NUM_EXAMPLES: 0.0}.get(name, -_LARGEST_SUM)
+    if number < least:
+        raise MalformedReplyError(f"{name} is under {least:g}")
+    return number
+
+
+def to_arrays(parameters: Arrays) -> ArrayRecord:
+    """Return the parameters as Flower's record."""
+    return ArrayRecord({name: Array(values) for name, values in parameters.items()})
+
+
+def to_parameters(arrays: ArrayRecord) -> Arrays:
+    """Return the parameters of Flower's record, by name."""
+    return {name: array.numpy() for name, array in arrays.items()}
+
+
+def asked_values(state: State, query: Query) -> ConfigRecord:
+    """Return what stands beside the arrays in a request: header and values, where there are."""
+    told = {_HEADER: state.header, _QUERY: query.values}
+    return ConfigRecord({key: json.dumps(dict(v)) for key, v in told.items() if v})
+
+
+def read_request(content: RecordDict) -> tuple[State, Query]:
+    """Read state and query from a request, trusting nothing.
+
+    Raises
+    ------
+    MalformedRequestError
+        If it has no arrays, no round or no JSON where there should be.
+    """
+    try:
+        arrays = content.array_records[ARRAYS]
+        told = content.config_records[CONFIG]
+        number = told[ROUND]
+        if type(number) is not int or number < 0:
+            raise MalformedRequestError(f"{ROUND}={number!r}")
+        header, values = (_json_of(told.get(key)) for key in (_HEADER, _QUERY))
+        return State(to_parameters(arrays), header), Query(number, values)
+    except MalformedRequestError:
+        raise
+    # Flower's arrays hold whatever bytes the server sent, and fail in many ways.
+    except Exception as error:
+        raise MalformedRequestError(f"{type(error).__name__}: {error}") from error
+
+
+def _json_of(text: Any) -> dict[str, Any]:
+    values: Any = json.loads(text) if text is not None else {}
+    if not isinstance(values, dict):
+        raise MalformedRequestError("a header must be a JSON object")
+    return cast(dict[str, Any], values)
+
+
+def encoded_record(vector: Vector, scalars: NDArray[np.uint64]) -> RecordDict:
+    """Return the content of the reply that carries an encoded contribution."""
+    return RecordDict(
+        {
+            UPDATE: ArrayRecord({UPDATE: Array(vector)}),
+            SUMS: ArrayRecord({SUMS: Array(scalars)}),
+        }
+    )
+
+
+def read_encoded(record: RecordDict, codec: Codec, num_values: int) -> Encoded:
+    """Read an encoded contribution from a reply, trusting nothing.
+
+    Parameters
+    ----------
+    record : RecordDict
+        The content of the reply.
+    codec : Codec
+        That the nodes used.
+    num_values : int
+        Length of the vector before encoding; 0 when only evaluating.
+
+    Raises
+    ------
+    MalformedReplyError
+        If it does not have the codec's form.
+    """
+    bits, length, num_scalars = form_of(codec, num_values)
+    try:
+        arrays = record.array_records
+        vector = read_vector(arrays[UPDATE][UPDATE], word_dtype(bits).str, length)
+        scalars = read_vector(arrays[SUMS][SUMS], "<u8", num_scalars)
+    except (KeyError, BadArrayError) as error:
+        raise MalformedReplyError(f"{type(error).__name__}: {error}") from None
+    return vector, scalars

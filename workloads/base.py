@@ -1,0 +1,361 @@
+"""The contract of a workload: what each node adds to a round's sum, and what the sum becomes.
+
+A workload has two halves in one file. The client's half turns records into a contribution, the
+server's half turns the sum of all contributions into the next state. Neither knows how the sum
+is computed nor what noise is in it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
+from privacy.plan.plan import PrivacyPlan
+from privacy.plan.terms import Place
+from privacy.unit import Unit
+
+Arrays = dict[str, NDArray[Any]]
+Vector = NDArray[np.float64]
+
+#: Sums that are in every contribution with a weight; evaluation adds ``eval_`` sums.
+NUM_EXAMPLES = "num_examples"
+TRAIN_LOSS = "train_loss"
+EVAL_PREFIX = "eval_"
+
+
+class StateRefusedError(ValueError):
+    """The state that came with a request does not fit this workload."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the server publishes and each round changes.
+
+    Attributes
+    ----------
+    arrays : dict of ndarray
+        By name, in a fixed order: a model's parameters, a table of counts.
+    header : dict
+        A few JSON values beside them.
+    """
+
+    arrays: Arrays
+    header: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the server asks about the state in one round.
+
+    Attributes
+    ----------
+    server_round : int
+        Counted from 1.
+    values : dict
+        JSON values that differ from round to round; most workloads need none.
+    """
+
+    server_round: int
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One client's part of a round without differential privacy.
+
+    Attributes
+    ----------
+    update : ndarray, shape (length,)
+        What is summed, e.g. local minus global parameters; empty when only evaluating.
+    sums : dict
+        Scalars that are summed beside it, by name.
+    """
+
+    update: NDArray[np.floating]
+    sums: dict[str, float]
+
+    def is_finite(self) -> bool:
+        """Return whether every number is finite."""
+        return bool(np.isfinite(self.update).all()) and all(
+            map(math.isfinite, self.sums.values())
+        )
+
+
+@dataclass(frozen=True)
+class NoisedUpdate:
+    """An update that a node has made private by itself: ``example`` x ``local`` only.
+
+    Attributes
+    ----------
+    update : ndarray, float32, shape (length,)
+        Post-processed releases; nothing is clipped or noised after this.
+    """
+
+    update: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class PrivateContribution:
+    """One client's part of a round under differential privacy: sums with their bounds.
+
+    Attributes
+    ----------
+    update : BoundedSum, NoisedUpdate or None
+        None when only evaluating.
+    metrics : BoundedSum or None
+        The metric vector of the held-out records; None where none is due.
+    clip_bit : BoundedSum or None
+        One number, +-1/2: whether the update was within the clip norm.
+    """
+
+    update: BoundedSum | NoisedUpdate | None
+    metrics: BoundedSum | None = None
+    clip_bit: BoundedSum | None = None
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The sum over the survivors, as far as the server knows it.
+
+    Attributes
+    ----------
+    total : ndarray, float64, shape (length,)
+        The sum of the updates in their units, noise included; empty when only evaluating.
+    sums : dict
+        The scalars' sums, by name, as far as they are known.
+    weight : float
+        What ``total`` is divided by for a weighted mean; the number of survivors where updates
+        have no weights. 0 if nobody's contribution came to anything.
+    """
+
+    total: Vector
+    sums: dict[str, float]
+    weight: float
+
+    def mean(self) -> Vector:
+        """Return the weighted mean, zeros if nothing has weight."""
+        return self.total / self.weight if self.weight > 0 else np.zeros_like(self.total)
+
+    def means(self) -> dict[str, float]:
+        """Return losses and metrics per example: what a person reads."""
+        means: dict[str, float] = {}
+        for prefix, names in (("", (TRAIN_LOSS,)), (EVAL_PREFIX, self._metric_names())):
+            count = self.sums.get(prefix + NUM_EXAMPLES, 0.0)
+            if count > 0:
+                means |= {n: self.sums[n] / count for n in names if n in self.sums}
+        return means
+
+    def _metric_names(self) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name in self.sums
+            if name.startswith(EVAL_PREFIX) and name != EVAL_PREFIX + NUM_EXAMPLES
+        )
+
+
+class Step(Protocol):
+    """How the server moves arrays by a mean: one of Flower's optimisers."""
+
+    def __call__(
+        self, server_round: int, before: Arrays, mean: NDArray[np.float32], weight: float
+    ) -> Arrays:
+        """Return the arrays after the step, with names, shapes and dtypes kept."""
+        ...
+
+
+class Records(Protocol):
+    """One node's records, split into a training and a held-out part."""
+
+    @property
+    def train(self) -> Any:
+        """Return the records that are summed over."""
+        ...
+
+    @property
+    def test(self) -> Any:
+        """Return the records that are held out."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """How a private contribution is made: the public numbers that a workload needs.
+
+    Attributes
+    ----------
+    plan : PrivacyPlan
+        Noise, grid and schedule of the run.
+    clip_norm : float
+        C of this round.
+    loss_clip : float
+        A record's loss counts as this much at most in a metric.
+    """
+
+    plan: PrivacyPlan
+    clip_norm: float
+    loss_clip: float
+
+    @property
+    def unit(self) -> Unit:
+        """Return whose presence is hidden."""
+        return self.plan.terms.unit
+
+
+@dataclass
+class WorkloadConfig:
+    """The configuration of ``algorithm``: what is summed, and how the server steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The public settings that a workload is made from.
+
+    Attributes
+    ----------
+    task : Task
+        Whose records, and which model.
+    algorithm : WorkloadConfig
+        The option of ``algorithm``.
+    unit : Unit or None
+        Of ``privacy``; None for none.
+    place : Place or None
+        Where its noise is added.
+    population : int
+        Nodes of the federation; 0 where privacy does not give it.
+    cohort_fraction : float
+        Chance of a node to be in a cohort.
+    expected_batch_size : float
+        Public divisor of a sum over records; example unit only.
+    grad_sample_mode : GradSampleMode or None
+        How Opacus clips; example unit only.
+    max_physical_batch : int
+        So many records are in memory at once; example unit only.
+    fix_model : bool
+        Whether layers that cannot be trained per record are replaced.
+    """
+
+    task: Any
+    algorithm: Any
+    unit: Unit | None = None
+    place: Place | None = None
+    population: int = 0
+    cohort_fraction: float = 1.0
+    expected_batch_size: float = 1.0
+    grad_sample_mode: Any = None
+    max_physical_batch: int = 1
+    fix_model: bool = False
+
+
+class Workload(ABC):
+    """What is summed, and what becomes of the sum. See ``docs/architecture.md``.
+
+    Every method is a function of its arguments and of public settings. torch is imported inside
+    the functions that need it.
+
+    Parameters
+    ----------
+    setup : Setup
+        The public settings.
+    """
+
+    #: The configuration class of ``algorithm``, where the workload has an option of its own.
+    Config: ClassVar[type[WorkloadConfig] | None] = None
+    #: Units and places of noise that the workload has a bound for.
+    serves: ClassVar[frozenset[tuple[Unit, Place]]] = frozenset()
+    #: Whether it runs without differential privacy, too.
+    serves_exact: ClassVar[bool] = True
+    #: Whether a client's update counts in proportion to its records.
+    is_weighted: ClassVar[bool] = False
+    #: Whether updates are whole numbers: their sum is exact, modulo 2^64.
+    is_integer: ClassVar[bool] = False
+    #: Whether ``privacy.clip_norm`` bounds a term, or what the term is does.
+    needs_clip_norm: ClassVar[bool] = True
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.task = setup.task
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Return the names of what is scored on held-out records beside the loss; or none."""
+        return ()
+
+    @property
+    def scores(self) -> bool:
+        """Return whether states are scored on held-out records at all."""
+        return False
+
+    def sum_names(self, *, training: bool) -> tuple[str, ...]:
+        """Return the names of the scalars that ``contribute`` gives, in order."""
+        return ()
+
+    def bound(self) -> float:
+        """Return the largest L2 norm of one unit's term, where no clip norm is needed."""
+        raise NotImplementedError(f"{type(self).__name__} is bounded by privacy.clip_norm")
+
+    @abstractmethod
+    def initial_state(self) -> State:
+        """Return the state before the first round, the same everywhere."""
+
+    def length(self, state: State) -> int:
+        """Return the length of the vector that a training round sums."""
+        return sum(int(np.size(array)) for array in state.arrays.values())
+
+    @abstractmethod
+    def contribute(
+        self, state: State, query: Query, records: Records, rng: np.random.Generator
+    ) -> Contribution:
+        """Return this node's part of a round without differential privacy.
+
+        Raises
+        ------
+        StateRefusedError
+            If the state does not fit.
+        """
+
+    def evaluate(self, state: State, query: Query, records: Records) -> Contribution:
+        """Return the scores of a state on the held-out records, with an empty update."""
+        raise NotImplementedError(f"{type(self).__name__} scores nothing")
+
+    def terms(self, state: State, query: Query, records: Any) -> Vector:
+        """Return each record's term, float64, shape (n, length); the framework clips it."""
+        raise NotImplementedError(f"{type(self).__name__} has no term for each record")
+
+    def bounded(
+        self,
+        state: State,
+        query: Query,
+        records: Records,
+        rng: np.random.Generator,
+        privacy: Privacy,
+    ) -> PrivateContribution:
+        """Return this node's part of a round under differential privacy.
+
+        The default draws each record with the public rate and adds up their clipped ``terms``.
+        """
+        rate = privacy.plan.terms.sampling_rate
+        drawn = np.flatnonzero(rng.random(len(records.train)) < rate)
+        terms = self.terms(state, query, records.train.take(drawn))
+        return PrivateContribution(sum_of_terms(terms, privacy.clip_norm))
+
+    def bounded_metrics(
+        self, state: State, records: Records, privacy: Privacy
+    ) -> BoundedSum | None:
+        """Return the metric vector of the held-out records as a bounded sum."""
+        return None
+
+    @abstractmethod
+    def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
+        """Return the next state. Pure, but for what the optimiser in ``step`` remembers."""
+
+
+def names_of_scores(metric_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the evaluation's sums: the count, the loss, each metric."""
+    return tuple(EVAL_PREFIX + name for name in (NUM_EXAMPLES, "loss", *metric_names))

@@ -1,0 +1,79 @@
+"""Gradient sums, DP-SGD over all nodes: one step on everybody's records in each round."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from privacy.bounding.bounded_sum import sum_of_clipped
+from privacy.plan.terms import Place
+from privacy.unit import Unit
+from workloads.base import (
+    Aggregate,
+    Contribution,
+    Privacy,
+    PrivateContribution,
+    Query,
+    Records,
+    State,
+    Step,
+)
+from workloads.model import ModelWorkload
+
+log = logging.getLogger("flwr.tacet")
+
+
+class GradientSum(ModelWorkload):
+    """Sum the records' clipped gradients (Abadi et al. 2016, arXiv 1607.00133, algorithm 1).
+
+    Guarantees
+    ----------
+    Unit: one record, of whichever node. Its term is its gradient, clipped to ``clip_norm``.
+    """
+
+    serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
+    serves_exact = False
+
+    @property
+    def step_size(self) -> float:
+        """Return what the sum is multiplied by: minus the learning rate over the batch."""
+        return -self.task.config.training.learning_rate / self.setup.expected_batch_size
+
+    def contribute(
+        self, state: State, query: Query, records: Records, rng: np.random.Generator
+    ) -> Contribution:
+        """Refuse: without a clip norm there is no such sum."""
+        raise NotImplementedError("the gradient sum is for private runs only")
+
+    def bounded(
+        self,
+        state: State,
+        query: Query,
+        records: Records,
+        rng: np.random.Generator,
+        privacy: Privacy,
+    ) -> PrivateContribution:
+        """Draw records by Poisson sampling and return the sum of their clipped gradients."""
+        from tasks.training.clipped_sum import clipped_gradient_sum
+        from tasks.training.dp_sgd import poisson_sample
+
+        model = self.load(state)
+        drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
+        total = clipped_gradient_sum(
+            self.task,
+            model,
+            records.train,
+            drawn,
+            privacy.clip_norm,
+            self.setup.grad_sample_mode,
+            self.setup.max_physical_batch,
+        )
+        if not np.isfinite(total).all():
+            log.warning("a gradient sum was not finite: this contribution is noise alone")
+        return PrivateContribution(sum_of_clipped(total, privacy.clip_norm))
+
+    def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
+        """Let the optimiser move the model by one step along the sum."""
+        moved = (aggregate.total * self.step_size).astype(np.float32)
+        return State(step(server_round, state.arrays, moved, aggregate.weight), state.header)

@@ -1,0 +1,51 @@
+"""Named arrays as one vector and back, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.base import Arrays, State
+
+
+def flatten(arrays: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
+    """Return the arrays as one float32 vector, in the mapping's order."""
+    pieces = [np.asarray(p, dtype=np.float32).ravel() for p in arrays.values()]
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+
+
+def add_to(arrays: Mapping[str, NDArray[Any]], update: NDArray[np.float32]) -> Arrays:
+    """Return the arrays plus a flat update, with the names, shapes and dtypes kept."""
+    result: Arrays = {}
+    first = 0
+    for name, values in arrays.items():
+        piece = update[first : first + values.size].reshape(values.shape)
+        result[name] = (values + piece).astype(values.dtype)
+        first += values.size
+    return result
+
+
+def hash_state(state: State, values: Mapping[str, Any]) -> bytes:
+    """Return SHA-256 of what a request asks about (32 bytes).
+
+    Parameters
+    ----------
+    state : State
+        Names, types, shapes and values of its arrays are hashed, and its header.
+    values : dict
+        The query's own values.
+    """
+    digest = hashlib.sha256(b"tacet/model/v1")
+    for name, array in state.arrays.items():
+        head = f"{len(name)}:{name}:{array.dtype.str}:{array.shape}".encode()
+        digest.update(len(head).to_bytes(4, "big") + head)
+        digest.update(np.ascontiguousarray(array).data)
+    if state.header or values:
+        asked = [dict(state.header), dict(values)]
+        digest.update(json.dumps(asked, sort_keys=True).encode())
+    return digest.digest()

@@ -1,0 +1,136 @@
+"""Model updates, the FedAvg family: each node trains the model, updates are averaged."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from privacy.bounding.bounded_sum import one_term
+from privacy.bounding.clipping import clip_bit
+from privacy.plan.release import Mechanism
+from privacy.plan.terms import Place
+from privacy.unit import Unit
+from workloads.base import (
+    NUM_EXAMPLES,
+    TRAIN_LOSS,
+    Aggregate,
+    Contribution,
+    NoisedUpdate,
+    Privacy,
+    PrivateContribution,
+    Query,
+    Records,
+    State,
+    Step,
+)
+from workloads.model import ModelWorkload
+from workloads.model_arrays import flatten
+
+log = logging.getLogger("flwr.tacet")
+
+
+class ModelUpdate(ModelWorkload):
+    """Sum the updates: local minus global parameters (McMahan et al. 2017, arXiv 1602.05629).
+
+    Under the client unit a node's update is its one term. Under ``example`` x ``local`` the
+    node trains by DP-SGD with all of the noise, and what it sends is private already.
+    """
+
+    serves = frozenset(
+        {*((Unit.CLIENT, place) for place in Place), (Unit.EXAMPLE, Place.LOCAL)}
+    )
+    is_weighted = True
+
+    def contribute(
+        self, state: State, query: Query, records: Records, rng: np.random.Generator
+    ) -> Contribution:
+        """Score the model as it came, then train it: evaluation costs no trip of its own."""
+        model = self.load(state)
+        sums = self.score(model, records)
+        before = flatten(_parameters(model))
+        result = self._train(model, records, rng)
+        sums[NUM_EXAMPLES] = float(result.num_examples)
+        sums[TRAIN_LOSS] = result.mean_loss * result.num_examples
+        return Contribution(flatten(_parameters(model)) - before, sums)
+
+    def bounded(
+        self,
+        state: State,
+        query: Query,
+        records: Records,
+        rng: np.random.Generator,
+        privacy: Privacy,
+    ) -> PrivateContribution:
+        """Return the clipped update, or under ``example`` x ``local`` the noised one."""
+        model = self.load(state)
+        before = flatten(_parameters(model))
+        if privacy.unit is Unit.EXAMPLE:
+            self._train_by_dp_sgd(model, records, rng, privacy)
+            return PrivateContribution(NoisedUpdate(flatten(_parameters(model)) - before))
+        # A refusal would tell; a client without records moves nothing.
+        if len(records.train):
+            self._train(model, records, rng)
+        laplace = privacy.plan.terms.mechanism is Mechanism.LAPLACE
+        update = flatten(_parameters(model)) - before
+        term = one_term(update, privacy.clip_norm, l1=laplace)
+        if not term.was_finite:
+            log.warning("training diverged here: this contribution is noise alone")
+        bit = None
+        if privacy.plan.terms.clip_bit_noise:
+            bit = one_term(np.array([clip_bit(term.norm, 1.0)]), 0.5).bounded
+        return PrivateContribution(term.bounded, clip_bit=bit)
+
+    def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
+        """Let the optimiser move the model by the mean update."""
+        mean = aggregate.mean()
+        if self.setup.unit is Unit.CLIENT:
+            # Who answered may depend on the data: the divisor is a public constant.
+            mean = aggregate.total * (1 / self._expected_cohort)
+        arrays = step(server_round, state.arrays, mean.astype(np.float32), aggregate.weight)
+        return State(arrays, state.header)
+
+    @property
+    def _expected_cohort(self) -> float:
+        return self.setup.population * self.setup.cohort_fraction
+
+    @property
+    def _proximal_mu(self) -> float:
+        return getattr(self.setup.algorithm, "proximal_mu", 0.0)
+
+    def _train(self, model: Any, records: Records, rng: np.random.Generator) -> Any:
+        import torch
+
+        from tasks.training.local import train
+
+        torch.manual_seed(int(rng.integers(2**63)))
+        return train(self.task, model, records.train, rng, self._proximal_mu)
+
+    def _train_by_dp_sgd(
+        self, model: Any, records: Records, rng: np.random.Generator, privacy: Privacy
+    ) -> None:
+        from privacy.noise.draw import private_sum
+        from tasks.training.dp_sgd import train_privately
+
+        plan, setup = privacy.plan, self.setup
+        train_privately(
+            self.task,
+            model,
+            records.train,
+            clip_norm=privacy.clip_norm,
+            sampling_rate=plan.terms.sampling_rate,
+            num_steps=plan.terms.num_local_steps,
+            expected_batch_size=setup.expected_batch_size,
+            add_noise=private_sum(plan.update_release(), plan.step, privacy.clip_norm),
+            rng=rng,
+            mode=setup.grad_sample_mode,
+            proximal_mu=self._proximal_mu,
+            max_physical_batch=setup.max_physical_batch,
+        )
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    from tasks.training.local import get_parameters
+
+    return get_parameters(model)

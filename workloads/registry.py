@@ -1,0 +1,14 @@
+"""Every workload by name. A new one is a line here, a file beside, a YAML in conf/algorithm.
+
+The two workloads of neural models have no option of their own: the options of the FedAvg family
+say how the server steps, and ``algorithm.workload`` which sum it steps with.
+"""
+
+from workloads.base import Workload
+from workloads.gradient_sum import GradientSum
+from workloads.model_update import ModelUpdate
+
+WORKLOADS: dict[str, type[Workload]] = {
+    "model_update": ModelUpdate,
+    "gradient_sum": GradientSum,
+}
