@@ -168,6 +168,14 @@ def measure_private(
     return PrivateRow(row=row, mode=mode, epsilon=epsilon, ledger_epsilon=max(spent))
 
 
+#: What makes a hospital's own training the one step that the others are.
+_ONE_STEP: dict[str, Scalar] = {
+    "task.training.optimizer": "sgd",
+    "task.training.momentum": 0,
+    "task.training.num_steps": 1,
+}
+
+
 def _run_config(
     data_dir: Path, mode: str, epsilon: float, settings: Settings
 ) -> dict[str, Scalar]:
@@ -177,10 +185,8 @@ def _run_config(
     batch = NUM_RECORDS / len(HOSPITALS) if local else NUM_RECORDS
     overrides = {
         "task.preprocessing": "public_bounds",
-        "task.training.optimizer": "sgd",
         "task.training.learning_rate": settings.learning_rate,
-        "task.training.momentum": 0,
-        "task.training.num_steps": 1,
+        **(_ONE_STEP if local else {}),
         "algorithm.server_momentum": settings.server_momentum,
         "algorithm.average_from": settings.average_from,
         "aggregation.min_survivors": MIN_SURVIVORS,

@@ -11,7 +11,8 @@ from privacy.ledger.ledger import Ledger
 from privacy.ledger.spent import Spent
 from tests.traced import Traced
 
-FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=2"
+FAST = "rounds.deadline_seconds=0.3"
+_STEPS = "task.training.num_steps=2"
 DELTA = 1e-3
 ADAPTIVE = "privacy.adaptive_clip.bit_noise=5"
 _COMMON = "privacy.noise_multiplier=2 privacy.delta=1e-3 privacy.clip_norm=0.5"
@@ -32,6 +33,8 @@ MATRIX = [(option, how) for option, hows in LEGAL.items() for how in hows]
 def overrides(option: str, population: int = 4, rate: float = 1.0, noise: str = "") -> str:
     """Return what an option needs, with given noise: nothing is calibrated, which is slow."""
     words = [_COMMON, f"privacy.population={population}", FAST]
+    if option not in ("example_distributed", "example_central"):
+        words.append(_STEPS)
     if option.startswith("example"):
         local = option == "example_local"
         words.append(f"privacy.sampling_rate={rate}")

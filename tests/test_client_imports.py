@@ -17,7 +17,7 @@ RUN_CONFIG = {
     "overrides": "privacy=example_distributed aggregation.min_survivors=3"
     " aggregation.max_colluding=0 privacy.noise_multiplier=5 privacy.delta=1e-3"
     " privacy.clip_norm=0.25 privacy.population=3 privacy.sampling_rate=1"
-    " privacy.expected_batch_size=1400 task.training.num_steps=1",
+    " privacy.expected_batch_size=1400",
 }
 
 

@@ -56,7 +56,7 @@ def test_a_modulus_that_is_too_small_is_refused_before_any_trip(run_config):
 @pytest.mark.parametrize(
     ("free", "expected"),
     [
-        ("aggregation.codec.modulus_bits=7", "modulus_bits=7: must be from 8 to 48"),
+        ("aggregation.codec.modulus_bits=7", "modulus_bits=7: must be from 8 to 64"),
         ("aggregation.codec.clip_range=0", "clip_range=0.0: must be above 0"),
         ("aggregation.codec.max_weight_examples=0", "must be at least 1"),
         ("aggregation.min_survivors=1", "one client's sum is its update"),

@@ -17,7 +17,7 @@ class CodecConfig:
     Attributes
     ----------
     modulus_bits : int
-        b: bits for each parameter on the wire, from 8 to 48.
+        b: bits for each parameter on the wire, from 8 to 64.
     clip_range : float
         Entries of a weighted update are clipped to +- this, above 0.
     max_weight_examples : int
@@ -31,8 +31,8 @@ class CodecConfig:
     def __post_init__(self) -> None:
         name = "aggregation.codec"
         require(
-            8 <= self.modulus_bits <= 48,
-            f"{name}.modulus_bits={self.modulus_bits}: must be from 8 to 48",
+            8 <= self.modulus_bits <= 64,
+            f"{name}.modulus_bits={self.modulus_bits}: must be from 8 to 64",
         )
         require(
             0 < self.clip_range < float("inf"),

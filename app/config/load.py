@@ -25,6 +25,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from app.config.effects import refuse_idle
 from app.config.run import GROUPS, AppConfig
 from tasks.base import Task
 from tasks.registry import TASKS
@@ -125,7 +126,9 @@ def _load(items: tuple[tuple[str, type, Scalar], ...]) -> AppConfig:
         _register_schemas()
         try:
             composed = _compose(choices + free)
-            return cast(AppConfig, OmegaConf.to_object(OmegaConf.merge(composed, values)))
+            config = cast(AppConfig, OmegaConf.to_object(OmegaConf.merge(composed, values)))
+            refuse_idle(config, free)
+            return config
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
             raise ConfigError(_one_line(error, choices)) from None
 

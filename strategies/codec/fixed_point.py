@@ -7,7 +7,7 @@ of its own; `headroom` reserves that many steps of the sum.
 """
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from strategies.secagg.crypto.prg import Vector, word_dtype
 from strategies.secagg.packing import MAX_BITS, MIN_BITS
 
+_FLOAT_BITS = 53
 _CHUNK = 1 << 16  # values encoded at a time, so that the float64 copies stay small
 
 
@@ -44,7 +45,7 @@ class FixedPoint:
     Parameters
     ----------
     modulus_bits : int
-        b, from 8 to 48; exactly b bits a parameter travel.
+        b, from 8 to 64; exactly b bits a parameter travel.
     clip_range : float
         R: entries are clipped to [-R, R].
     num_contributions : int
@@ -105,7 +106,10 @@ class FixedPoint:
         if self.resolution is not None:
             return ceil(self.clip_range / self.resolution)
         half = 2 ** (self.modulus_bits - 1) - 1
-        return max(0, floor((half - self.headroom) / self.num_contributions))
+        most = max(0, (half - self.headroom) // self.num_contributions)
+        # A float64 of more than 53 bits would round up, and the sum could wrap.
+        spare = max(0, most.bit_length() - _FLOAT_BITS)
+        return most >> spare << spare
 
     @property
     def step(self) -> float:

@@ -12,7 +12,7 @@ from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
 from strategies.secagg.wire import Buffer
 
 MIN_BITS = 8
-MAX_BITS = 48
+MAX_BITS = 64
 _CHUNK = 1 << 16  # values at a time; a multiple of 8, so chunks meet at whole bytes
 
 
@@ -22,7 +22,7 @@ def packed_bytes(num_values: int, modulus_bits: int) -> int:
 
 
 def pack(vector: Vector, modulus_bits: int) -> Buffer:
-    """Pack values below 2^b, b from 8 to 48.
+    """Pack values below 2^b, b from 8 to 64.
 
     Parameters
     ----------
@@ -124,11 +124,18 @@ def _unpack_chunk(raw: NDArray[np.uint8], bits: int, num_values: int) -> Vector:
     period, places = (bits // 8, 1) if bits % 8 == 0 else (bits, 8)
     wide = np.dtype("<u4") if bits + 7 <= 32 else np.dtype("<u8")
     groups = -(-num_values // places)
-    padded = np.zeros(groups * period + wide.itemsize, np.uint8)
+    # A word more: the last value may reach beyond its word.
+    padded = np.zeros(groups * period + 2 * wide.itemsize, np.uint8)
     padded[: len(raw)] = raw
     out = np.empty((groups, places), dtype)
     for i in range(places):
         first, shift = i * bits // 8, i * bits % 8
         words = np.ndarray((groups,), wide, padded, first, (period,))
-        out[:, i] = (words >> wide.type(shift)).astype(dtype) if shift else words.astype(dtype)
+        if shift + bits > 64:
+            # The value's last bits are in the byte behind its word.
+            behind = np.ndarray((groups,), np.uint8, padded, first + 8, (period,))
+            high = behind.astype(wide) << wide.type(64 - shift)
+            out[:, i] = ((words >> wide.type(shift)) | high).astype(dtype)
+        else:
+            out[:, i] = (words >> wide.type(shift)).astype(dtype) if shift else words
     return out.reshape(-1)[:num_values]

@@ -37,7 +37,7 @@ def test_a_node_that_is_killed_is_left_out_and_comes_back(federation):
     before = [spent(federation, node)["num_charges"] for node in (0, LAST)]
     # More rounds than it takes on any machine: the run is ended when all is seen.
     # Long enough a training to be killed in it.
-    config = run_config(federation, "kills", 100, deadline=90, more=PRIVATE, num_steps=300)
+    config = run_config(federation, "kills", 100, deadline=90, more=PRIVATE)
     submitted = federation.start_run(config, "kills.log")
     keys = kill_when_it_says(federation, ["Receiving: train.advert"])
     federation.restart_node(LAST)

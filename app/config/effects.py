@@ -1,0 +1,152 @@
+"""Keys that have no effect in a combination of options: they are refused where given."""
+
+from collections.abc import Iterable, Iterator
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from app.config.aggregation import PlainConfig, SecAggConfig
+from app.config.algorithm import AlgorithmConfig, NeuralWorkload
+from app.config.privacy import ClientPrivacyConfig, ExampleLocalConfig, PrivateConfig
+from app.config.run import AppConfig
+from app.config.workload import workload_name
+from tasks.registry import TASKS
+from tasks.schema import Optimizer, Scheme
+from workloads.registry import WORKLOADS
+
+#: A key, or the beginning of keys, and why it has no effect, with the mend.
+Idle = Iterator[tuple[str, str]]
+
+
+def refuse_idle(config: AppConfig, words: list[str]) -> None:
+    """Refuse a free override that changes nothing in this run.
+
+    Parameters
+    ----------
+    config : AppConfig
+        As composed.
+    words : list of str
+        The free overrides, each ``key=value``.
+
+    Raises
+    ------
+    ValueError
+        Naming the key, the reason and the mend.
+    """
+    idle = dict(_idle(config))
+    if not idle:
+        return
+    for key in _given(words):
+        for beginning, why in idle.items():
+            if key == beginning or key.startswith(f"{beginning}."):
+                raise ValueError(f"overrides: {key} has no effect here: {why}")
+
+
+def _given(words: list[str]) -> Iterator[str]:
+    """Yield every dotted key that the overrides set, those inside of a mapping too."""
+    parser = OverridesParser.create()
+    for override in parser.parse_overrides(words):
+        yield from _leaves(override.key_or_group, override.value())
+
+
+def _leaves(key: str, value: object) -> Iterable[str]:
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [leaf for name, inner in value.items() for leaf in _leaves(f"{key}.{name}", inner)]
+
+
+def _idle(config: AppConfig) -> Idle:
+    yield from _training(config)
+    yield from _task(config)
+    yield from _codec(config)
+    yield from _privacy(config)
+    if not config.early_stopping.patience:
+        yield (
+            "early_stopping.min_delta",
+            "early_stopping.patience=0 never stops early; give a patience",
+        )
+
+
+def _training(config: AppConfig) -> Idle:
+    """Yield what of ``task.training`` the workload does not use."""
+    algorithm, training = config.algorithm, config.task.training
+    if not isinstance(algorithm, AlgorithmConfig):
+        name = workload_name(algorithm)
+        yield "task.training", f"the workload {name} trains nothing; take it out"
+        return
+    if algorithm.workload is NeuralWorkload.gradient_sum:
+        for key in (
+            "optimizer",
+            "momentum",
+            "weight_decay",
+            "batch_size",
+            "num_epochs",
+            "num_steps",
+        ):
+            yield (
+                f"task.training.{key}",
+                "the gradient sum is one step a round over all nodes' records, by"
+                " task.training.learning_rate and privacy.expected_batch_size; take it out, or"
+                " choose the server's optimiser with algorithm",
+            )
+        return
+    if isinstance(config.privacy, ExampleLocalConfig):
+        yield (
+            "task.training.batch_size",
+            "each record is drawn by itself; give privacy.sampling_rate",
+        )
+    if training.num_steps:
+        yield (
+            "task.training.num_epochs",
+            f"task.training.num_steps={training.num_steps} counts steps; set that to 0",
+        )
+    if training.optimizer is Optimizer.adam:
+        yield "task.training.momentum", "task.training.optimizer=adam has moments of its own"
+
+
+def _task(config: AppConfig) -> Idle:
+    """Yield what of ``task.partition`` splits nothing."""
+    task = next(task for task in TASKS.values() if type(config.task) is task.Config)
+    scheme = config.task.partition.scheme
+    if not task.is_shared:
+        yield "task.partition", "each node has records of its own, and nothing is split"
+    elif scheme in (Scheme.iid, Scheme.natural):
+        yield (
+            "task.partition.alpha",
+            f"task.partition.scheme={scheme.value} draws no shares; take dirichlet, say",
+        )
+
+
+def _codec(config: AppConfig) -> Idle:
+    """Yield what of ``aggregation.codec`` encodes nothing."""
+    aggregation, privacy = config.aggregation, config.privacy
+    assert isinstance(aggregation, PlainConfig | SecAggConfig)  # noqa: S101 - no others
+    name = "aggregation.codec"
+    if isinstance(privacy, PrivateConfig):
+        yield f"{name}.max_weight_examples", "under privacy no client has a weight"
+        if not isinstance(privacy, ExampleLocalConfig):
+            yield f"{name}.clip_range", "under privacy it is privacy.clip_norm that bounds"
+    elif WORKLOADS[workload_name(config.algorithm)].is_integer:
+        yield name, "whole numbers are summed modulo 2^64; take it out"
+    elif isinstance(aggregation, PlainConfig) and not aggregation.through_codec:
+        yield name, "aggregation=plain adds floats; give aggregation.through_codec=true"
+
+
+def _privacy(config: AppConfig) -> Idle:
+    """Yield what of ``privacy`` is switched off by another key."""
+    privacy = config.privacy
+    if not isinstance(privacy, PrivateConfig):
+        return
+    if not privacy.metrics.every:
+        for key in ("noise_multiplier", "loss_clip"):
+            yield f"privacy.metrics.{key}", "privacy.metrics.every=0 releases no metrics"
+    if isinstance(privacy, ClientPrivacyConfig) and not privacy.adaptive_clip.bit_noise:
+        for key in ("target_quantile", "learning_rate"):
+            yield (
+                f"privacy.adaptive_clip.{key}",
+                "privacy.adaptive_clip.bit_noise=0 keeps the clip norm as it is",
+            )
+    if isinstance(privacy, ExampleLocalConfig):
+        yield (
+            "privacy.range_deviations",
+            "a node's update is private before it is summed; give aggregation.codec.clip_range",
+        )
