@@ -14,7 +14,8 @@ from flwr.clientapp.client_app import DEFAULT_ACTION
 
 from app.builders.run import CLIENT_MODULES
 from app.config.load import ConfigError, load_config
-from app.node.settings import in_simulation, node_of
+from app.node.session import NodeSession
+from app.node.settings import in_simulation, settings_of
 from strategies.masked.messages import ACTIONS
 from strategies.refusals import Reason, Refusal, refusal_reply
 from tasks.base import DataError, ModelRefusedError
@@ -28,9 +29,9 @@ def answer(message: Message, context: Context) -> Message:
     """Answer one message as this run's aggregation does."""
     try:
         config = load_config(context.run_config)
-        node = node_of(context.node_config, config, in_simulation())
+        settings = settings_of(context.node_config, config, in_simulation())
         module = import_module(CLIENT_MODULES[type(config.aggregation)])
-        return module.answer(message, context, config, node)
+        return module.answer(message, NodeSession(context, config, settings))
     except (ConfigError, DataError, ModelRefusedError, Refusal) as error:
         # A refusal's own text is its reason; what led to it says more.
         told = (error.__cause__ or error) if isinstance(error, Refusal) else error

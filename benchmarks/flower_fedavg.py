@@ -29,7 +29,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from tasks.base import LocalData, Node, Task
+from tasks.base import DataSource, LocalData, Task
 from tasks.digits import Digits, DigitsConfig
 from tasks.schema import Optimizer, TrainingConfig
 
@@ -138,7 +138,7 @@ def load(context: Context) -> tuple[Task, LocalData]:
     """Return the task and this node's part of its data."""
     partition, parts = (context.node_config[k] for k in ("partition-id", "num-partitions"))
     task = build_task()
-    return task, task.load(Node(int(str(partition)), int(str(parts))))
+    return task, task.load(DataSource(int(str(partition)), int(str(parts))))
 
 
 def _record(model: nn.Module) -> ArrayRecord:

@@ -10,7 +10,7 @@ from app.builders.workload import build_task
 from app.config.load import Scalar, load_config
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate
-from tasks.base import Node
+from tasks.base import DataSource
 from tasks.heart import HOSPITALS
 from tasks.training.local import evaluate
 
@@ -96,14 +96,14 @@ def train_and_score(run_config: Mapping[str, Scalar]) -> dict[str, float]:
         If the files are missing or wrong.
     """
     data_path = Path(str(run_config["data-dir"]))
-    nodes = [Node(partition, len(HOSPITALS), data_path) for partition in range(len(HOSPITALS))]
+    sources = [DataSource(k, len(HOSPITALS), data_path) for k in range(len(HOSPITALS))]
     # In the run, the reason would stay in the hospital's own log, as it must.
     task = build_task(load_config(run_config))
-    for node in nodes:
-        task.load(node)
+    for source in sources:
+        task.load(source)
     with tempfile.TemporaryDirectory(prefix="tacet-") as folder:
         simulate({**run_config, "output-dir": folder}, len(HOSPITALS))
         task, model = load_model(Path(folder) / "model.safetensors")
-    sums = [evaluate(task, model, task.load(node).test) for node in nodes]
+    sums = [evaluate(task, model, task.load(source).test) for source in sources]
     accuracies = [score["accuracy"] / score["num_examples"] for score in sums]
     return dict(zip(HOSPITALS, accuracies, strict=True))

@@ -9,7 +9,7 @@ from torch import nn
 
 from app.builders.workload import build_task
 from app.config.load import load_config
-from tasks.base import Examples, LocalData, Node, Task
+from tasks.base import DataSource, Examples, LocalData, Task
 
 NUM_SILOS = 10
 
@@ -97,7 +97,7 @@ def pooled(data_dir: Path, seed: int) -> tuple[Task, LocalData]:
     """
     config = load_config({"task": "mnist", "data-dir": str(data_dir), "seed": seed})
     task = build_task(config)
-    return task, task.load(Node(0, 1, data_dir))
+    return task, task.load(DataSource(0, 1, data_dir))
 
 
 def accuracy(task: Task, model: nn.Module, test: Examples) -> float:

@@ -14,7 +14,7 @@ from app.config.load import Scalar, load_config
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate
 from benchmarks.mnist_settings import NUM_SILOS, Result, Settings, accuracy, median, pooled
-from tasks.base import LocalData, Node
+from tasks.base import DataSource, LocalData
 from tasks.mnist import Mnist
 
 
@@ -83,12 +83,12 @@ def _parts_in_memory() -> Iterator[None]:
     This process is all ten silos, one after the other; to divide the data set anew for each
     message would take as long as the training.
     """
-    load, parts = Mnist.load, dict[Node, LocalData]()
+    load, parts = Mnist.load, dict[DataSource, LocalData]()
 
-    def remember(self: Mnist, node: Node) -> LocalData:
-        if node not in parts:
-            parts[node] = load(self, node)
-        return parts[node]
+    def remember(self: Mnist, source: DataSource) -> LocalData:
+        if source not in parts:
+            parts[source] = load(self, source)
+        return parts[source]
 
     Mnist.load = remember
     try:

@@ -7,7 +7,7 @@ import torch
 
 from app.builders.workload import build_task
 from app.config.run import AppConfig
-from tasks.base import Node
+from tasks.base import DataSource
 from tasks.training.local import evaluate, initial_model, train
 
 _REPEATS = 10
@@ -28,7 +28,7 @@ def measure_floor(config: AppConfig, num_clients: int, workers: int) -> float:
     # As Ray sets it in a worker that was given one CPU.
     torch.set_num_threads(1)
     task, mu = build_task(config), getattr(config.algorithm, "proximal_mu", 0.0)
-    parts = [task.load(Node(k, num_clients)) for k in range(num_clients)]
+    parts = [task.load(DataSource(k, num_clients)) for k in range(num_clients)]
     rng = np.random.default_rng(config.seed)
     totals: list[float] = []
     for _ in range(_REPEATS):

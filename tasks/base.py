@@ -67,8 +67,8 @@ class LocalData:
 
 
 @dataclass(frozen=True)
-class Node:
-    """What a node knows about itself. Comes from the node's own configuration.
+class DataSource:
+    """Say which records are a node's: all that a task is told of the node.
 
     Attributes
     ----------
@@ -78,24 +78,11 @@ class Node:
         How many parts there are.
     data_path : Path or None
         Where this node's records lie.
-    state_path : Path or None
-        The node's own file for secrets and ledger; None for a folder in the user's home.
-    identity_key, peers_file : Path or None
-        The node's private key and the file of the peers it knows.
-    policy_file : Path or None
-        What the node's owner allows.
-    simulated : bool
-        Whether the node is simulated: nobody is to be kept out then.
     """
 
     partition_id: int = 0
     num_partitions: int = 1
     data_path: Path | None = None
-    state_path: Path | None = None
-    identity_key: Path | None = None
-    peers_file: Path | None = None
-    policy_file: Path | None = None
-    simulated: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.partition_id < self.num_partitions:
@@ -152,10 +139,10 @@ class Task(ABC):
         return (cls.metric,)
 
     @abstractmethod
-    def load(self, node: Node) -> LocalData:
+    def load(self, source: DataSource) -> LocalData:
         """Load this node's records.
 
-        Must return the same split whenever it is called with the same node and seed. A
+        Must return the same split whenever it is called with the same source and seed. A
         record's side must not depend on the other records: differential privacy compares two
         data sets that differ in one record, and they must differ in one training record.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.base import Classification, Examples, LocalData, Node
+from tasks.base import Classification, DataSource, Examples, LocalData
 from tasks.partition import local_part
 from tasks.schema import TaskConfig, require
 
@@ -89,10 +89,10 @@ class BreastCancer(Classification):
     Config = BreastCancerConfig
     num_classes = 2
 
-    def load(self, node: Node) -> LocalData:
+    def load(self, source: DataSource) -> LocalData:
         """Return this node's part of the records."""
         return local_part(
-            _records(), node, self.config.partition, self.config.test_fraction, self.seed
+            _records(), source, self.config.partition, self.config.test_fraction, self.seed
         )
 
     def build_model(self) -> nn.Module:

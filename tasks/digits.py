@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.base import Classification, Examples, LocalData, Node
+from tasks.base import Classification, DataSource, Examples, LocalData
 from tasks.partition import local_part
 from tasks.schema import TaskConfig
 
@@ -36,10 +36,10 @@ class Digits(Classification):
     Config = DigitsConfig
     num_classes = 10
 
-    def load(self, node: Node) -> LocalData:
+    def load(self, source: DataSource) -> LocalData:
         """Return this node's part of the images."""
         return local_part(
-            _digits(), node, self.config.partition, self.config.test_fraction, self.seed
+            _digits(), source, self.config.partition, self.config.test_fraction, self.seed
         )
 
     def build_model(self) -> nn.Module:

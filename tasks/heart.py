@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Classification, DataError, Examples, LocalData, Node
+from tasks.base import Classification, DataError, DataSource, Examples, LocalData
 from tasks.partition import local_part
 from tasks.schema import PartitionConfig, Scheme, TaskConfig
 
@@ -132,15 +132,15 @@ class Heart(Classification):
                 ' overrides="task.partition.scheme=iid"'
             )
 
-    def load(self, node: Node) -> LocalData:
+    def load(self, source: DataSource) -> LocalData:
         """Return one hospital's patients, or this node's part of all."""
-        self.check_population(node.num_partitions)
+        self.check_population(source.num_partitions)
         first, *_, last = (f"processed.{name}.data" for name in HOSPITALS)
-        directory = node.require_data_path(f"a directory with {first}, ..., {last}")
+        directory = source.require_data_path(f"a directory with {first}, ..., {last}")
         files = [directory / f"processed.{name}.data" for name in HOSPITALS]
         if self.config.partition.scheme is Scheme.natural:
             # Only its own file: a real hospital has no other.
-            data = _flamby_split(files[node.partition_id])
+            data = _flamby_split(files[source.partition_id])
         else:
             parts = [_read(file) for file in files]
             pooled = Examples(
@@ -148,7 +148,7 @@ class Heart(Classification):
                 np.concatenate([part.targets for part in parts]),
             )
             config = self.config
-            data = local_part(pooled, node, config.partition, config.test_fraction, self.seed)
+            data = local_part(pooled, source, config.partition, config.test_fraction, self.seed)
         if self.config.preprocessing is Preprocessing.flamby:
             return _standardise(data)
         return LocalData(_bound(data.train), _bound(data.test))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Classification, DataError, Examples, LocalData, Node
+from tasks.base import Classification, DataError, DataSource, Examples, LocalData
 from tasks.partition import partition
 from tasks.schema import PartitionConfig, TaskConfig
 
@@ -41,13 +41,13 @@ class Mnist(Classification):
     Config = MnistConfig
     num_classes = _NUM_CLASSES
 
-    def load(self, node: Node) -> LocalData:
+    def load(self, source: DataSource) -> LocalData:
         """Return this node's part of the training and of the test images."""
         what = "a directory with train-images-idx3-ubyte[.gz] and MNIST's other three files"
-        directory = node.require_data_path(what)
+        directory = source.require_data_path(what)
         return LocalData(
-            self._part(directory, "train", node, self.config.partition),
-            self._part(directory, "t10k", node, PartitionConfig(min_examples=1)),
+            self._part(directory, "train", source, self.config.partition),
+            self._part(directory, "t10k", source, PartitionConfig(min_examples=1)),
         )
 
     def build_model(self) -> nn.Module:
@@ -57,10 +57,10 @@ class Mnist(Classification):
         return SmallCNN(side=_SIDE, num_classes=self.num_classes)
 
     def _part(
-        self, directory: Path, stem: str, node: Node, config: PartitionConfig
+        self, directory: Path, stem: str, source: DataSource, config: PartitionConfig
     ) -> Examples:
         images, labels = _images_and_labels(directory, stem)
-        own = partition(labels, node.num_partitions, config, self.seed)[node.partition_id]
+        own = partition(labels, source.num_partitions, config, self.seed)[source.partition_id]
         pixels = images[own].astype(np.float32) / np.float32(255)
         return Examples(pixels[:, np.newaxis], labels[own])
 

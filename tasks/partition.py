@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import DataError, Examples, LocalData, Node
+from tasks.base import DataError, DataSource, Examples, LocalData
 from tasks.schema import PartitionConfig, Scheme
 
 # Keep the streams of different uses of one seed apart.
@@ -69,15 +69,15 @@ def partition(
 
 def local_part(
     examples: Examples,
-    node: Node,
+    source: DataSource,
     config: PartitionConfig,
     test_fraction: float,
     seed: int,
     groups: NDArray[np.intp] | None = None,
 ) -> LocalData:
     """Return this node's part of a shared data set, with its held-out share."""
-    parts = partition(examples.targets, node.num_partitions, config, seed, groups)
-    return hold_out(examples.take(parts[node.partition_id]), test_fraction, seed)
+    parts = partition(examples.targets, source.num_partitions, config, seed, groups)
+    return hold_out(examples.take(parts[source.partition_id]), test_fraction, seed)
 
 
 def hold_out(examples: Examples, test_fraction: float, seed: int) -> LocalData:

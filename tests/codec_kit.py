@@ -51,12 +51,12 @@ def bounded(codec: PrivateCodec, update: np.ndarray) -> PrivateContribution:
 def contributing(monkeypatch, update_of) -> None:
     """Let each node contribute ``update_of(partition_id)``, bounded, and zeros for metrics."""
 
-    def private(request, codec, config, node):
+    def private(request, codec, session):
         server_round = request.query.server_round
         nothing = codec.nothing(server_round, training=request.training)
         if not request.training:
             return nothing
-        update = update_of(node.partition_id)
+        update = update_of(session.source.partition_id)
         if update is None:
             return nothing
         made = bounded(codec, update)

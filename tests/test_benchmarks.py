@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flwr.app import Context, RecordDict
 
 import app.node.settings
 from app.builders.workload import build_task
 from app.config.load import load_config
-from app.node.spending import check_policy
+from app.node.admission import admit
+from app.node.policy import load_policy
+from app.node.session import NodeSession
+from app.node.settings import NodeSettings
 from benchmarks import (
     deployment,
     flamby_heart,
@@ -25,7 +29,6 @@ from benchmarks import (
 )
 from benchmarks.secagg_cases import Case, Measured
 from deploy.trial_home import TrialHome
-from tasks.base import Node
 from tasks.heart import HOSPITALS
 
 ROOT = Path(__file__).parent.parent
@@ -302,4 +305,5 @@ def test_the_policies_of_the_deployed_nodes_allow_every_system(system, tmp_path)
     policy = trial.node_home(0) / "policy.yaml"
     policy.chmod(0o600)
     config = load_config({"task": "digits", "overrides": deployment.SYSTEMS[system]})
-    check_policy(config, Node(policy_file=policy, simulated=True))
+    settings = NodeSettings(policy=load_policy(policy), simulated=True)
+    admit(NodeSession(Context(1, 7, {}, RecordDict(), {}), config, settings))

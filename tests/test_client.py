@@ -17,13 +17,13 @@ import app.round.plain
 import app.server
 from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_config
-from app.node.settings import node_of
+from app.node.settings import settings_of
 from app.round.contribute import rng_of
 from app.simulation.in_process import InProcessGrid
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
 from strategies.rounds.records import from_record, to_arrays
 from strategies.rounds.transport import PollingGrid
-from tasks.base import DataError, Node
+from tasks.base import DataError, DataSource
 from tasks.training.local import get_parameters, initial_model, train
 
 SECRET = "patient Jane Doe"
@@ -76,11 +76,11 @@ def test_the_update_is_local_minus_global():
     names = build_workload(config).sum_names(training=True)
     content = ask(run_config, arrays=to_arrays(before)).content
     reply = from_record(content, 31, names)
-    node = node_of({"partition-id": 0, "num-partitions": 3}, config, simulated=True)
-    rng = rng_of(config, node, 1, secure=False)
+    source = DataSource(0, 3)
+    rng = rng_of(config, source.partition_id, 1, secure=False)
     rng.integers(2**63)
-    result = train(task, model, task.load(node).train, rng, 0.0)
-    assert reply.sums["num_examples"] == len(task.load(node).train) == 150
+    result = train(task, model, task.load(source).train, rng, 0.0)
+    assert reply.sums["num_examples"] == len(task.load(source).train) == 150
     assert reply.sums["train_loss"] == pytest.approx(result.mean_loss * 150)
     after = get_parameters(model)
     expected = np.concatenate([(after[n] - before[n]).ravel() for n in before])
@@ -170,13 +170,13 @@ def test_reasons_of_others_errors():
 )
 def test_outside_a_simulation_the_run_config_names_no_paths_and_no_randomness(run_config):
     with pytest.raises(ConfigError, match="works in a simulation only"):
-        node_of({}, load_config(run_config), simulated=False)
+        settings_of({}, load_config(run_config), simulated=False)
 
 
 def test_outside_a_simulation_a_node_has_its_own_path(tmp_path):
     own = {"data-path": str(tmp_path), "partition-id": 0, "num-partitions": 2}
-    node = node_of(own, load_config({}), simulated=False)
-    assert node.data_path == tmp_path
+    settings = settings_of(own, load_config({}), simulated=False)
+    assert settings.source.data_path == tmp_path
 
 
 def test_a_process_of_a_supernode_is_no_simulation():
@@ -215,7 +215,7 @@ def test_a_server_outside_a_simulation_refuses_such_a_run_config(tmp_path):
 )
 def test_a_node_that_shares_a_data_set_must_say_which_part_is_its_own(node_config, expected):
     with pytest.raises(DataError, match=expected):
-        node_of(node_config, load_config(RUN_CONFIG), simulated=False)
+        settings_of(node_config, load_config(RUN_CONFIG), simulated=False)
 
 
 def test_the_local_log_names_the_broken_file(tmp_path, caplog):
@@ -237,11 +237,7 @@ def test_the_local_log_names_the_broken_file(tmp_path, caplog):
 
 def test_clients_with_the_same_seed_draw_different_batches():
     config = load_config({"deterministic": True})
-    draws = [
-        rng_of(config, Node(i, 3), r, secure=False).integers(2**60)
-        for i in (0, 1)
-        for r in (1, 2)
-    ]
+    draws = [rng_of(config, i, r, secure=False).integers(2**60) for i in (0, 1) for r in (1, 2)]
     assert len(set(draws)) == 4
 
 
@@ -254,7 +250,9 @@ def nodes_file(tmp_path, content):
 def test_a_file_gives_each_simulated_node_its_path(tmp_path):
     config = nodes_file(tmp_path, [{"data-path": "one.csv"}, {"data-path": "/abs/two.csv"}])
     paths = [
-        node_of({"partition-id": i, "num-partitions": 2}, config, simulated=True).data_path
+        settings_of(
+            {"partition-id": i, "num-partitions": 2}, config, simulated=True
+        ).source.data_path
         for i in (0, 1)
     ]
     assert [str(path) for path in paths] == [str(tmp_path / "one.csv"), "/abs/two.csv"]
@@ -273,4 +271,4 @@ def test_a_file_gives_each_simulated_node_its_path(tmp_path):
 def test_a_wrong_file_of_nodes_is_refused(tmp_path, content, expected):
     config = nodes_file(tmp_path, content)
     with pytest.raises(DataError, match=expected):
-        node_of({"partition-id": 1, "num-partitions": 2}, config, simulated=True)
+        settings_of({"partition-id": 1, "num-partitions": 2}, config, simulated=True)

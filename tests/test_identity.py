@@ -35,7 +35,6 @@ from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.crypto.keys import KeyPair, commit, fingerprint
 from strategies.secagg.messages import Advert, Roster
-from tasks.base import Node
 
 NUM_NODES = 4
 
@@ -101,15 +100,15 @@ def test_a_wrong_peers_file_names_itself_and_the_mend(tmp_path, text):
     assert str(path) in str(info.value)
 
 
-def node_with(tmp_path: Path) -> Node:
-    """Return a node with a key that its peers file lists."""
+def node_with(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a node's key file and its peers file, which lists the key."""
     public = new_key(tmp_path / "a.key")
     write_peers(tmp_path / "peers.yaml", {"a": public})
-    return Node(identity_key=tmp_path / "a.key", peers_file=tmp_path / "peers.yaml")
+    return tmp_path / "a.key", tmp_path / "peers.yaml"
 
 
 def test_an_identity_signs_as_its_public_key(tmp_path):
-    identity = load_identity(node_with(tmp_path))
+    identity = load_identity(*node_with(tmp_path))
     assert identity.public == read_public(tmp_path / "a.key.pub")
     digits = readable_fingerprint(identity.public).replace(" ", "")
     assert bytes.fromhex(digits) == identity.fingerprint
@@ -134,11 +133,11 @@ def other_kind() -> x25519.X25519PrivateKey:
     ],
 )
 def test_a_wrong_private_key_names_its_file(tmp_path, spoil, expected):
-    node = node_with(tmp_path)
-    spoil(node.identity_key)
+    identity_key, peers_file = node_with(tmp_path)
+    spoil(identity_key)
     with pytest.raises(IdentityError, match=expected) as info:
-        load_identity(node)
-    assert str(node.identity_key) in str(info.value)
+        load_identity(identity_key, peers_file)
+    assert str(identity_key) in str(info.value)
 
 
 def test_a_public_key_of_another_kind_is_refused(tmp_path):
@@ -151,12 +150,12 @@ def test_a_public_key_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_node_needs_its_own_key_in_its_peers_file(tmp_path):
-    node = node_with(tmp_path)
+    identity_key, peers_file = node_with(tmp_path)
     with pytest.raises(IdentityError, match="lacks identity-key or peers-file"):
-        load_identity(dataclasses.replace(node, peers_file=None))
-    write_peers(node.peers_file, {"b": bytes(32)})
+        load_identity(identity_key, None)
+    write_peers(peers_file, {"b": bytes(32)})
     with pytest.raises(IdentityError, match=r"own identity key.*tacet keys merge"):
-        load_identity(node)
+        load_identity(identity_key, peers_file)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.base import DataError, Examples, LocalData, Node
+from tasks.base import DataError, DataSource, Examples, LocalData
 from tasks.partition import hold_out, local_part, partition
 from tasks.schema import PartitionConfig, Scheme
 
@@ -208,8 +208,8 @@ def test_a_side_of_few_records_may_be_empty(num_records):
 def test_local_parts_of_all_nodes_are_the_data_set_once():
     seen: list[float] = []
     for partition_id in range(3):
-        node = Node(partition_id, 3)
-        data = local_part(numbered(100), node, PartitionConfig(), 0.2, 5)
+        source = DataSource(partition_id, 3)
+        data = local_part(numbered(100), source, PartitionConfig(), 0.2, 5)
         seen += [*data.train.inputs[:, 0], *data.test.inputs[:, 0]]
         # Inputs and targets must still belong together.
         assert np.array_equal(data.train.inputs[:, 0] % 4, data.train.targets)

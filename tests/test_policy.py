@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.config.run import GROUPS
-from app.node.admission import Asked, check
+from app.node.admission import ProposedRun, check
 from app.node.policy import OPTIONS, Policy, PolicyError, load_policy
 from privacy.ledger.budget import Budget
 from privacy.plan.release import Unit
@@ -163,7 +163,7 @@ POLICY = Policy(
     privacy=("example_distributed", "example_local", "example_central", "none"),
     tasks=("heart",),
 )
-ASKED = Asked(
+PROPOSED = ProposedRun(
     task="heart",
     privacy="example_distributed",
     aggregation="secagg",
@@ -185,7 +185,7 @@ NONE = {
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "changes",
     [
         {},
         {"min_survivors": 9, "max_colluding": 4, "noise_multiplier": 2.0, "epsilon": 0.1},
@@ -196,12 +196,12 @@ NONE = {
         NONE,
     ],
 )
-def test_a_run_within_the_policy_passes(asked):
-    check(POLICY, replace(ASKED, **asked))
+def test_a_run_within_the_policy_passes(changes):
+    check(POLICY, replace(PROPOSED, **changes))
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("changes", "words"),
     [
         ({"task": "csv"}, ("task=csv", "allows heart")),
         (
@@ -225,9 +225,9 @@ def test_a_run_within_the_policy_passes(asked):
         ({"aggregation": "plain", **NONE}, ("each contribution", "min_survivors=3")),
     ],
 )
-def test_a_run_below_a_floor_is_refused_with_both_values(asked, words):
+def test_a_run_below_a_floor_is_refused_with_both_values(changes, words):
     with pytest.raises(PolicyError) as info:
-        check(POLICY, replace(ASKED, **asked))
+        check(POLICY, replace(PROPOSED, **changes))
     assert all(word in str(info.value) for word in words), info.value
     assert "\n" not in str(info.value)
 
@@ -235,9 +235,9 @@ def test_a_run_below_a_floor_is_refused_with_both_values(asked, words):
 def test_none_passes_only_where_it_is_listed():
     strict = replace(POLICY, privacy=("example_distributed",))
     with pytest.raises(PolicyError, match="privacy=none, but it allows example_distributed"):
-        check(strict, replace(ASKED, **NONE))
+        check(strict, replace(PROPOSED, **NONE))
 
 
 def test_a_policy_that_allows_a_sum_of_one_allows_plain():
     open_one = replace(POLICY, min_survivors=1, min_colluding=0)
-    check(open_one, replace(ASKED, aggregation="plain", **NONE))
+    check(open_one, replace(PROPOSED, aggregation="plain", **NONE))

@@ -8,7 +8,7 @@ import yaml
 
 import strategies.codec.private_codec as encoding
 from app.config.load import ConfigError, load_config
-from app.node.settings import node_of, simulate_in_this_process
+from app.node.settings import settings_of, simulate_in_this_process
 from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
 from strategies.codec import stages
@@ -134,9 +134,9 @@ def test_the_policys_records_are_the_ones_that_are_used(tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY.format(path="own.csv"))
     config = load_config(csv_config(["malignant", "benign"]))
     own = {"policy-file": str(tmp_path / "policy.yaml")}
-    assert node_of(own, config, True).data_path == tmp_path / "own.csv"
+    assert settings_of(own, config, True).source.data_path == tmp_path / "own.csv"
     with pytest.raises(DataError, match="take one of them out"):
-        node_of(own | {"data-path": str(tmp_path / "other.csv")}, config, True)
+        settings_of(own | {"data-path": str(tmp_path / "other.csv")}, config, True)
 
 
 def test_a_failure_in_training_is_noise_alone(monkeypatch, tmp_path):

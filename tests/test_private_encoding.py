@@ -15,7 +15,7 @@ from privacy.plan.plan import PrivacyPlan
 from strategies.codec.private_codec import PrivateCodec
 from strategies.rounds.records import to_parameters
 from strategies.secagg.crypto.prg import reduce_modulus
-from tasks.base import Node
+from tasks.base import DataSource
 from tests.codec_kit import (
     bounded,
     codec_of,
@@ -58,7 +58,7 @@ def pooled_step(config, num_nodes: int, clip_norm: float) -> np.ndarray:
     task, model = build_task(config), model_of(config).double()
     total = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
     for part in range(num_nodes):
-        train = task.load(Node(partition_id=part, num_partitions=num_nodes)).train
+        train = task.load(DataSource(partition_id=part, num_partitions=num_nodes)).train
         for inputs, target in zip(train.inputs, train.targets, strict=True):
             model.zero_grad()
             outputs = model(torch.from_numpy(inputs[None]).double())

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from tasks.base import Examples, Node
+from tasks.base import DataSource, Examples
 from tasks.models import mlp
 from tasks.registry import TASKS
 from tasks.schema import GradSampleMode, Optimizer, TrainingConfig
@@ -200,7 +200,7 @@ def test_metric_vectors_stay_in_the_unit_interval_whatever_the_record():
 def test_the_layout_in_memory_changes_nothing():
     """Opacus reads the strides of a channel of length 1, which numpy leaves at anything."""
     task = TASKS["digits"](TASKS["digits"].Config(), 0)
-    task_data = task.load(Node(0, 5)).train.take(np.arange(100))
+    task_data = task.load(DataSource(0, 5)).train.take(np.arange(100))
     shape = task_data.inputs.shape
     assert shape[1] == 1
     odd = np.lib.stride_tricks.as_strided(

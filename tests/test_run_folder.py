@@ -18,7 +18,7 @@ from app.results.model_file import load_model
 from app.results.run_folder import RunFolder, RunFolderError, folder_path
 from app.simulation.flwr_run import summary_time
 from app.simulation.in_process import simulate
-from tasks.base import Node
+from tasks.base import DataSource
 from tasks.training.local import evaluate
 from tests.killed_runs import KilledError, plain_run, resumed, run_until
 from tests.traced import reports_of
@@ -58,7 +58,7 @@ def test_the_model_file_says_how_to_load_itself(run_config):
     task, model = load_model(Path(run_config["output-dir"]) / "model.safetensors")
     sums = {"num_examples": 0.0, "accuracy": 0.0}
     for partition in range(3):
-        scores = evaluate(task, model, task.load(Node(partition, 3)).test)
+        scores = evaluate(task, model, task.load(DataSource(partition, 3)).test)
         sums = {name: sums[name] + scores[name] for name in sums}
     accuracy = sums["accuracy"] / sums["num_examples"]
     assert accuracy == pytest.approx(outcome.metrics["accuracy"])

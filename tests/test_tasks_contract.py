@@ -16,7 +16,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tasks.base import Examples, LocalData, Node, Task
+from tasks.base import DataSource, Examples, LocalData, Task
 from tasks.registry import TASKS
 from tasks.schema import GradSampleMode
 from tasks.training.clipped_sum import clipped_gradient_sum
@@ -93,14 +93,14 @@ def task(name, files) -> Task:
 
 
 @pytest.fixture
-def nodes(files) -> list[Node]:
+def sources(files) -> list[DataSource]:
     count = len(files.data_paths)
-    return [Node(index, count, path) for index, path in enumerate(files.data_paths)]
+    return [DataSource(index, count, path) for index, path in enumerate(files.data_paths)]
 
 
 @pytest.fixture
-def data(task, nodes) -> LocalData:
-    return task.load(nodes[0])
+def data(task, sources) -> LocalData:
+    return task.load(sources[0])
 
 
 def scores(task: Task, examples: Examples) -> dict[str, torch.Tensor]:
@@ -125,11 +125,11 @@ def test_default_configuration_is_valid(name, files):
     assert TASKS[name](config, seed=0).config is config
 
 
-def test_population_is_accepted(task, nodes):
-    task.check_population(len(nodes))
+def test_population_is_accepted(task, sources):
+    task.check_population(len(sources))
 
 
-def test_every_choice_trains(name, files, nodes):
+def test_every_choice_trains(name, files, sources):
     chosen = [
         (key.name, choice.name)
         for key in fields(TASKS[name].Config)
@@ -140,23 +140,23 @@ def test_every_choice_trains(name, files, nodes):
     for key, choice in chosen:
         task = TASKS[name](config_of(name, files.keys | {key: choice}), seed=3)
         task.config.training.num_steps = 2
-        data = task.load(nodes[0])
+        data = task.load(sources[0])
         result = train(task, initial_model(task), data.train, np.random.default_rng(0), 0.0)
         assert np.isfinite(result.mean_loss), (key, choice)
 
 
-def test_loading_twice_gives_the_same_split(task, nodes, name, files):
+def test_loading_twice_gives_the_same_split(task, sources, name, files):
     again = TASKS[name](config_of(name, files.keys), seed=3)
-    for node in nodes:
-        first, second = task.load(node), again.load(node)
+    for source in sources:
+        first, second = task.load(source), again.load(source)
         assert same(first.train, second.train)
         assert same(first.test, second.test)
 
 
-def test_no_record_is_given_twice(task, nodes):
+def test_no_record_is_given_twice(task, sources):
     seen: Counter[bytes] = Counter()
-    for node in nodes:
-        loaded = task.load(node)
+    for source in sources:
+        loaded = task.load(source)
         assert len(loaded.train) > 0
         assert len(loaded.test) > 0
         for part in (loaded.train, loaded.test):
@@ -167,9 +167,9 @@ def test_no_record_is_given_twice(task, nodes):
     assert twins <= 0.01 * seen.total()
 
 
-def test_inputs_are_finite_floats_and_targets_fit_the_loss(task, nodes):
-    for node in nodes:
-        loaded = task.load(node)
+def test_inputs_are_finite_floats_and_targets_fit_the_loss(task, sources):
+    for source in sources:
+        loaded = task.load(source)
         for part in (loaded.train, loaded.test):
             assert part.inputs.dtype == np.float32
             assert np.isfinite(part.inputs).all()

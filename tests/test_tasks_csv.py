@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
-from tasks.base import Classification, DataError, Examples, LocalData, Node, Regression
+from tasks.base import Classification, DataError, DataSource, Examples, LocalData, Regression
 from tasks.csv.encoding import encode, scale
 from tasks.csv.task import Csv, CsvClassification, CsvRegression
 from tasks.registry import TASKS
@@ -46,7 +46,7 @@ def logged() -> Any:
 
 def test_summary_is_logged_once_and_not_returned(tmp_path, logged):
     file, _ = tiny_csv(tmp_path)
-    data = [Csv(make(KEYS), seed=0).load(Node(data_path=file)) for _ in range(3)]
+    data = [Csv(make(KEYS), seed=0).load(DataSource(data_path=file)) for _ in range(3)]
     assert [record.getMessage().splitlines()[0] for record in logged] == [
         f"{file}: 40 rows, 40 used, 0 left out"
     ]
@@ -60,12 +60,12 @@ def test_summary_is_logged_once_and_not_returned(tmp_path, logged):
 def test_changed_file_and_changed_configuration_are_read_again(tmp_path):
     file, _ = tiny_csv(tmp_path)
     config = make(KEYS)
-    before = Csv(config, seed=0).load(Node(data_path=file))
+    before = Csv(config, seed=0).load(DataSource(data_path=file))
     config.numeric["age"].max = 200
-    wider = Csv(config, seed=0).load(Node(data_path=file))
+    wider = Csv(config, seed=0).load(DataSource(data_path=file))
     assert not np.array_equal(before.train.inputs, wider.train.inputs)
     write(tmp_path, *[GOOD] * 10)
-    again = Csv(config, seed=0).load(Node(data_path=file))
+    again = Csv(config, seed=0).load(DataSource(data_path=file))
     # Equal rows lie on one side, whichever it is.
     assert sorted([len(again.train), len(again.test)]) == [0, 10]
 
@@ -74,7 +74,7 @@ def test_a_file_of_which_all_is_held_out_trains_nothing(tmp_path):
     config = make(KEYS)
     config.test_fraction = 1 - 1e-12
     task = Csv(config, seed=0)
-    data = task.load(Node(data_path=write(tmp_path, *[GOOD] * 3)))
+    data = task.load(DataSource(data_path=write(tmp_path, *[GOOD] * 3)))
     assert (len(data.train), len(data.test)) == (0, 3)
     with pytest.raises(DataError, match=r"no record to train on: .*test_fraction=0\.99"):
         train(task, initial_model(task), data.train, np.random.default_rng(0), 0.0)
@@ -111,7 +111,7 @@ def test_regression(tmp_path):
     assert examples.targets.dtype == np.float32
     assert examples.targets[100:].tolist() == [-1, 1]
     assert (summary.clipped, summary.missing, summary.classes) == ({"days": 2}, {"days": 1}, {})
-    data, model = task.load(Node(data_path=file)), initial_model(task)
+    data, model = task.load(DataSource(data_path=file)), initial_model(task)
     task.config.training.num_steps = 300
     train(task, model, data.train, np.random.default_rng(0), 0.0)
     with torch.inference_mode():
@@ -139,7 +139,7 @@ def breast_cancer_files(directory: Path, num_files: int) -> list[Path]:
 def test_federated_training_on_own_files(tmp_path):
     task = Csv(from_yaml("csv_breast_cancer"), seed=1)
     files = breast_cancer_files(tmp_path, 4)
-    data = [task.load(Node(k, 4, file)) for k, file in enumerate(files)]
+    data = [task.load(DataSource(k, 4, file)) for k, file in enumerate(files)]
     assert sum(len(one.train) + len(one.test) for one in data) == 569
     model = initial_model(task)
     arrays = get_parameters(model)

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tasks.base import DataError, Node
+from tasks.base import DataError, DataSource
 from tasks.csv.encoding import encode
 from tasks.csv.schema import CsvConfig
 from tasks.csv.task import Csv
@@ -16,7 +16,7 @@ from tests.csv_kit import GOOD, KEYS, REGRESSION, config_with, from_yaml, make, 
 def refusal(file: Path, config: CsvConfig) -> str:
     """Return the message that the file is refused with, without the path it begins with."""
     with pytest.raises(DataError) as caught:
-        Csv(config, seed=0).load(Node(data_path=file))
+        Csv(config, seed=0).load(DataSource(data_path=file))
     message = str(caught.value)
     assert message.startswith(str(file))
     return message.removeprefix(str(file))
@@ -96,11 +96,11 @@ def test_file_without_a_usable_row_is_refused(tmp_path, rows, count):
 def test_data_path_must_be_a_file(tmp_path):
     task = Csv(make(KEYS), seed=0)
     with pytest.raises(DataError, match=r"data-path.*a CSV file"):
-        task.load(Node())
+        task.load(DataSource())
     with pytest.raises(DataError, match=r"nothing is there; it must be a CSV file"):
-        task.load(Node(data_path=tmp_path / "none.csv"))
+        task.load(DataSource(data_path=tmp_path / "none.csv"))
     with pytest.raises(DataError, match=r"Is a directory; it must be a CSV file"):
-        task.load(Node(data_path=tmp_path))
+        task.load(DataSource(data_path=tmp_path))
 
 
 def test_line_numbers_count_line_breaks_in_quotes(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from tasks.base import DataError, Examples, Node
+from tasks.base import DataError, DataSource, Examples
 from tasks.heart import HOSPITALS, Heart, HeartConfig, Preprocessing, _read
 from tasks.schema import PartitionConfig, Scheme
 
@@ -52,7 +52,7 @@ def heart(preprocessing: str = "flamby", scheme: str = "natural", seed: int = 0)
 
 
 def both(task: Heart, partition_id: int, path: Path) -> Examples:
-    data = task.load(Node(partition_id, 4, path))
+    data = task.load(DataSource(partition_id, 4, path))
     return Examples(
         np.concatenate([data.train.inputs, data.test.inputs]),
         np.concatenate([data.train.targets, data.test.targets]),
@@ -76,7 +76,7 @@ def test_natural_reads_its_own_file_only(tmp_path):
     write_hospital(tmp_path, "va", [line(num=i % 2) for i in range(10)])
     assert len(both(heart(), 3, tmp_path)) == 10
     with pytest.raises(DataError, match=r"processed\.cleveland\.data: there is no such file"):
-        heart().load(Node(0, 4, tmp_path))
+        heart().load(DataSource(0, 4, tmp_path))
 
 
 def test_features_by_public_bounds(tmp_path):
@@ -126,7 +126,7 @@ def test_only_flamby_scaling_depends_on_other_records(tmp_path):
 
 
 def test_flamby_standardises_by_the_training_part(tmp_path):
-    data = heart().load(Node(0, 4, write_all(tmp_path)))
+    data = heart().load(DataSource(0, 4, write_all(tmp_path)))
     train = data.train.inputs.astype(np.float64)
     assert np.allclose(train.mean(axis=0), 0, atol=1e-5)
     deviation = train.std(axis=0, ddof=1)
@@ -139,7 +139,7 @@ def test_flamby_standardises_by_the_training_part(tmp_path):
 def test_split_is_flambys_whatever_the_seed(tmp_path, preprocessing):
     write_all(tmp_path)
     first, second = (
-        heart(preprocessing, seed=seed).load(Node(0, 4, tmp_path)) for seed in (0, 1)
+        heart(preprocessing, seed=seed).load(DataSource(0, 4, tmp_path)) for seed in (0, 1)
     )
     assert (len(first.train), len(first.test)) == (19, 11)
     assert np.array_equal(first.train.inputs, second.train.inputs)
@@ -149,7 +149,7 @@ def test_split_is_flambys_whatever_the_seed(tmp_path, preprocessing):
 
 
 def test_split_has_flambys_seed(tmp_path):
-    data = heart("public_bounds").load(Node(0, 4, write_all(tmp_path)))
+    data = heart("public_bounds").load(DataSource(0, 4, write_all(tmp_path)))
     labels = np.arange(30) % 3 > 0
     keys = {"test_size": 1 - 0.66, "train_size": 0.66, "random_state": 43, "shuffle": True}
     _, expected = train_test_split(np.arange(30), stratify=labels, **keys)
@@ -184,7 +184,7 @@ def test_other_schemes_pool_all_hospitals(tmp_path, preprocessing):
     task.check_population(3)
     sizes = []
     for partition_id in range(3):
-        data = task.load(Node(partition_id, 3, tmp_path))
+        data = task.load(DataSource(partition_id, 3, tmp_path))
         sizes.append(len(data.train) + len(data.test))
         assert 0 < len(data.test) < len(data.train)
         if preprocessing == "flamby":
@@ -197,7 +197,7 @@ def test_a_node_may_have_no_record_to_train_on(tmp_path, preprocessing):
     write_all(tmp_path)
     task = heart(preprocessing, scheme="iid")
     task.config.test_fraction = 1 - 1e-12
-    data = task.load(Node(0, 3, tmp_path))
+    data = task.load(DataSource(0, 3, tmp_path))
     assert (len(data.train), len(data.test)) == (0, 26)
     assert np.isfinite(data.test.inputs).all()
 
@@ -208,7 +208,7 @@ def test_natural_takes_four_nodes(tmp_path, num_nodes):
     with pytest.raises(DataError, match=rf"{num_nodes} nodes; .*'num-supernodes=4' or .*=iid"):
         heart().check_population(num_nodes)
     with pytest.raises(DataError, match=f"{num_nodes} nodes"):
-        heart().load(Node(0, num_nodes, write_all(tmp_path)))
+        heart().load(DataSource(0, num_nodes, write_all(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_malformed_lines_are_named(tmp_path, bad, message):
     write_all(tmp_path)
     write_hospital(tmp_path, "va", [line(), bad, line()])
     with pytest.raises(DataError, match=r"processed\.va\.data, " + message):
-        heart().load(Node(3, 4, tmp_path))
+        heart().load(DataSource(3, 4, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -241,16 +241,16 @@ def test_malformed_lines_are_named(tmp_path, bad, message):
 def test_unusable_files_are_named(tmp_path, data, message):
     (tmp_path / "processed.va.data").write_bytes(data)
     with pytest.raises(DataError, match=rf"processed\.va\.data.*: .*{message}"):
-        heart().load(Node(3, 4, tmp_path))
+        heart().load(DataSource(3, 4, tmp_path))
 
 
 def test_no_data_path_is_refused():
     with pytest.raises(DataError, match=r"no data-path: give a directory with processed\.clev"):
-        heart().load(Node(0, 4))
+        heart().load(DataSource(0, 4))
 
 
 def test_real_records_are_flambys(data_dir):
-    parts = [heart().load(Node(k, 4, data_dir / "heart")) for k in range(4)]
+    parts = [heart().load(DataSource(k, 4, data_dir / "heart")) for k in range(4)]
     assert [len(part.train) for part in parts] == [199, 172, 30, 85]
     assert [len(part.test) for part in parts] == [104, 89, 16, 45]
     assert sum(len(part.train) + len(part.test) for part in parts) == 740

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.base import DataError, Node
+from tasks.base import DataError, DataSource
 from tasks.mnist import Mnist, MnistConfig
 from tasks.schema import PartitionConfig, Scheme
 
@@ -46,7 +46,7 @@ def mnist(scheme: str = "iid") -> Mnist:
 
 
 def test_pixels_are_scaled_and_belong_to_their_labels(tmp_path):
-    data = mnist().load(Node(0, 1, write(tmp_path, contents())))
+    data = mnist().load(DataSource(0, 1, write(tmp_path, contents())))
     assert data.train.inputs.shape == (40, 1, 28, 28)
     assert data.test.inputs.shape == (12, 1, 28, 28)
     for part in (data.train, data.test):
@@ -58,7 +58,7 @@ def test_pixels_are_scaled_and_belong_to_their_labels(tmp_path):
 @pytest.mark.parametrize("scheme", ["iid", "dirichlet", "size_skew"])
 def test_every_image_goes_to_one_client(tmp_path, scheme):
     write(tmp_path, contents())
-    parts = [mnist(scheme).load(Node(k, 3, tmp_path)) for k in range(3)]
+    parts = [mnist(scheme).load(DataSource(k, 3, tmp_path)) for k in range(3)]
     for name, count in (("train", 40), ("test", 12)):
         inputs = np.concatenate([getattr(part, name).inputs for part in parts])
         numbers = np.round(inputs[:, 0, 0, 0] * 255).astype(int)
@@ -69,7 +69,7 @@ def test_every_image_goes_to_one_client(tmp_path, scheme):
 
 def test_natural_is_refused(tmp_path):
     with pytest.raises(DataError, match="scheme=natural: this data set has no groups"):
-        mnist("natural").load(Node(0, 2, write(tmp_path, contents())))
+        mnist("natural").load(DataSource(0, 2, write(tmp_path, contents())))
 
 
 @pytest.mark.parametrize("mark", ["-", "."])
@@ -79,7 +79,7 @@ def test_all_usual_names_are_read(tmp_path, mark, zipped):
     for name, data in contents().items():
         name = name.replace("-idx", f"{mark}idx") + (".gz" if zipped else "")
         files[name] = gzip.compress(data) if zipped else data
-    assert len(mnist().load(Node(0, 1, write(tmp_path, files))).train) == 40
+    assert len(mnist().load(DataSource(0, 1, write(tmp_path, files))).train) == 40
 
 
 def flat(count: int, side: int = 28) -> np.ndarray:
@@ -112,12 +112,12 @@ def flat(count: int, side: int = 28) -> np.ndarray:
 def test_broken_files_are_named(tmp_path, name, data, message):
     write(tmp_path, contents() | {name: data})
     with pytest.raises(DataError, match=f"{name}: {message}"):
-        mnist().load(Node(0, 1, tmp_path))
+        mnist().load(DataSource(0, 1, tmp_path))
 
 
 def test_no_images_are_refused(tmp_path):
     with pytest.raises(DataError, match=f"{TRAIN_IMAGES}: no images, expected at least 1"):
-        mnist().load(Node(0, 1, write(tmp_path, contents(num_train=0))))
+        mnist().load(DataSource(0, 1, write(tmp_path, contents(num_train=0))))
 
 
 @pytest.mark.parametrize("keep", [5, 60])
@@ -126,7 +126,7 @@ def test_truncated_gzip_is_named(tmp_path, keep):
     whole = gzip.compress(files.pop(TRAIN_IMAGES))
     write(tmp_path, files | {TRAIN_IMAGES + ".gz": whole[:keep]})
     with pytest.raises(DataError, match=rf"{TRAIN_IMAGES}\.gz: .*expected a whole file"):
-        mnist().load(Node(0, 1, tmp_path))
+        mnist().load(DataSource(0, 1, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_gz_that_is_no_gzip_is_named(tmp_path, damage):
     del files[TRAIN_IMAGES]
     write(tmp_path, files | {TRAIN_IMAGES + ".gz": damage})
     with pytest.raises(DataError, match=rf"{TRAIN_IMAGES}\.gz: .*expected a whole file"):
-        mnist().load(Node(0, 1, tmp_path))
+        mnist().load(DataSource(0, 1, tmp_path))
 
 
 @pytest.mark.parametrize("missing", list(contents()))
@@ -147,16 +147,16 @@ def test_missing_file_is_named(tmp_path, missing):
     files = contents()
     del files[missing]
     with pytest.raises(DataError, match=rf"none of {missing}, {missing}\.gz, .* is there"):
-        mnist().load(Node(0, 1, write(tmp_path, files)))
+        mnist().load(DataSource(0, 1, write(tmp_path, files)))
 
 
 def test_no_data_path_is_refused():
     with pytest.raises(DataError, match="no data-path: give a directory with train-images"):
-        mnist().load(Node(0, 1))
+        mnist().load(DataSource(0, 1))
 
 
 def test_real_images(data_dir):
-    data = mnist().load(Node(3, 10, data_dir / "mnist"))
+    data = mnist().load(DataSource(3, 10, data_dir / "mnist"))
     assert (len(data.train), len(data.test)) == (6000, 1000)
     assert data.train.inputs.max() == 1.0
     assert set(data.train.targets.tolist()) == set(range(10))

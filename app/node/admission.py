@@ -1,19 +1,25 @@
-"""Whether a node takes part in a run: what is asked, held against its owner's policy."""
+"""Decide whether a node takes part in a run: hold what it proposes against the policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from app.config.aggregation import SecAggConfig
+from app.config.load import option_of
+from app.config.privacy import PrivateConfig, mode_of
+from app.config.run import AppConfig
 from app.node.policy import NONE, Policy, PolicyError
+from app.node.session import NodeSession
 from privacy.plan.release import Unit
+from strategies.refusals import Reason, Refusal
 
 _PLAIN = "plain"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a run asks of a node, from its config.
+class ProposedRun:
+    """Hold what a policy looks at, from the config of a run.
 
     Attributes
     ----------
@@ -45,69 +51,132 @@ class Asked:
     delta: float | None
 
 
-def check(policy: Policy, asked: Asked) -> None:
-    """Let a run pass, or refuse it.
+def admit(session: NodeSession, noise_multiplier: float | None = None) -> None:
+    """Refuse a run that asks for more than the node's owner allows.
+
+    Parameters
+    ----------
+    session : NodeSession
+        Of any message of the run.
+    noise_multiplier : float, optional
+        Of the run, once it is known; the configured one unless given.
+
+    Raises
+    ------
+    Refusal
+        Whose cause names both values and the mend.
+    """
+    try:
+        policy = _policy(session)
+        session.approved_bundles()
+        if policy is not None:
+            check(policy, _proposed(session.config, policy, noise_multiplier))
+    except PolicyError as error:
+        raise Refusal(Reason.POLICY_REFUSED) from error
+
+
+def _policy(session: NodeSession) -> Policy | None:
+    """Return the policy, which a private run needs outside of a simulation."""
+    is_private = isinstance(session.config.privacy, PrivateConfig)
+    if session.policy is None and is_private and not session.settings.simulated:
+        raise PolicyError(
+            "this node has no policy-file: give its path in --node-config; without the owner's"
+            " cap and floors a run could ask for anything"
+        )
+    return session.policy
+
+
+def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None) -> ProposedRun:
+    privacy, aggregation = config.privacy, config.aggregation
+    masked = aggregation if isinstance(aggregation, SecAggConfig) else None
+    private = privacy if isinstance(privacy, PrivateConfig) else None
+    mode = mode_of(privacy)
+    if private and noise_multiplier is None:
+        # Not known before the model is: a message that carries no contribution.
+        noise_multiplier = private.noise_multiplier or policy.min_noise_multiplier
+    return ProposedRun(
+        task=option_of(config, "task"),
+        privacy=option_of(config, "privacy"),
+        aggregation=option_of(config, "aggregation"),
+        unit=mode[0] if mode else None,
+        min_survivors=masked.min_survivors if masked else 0,
+        max_colluding=masked.max_colluding if masked else 0,
+        identities=masked.identities if masked else False,
+        noise_multiplier=noise_multiplier if private else None,
+        # The ledger holds what is really released against the cap.
+        epsilon=None,
+        delta=private.delta if private else None,
+    )
+
+
+def check(policy: Policy, proposed: ProposedRun) -> None:
+    """Hold a run against a policy.
 
     Raises
     ------
     PolicyError
         Naming the run's value, the policy's and the mend.
     """
-    for objection in (*_options(policy, asked), *_sums(policy, asked), *_noise(policy, asked)):
+    for objection in (
+        *_options(policy, proposed),
+        *_sums(policy, proposed),
+        *_noise(policy, proposed),
+    ):
         raise PolicyError(f"this node's policy: {objection}")
 
 
-def _options(policy: Policy, asked: Asked) -> Iterator[str]:
+def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
     """Yield what is wrong with the options."""
-    if policy.tasks is not None and asked.task not in policy.tasks:
-        yield f"task={asked.task}, but it allows {_listed(policy.tasks)}; take one of these"
-    if asked.privacy not in policy.privacy:
+    if policy.tasks is not None and proposed.task not in policy.tasks:
+        yield f"task={proposed.task}, but it allows {_listed(policy.tasks)}; take one of these"
+    if proposed.privacy not in policy.privacy:
         allowed = _listed(policy.privacy)
-        yield f"privacy={asked.privacy}, but it allows {allowed}; take one of these"
-    elif asked.privacy != NONE and asked.unit != policy.unit:
-        yield f"unit={asked.unit}, but its own is {policy.unit}; take privacy of that unit"
+        yield f"privacy={proposed.privacy}, but it allows {allowed}; take one of these"
+    elif proposed.privacy != NONE and proposed.unit != policy.unit:
+        yield f"unit={proposed.unit}, but its own is {policy.unit}; take privacy of that unit"
 
 
-def _sums(policy: Policy, asked: Asked) -> Iterator[str]:
+def _sums(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
     """Yield what is wrong with the sums that the server would see."""
-    if asked.aggregation == _PLAIN:
+    if proposed.aggregation == _PLAIN:
         # Only what is noisy by itself may be seen by itself.
-        if policy.min_survivors > 1 and not asked.privacy.endswith("_local"):
+        if policy.min_survivors > 1 and not proposed.privacy.endswith("_local"):
             yield (
-                f"aggregation={_PLAIN} with privacy={asked.privacy} shows the server each"
+                f"aggregation={_PLAIN} with privacy={proposed.privacy} shows the server each"
                 f" contribution, but min_survivors={policy.min_survivors}; take"
                 " aggregation=secagg"
             )
         return
-    if not asked.min_survivors >= policy.min_survivors:
-        left_open = "" if asked.min_survivors else " (two thirds of the roster, plus one)"
+    if not proposed.min_survivors >= policy.min_survivors:
+        left_open = "" if proposed.min_survivors else " (two thirds of the roster, plus one)"
         yield (
-            f"aggregation.min_survivors={asked.min_survivors}{left_open}, but"
+            f"aggregation.min_survivors={proposed.min_survivors}{left_open}, but"
             f" min_survivors={policy.min_survivors}; raise the run's to that or more"
         )
-    if not asked.max_colluding >= policy.min_colluding:
+    if not proposed.max_colluding >= policy.min_colluding:
         yield (
-            f"aggregation.max_colluding={asked.max_colluding}, but"
+            f"aggregation.max_colluding={proposed.max_colluding}, but"
             f" min_colluding={policy.min_colluding}; raise the run's"
         )
-    if policy.require_identities and not asked.identities:
+    if policy.require_identities and not proposed.identities:
         yield (
             "aggregation.identities=false, but require_identities=true; take"
             " aggregation.identities=true"
         )
 
 
-def _noise(policy: Policy, asked: Asked) -> Iterator[str]:
-    """Yield what is wrong with the noise. Said so that what is not a number is refused."""
-    if asked.privacy == NONE:
+def _noise(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
+    """Yield what is wrong with the noise."""
+    # Each comparison is written so that what is not a number is refused.
+    if proposed.privacy == NONE:
         return
-    noise, least = asked.noise_multiplier, policy.min_noise_multiplier
+    noise, least = proposed.noise_multiplier, policy.min_noise_multiplier
     if noise is None or not noise >= least:
         yield f"noise multiplier {_shown(noise)}, but min_noise_multiplier={least:g}; raise it"
-    epsilon, cap = asked.epsilon, policy.max_epsilon
+    epsilon, cap = proposed.epsilon, policy.max_epsilon
     if epsilon is not None and (cap is None or not epsilon <= cap * (1 + 1e-9)):
         yield f"epsilon={_shown(epsilon)}, but max_epsilon={_shown(cap)}; lower privacy.epsilon"
-    delta, most = asked.delta, policy.delta
+    delta, most = proposed.delta, policy.delta
     if delta is None or most is None or not delta <= most * (1 + 1e-9):
         yield f"delta={_shown(delta)}, but its own is {_shown(most)}; lower privacy.delta"
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from strategies.secagg.crypto.keys import Identity, Peers, fingerprint, pin
-from tasks.base import DataError, Node
+from tasks.base import DataError
 
 
 class IdentityError(DataError):
@@ -143,29 +143,36 @@ def peers_of(path: Path) -> Peers:
     return pin(list(read_peers(path).values()))
 
 
-def load_identity(node: Node) -> Identity:
+def load_identity(identity_key: Path | None, peers_file: Path | None) -> Identity:
     """Return this node's identity.
+
+    Parameters
+    ----------
+    identity_key : Path or None
+        The node's private key.
+    peers_file : Path or None
+        The public keys that it knows, its own among them.
 
     Raises
     ------
     IdentityError
         If the node's own configuration does not name its key and its peers, or a file is wrong.
     """
-    if node.identity_key is None or node.peers_file is None:
+    if identity_key is None or peers_file is None:
         raise IdentityError(
             "aggregation.identities=true, but this node's --node-config lacks identity-key or"
             " peers-file"
         )
-    key = _load(node.identity_key, lambda data: load_pem_private_key(data, password=None))
+    key = _load(identity_key, lambda data: load_pem_private_key(data, password=None))
     if not isinstance(key, Ed25519PrivateKey):
         raise IdentityError(
-            f"{node.identity_key}: not an Ed25519 private key; make one with `tacet keys new`"
+            f"{identity_key}: not an Ed25519 private key; make one with `tacet keys new`"
         )
     try:
-        return Identity(key.private_bytes_raw(), peers_of(node.peers_file))
+        return Identity(key.private_bytes_raw(), peers_of(peers_file))
     except ValueError as error:
         raise IdentityError(
-            f"{node.peers_file}: {error}; make it anew with `tacet keys merge`"
+            f"{peers_file}: {error}; make it anew with `tacet keys merge`"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What a node knows of itself, from its own configuration and never from the server's.
+"""Read a node's own configuration and its policy: nothing in them is the server's.
 
 In a simulation all nodes share one machine and one user, so there, and only there, the run
 config may say where data lies.
@@ -6,6 +6,7 @@ config may say where data lies.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,53 @@ import yaml
 
 from app.config.load import ConfigError, task_of
 from app.config.run import AppConfig
-from app.node.policy import PolicyError, load_policy
-from tasks.base import DataError, Node
+from app.node.policy import Policy, PolicyError, load_policy
+from tasks.base import DataError, DataSource
 
 _DATA_PATH = "data-path"
-_PATHS = {
-    _DATA_PATH: "data_path",
-    "state-path": "state_path",
-    "identity-key": "identity_key",
-    "peers-file": "peers_file",
-    "policy-file": "policy_file",
-}
+_STATE_PATH = "state-path"
+_IDENTITY_KEY = "identity-key"
+_PEERS_FILE = "peers-file"
+_POLICY_FILE = "policy-file"
+_PATHS = (_DATA_PATH, _STATE_PATH, _IDENTITY_KEY, _PEERS_FILE, _POLICY_FILE)
 _PARTITION_ID = "partition-id"
 _NUM_PARTITIONS = "num-partitions"
 
-
 _simulated_in_process = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """Hold a node's own configuration, with its policy as it was when it was read.
+
+    The policy is here in place of its path, so that nobody reads the file again: what is
+    checked and what is charged must be one version.
+
+    Attributes
+    ----------
+    source : DataSource
+        Which records are the node's.
+    policy : Policy or None
+        What the node's owner allows.
+    state_path : Path or None
+        The node's own file for secrets and ledger; None for a folder in the user's home.
+    identity_key, peers_file : Path or None
+        The node's private key and the file of the peers it knows.
+    simulated : bool
+        Whether the node is simulated: nobody is to be kept out then.
+    """
+
+    source: DataSource = field(default_factory=DataSource)
+    policy: Policy | None = None
+    state_path: Path | None = None
+    identity_key: Path | None = None
+    peers_file: Path | None = None
+    simulated: bool = False
+
+    @property
+    def num_simulated(self) -> int | None:
+        """Return how many nodes a simulation has; None in a deployment."""
+        return self.source.num_partitions if self.simulated else None
 
 
 def simulate_in_this_process() -> None:
@@ -66,8 +98,10 @@ def check_simulation_only(config: AppConfig) -> None:
             )
 
 
-def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) -> Node:
-    """Build the node from Flower's node config.
+def settings_of(
+    node_config: Mapping[str, Any], config: AppConfig, simulated: bool
+) -> NodeSettings:
+    """Read a node's settings from Flower's node config, and its policy from its file.
 
     Parameters
     ----------
@@ -84,7 +118,7 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
     ConfigError
         If the run config names paths outside a simulation.
     DataError
-        If the node's own configuration is wrong.
+        If the node's own configuration is wrong, or its policy cannot be read.
     """
     if not simulated:
         check_simulation_only(config)
@@ -99,39 +133,45 @@ def node_of(node_config: Mapping[str, Any], config: AppConfig, simulated: bool) 
         own |= simulation_nodes(config.simulation_nodes, partition_id)
     if simulated and config.data_dir:
         own.setdefault(_DATA_PATH, config.data_dir)
-    paths = {
-        field: Path(str(own[key])).expanduser() for key, field in _PATHS.items() if own.get(key)
-    }
-    if "policy_file" in paths:
-        paths |= _data_path_of(paths["policy_file"], paths.get("data_path"))
-    return Node(
-        partition_id=partition_id,
-        num_partitions=num_partitions,
+    paths = {key: Path(str(own[key])).expanduser() for key in _PATHS if own.get(key)}
+    policy, data_path = None, paths.get(_DATA_PATH)
+    if policy_file := paths.get(_POLICY_FILE):
+        policy = _read_policy(policy_file)
+        data_path = _ruled_data_path(policy, policy_file, data_path)
+    return NodeSettings(
+        source=DataSource(partition_id, num_partitions, data_path),
+        policy=policy,
+        state_path=paths.get(_STATE_PATH),
+        identity_key=paths.get(_IDENTITY_KEY),
+        peers_file=paths.get(_PEERS_FILE),
         simulated=simulated,
-        **paths,
     )
 
 
-def _data_path_of(policy_file: Path, given: Path | None) -> dict[str, Path]:
+def _read_policy(policy_file: Path) -> Policy:
+    try:
+        return load_policy(policy_file)
+    except PolicyError as error:
+        raise DataError(str(error)) from None
+
+
+def _ruled_data_path(policy: Policy, policy_file: Path, given: Path | None) -> Path | None:
     """Return the data path that the policy gives: its cap is for those records and no others.
 
     Raises
     ------
     DataError
-        If the node's own configuration names another, or the policy cannot be read.
+        If the node's own configuration names another.
     """
-    try:
-        path = load_policy(policy_file).data_path
-    except PolicyError as error:
-        raise DataError(str(error)) from None
+    path = policy.data_path
     if path is None:
-        return {}
+        return given
     if given is not None and given.resolve() != path.resolve():
         raise DataError(
             f"data-path={given} in --node-config, but the policy {policy_file} is for"
             f" data_path={path}; take one of them out"
         )
-    return {"data_path": path}
+    return path
 
 
 def _partition(own: Mapping[str, Any]) -> tuple[int, int]:

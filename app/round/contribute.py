@@ -4,17 +4,17 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-from flwr.app import Context
 
 from app.config.load import ConfigError
 from app.config.run import AppConfig
+from app.node.session import NodeSession
 from app.node.spending import charge
 from app.round.request import Request
 from privacy.noise.randomness import secure_generator
 from privacy.unit import Unit
 from strategies.codec.private_codec import PrivateCodec
 from strategies.refusals import Reason, Refusal
-from tasks.base import DataError, LocalData, ModelRefusedError, Node
+from tasks.base import DataError, LocalData, ModelRefusedError
 from workloads.base import Contribution, Privacy, PrivateContribution, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")
@@ -24,9 +24,7 @@ _TRAINING_STREAM = 3
 _NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, Refusal)
 
 
-def contribute(
-    request: Request, config: AppConfig, node: Node
-) -> Contribution | PrivateContribution:
+def contribute(request: Request, session: NodeSession) -> Contribution | PrivateContribution:
     """Train or evaluate, as the request asks; loads torch.
 
     Raises
@@ -38,9 +36,9 @@ def contribute(
     """
     codec = request.codec
     if not isinstance(codec, PrivateCodec):
-        return _exact(request, config, node)
+        return _exact(request, session)
     try:
-        return _private(request, codec, config, node)
+        return _private(request, codec, session)
     except _NOT_OF_A_RECORD:
         raise
     except Exception:
@@ -49,9 +47,7 @@ def contribute(
         return codec.nothing(request.query.server_round, training=request.training)
 
 
-def pay(
-    request: Request, context: Context, config: AppConfig, node: Node, attempt: int | None
-) -> None:
+def pay(request: Request, session: NodeSession, attempt: int | None) -> None:
     """Charge what an encoded contribution reveals to the node's ledger, before it leaves.
 
     Raises
@@ -64,28 +60,30 @@ def pay(
         return
     server_round = request.query.server_round
     releases = codec.plan.releases(server_round, training=request.training)
-    charge(context, config, node, codec.plan, releases, (server_round, attempt))
+    charge(session, codec.plan, releases, (server_round, attempt))
 
 
-def _exact(request: Request, config: AppConfig, node: Node) -> Contribution:
+def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
-    records = workload.task.load(node)
+    records = workload.task.load(session.source)
     try:
         if not request.training:
             return workload.evaluate(state, query, records)
-        rng = rng_of(config, node, query.server_round, secure=False)
+        rng = rng_of(
+            session.config, session.source.partition_id, query.server_round, secure=False
+        )
         return workload.contribute(state, query, records, rng)
     except StateRefusedError as error:
         raise Refusal(Reason.MODEL_REFUSED) from error
 
 
 def _private(
-    request: Request, codec: PrivateCodec, config: AppConfig, node: Node
+    request: Request, codec: PrivateCodec, session: NodeSession
 ) -> PrivateContribution:
     """Return this node's bounded sums, with no noise yet unless it is local."""
     workload, state, query = request.workload, request.state, request.query
     plan = codec.plan
-    records: LocalData = workload.task.load(node)
+    records: LocalData = workload.task.load(session.source)
     privacy = Privacy(plan=plan, clip_norm=codec.clip_norm, loss_clip=codec.loss_clip)
     try:
         metrics = None
@@ -95,7 +93,12 @@ def _private(
             metrics = workload.bounded_metrics(state, records, privacy)
         if not request.training:
             return PrivateContribution(None, metrics)
-        rng = rng_of(config, node, query.server_round, secure=privacy.unit is Unit.EXAMPLE)
+        rng = rng_of(
+            session.config,
+            session.source.partition_id,
+            query.server_round,
+            secure=privacy.unit is Unit.EXAMPLE,
+        )
         contribution = workload.bounded(state, query, records, rng, privacy)
     except StateRefusedError as error:
         raise Refusal(Reason.MODEL_REFUSED) from error
@@ -103,14 +106,14 @@ def _private(
 
 
 def rng_of(
-    config: AppConfig, node: Node, server_round: int, *, secure: bool
+    config: AppConfig, partition_id: int, server_round: int, *, secure: bool
 ) -> np.random.Generator:
     """Return what draws batches or samples: the operating system unless asked otherwise.
 
     ``secure`` for what an adversary must not foretell.
     """
     if config.deterministic:
-        key = [config.seed, _TRAINING_STREAM, server_round, node.partition_id]
+        key = [config.seed, _TRAINING_STREAM, server_round, partition_id]
         return np.random.default_rng(key)
     return secure_generator() if secure else np.random.default_rng()
 

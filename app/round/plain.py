@@ -1,21 +1,20 @@
 """The client's half of ``plain``: the contribution as it is, or encoded where that is due."""
 
-from flwr.app import Context, Message
+from flwr.app import Message
 
 from app.builders.run import node_encodes
-from app.config.run import AppConfig
-from app.node.spending import calibrations, check_policy
+from app.node.admission import admit
+from app.node.session import NodeSession
 from app.round.contribute import contribute, pay
 from app.round.request import read
 from strategies.codec.stages import SumContext
 from strategies.plain.strategy import plain_seed
 from strategies.refusals import Reason, Refusal
 from strategies.rounds.records import encoded_record, to_record
-from tasks.base import Node
 from workloads.base import Contribution
 
 
-def answer(message: Message, context: Context, config: AppConfig, node: Node) -> Message:
+def answer(message: Message, session: NodeSession) -> Message:
     """Answer one message with a contribution.
 
     Raises
@@ -24,12 +23,12 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
         If training diverged, the message is of another aggregation, or the node's owner does
         not allow it.
     """
-    check_policy(config, node)
-    request = read(message, config, calibrations(context, node))
-    pay(request, context, config, node, None)
-    contribution = contribute(request, config, node)
-    if node_encodes(config, request.workload):
-        seed = plain_seed(context.run_id, request.query.server_round)
+    admit(session)
+    request = read(message, session)
+    pay(request, session, None)
+    contribution = contribute(request, session)
+    if node_encodes(session.config, request.workload):
+        seed = plain_seed(session.run_id, request.query.server_round)
         # Nobody knows here how many there are; neither codec that is used so needs it.
         vector, scalars = request.codec.encode(
             contribution, SumContext(seed=seed, num_contributions=1)

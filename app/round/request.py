@@ -10,7 +10,7 @@ from app.builders.workload import build_workload
 from app.config.load import ConfigError
 from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
-from privacy.accounting.calibration_cache import Calibrations
+from app.node.session import NodeSession
 from strategies.codec.codec import Codec
 from strategies.codec.run_state import CLIP_NORM
 from strategies.refusals import Reason, Refusal
@@ -48,17 +48,15 @@ class Request:
         return hash_state(self.state, self.query.values)
 
 
-def read(message: Message, config: AppConfig, kept: Calibrations | None) -> Request:
+def read(message: Message, session: NodeSession) -> Request:
     """Read a request.
 
     Parameters
     ----------
     message : Message
         As received.
-    config : AppConfig
-        The run's.
-    kept : Calibrations or None
-        What this node has calibrated before.
+    session : NodeSession
+        Of this message.
 
     Raises
     ------
@@ -75,10 +73,12 @@ def read(message: Message, config: AppConfig, kept: Calibrations | None) -> Requ
         state, query = read_request(message.content)
     except MalformedRequestError as error:
         raise Refusal(Reason.MALFORMED_REQUEST) from error
+    config = session.config
     workload = build_workload(config)
     clip_norm = _clip_norm(message, config)
+    length = workload.length(state)
     try:
-        codec = build_codec(config, workload, workload.length(state), clip_norm, kept)
+        codec = build_codec(config, workload, length, clip_norm, session.calibrations)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return Request(

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 
-from flwr.app import Context, Message
+from flwr.app import Message
 
 from app.builders.run import build_terms, config_hash, secagg_config
 from app.config.load import ConfigError
-from app.config.run import AppConfig
-from app.node.identity import load_identity
-from app.node.protocol_store import ContextStore, SqliteStore
-from app.node.running_code import running_bundle
-from app.node.spending import calibrations, check_policy, peers_bundles, state_file
+from app.node.admission import admit
+from app.node.session import NodeSession
 from app.round.contribute import contribute, pay
 from app.round.request import read
 from strategies.codec.codec import plan_of, public_seed
@@ -30,10 +27,9 @@ from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.messages import Refusal as ProtocolRefusal
 from strategies.secagg.wire import Wire
-from tasks.base import Node
 
 
-def answer(message: Message, context: Context, config: AppConfig, node: Node) -> Message:
+def answer(message: Message, session: NodeSession) -> Message:
     """Answer one message of the protocol.
 
     Raises
@@ -41,8 +37,8 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
     Refusal, DataError, ConfigError
         If the node cannot take part; the attempt's secrets are gone then.
     """
-    check_policy(config, node)
-    role = _role(context, config, node)
+    admit(session)
+    role = _role(session)
     kind = message.metadata.message_type
     try:
         data = unwrap(message.content)
@@ -56,7 +52,7 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
     }
     try:
         take = simple.get(kind)
-        reply = take(data) if take else _masked(role, data, message, context, config, node)
+        reply = take(data) if take else _masked(role, data, message, session)
     except BaseException:
         role.forget(data)
         raise
@@ -66,17 +62,12 @@ def answer(message: Message, context: Context, config: AppConfig, node: Node) ->
 
 
 def _masked(
-    role: ClientRole,
-    data: bytes | memoryview,
-    message: Message,
-    context: Context,
-    config: AppConfig,
-    node: Node,
+    role: ClientRole, data: bytes | memoryview, message: Message, session: NodeSession
 ) -> Wire:
-    """Check the request, then train, then charge, then mask: a refusal costs no training."""
-    request = read(message, config, calibrations(context, node))
+    """Check the request, then charge, then train, then mask: a refusal costs no training."""
+    request = read(message, session)
     codec = request.codec
-    opened = role.open_train(data, plan_of(codec, request.hash(), config_hash(config)))
+    opened = role.open_train(data, plan_of(codec, request.hash(), config_hash(session.config)))
     if isinstance(opened, ProtocolRefusal):
         return opened
     attempt = opened.request.attempt
@@ -88,25 +79,23 @@ def _masked(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     # Before a record is looked at: whether there is an answer may depend on the records too.
-    pay(request, context, config, node, attempt.attempt)
-    contribution = contribute(request, config, node)
+    pay(request, session, attempt.attempt)
+    contribution = contribute(request, session)
     shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
     update, sums = codec.encode(contribution, shared)
     return role.mask(opened, update, sums, codec.modulus_bits)
 
 
-def _role(context: Context, config: AppConfig, node: Node) -> ClientRole:
-    settings = secagg_config(config)
-    identity = load_identity(node) if settings.identities else None
-    file = state_file(context, node)
-    store = ContextStore(context.state) if node.simulated else SqliteStore(file)
+def _role(session: NodeSession) -> ClientRole:
+    config = secagg_config(session.config)
+    identity = session.identity if config.identities else None
     return ClientRole(
-        node_id=context.node_id,
-        run_id=context.run_id,
-        terms=build_terms(config, node.num_partitions if node.simulated else None),
-        store=store,
-        bundle=running_bundle(node.simulated),
-        trust=TrustPolicy(identity, peers_bundles(config, node)),
-        consistency_check=settings.consistency_check,
-        lifetime_seconds=settings.secrets_seconds,
+        node_id=session.node_id,
+        run_id=session.run_id,
+        terms=build_terms(session.config, session.settings.num_simulated),
+        store=session.store,
+        bundle=session.bundle,
+        trust=TrustPolicy(identity, session.approved_bundles()),
+        consistency_check=config.consistency_check,
+        lifetime_seconds=config.secrets_seconds,
     )

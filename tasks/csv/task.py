@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Classification, Examples, LocalData, Node, Regression, Task
+from tasks.base import Classification, DataSource, Examples, LocalData, Regression, Task
 from tasks.csv.encoding import encode, unscale
 from tasks.csv.schema import CsvConfig, Model, NumericConfig
 from tasks.partition import hold_out
@@ -30,7 +30,7 @@ _LOGGER = logging.getLogger("flwr.tacet")
 
 
 @dataclass(frozen=True)
-class _Source:
+class _FileState:
     """A state of a file and a configuration, as the key of a cache."""
 
     file: Path
@@ -62,21 +62,24 @@ class Csv(Task):
         classes = isinstance(config, CsvConfig) and config.label.classes
         return ((CsvClassification if classes else CsvRegression).metric,)
 
-    def load(self, node: Node) -> LocalData:
+    def load(self, source: DataSource) -> LocalData:
         """Return this node's own records. A file is parsed, and its summary logged, once.
 
         A row's side of the split depends on no other row: see ``tasks.partition.hold_out``. In
         a private run a row that does not fit is left out, as the refusal of a file would tell
         of it; only a header or a file that cannot be read is refused.
         """
-        file = node.require_data_path("a CSV file")
+        file = source.require_data_path("a CSV file")
         state = file.stat()
-        source = _Source(
-            *(file, state.st_mtime_ns, state.st_size, repr(self.config)),
+        file_state = _FileState(
+            file=file,
+            modified_ns=state.st_mtime_ns,
+            size=state.st_size,
+            config_text=repr(self.config),
             skip_misfits=self.is_private,
             config=self.config,
         )
-        return hold_out(_examples(source), self.config.test_fraction, self.seed)
+        return hold_out(_examples(file_state), self.config.test_fraction, self.seed)
 
     def build_model(self) -> nn.Module:
         """Return the model that ``task.model`` names. No records are needed."""
@@ -111,8 +114,8 @@ class CsvRegression(Csv, Regression):
 
 
 @lru_cache(maxsize=64)
-def _examples(source: _Source) -> Examples:
+def _examples(file_state: _FileState) -> Examples:
     """Return a file's records; kept, so that a simulation does not parse it every round."""
-    examples, summary = encode(source.file, source.config, source.skip_misfits)
+    examples, summary = encode(file_state.file, file_state.config, file_state.skip_misfits)
     _LOGGER.info("%s", summary)
     return examples

@@ -78,9 +78,9 @@ def test_the_model_is_good(trial):
 def accuracy(task, model, records: Path) -> float:
     import torch
 
-    from tasks.base import Node
+    from tasks.base import DataSource
 
-    data = task.load(Node(data_path=records))
+    data = task.load(DataSource(data_path=records))
     with torch.no_grad():
         outputs = model(torch.from_numpy(data.train.inputs))
     scores = task.per_example_metrics(outputs, torch.from_numpy(data.train.targets))

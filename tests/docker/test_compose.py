@@ -51,14 +51,14 @@ def test_the_model_is_good_on_all_records(demo: Demo, tmp_path):
     import torch
 
     from app.results.model_file import load_model
-    from tasks.base import Node
+    from tasks.base import DataSource
 
     task, model = load_model(demo.run_folder / "model.safetensors")
     right, number = 0, 0
     for hospital in HOSPITALS:
         file = tmp_path / f"{hospital}.csv"
         file.write_text(demo.execute(hospital, "cat", "/node/records.csv"))
-        data = task.load(Node(data_path=file))
+        data = task.load(DataSource(data_path=file))
         for part in (data.train, data.test):
             outputs = model(torch.as_tensor(part.inputs)).detach().numpy().ravel()
             right += int(((outputs > 0) == (part.targets == 1)).sum())

@@ -14,11 +14,12 @@ from app.approval import guard
 from app.approval.bundle import digest
 from app.approval.guard import Guard, approve
 from app.config.load import load_config
+from app.node.admission import admit
 from app.node.policy import PolicyError, load_policy
 from app.node.running_code import NO_BUNDLE, RUNNING, approved_bundles, running_bundle
-from app.node.spending import check_policy, peers_bundles
+from app.node.session import NodeSession
+from app.node.settings import NodeSettings
 from strategies.refusals import REFUSAL_CODE, Reason, Refusal
-from tasks.base import Node
 from tests.guard.kit import write_policy
 
 # The check itself
@@ -123,9 +124,11 @@ def test_a_process_knows_its_bundle_from_the_guard_alone(policy, monkeypatch):
 @pytest.mark.parametrize("aggregation", ["plain", "secagg"])
 def test_a_node_that_lists_bundles_refuses_without_the_guard(policy, aggregation):
     config = load_config({"task": "breast_cancer", "aggregation": aggregation})
+    context = Context(1, 7, {}, RecordDict(), {})
+    session = NodeSession(context, config, NodeSettings(policy=load_policy(policy)))
     with pytest.raises(Refusal) as info:
-        check_policy(config, Node(policy_file=policy))
+        admit(session)
     assert info.value.reason == Reason.POLICY_REFUSED
     assert "tacet supernode" in str(info.value.__cause__)
-    with pytest.raises(Refusal):
-        peers_bundles(config, Node(policy_file=policy))
+    with pytest.raises(PolicyError, match="tacet supernode"):
+        session.approved_bundles()

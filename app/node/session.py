@@ -1,0 +1,127 @@
+"""Hold this node in this message: what everything that runs on the node takes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from flwr.app import Context
+
+from app.config.run import AppConfig
+from app.node.identity import load_identity
+from app.node.policy import Policy
+from app.node.protocol_store import ContextStore, SqliteStore
+from app.node.running_code import approved_bundles, running_bundle
+from app.node.settings import NodeSettings
+from privacy.accounting.calibration_cache import Calibrations
+from privacy.ledger.ledger import Ledger
+from strategies.secagg.client.store import Store
+from strategies.secagg.crypto.keys import Identity
+from tasks.base import DataSource
+
+# A simulated node without a policy has no name for its data.
+_UNNAMED = "simulated"
+
+
+@dataclass(frozen=True, eq=False)
+class NodeSession:
+    """Hold what belongs to one node while it answers one message.
+
+    Made once for each message, so that all of an answer goes by the same policy. Files other
+    than the policy are opened when they are first asked for.
+
+    Attributes
+    ----------
+    context : Context
+        Flower's: it names the run and the node.
+    config : AppConfig
+        The run's.
+    settings : NodeSettings
+        The node's own.
+    """
+
+    context: Context
+    config: AppConfig
+    settings: NodeSettings
+
+    @property
+    def run_id(self) -> int:
+        """Return Flower's id of the run."""
+        return self.context.run_id
+
+    @property
+    def node_id(self) -> int:
+        """Return Flower's id of the node."""
+        return self.context.node_id
+
+    @property
+    def policy(self) -> Policy | None:
+        """Return what the node's owner allows; None if there is no policy file."""
+        return self.settings.policy
+
+    @property
+    def source(self) -> DataSource:
+        """Return what a task is told of the node."""
+        return self.settings.source
+
+    @property
+    def state_file(self) -> Path:
+        """Return the node's own file; two SuperNodes of one user must not share it."""
+        if self.settings.state_path is not None:
+            return self.settings.state_path
+        return Path.home() / ".tacet" / "nodes" / str(self.node_id) / "state.sqlite"
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Return the node's identity.
+
+        Raises
+        ------
+        IdentityError
+            If the node does not name its key and its peers, or a file is wrong.
+        """
+        return load_identity(self.settings.identity_key, self.settings.peers_file)
+
+    @cached_property
+    def store(self) -> Store:
+        """Return where the node keeps its records of the protocol."""
+        if self.settings.simulated:
+            return ContextStore(self.context.state)
+        return SqliteStore(self.state_file)
+
+    @cached_property
+    def ledger(self) -> Ledger | None:
+        """Return the ledger of the node's data set; None if the node keeps nothing."""
+        if not self._keeps_state:
+            return None
+        return Ledger(self.state_file, self.policy.dataset if self.policy else _UNNAMED)
+
+    @cached_property
+    def calibrations(self) -> Calibrations | None:
+        """Return what the node has calibrated before; None if the node keeps nothing."""
+        return Calibrations(self.state_file) if self._keeps_state else None
+
+    @cached_property
+    def bundle(self) -> bytes:
+        """Return the SHA-256 of the bundle that runs, all 0 without the guard.
+
+        Raises
+        ------
+        PolicyError
+            If the guard's environment variable holds something else.
+        """
+        return running_bundle(self.settings.simulated)
+
+    def approved_bundles(self) -> frozenset[bytes] | None:
+        """Return the bundles that the node's owner approved, for peers too; None for any.
+
+        Raises
+        ------
+        PolicyError
+            If the policy lists bundles and what runs here is none of them.
+        """
+        return approved_bundles(self.policy, self.settings.simulated)
+
+    @property
+    def _keeps_state(self) -> bool:
+        # Nobody is to be protected in a simulation; one with state paths keeps ledgers too.
+        return not self.settings.simulated or self.settings.state_path is not None
