@@ -2,7 +2,7 @@
 
 import logging
 
-from flwr.app import ArrayRecord, Context
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import InMemoryGrid
 
@@ -23,7 +23,6 @@ from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.loop import RoundLoop
 from strategies.rounds.observer import Outcome
-from strategies.rounds.records import to_arrays, to_parameters
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from workloads.base import State, Workload
@@ -61,8 +60,8 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
     if num_simulated is not None:
         _check_population(config, num_simulated)
     workload = _workload(config)
-    arrays = _initial_arrays(config, workload)
-    length = workload.length(State(to_parameters(arrays)))
+    state = _initial_state(config, workload)
+    length = workload.length(state)
     strategy = _strategy(config, RunFacts(run_id, num_simulated, workload, length))
     settings, cohort_rng = build_settings(config, simulated), build_cohort_rng(config)
     folder, checkpoint = _open_folder(config, run_id)
@@ -72,7 +71,7 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         # The folder first: a round that the log shows can be resumed from.
         observers = (FolderObserver(folder), LogObserver(config.num_rounds, folder.path))
         loop = RoundLoop(strategy, grid, settings, cohort_rng, observers)
-        return loop.run(arrays, checkpoint)
+        return loop.run(state, checkpoint)
 
 
 def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint | None]:
@@ -87,9 +86,9 @@ def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:
     return len(grid.wait_until_settled(max(rounds.min_clients, rounds.min_replies)))
 
 
-def _initial_arrays(config: AppConfig, workload: Workload) -> ArrayRecord:
+def _initial_state(config: AppConfig, workload: Workload) -> State:
     try:
-        return to_arrays(workload.initial_state().arrays)
+        return workload.initial_state()
     # A model that is refused is a ValueError too.
     except ValueError as error:
         raise ConfigError(f"task={option_of(config, 'task')}: {error}") from None

@@ -11,7 +11,7 @@ from app.simulation.in_process import InProcessGrid
 from strategies.rounds.attempt import RoundAttempt, RunStoppedError
 from strategies.rounds.records import to_arrays, to_parameters, to_record
 from strategies.rounds.transport import PollingGrid
-from workloads.base import Contribution
+from workloads.base import Contribution, State
 from workloads.model_arrays import flatten
 
 ALGORITHMS = options("algorithm")
@@ -45,7 +45,10 @@ def answer(message: Message) -> Message:
 
 def asked(server_round: int, arrays: ArrayRecord) -> RoundAttempt:
     return RoundAttempt(
-        number=server_round, arrays=arrays, deadline_seconds=5, draw=lambda _: list(COUNTS)
+        number=server_round,
+        state=State(to_parameters(arrays)),
+        deadline_seconds=5,
+        draw=lambda _: list(COUNTS),
     )
 
 
@@ -53,8 +56,8 @@ def run_ours(strategy, num_rounds: int, arrays: ArrayRecord, first: int = 1) -> 
     grid = PollingGrid(InProcessGrid(dict.fromkeys(COUNTS, answer)))
     for server_round in range(first, first + num_rounds):
         result = strategy.train_round(grid, asked(server_round, arrays))
-        assert result.arrays is not None
-        arrays = result.arrays
+        assert result.state is not None
+        arrays = to_arrays(result.state.arrays)
     return arrays
 
 

@@ -17,11 +17,11 @@ from app.client import app as client_app
 from app.config.load import load_config
 from app.node.protocol_store import ContextStore
 from app.node.settings import simulate_in_this_process
-from app.server import _initial_arrays
+from app.server import _initial_state
 from app.simulation.in_process import InProcessGrid
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap, wrap
 from strategies.refusals import REFUSAL_CODE, Reason
-from strategies.rounds.records import to_parameters
+from strategies.rounds.records import to_arrays, to_parameters
 from strategies.secagg.binding import Plan
 from strategies.secagg.messages import (
     MaskedInput,
@@ -68,7 +68,7 @@ class Nodes:
         workload = build_workload(config)
         facts = RunFacts(1, len(IDS), workload, 10)
         self.settings = build_strategy(config, facts)._settings
-        self.arrays = _initial_arrays(config, workload)
+        self.arrays = to_arrays(_initial_state(config, workload).arrays)
 
     def _client(self, node: int):
         return lambda message: client_app(message, self.contexts[node])

@@ -17,10 +17,10 @@ from app.results.run_folder import RunFolder
 from app.simulation.in_process import InProcessGrid
 from strategies.rounds.loop import RoundLoop
 from strategies.rounds.observer import Observer
-from strategies.rounds.records import to_arrays, to_record
+from strategies.rounds.records import to_record
 from strategies.rounds.report import RoundReport
 from strategies.rounds.transport import PollingGrid
-from workloads.base import Contribution
+from workloads.base import Contribution, State
 
 NODES = (11, 12, 13)
 START = {"w": np.zeros(3, np.float32)}
@@ -65,7 +65,7 @@ def run_loop(config, observers, checkpoint=None, client=answer):
     grid = PollingGrid(InProcessGrid(dict.fromkeys(NODES, client)))
     settings, rng = build_settings(config, simulated=True), build_cohort_rng(config)
     loop = RoundLoop(strategy, grid, settings, rng, observers)
-    return loop.run(to_arrays(START), checkpoint)
+    return loop.run(State(dict(START)), checkpoint)
 
 
 def lines_of(config) -> list[dict]:
@@ -85,8 +85,8 @@ def test_all_observers_see_the_same_rounds_and_the_same_outcome(tmp_path):
         assert one is other
     assert first.outcomes == second.outcomes == [outcome]
     assert first.errors == second.errors == []
-    np.testing.assert_array_equal(first.closed[0].arrays["w"].numpy(), [0.5] * 3)
-    assert list(first.closed[0].state) == ["momentum_vector/w"]
+    np.testing.assert_array_equal(first.closed[0].state.arrays["w"], [0.5] * 3)
+    assert list(first.closed[0].kept) == ["momentum_vector/w"]
 
 
 @pytest.mark.parametrize("name", ["metrics", "failures", "privacy"])
@@ -201,8 +201,8 @@ def test_every_round_tells_the_model_that_the_run_would_give_now(tmp_path):
     listener = Listener()
     config = config_of(tmp_path, overrides="algorithm.average_from=2")
     outcome = run_loop(config, (listener,))
-    models = [closed.arrays["w"].numpy() for closed in listener.closed]
-    published = [closed.published["w"].numpy() for closed in listener.closed]
+    models = [closed.state.arrays["w"] for closed in listener.closed]
+    published = [closed.published.arrays["w"] for closed in listener.closed]
     np.testing.assert_array_equal(published[0], models[0])
     np.testing.assert_array_equal(published[1], models[1])
     np.testing.assert_allclose(published[2], (models[1] + models[2]) / 2, rtol=1e-6)

@@ -17,9 +17,9 @@ def stop_after(monkeypatch, rounds: int) -> None:
     """Let the run be interrupted when so many rounds are kept."""
     keep = RunFolder.write_round
 
-    def write(self, report, *rest):
-        keep(self, report, *rest)
-        if report.round == rounds:
+    def write(self, closed):
+        keep(self, closed)
+        if closed.report.round == rounds:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(RunFolder, "write_round", write)

@@ -16,12 +16,16 @@ from safetensors.numpy import save
 from app.config.load import option_of, task_config, to_dict
 from app.config.privacy import ExamplePrivacyConfig
 from app.config.run import AppConfig
+from app.config.workload import workload_name
 from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
+from workloads.base import Arrays, State
 
 _FORMAT, _CHECKPOINT_FORMAT = "tacet-model-1", "tacet-checkpoint-1"
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
+_HEADER = "header"
+_NEURAL = ("model_update", "gradient_sum")
 _GIVE_MODEL = "give the model.safetensors of a run folder"
 _START_ANEW = "start a new run in another output-dir"
 
@@ -42,32 +46,30 @@ def write_whole(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def save_model(
-    path: Path, config: AppConfig, server_round: int, parameters: Mapping[str, NDArray[Any]]
-) -> None:
-    """Write the model of a round."""
-    metadata = {"format": _FORMAT, **_metadata(config, server_round)}
-    write_whole(path, save(dict(parameters), metadata=metadata))
+def save_model(path: Path, config: AppConfig, server_round: int, state: State) -> None:
+    """Write the state of a round: the model, or the tables of another workload."""
+    metadata = {"format": _FORMAT, **_metadata(config, server_round, state)}
+    write_whole(path, save(dict(state.arrays), metadata=metadata))
 
 
 def save_checkpoint(
     path: Path,
     config: AppConfig,
     server_round: int,
-    parameters: Mapping[str, NDArray[Any]],
-    state: Mapping[str, NDArray[Any]],
+    state: State,
+    kept: Arrays,
 ) -> None:
-    """Write the model of a round together with the optimiser's state."""
-    tensors = {_MODEL + name: values for name, values in parameters.items()}
-    tensors |= {_OPTIMIZER + name: values for name, values in state.items()}
-    metadata = {"format": _CHECKPOINT_FORMAT, **_metadata(config, server_round)}
+    """Write the state of a round together with what the server's optimiser keeps."""
+    tensors = {_MODEL + name: values for name, values in state.arrays.items()}
+    tensors |= {_OPTIMIZER + name: values for name, values in kept.items()}
+    metadata = {"format": _CHECKPOINT_FORMAT, **_metadata(config, server_round, state)}
     # safetensors sorts the names; the optimiser's state goes by the model's order.
-    metadata["order"] = json.dumps(list(parameters))
+    metadata["order"] = json.dumps(list(state.arrays))
     write_whole(path, save(tensors, metadata=metadata))
 
 
-def load_checkpoint(path: Path) -> tuple[int, Tensors, Tensors]:
-    """Return what ``save_checkpoint`` wrote: round, parameters in their order, state.
+def load_checkpoint(path: Path) -> tuple[int, State, Arrays]:
+    """Return what ``save_checkpoint`` wrote: round, state, what the optimiser keeps.
 
     Raises
     ------
@@ -77,11 +79,12 @@ def load_checkpoint(path: Path) -> tuple[int, Tensors, Tensors]:
     tensors, metadata = _load(path, _CHECKPOINT_FORMAT, _START_ANEW)
     try:
         order = json.loads(metadata["order"])
-        parameters = {name: tensors.pop(_MODEL + name) for name in order}
+        arrays = {name: tensors.pop(_MODEL + name) for name in order}
+        header = json.loads(metadata.get(_HEADER, "{}"))
         if foreign := [name for name in tensors if not name.startswith(_OPTIMIZER)]:
             raise ValueError(f"{foreign[0]!r} is no tensor of a checkpoint")
-        state = {name.removeprefix(_OPTIMIZER): values for name, values in tensors.items()}
-        return int(metadata["round"]), parameters, state
+        kept = {name.removeprefix(_OPTIMIZER): values for name, values in tensors.items()}
+        return int(metadata["round"]), State(arrays, header), kept
     except (KeyError, TypeError, ValueError) as error:
         raise _unusable(path, error, _START_ANEW) from None
 
@@ -105,6 +108,8 @@ def load_model(path: Path) -> tuple[Task, Any]:
 
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
+        if (workload := metadata.get("workload", "model_update")) not in _NEURAL:
+            raise ValueError(f"the workload {workload} has tables, not a model")
         task = _build_task(metadata)
         model = initial_model(task)
         if json.loads(metadata.get("fixed", "false")):
@@ -121,9 +126,11 @@ def load_model(path: Path) -> tuple[Task, Any]:
     return task, model
 
 
-def _metadata(config: AppConfig, server_round: int) -> dict[str, str]:
+def _metadata(config: AppConfig, server_round: int, state: State) -> dict[str, str]:
     """Return what is needed to build the model again."""
     return {
+        "workload": workload_name(config.algorithm),
+        _HEADER: json.dumps(dict(state.header)),
         "task": option_of(config, "task"),
         "config": json.dumps(to_dict(config.task)),
         "seed": str(config.seed),

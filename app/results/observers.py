@@ -24,7 +24,7 @@ class FolderObserver(Observer):
 
     def round_closed(self, closed: ClosedRound) -> None:
         """Write the round's line, the checkpoint and the model."""
-        self._folder.write_round(closed.report, closed.arrays, closed.state, closed.published)
+        self._folder.write_round(closed)
 
     def finished(self, outcome: Outcome) -> None:
         """Write how the run ended."""

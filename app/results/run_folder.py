@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 import yaml
-from flwr.app import ArrayRecord
 
 from app.config.load import resolved, to_yaml
 from app.config.run import AppConfig
 from app.results.history import START_ANEW, History, RunFolderError
 from app.results.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
 from strategies.rounds.checkpoint import Checkpoint
-from strategies.rounds.observer import Outcome
-from strategies.rounds.records import to_arrays, to_parameters
+from strategies.rounds.observer import ClosedRound, Outcome
 from strategies.rounds.report import RoundReport
-from workloads.base import Arrays
 
 #: A resumed run may differ in these; in anything else it would not be the same run.
 _MAY_CHANGE = (
@@ -111,17 +108,12 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
 
-    def write_round(
-        self, report: RoundReport, arrays: ArrayRecord, state: Arrays, published: ArrayRecord
-    ) -> None:
-        """Keep a round: first its line, then the checkpoint that makes the line count.
-
-        ``published`` is the model that the run would give now: ``arrays``, or a mean of models.
-        """
+    def write_round(self, closed: ClosedRound) -> None:
+        """Keep a round: first its line, then the checkpoint that makes the line count."""
+        report, config = closed.report, self._config
         self._history.append(report)
-        parameters = to_parameters(arrays)
-        save_checkpoint(self._checkpoint, self._config, report.round, parameters, state)
-        save_model(self._model, self._config, report.round, to_parameters(published))
+        save_checkpoint(self._checkpoint, config, report.round, closed.state, closed.kept)
+        save_model(self._model, config, report.round, closed.published)
         self._note_report(report)
         self._write_summary(status="running")
 
@@ -199,7 +191,7 @@ class RunFolder:
                 )
             self._history.cut(0)
             return None
-        num_rounds, parameters, state = load_checkpoint(self._checkpoint)
+        num_rounds, state, kept = load_checkpoint(self._checkpoint)
         if num_rounds > self._config.num_rounds:
             raise RunFolderError(
                 f"resume-from={str(self.path)!r} has {num_rounds} rounds already,"
@@ -209,7 +201,7 @@ class RunFolder:
         self._history.cut(num_rounds)
         self._seconds_before = sum(report.seconds for report in reports)
         self._note_report(reports[-1])
-        return Checkpoint(to_arrays(parameters), state, reports, self._spent(reports[-1]))
+        return Checkpoint(state, kept, reports, self._spent(reports[-1]))
 
     def _spent(self, last: RoundReport) -> dict[str, Any]:
         """Return what the run has spent: a finished one has scored its last model as well."""

@@ -64,7 +64,7 @@ class MaskedRound:
         self.ready: ServerRole | None = None
 
     def run(self, role: ServerRole | None) -> RoundResult:
-        """Return the result; without arrays if the attempt was abandoned.
+        """Return the result; without a state if the attempt was abandoned.
 
         Parameters
         ----------
@@ -111,8 +111,8 @@ class MaskedRound:
         next_cohort = self._look_ahead()
         following = self._following
         codec = settings.coding.codec
-        content, asked_hash = self._strategy.request(asked.number, asked.arrays)
-        size = self._strategy.length(asked.arrays) if self._training else 0
+        content, asked_hash = self._strategy.request(asked.number, asked.state)
+        size = self._strategy.workload.length(asked.state) if self._training else 0
         role.set_plan(plan_of(codec, asked_hash, settings.config_hash), form_of(codec, size))
         messages = self._model_messages(role, content, following, set(next_cohort))
 
@@ -197,16 +197,16 @@ class MaskedRound:
     def _result(self, role: ServerRole, aggregate: Aggregate) -> RoundResult:
         asked, num_survivors = self._asked, len(role.survivors)
         self._report_counts(aggregate, num_survivors)
-        arrays = None
+        state = None
         if self._training:
             if aggregate.weight <= 0:
                 raise RunStoppedError(
                     f"round {asked.number}: training diverged on every client; lower the"
                     " learning rate"
                 )
-            arrays = self._strategy.step(asked.number, asked.arrays, aggregate)
+            state = self._strategy.step(asked.number, asked.state, aggregate)
         means = aggregate.means()
-        return RoundResult(arrays, means, self._num_asked, num_survivors, self._failures)
+        return RoundResult(state, means, self._num_asked, num_survivors, self._failures)
 
     def _report_counts(self, aggregate: Aggregate, num_survivors: int) -> None:
         counted = aggregate.sums

@@ -21,11 +21,13 @@ from strategies.rounds.records import (
     model_messages,
     model_request,
     read_encoded,
+    to_arrays,
+    to_parameters,
 )
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid, Trip
 from strategies.secagg.wire import AttemptId
-from workloads.base import Aggregate, Query, Workload
+from workloads.base import Aggregate, Query, State, Workload
 
 
 class Plain(RoundStrategy):
@@ -59,7 +61,7 @@ class Plain(RoundStrategy):
         self._run_id = run_id
         self._node_encodes = node_encodes
         # The model that Flower's own loop has sent; ours says it with each attempt.
-        self._sent: ArrayRecord | None = None
+        self._sent: State | None = None
 
     def _add_up(
         self, good: list[Any], server_round: int, num_asked: int, *, training: bool
@@ -90,34 +92,34 @@ class Plain(RoundStrategy):
             self.coding.codec.check_fits(len(cohort))
         except ValueError as error:
             raise RunStoppedError(f"aggregation=plain: {error}") from None
-        content, _ = self.request(asked.number, asked.arrays)
+        content, _ = self.request(asked.number, asked.state)
         messages = model_messages(content, cohort, training=training)
         self.coding.note_release(asked.number, training=training)
         trip = grid.exchange(messages, asked.deadline_seconds)
-        good, failures = self._read(trip, self.length(asked.arrays) if training else 0)
+        good, failures = self._read(trip, self.workload.length(asked.state) if training else 0)
         num_asked = len(cohort)
         if len(good) < self.min_replies:
             return RoundResult(None, {}, num_asked, len(good), failures)
         aggregate = self._add_up(good, asked.number, num_asked, training=training)
-        after = self.step(asked.number, asked.arrays, aggregate) if training else None
+        after = self.step(asked.number, asked.state, aggregate) if training else None
         return RoundResult(after, aggregate.means(), num_asked, len(good), failures)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return one message for each connected node (Flower's interface)."""
-        self._sent = arrays
-        return self._to_all(
-            grid, model_request(Query(server_round), arrays, {}, config), training=True
-        )
+        self._sent = State(to_parameters(arrays))
+        state = State(to_parameters(arrays))
+        content = model_request(state, Query(server_round), config)
+        return self._to_all(grid, content, training=True)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Return one message for each connected node (Flower's interface)."""
-        return self._to_all(
-            grid, model_request(Query(server_round), arrays, {}, config), training=False
-        )
+        state = State(to_parameters(arrays))
+        content = model_request(state, Query(server_round), config)
+        return self._to_all(grid, content, training=False)
 
     def _to_all(self, grid: Grid, content: RecordDict, *, training: bool) -> list[Message]:
         # Flower's own strategies wait for their nodes as long as it takes, too.
@@ -130,12 +132,12 @@ class Plain(RoundStrategy):
         """Aggregate and step (Flower's interface)."""
         if self._sent is None:
             raise RuntimeError("aggregate_train() needs configure_train() before it")
-        good, _ = self._read(Trip(list(replies), []), self.length(self._sent))
+        good, _ = self._read(Trip(list(replies), []), self.workload.length(self._sent))
         if len(good) < self.min_replies:
             return None, None
         aggregate = self._add_up(good, server_round, len(good), training=True)
         after = self.step(server_round, self._sent, aggregate)
-        return after, MetricRecord(dict(aggregate.means()))
+        return to_arrays(after.arrays), MetricRecord(dict(aggregate.means()))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]

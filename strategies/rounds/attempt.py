@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flwr.app import ArrayRecord
+from workloads.base import State
 
 
 class CohortTooSmallError(RuntimeError):
@@ -22,8 +22,8 @@ class RoundResult:
 
     Attributes
     ----------
-    arrays : ArrayRecord or None
-        The next global model; None if too few clients answered and nothing changed, and
+    state : State or None
+        The next state; None if too few clients answered and nothing changed, and
         always when only evaluating.
     means : dict
         Losses and metrics per example over the survivors.
@@ -33,7 +33,7 @@ class RoundResult:
         Node id to reason, for the rest of the cohort.
     """
 
-    arrays: ArrayRecord | None
+    state: State | None
     means: dict[str, float]
     num_asked: int
     num_replies: int
@@ -48,8 +48,8 @@ class RoundAttempt:
     ----------
     number : int
         The round, counted from 1; the last evaluation is one more than the last round.
-    arrays : ArrayRecord
-        The global model.
+    state : State
+        What is trained or scored.
     deadline_seconds : float
         For each trip.
     draw : callable
@@ -57,6 +57,6 @@ class RoundAttempt:
     """
 
     number: int
-    arrays: ArrayRecord
+    state: State
     deadline_seconds: float
     draw: Callable[[int], list[int]]

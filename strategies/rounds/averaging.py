@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from flwr.app import ArrayRecord
 
-from strategies.rounds.records import to_arrays, to_parameters
-from workloads.base import Arrays
+from workloads.base import Arrays, State
 
 _SLOT = "average/"
 
@@ -28,21 +26,22 @@ class IterateAverage:
         self._mean: Arrays = {}
         self._num_models = 0
 
-    def take(self, server_round: int, arrays: ArrayRecord) -> None:
+    def take(self, server_round: int, state: State) -> None:
         """Take the model of a round into the mean."""
         if not self._first or server_round < self._first:
             return
         self._num_models += 1
-        for name, values in to_parameters(arrays).items():
+        for name, values in state.arrays.items():
             mean = self._mean.setdefault(name, np.zeros(values.shape, np.float64))
             mean += (values - mean) / self._num_models
 
-    def published(self, arrays: ArrayRecord) -> ArrayRecord:
+    def published(self, state: State) -> State:
         """Return what the run gives: the mean, or the last model while there is none."""
         if not self._num_models:
-            return arrays
-        last = to_parameters(arrays)
-        return to_arrays({name: self._mean[name].astype(last[name].dtype) for name in last})
+            return state
+        last = state.arrays
+        mean = {name: self._mean[name].astype(last[name].dtype) for name in last}
+        return State(mean, state.header)
 
     def export(self) -> Arrays:
         """Return the mean as arrays, for a checkpoint; empty while there is none."""

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import ArrayRecord
-
 from strategies.rounds.report import RoundReport
-from workloads.base import Arrays
+from workloads.base import Arrays, State
 
 
 @dataclass(frozen=True)
@@ -18,17 +16,17 @@ class Checkpoint:
 
     Attributes
     ----------
-    arrays : ArrayRecord
-        The global model.
-    state : dict of ndarray
-        ``ClosedRound.state``.
+    state : State
+        Of the workload.
+    kept : dict of ndarray
+        ``ClosedRound.kept``.
     reports : sequence of RoundReport
         The rounds done.
     privacy : dict
         What was spent, the metrics of a last model included.
     """
 
-    arrays: ArrayRecord
-    state: Arrays
+    state: State
+    kept: Arrays
     reports: Sequence[RoundReport]
     privacy: dict[str, Any]

@@ -11,8 +11,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
-from flwr.app import ArrayRecord
-
 from strategies.refusals import is_permanent
 from strategies.rounds.attempt import (
     CohortTooSmallError,
@@ -28,6 +26,7 @@ from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
+from workloads.base import State
 
 log = logging.getLogger("flwr.tacet")
 
@@ -64,13 +63,13 @@ class RoundLoop:
         self._observers = observers
         self._average = IterateAverage(settings.average_from)
 
-    def run(self, arrays: ArrayRecord, checkpoint: Checkpoint | None = None) -> Outcome:
+    def run(self, state: State, checkpoint: Checkpoint | None = None) -> Outcome:
         """Run the rounds that are still to do, and tell the observers.
 
         Parameters
         ----------
-        arrays : ArrayRecord
-            The initial model.
+        state : State
+            The initial one.
         checkpoint : Checkpoint, optional
             What the last round left, when resuming.
 
@@ -82,7 +81,7 @@ class RoundLoop:
             If the checkpoint is of another algorithm or model.
         """
         try:
-            outcome = self._run(arrays, checkpoint)
+            outcome = self._run(state, checkpoint)
         except BaseException as error:
             self._tell_failure(error)
             raise
@@ -90,23 +89,23 @@ class RoundLoop:
             observer.finished(outcome)
         return outcome
 
-    def _run(self, arrays: ArrayRecord, checkpoint: Checkpoint | None) -> Outcome:
+    def _run(self, state: State, checkpoint: Checkpoint | None) -> Outcome:
         reports: list[RoundReport] = []
         if checkpoint:
-            self._restore(checkpoint, list(arrays.keys()))
-            arrays, reports = checkpoint.arrays, list(checkpoint.reports)
+            self._restore(checkpoint, list(state.arrays))
+            state, reports = checkpoint.state, list(checkpoint.reports)
         stopped_early = False
         for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
             if self._has_plateaued(reports):
                 stopped_early = True
                 log.info("early stopping: no better loss in %d rounds", self._settings.patience)
                 break
-            closed = self._close_round(server_round, arrays)
-            arrays = closed.arrays
+            closed = self._close_round(server_round, state)
+            state = closed.state
             reports.append(closed.report)
             for observer in self._observers:
                 observer.round_closed(closed)
-        published = self._average.published(arrays)
+        published = self._average.published(state)
         metrics = self._final_metrics(len(reports), published)
         privacy = self._strategy.coding.report()
         return Outcome(published, len(reports), stopped_early, metrics, privacy)
@@ -114,25 +113,25 @@ class RoundLoop:
     def _restore(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         """Give everything that changes from round to round the state of the last one."""
         num_rounds = len(checkpoint.reports)
-        rest = self._average.restore(checkpoint.state, num_rounds)
+        rest = self._average.restore(checkpoint.kept, num_rounds)
         self._strategy.flower_step.restore_state(rest, names)
         self._strategy.coding.restore(checkpoint.privacy)
         log.info("resumed after round %d", num_rounds)
 
-    def _close_round(self, server_round: int, arrays: ArrayRecord) -> ClosedRound:
+    def _close_round(self, server_round: int, state: State) -> ClosedRound:
         """Train until a round closes; return all that there is to tell of it."""
         started = time.monotonic()
-        result = self._train(server_round, arrays)
-        assert result.arrays is not None  # noqa: S101 - _train raises otherwise
+        result = self._train(server_round, state)
+        assert result.state is not None  # noqa: S101 - _train raises otherwise
         privacy = self._strategy.coding.report()
         report = report_of(server_round, time.monotonic() - started, result, privacy)
-        self._average.take(server_round, result.arrays)
-        optimizer = self._strategy.flower_step.export_state(list(result.arrays.keys()))
+        self._average.take(server_round, result.state)
+        optimizer = self._strategy.flower_step.export_state(list(result.state.arrays))
         return ClosedRound(
             report=report,
-            arrays=result.arrays,
-            published=self._average.published(result.arrays),
-            state=optimizer | self._average.export(),
+            state=result.state,
+            published=self._average.published(result.state),
+            kept=optimizer | self._average.export(),
         )
 
     def _tell_failure(self, error: BaseException) -> None:
@@ -143,13 +142,13 @@ class RoundLoop:
             except Exception:
                 log.exception("%s could not take note of the failure", type(observer).__name__)
 
-    def _train(self, server_round: int, arrays: ArrayRecord) -> RoundResult:
+    def _train(self, server_round: int, state: State) -> RoundResult:
         settings = self._settings
         result = RoundResult(None, {}, 0, 0)
         for attempt in range(1, settings.max_attempts + 1):
             asked = RoundAttempt(
                 number=server_round,
-                arrays=arrays,
+                state=state,
                 deadline_seconds=settings.deadline_seconds,
                 draw=self._cohorts.draw,
             )
@@ -159,7 +158,7 @@ class RoundLoop:
                 log.warning("round %d, attempt %d: %s", server_round, attempt, error)
                 continue
             self._note_failures(server_round, result)
-            if result.arrays is not None:
+            if result.state is not None:
                 return result
             log.warning(
                 "round %d, attempt %d of %d: %d of %d answered, rounds.min_replies=%d;"
@@ -200,7 +199,7 @@ class RoundLoop:
             return False
         return min(losses[-patience:]) >= min(losses[:-patience]) - self._settings.min_delta
 
-    def _final_metrics(self, server_round: int, arrays: ArrayRecord) -> dict[str, float]:
+    def _final_metrics(self, server_round: int, state: State) -> dict[str, float]:
         if not self._strategy.coding.scores_last_model:
             return {}
         if not self._cohorts.usable():
@@ -208,7 +207,7 @@ class RoundLoop:
             return {}
         asked = RoundAttempt(
             number=server_round + 1,
-            arrays=arrays,
+            state=state,
             deadline_seconds=self._settings.deadline_seconds,
             draw=lambda _: self._cohorts.usable(),
         )

@@ -8,8 +8,9 @@ from typing import Any
 
 from flwr.app import ArrayRecord
 
+from strategies.rounds.records import to_arrays
 from strategies.rounds.report import RoundReport, frozen
-from workloads.base import Arrays
+from workloads.base import Arrays, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,18 +21,18 @@ class ClosedRound:
     ----------
     report : RoundReport
         Of the round.
-    arrays : ArrayRecord
-        The new global model, from which training goes on.
-    published : ArrayRecord
-        The model that the run would give now: ``arrays``, or a mean of models.
-    state : dict of ndarray
-        What has to be kept beside ``arrays`` to go on from here. Valid until the next round.
+    state : State
+        The new one, from which the run goes on.
+    published : State
+        What the run would give now: ``state``, or a mean of states.
+    kept : dict of ndarray
+        What has to be kept beside ``state`` to go on from here. Valid until the next round.
     """
 
     report: RoundReport
-    arrays: ArrayRecord
-    published: ArrayRecord
-    state: Arrays
+    state: State
+    published: State
+    kept: Arrays
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Outcome:
 
     Attributes
     ----------
-    arrays : ArrayRecord
-        The last global model, or the mean of the last ones.
+    state : State
+        The last one, or the mean of the last ones.
     num_rounds : int
         Rounds that were done, those before a resume included.
     stopped_early : bool
@@ -53,11 +54,16 @@ class Outcome:
         Read-only.
     """
 
-    arrays: ArrayRecord
+    state: State
     num_rounds: int
     stopped_early: bool
     metrics: Mapping[str, float]
     privacy: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def arrays(self) -> ArrayRecord:
+        """Return the state's arrays as Flower's record."""
+        return to_arrays(self.state.arrays)
 
     def __post_init__(self) -> None:
         for name in ("metrics", "privacy"):

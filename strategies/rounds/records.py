@@ -1,7 +1,7 @@
 """Flower's records that carry states, queries and contributions, read with no trust in them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -102,24 +102,20 @@ def to_parameters(arrays: ArrayRecord) -> Arrays:
     return {name: array.numpy() for name, array in arrays.items()}
 
 
-def model_request(
-    query: Query, arrays: ArrayRecord, header: Mapping[str, Any], config: ConfigRecord
-) -> RecordDict:
+def model_request(state: State, query: Query, config: ConfigRecord) -> RecordDict:
     """Return the content of a message that asks a node about a state.
 
     Parameters
     ----------
-    query : Query
-        The round that is asked for, and what is asked.
-    arrays, header
-        The state: its arrays as a record, and its header.
+    state, query : State, Query
+        What is asked about, and what is asked.
     config : ConfigRecord
         What goes with it beside the round.
     """
-    told = {_HEADER: header, _QUERY: query.values}
+    told = {_HEADER: state.header, _QUERY: query.values}
     values = {key: json.dumps(dict(given)) for key, given in told.items() if given}
     asked = ConfigRecord({**config, **values, ROUND: query.server_round})
-    return RecordDict({ARRAYS: arrays, CONFIG: asked})
+    return RecordDict({ARRAYS: to_arrays(state.arrays), CONFIG: asked})
 
 
 def model_messages(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import numpy as np
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import RecordDict
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from strategies.codec.run_state import RunState
 from strategies.rounds.attempt import RoundAttempt, RoundResult, RunStoppedError
 from strategies.rounds.flower_step import FlowerStep
-from strategies.rounds.records import model_request, to_arrays, to_parameters
+from strategies.rounds.records import model_request
 from strategies.rounds.transport import PollingGrid
 from workloads.base import Aggregate, State, Workload
 from workloads.model_arrays import hash_state
@@ -52,26 +52,21 @@ class RoundStrategy(Strategy):
         """Log the inner strategy's settings (Flower's interface)."""
         self.flower_step.inner.summary()
 
-    def request(self, server_round: int, arrays: ArrayRecord) -> tuple[RecordDict, bytes]:
+    def request(self, server_round: int, state: State) -> tuple[RecordDict, bytes]:
         """Return the content of a round's request, and the hash of what it asks about."""
-        state = State(to_parameters(arrays))
         query = self.workload.query(state, server_round)
-        content = model_request(query, arrays, state.header, self.coding.request())
+        content = model_request(state, query, self.coding.request())
         return content, hash_state(state, query.values)
 
-    def length(self, arrays: ArrayRecord) -> int:
-        """Return the length of the vector that a training round sums."""
-        return self.workload.length(State(to_parameters(arrays)))
-
-    def step(self, server_round: int, before: ArrayRecord, aggregate: Aggregate) -> ArrayRecord:
-        """Return the next global model.
+    def step(self, server_round: int, before: State, aggregate: Aggregate) -> State:
+        """Return the next state.
 
         Parameters
         ----------
         server_round : int
             Counted from 1.
-        before : ArrayRecord
-            The global model that the updates started from.
+        before : State
+            What the round asked about.
         aggregate : Aggregate
             The sum over the survivors.
 
@@ -83,12 +78,11 @@ class RoundStrategy(Strategy):
         self.coding.take(aggregate)
         # An overflow is not a warning but the end of the run, below.
         with np.errstate(over="ignore", invalid="ignore"):
-            state = self.workload.apply(
-                State(to_parameters(before)), aggregate, server_round, self.flower_step.step
-            )
+            step = self.flower_step.step
+            state = self.workload.apply(before, aggregate, server_round, step)
         if not all(np.isfinite(array).all() for array in state.arrays.values()):
             raise RunStoppedError(
                 f"round {server_round}: the new model is not finite; either training diverged"
                 " (lower the learning rate) or a client sent a huge update"
             )
-        return to_arrays(state.arrays)
+        return state
