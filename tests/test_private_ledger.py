@@ -9,6 +9,7 @@ from flwr.app import Message
 
 import app.round.contribute
 from app.builders.privacy import privacy_plan
+from app.builders.workload import build_workload
 from app.config.load import load_config
 from privacy.accounting.epsilon import epsilon
 from privacy.database import DatabaseError
@@ -184,7 +185,8 @@ def test_a_plain_node_pays_for_every_time_it_is_asked(tmp_path, monkeypatch):
 )
 def test_a_node_at_its_cap_refuses_and_the_others_go_on(tmp_path, option, aggregation, free):
     run_config = run_config_of(tmp_path, option, aggregation, free, num_rounds=5, population=5)
-    plan = privacy_plan(load_config(run_config), 31)
+    config = load_config(run_config)
+    plan = privacy_plan(config, build_workload(config), 31)
     two, three = (epsilon(plan.schedule(n), DELTA) for n in (2, 3))
     cap = (two + three) / 2
     nodes = Nodes(tmp_path, 5, {4: policy(option, max_epsilon=cap)})
@@ -205,7 +207,8 @@ def test_a_spent_node_is_asked_no_more_after_a_restart(tmp_path, monkeypatch):
     """Another run over the same records: the ledger is the node's, not the run's."""
     free = "aggregation.min_survivors=3"
     run_config = run_config_of(tmp_path, "client_distributed", "secagg", free, num_rounds=1)
-    plan = privacy_plan(load_config(run_config), 31)
+    config = load_config(run_config)
+    plan = privacy_plan(config, build_workload(config), 31)
     cap = epsilon(plan.schedule(1), DELTA) * 1.0001
     nodes = Nodes(tmp_path, 4, {2: policy("client_distributed", max_epsilon=cap)})
     run_config["simulation-nodes"] = str(nodes.file)

@@ -8,6 +8,7 @@ from flwr.app import Context, Message, RecordDict
 import app.client
 import app.node.settings
 from app.builders.privacy import privacy_plan
+from app.builders.workload import build_workload
 from app.config.load import load_config
 from app.simulation.in_process import InProcessGrid
 from tests.private_kit import Nodes, policy, run_config_of, write_policy
@@ -154,7 +155,8 @@ def test_noise_that_was_calibrated_is_held_against_the_floor(tmp_path):
     run_config = run_config_of(tmp_path, option, "plain", num_rounds=1)
     given, calibrated = "privacy.noise_multiplier=2", "privacy.epsilon=20"
     run_config["overrides"] = run_config["overrides"].replace(given, calibrated)
-    noise = privacy_plan(load_config(run_config), 31).noise_multiplier
+    config = load_config(run_config)
+    noise = privacy_plan(config, build_workload(config), 31).noise_multiplier
     policies = {
         n: policy(option, min_noise_multiplier=noise * f) for n, f in ((0, 0.99), (1, 1.01))
     }

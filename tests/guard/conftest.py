@@ -15,7 +15,7 @@ from tests.guard.kit import ROOT, write_policy
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkout") / "tacet"
-    for name in ("app", "tasks", "privacy", "strategies", "conf"):
+    for name in ("app", "tasks", "workloads", "privacy", "strategies", "conf"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, path / name, ignore=ignore)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
