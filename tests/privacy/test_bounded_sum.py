@@ -1,4 +1,4 @@
-"""What one unit can move a bounded sum by: never more than it says, whatever the records are."""
+"""What one unit can move a bounded sum by: never more than it says."""
 
 import numpy as np
 import pytest
@@ -63,9 +63,8 @@ def test_a_sum_that_was_clipped_before_moves_by_a_step_an_entry_more():
         others = rng.normal(size=dimension)
         own = rng.normal(size=dimension)
         own /= np.linalg.norm(own)
-        moved = (
-            sum_of_clipped(others + own, 1.0).integers - sum_of_clipped(others, 1.0).integers
-        )
+        both = sum_of_clipped(others + own, 1.0)
+        moved = both.integers - sum_of_clipped(others, 1.0).integers
         worst = max(worst, square_length(moved) ** 0.5 / FINENESS)
     assert 1 - 1e-9 < worst <= clipped_delta2(1.0, dimension)
     assert sum_of_clipped(others, 1.0).delta2 == clipped_delta2(1.0, dimension) * FINENESS
