@@ -11,11 +11,14 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 from flwr.cli.install import install_from_fab
 
+from app.approval.bundle import PACKAGES
+
 ROOT = Path(__file__).parent.parent
 
 CHECK = """
 import sys
 from pathlib import Path
+from app.approval.bundle import PACKAGES
 here = Path.cwd()
 import app.server, app.client, app.round.plain, app.round.secagg, workloads.model_update
 from app.config.load import CONF_DIR, ConfigError, load_config, options
@@ -24,7 +27,7 @@ from flwr.serverapp import ServerApp
 assert isinstance(app.server.app, ServerApp) and isinstance(app.client.app, ClientApp)
 for module in list(sys.modules.values()):
     name, file = module.__name__, getattr(module, "__file__", None)
-    if name.split(".")[0] in ("app", "tasks", "privacy", "strategies") and file:
+    if name.split(".")[0] in PACKAGES and file:
         assert here in Path(file).parents, file
 assert CONF_DIR == here / "conf"
 for group in ("task", "algorithm", "aggregation", "privacy"):
@@ -48,8 +51,12 @@ def test_the_bundle_holds_the_app_and_nothing_else(bundle):
     names = zipfile.ZipFile(BytesIO(bundle)).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {
-        *("app", "tasks", "privacy", "strategies", "conf"),
-        *("pyproject.toml", "README.md", "LICENSE", ".info"),
+        *PACKAGES,
+        "conf",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        ".info",
     }
     assert all(name.endswith(".yaml") for name in names if name.startswith("conf/"))
 

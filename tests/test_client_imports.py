@@ -23,7 +23,7 @@ RUN_CONFIG = {
 
 def heavy(names: set[str]) -> set[str]:
     """Return what is heavy among modules, and what our own among them load in a new process."""
-    ours = ("app.", "privacy.", "strategies.", "tasks.")
+    ours = ("app.", "strategies.", "workloads.", "tasks.", "privacy.")
     modules = ["app.client", *sorted(name for name in names if name.startswith(ours))]
     code = (
         "import sys; from importlib import import_module as load;"

@@ -7,6 +7,9 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
+#: Our own packages, which a bundle brings along.
+PACKAGES = ("app", "strategies", "workloads", "tasks", "privacy")
+
 
 class BundleError(ValueError):
     """No bundle can be built or read: in one line, with the mend."""

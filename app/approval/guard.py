@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app.approval.bundle import digest
+from app.approval.bundle import PACKAGES, digest
 from app.node.policy import PolicyError, load_policy
 from app.node.running_code import RUNNING
 from strategies.refusals import Reason, refusal_reply
@@ -30,7 +30,6 @@ log = getLogger("flwr.tacet.guard")
 
 #: Names the policy file; set by ``tacet supernode``.
 POLICY = "TACET_POLICY"
-_PACKAGES = ("app", "privacy", "strategies", "tasks")
 _FOLDERS = "tacet-bundles"
 _RUNNER = "flwr.supernode.runtime.run_clientapp"
 _INSTALL, _LOADER = "install_from_fab", "get_load_client_app_fn"
@@ -219,5 +218,5 @@ def _lives(pid: int) -> bool:
 def _forget_own_modules() -> None:
     """Let the bundle import its own packages, not the installed ones of the same names."""
     for name in list(sys.modules):
-        if name.split(".")[0] in _PACKAGES:
+        if name.split(".")[0] in PACKAGES:
             del sys.modules[name]

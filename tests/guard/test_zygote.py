@@ -36,7 +36,7 @@ def is_socket(fd):
 def answer():
     import random, numpy
     torch = sys.modules["torch"]
-    ours = ("app", "privacy", "strategies", "tasks")
+    ours = ("app", "strategies", "workloads", "tasks", "privacy")
     told = dict(
         pid=os.getpid(),
         parent=os.getppid(),
@@ -164,7 +164,7 @@ def test_what_is_to_be_silent_is_started_as_flower_does(tmp_path):
 
 def test_nothing_heavy_is_left_to_a_fork():
     code = (
-        "import sys; from app import zygote; zygote._preload(); before = {*sys.modules};"
+        "import sys; from app.approval import zygote; zygote._preload(); before = {*sys.modules};"
         " from benchmarks.imports import STEPS; [exec(step) for step in STEPS.values()];"
         " print(*({*sys.modules} - before))"
     )

@@ -14,22 +14,25 @@ from strategies.secagg.messages import Refusal, RefusalReason
 from tests.secagg.world import World, attempt, ok, plan_for
 
 ROOT = pathlib.Path(__file__).parents[2]
-MODULES = sorted(p.stem for p in (ROOT / "strategies" / "secagg").glob("*.py"))
+PACKAGE = ROOT / "strategies" / "secagg"
+FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
 
 def test_the_protocol_knows_neither_flower_nor_torch():
-    names = ", ".join(f"strategies.secagg.{name}" for name in MODULES if name != "__init__")
+    modules = (name.removesuffix(".py").replace("/", ".") for name in FILES)
+    names = ", ".join(f"strategies.secagg.{name}" for name in modules)
     code = (
         f"import sys, {names}; "
-        "bad = {'flwr', 'torch', 'scipy', 'privacy', 'tasks', 'app'} & set(sys.modules); "
+        "bad = {'flwr', 'torch', 'scipy', 'privacy', 'tasks', 'workloads', 'app'}"
+        " & set(sys.modules); "
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", FILES)
 def test_imports_are_numpy_cryptography_and_the_standard_library(name):
-    tree = ast.parse((ROOT / "strategies" / "secagg" / f"{name}.py").read_text())
+    tree = ast.parse((PACKAGE / name).read_text())
     found = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
         for node in ast.walk(tree)
@@ -42,12 +45,12 @@ def test_imports_are_numpy_cryptography_and_the_standard_library(name):
         assert known or f"{module}.".startswith("strategies.secagg.")
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", FILES)
 def test_no_randomness_but_that_of_the_argument(name):
-    text = (ROOT / "strategies" / "secagg" / f"{name}.py").read_text()
+    text = (PACKAGE / name).read_text()
     for word in ("np.random", "import random", "import secrets", "default_rng"):
         assert word not in text
-    assert text.count("os.urandom") == (1 if name == "client" else 0)
+    assert text.count("os.urandom") == (1 if name == "client/role.py" else 0)
 
 
 class Prepared:
