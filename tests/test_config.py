@@ -12,6 +12,7 @@ from app.config.load import (
     ConfigError,
     load_config,
     options,
+    resolved,
     to_yaml,
 )
 from tests.private_options import OVERRIDES
@@ -29,7 +30,7 @@ def test_pyproject_declares_exactly_the_keys_that_are_understood():
 
 
 def test_declared_defaults_are_the_schema_defaults():
-    assert load_config(declared_run_config()) == load_config({})
+    assert resolved(load_config(declared_run_config())) == resolved(load_config({}))
 
 
 @pytest.mark.parametrize("group", [g for g in GROUP_KEYS if g != "task"])

@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -210,8 +211,13 @@ def build_terms(config: AppConfig, num_simulated: int | None) -> Terms:
     )
 
 
+@lru_cache(maxsize=32)
 def config_hash(config: AppConfig) -> bytes:
-    """Return SHA-256 of the resolved configuration (32 bytes), for the plan."""
+    """Return SHA-256 of the resolved configuration (32 bytes), for the plan.
+
+    Worked out once for each configuration that ``load_config`` gives: OmegaConf takes
+    milliseconds, and every message needs it.
+    """
     return hashlib.sha256(json.dumps(resolved(config), sort_keys=True).encode()).digest()
 
 

@@ -6,6 +6,7 @@ code nor anything of the machine it is read on.
 """
 
 import difflib
+import os
 import shlex
 import threading
 from collections.abc import Mapping
@@ -74,7 +75,8 @@ def load_config(run_config: Mapping[str, Scalar]) -> AppConfig:
         Naming the key, the value and the mend, in one line.
     """
     # With its type: to a cache 1, 1.0 and True are one key, but not all are integers.
-    return _load(tuple((k, type(v), v) for k, v in sorted(run_config.items())))
+    given = tuple((k, type(v), v) for k, v in sorted(run_config.items()))
+    return _load(given, _files())
 
 
 def options(group: str) -> list[str]:
@@ -119,8 +121,22 @@ def task_config(name: str, values: Mapping[str, object]) -> object:
     return OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(dict(values))))
 
 
+def _files() -> tuple[tuple[str, int, int], ...]:
+    """Return what tells that a YAML has changed: path, time and size of each."""
+    found: list[tuple[str, int, int]] = []
+    for folder in (CONF_DIR, *(CONF_DIR / group for group in GROUP_KEYS)):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".yaml"):
+                    stat = entry.stat()
+                    found.append((entry.path, stat.st_mtime_ns, stat.st_size))
+    return tuple(sorted(found))
+
+
 @lru_cache(maxsize=32)
-def _load(items: tuple[tuple[str, type, Scalar], ...]) -> AppConfig:
+def _load(
+    items: tuple[tuple[str, type, Scalar], ...], _: tuple[tuple[str, int, int], ...]
+) -> AppConfig:
     choices, values, free = _split({key: value for key, _, value in items})
     with _HYDRA_LOCK:
         _register_schemas()

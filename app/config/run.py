@@ -99,7 +99,8 @@ class EarlyStoppingConfig:
         )
 
 
-@dataclass
+# By identity, so that what is worked out of a cached configuration can be cached with it.
+@dataclass(eq=False)
 class AppConfig:
     """Everything that server and clients agree on for one run.
 

@@ -103,51 +103,96 @@ class ContextStore:
 
     def records(self, run_id: int) -> Mapping[AttemptId, Record]:
         """Return every record of a run, tombstones included."""
-        return {key: record for key, record in self._all().items() if key.run_id == run_id}
+        with _CONTEXT_LOCK:
+            return dict(self._index().runs.get(run_id, {}))
 
     def advance(self, changes: Sequence[Change]) -> bool:
         """Make all changes, or none and return False where one stage is not as expected."""
         with _CONTEXT_LOCK:
-            table = self._all()
+            index = self._index()
             for change in changes:
-                now = table.get(change.attempt)
-                if (now.stage if now else Stage.NONE) is not change.expected:
+                record = index.runs.get(change.attempt.run_id, {}).get(change.attempt)
+                if (record.stage if record else Stage.NONE) is not change.expected:
                     return False
-            self._put({change.attempt: change.record for change in changes})
+            for change in changes:
+                index.put(change.attempt, change.record)
         return True
 
     def expire(self, now: float) -> None:
         """Replace every record that holds secrets and is over by its tombstone."""
         with _CONTEXT_LOCK:
-            over = {k: r for k, r in self._all().items() if r.secrets and r.expires_at <= now}
-            if over:
-                self._put({key: record.closed() for key, record in over.items()})
+            index = self._index()
+            for key, record in list(index.held.items()):
+                if record.expires_at <= now:
+                    index.put(key, record.closed())
 
-    def _all(self) -> dict[AttemptId, Record]:
-        kept = self._state.config_records.get(_STATE, ConfigRecord())
-        rows = [_Row.decode(value) for value in kept.values() if isinstance(value, bytes)]
-        return {
-            AttemptId(row.run_id, row.round, row.attempt): Record(
-                Stage(row.stage), row.expires_ms / 1000, row.terms, row.model, row.secrets
-            )
-            for row in rows
-        }
+    def _index(self) -> "_Index":
+        kept = self._state.config_records.setdefault(_STATE, ConfigRecord())
+        index = _INDEXES.get(id(kept))
+        if index is None or index.kept is not kept or index.size != len(kept):
+            index = _INDEXES[id(kept)] = _Index(kept)
+            while len(_INDEXES) > _MOST_INDEXES:
+                _INDEXES.pop(next(iter(_INDEXES)))
+        return index
 
-    def _put(self, records: Mapping[AttemptId, Record]) -> None:
-        kept = dict(self._state.config_records.get(_STATE, ConfigRecord()))
-        for key, record in records.items():
-            row = _Row(
-                run_id=key.run_id,
-                round=key.round,
-                attempt=key.attempt,
-                stage=int(record.stage),
-                expires_ms=int(record.expires_at * 1000),
-                terms=record.terms,
-                model=record.model,
-                secrets=record.secrets,
-            )
-            kept["/".join(map(str, key))] = row.encode()
-        self._state[_STATE] = ConfigRecord(kept)
+
+class _Index:
+    """The records of one context, decoded once: a run of many rounds stays as fast as it began.
+
+    Attributes
+    ----------
+    kept : ConfigRecord
+        Where they lie, each under its attempt. Nobody else writes there.
+    runs : dict
+        Run id to attempt to record.
+    held : dict
+        Those that hold secrets.
+    """
+
+    def __init__(self, kept: ConfigRecord) -> None:
+        self.kept = kept
+        self.runs: dict[int, dict[AttemptId, Record]] = {}
+        self.held: dict[AttemptId, Record] = {}
+        for value in kept.values():
+            if isinstance(value, bytes):
+                row = _Row.decode(value)
+                found = Record(
+                    Stage(row.stage), row.expires_ms / 1000, row.terms, row.model, row.secrets
+                )
+                self._note(AttemptId(row.run_id, row.round, row.attempt), found)
+
+    @property
+    def size(self) -> int:
+        """Return how many records there are."""
+        return sum(map(len, self.runs.values()))
+
+    def put(self, key: AttemptId, record: Record) -> None:
+        """Write one record into the context."""
+        row = _Row(
+            run_id=key.run_id,
+            round=key.round,
+            attempt=key.attempt,
+            stage=int(record.stage),
+            expires_ms=int(record.expires_at * 1000),
+            terms=record.terms,
+            model=record.model,
+            secrets=record.secrets,
+        )
+        # In place: to make the whole record anew would look at every attempt of the run.
+        self.kept["/".join(map(str, key))] = row.encode()
+        self._note(key, record)
+
+    def _note(self, key: AttemptId, record: Record) -> None:
+        self.runs.setdefault(key.run_id, {})[key] = record
+        if record.secrets:
+            self.held[key] = record
+        else:
+            self.held.pop(key, None)
+
+
+_INDEXES: dict[int, _Index] = {}
+# As many simulated nodes as one process has; what is dropped is decoded again.
+_MOST_INDEXES = 4096
 
 
 _LOCAL = "never leaves the node"

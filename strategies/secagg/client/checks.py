@@ -110,8 +110,8 @@ def check_cohort(
 def check_model(records: Mapping[AttemptId, Record], attempt: AttemptId, model: bytes) -> None:
     """Refuse a model that this node has helped to open a sum over in this run."""
     for other, record in records.items():
-        revealed = record.stage is Stage.REVEALED and record.model == model
-        require(not revealed, RefusalReason.MODEL_REPEATED, f"in {other}, now {attempt}")
+        if record.stage is Stage.REVEALED and record.model == model:
+            raise RefusedError(RefusalReason.MODEL_REPEATED, f"in {other}, now {attempt}")
 
 
 def check_survivors(survivors: tuple[int, ...], node_id: int, secrets: MaskedSecrets) -> None:
