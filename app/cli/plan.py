@@ -63,6 +63,7 @@ def _lines(plan: RunPlan) -> list[str]:
     rows = [
         ("task", f"{plan.task}, {plan.num_parameters:,} parameters"),
         ("rounds", f"{plan.num_rounds} of {plan.algorithm} over {plan.aggregation}"),
+        ("sums", plan.workload.replace("_", " ") + "s"),
         ("trips", f"{plan.num_trips}, one after the other"),
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
         ("privacy", plan.privacy),

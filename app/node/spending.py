@@ -35,7 +35,7 @@ def charge(
         If the policy does not allow the run, it would go over the cap, or the ledger cannot
         be used.
     """
-    admit(session, _least_multiplier(plan))
+    admit(session, plan.least_noise_multiplier)
     policy, ledger = session.policy, session.ledger
     if not releases or ledger is None:
         return
@@ -52,15 +52,3 @@ def charge(
         raise Refusal(Reason.BUDGET_EXHAUSTED) from error
     except LedgerError as error:
         raise Refusal(Reason.LEDGER_REFUSED) from error
-
-
-def _least_multiplier(plan: PrivacyPlan) -> float:
-    """Return the noise of the least noisy release, over what one unit can move in it."""
-    terms = plan.terms
-    least = plan.noise_multiplier
-    if terms.metrics_every:
-        least = min(least, terms.metrics_noise_multiplier)
-    if terms.clip_bit_noise:
-        # A bit is plus or minus a half.
-        least = min(least, 2 * terms.clip_bit_noise)
-    return least

@@ -12,12 +12,15 @@ from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
+from app.config.workload import workload_name
 from privacy.accounting.epsilon import accountant, epsilon
 from privacy.accounting.run_spent import model_only_epsilon
 from privacy.bounding.modulus import wrap_probability
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Mechanism
 from privacy.plan.terms import Place
+from strategies.codec.exact_codecs import IntegerCodec
+from workloads.base import Workload
 
 
 class PlanError(ValueError):
@@ -51,6 +54,8 @@ class RunPlan:
     ----------
     task, algorithm, aggregation, privacy : str
         The options.
+    workload : str
+        What is summed.
     num_rounds, num_parameters, num_trips : int
         Trips: requests to each node in order, the first keys included.
     bytes_down, bytes_up : int
@@ -65,6 +70,7 @@ class RunPlan:
 
     task: str
     algorithm: str
+    workload: str
     aggregation: str
     privacy: str
     num_rounds: int
@@ -97,12 +103,12 @@ def plan_run(config: AppConfig) -> RunPlan:
         workload = build_workload(config)
         num_parameters = workload.length(workload.initial_state())
         if not isinstance(config.privacy, PrivateConfig):
-            return _in_common(config, num_parameters, 0, num_parameters)
+            return _in_common(config, workload, num_parameters, num_parameters)
         plan = privacy_plan(config, workload, num_parameters)
     # A model that is refused is a ValueError too.
     except ValueError as error:
         raise PlanError(str(error)) from None
-    common = _in_common(config, num_parameters, plan.terms.metrics_every, plan.padded_dimension)
+    common = _in_common(config, workload, num_parameters, plan.padded_dimension)
     return RunPlan(
         **{name: getattr(common, name) for name in _COMMON},
         guarantee=_guarantee(plan),
@@ -112,25 +118,36 @@ def plan_run(config: AppConfig) -> RunPlan:
 
 
 _COMMON = (
-    *("task", "algorithm", "aggregation", "privacy", "num_rounds", "num_parameters"),
-    *("num_trips", "bytes_down", "bytes_up"),
+    "task",
+    "algorithm",
+    "workload",
+    "aggregation",
+    "privacy",
+    "num_rounds",
+    "num_parameters",
+    "num_trips",
+    "bytes_down",
+    "bytes_up",
 )
 
 
 def _in_common(
-    config: AppConfig, num_parameters: int, metrics_every: int, length: int
+    config: AppConfig, workload: Workload, num_parameters: int, length: int
 ) -> RunPlan:
-    masked = isinstance(config.aggregation, SecAggConfig)
-    private = isinstance(config.privacy, PrivateConfig)
+    masked, privacy = isinstance(config.aggregation, SecAggConfig), config.privacy
+    private = isinstance(privacy, PrivateConfig)
     per_round = 2 if masked else 1
-    scores_last = bool(metrics_every) or not private
+    scores_last = bool(privacy.metrics.every) if private else workload.scores
     # With masks the first keys and shares take two trips of their own (protocol, section 1);
     # those of every other round, the last evaluation's too, ride along.
     trips = per_round * (config.num_rounds + scores_last) + 2 * masked
     bits = codec_config(config).modulus_bits if masked or private else 32
+    if workload.is_integer and not private:
+        bits = IntegerCodec.modulus_bits
     return RunPlan(
         task=option_of(config, "task"),
         algorithm=option_of(config, "algorithm"),
+        workload=workload_name(config.algorithm),
         aggregation=option_of(config, "aggregation"),
         privacy=option_of(config, "privacy"),
         num_rounds=config.num_rounds,
@@ -151,7 +168,17 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
         "mechanism": str(release.mechanism),
         "noise_multiplier": plan.noise_multiplier,
         "sampling_rate": release.sampling_rate,
-        "num_releases": sum(times for _, times in plan.schedule()),
+        "num_releases": sum(one.times for one in plan.planned()),
+        "releases": [
+            {
+                "name": one.name,
+                "bound": one.bound,
+                "noise_multiplier": one.noise_multiplier,
+                "times": one.times,
+                "modulus_bits": one.modulus_bits,
+            }
+            for one in plan.planned()
+        ],
     }
 
 

@@ -13,6 +13,35 @@ from privacy.plan.terms import Place, PrivacyTerms
 
 #: Scalars are integers in steps of 2^-30.
 SCALAR_ONE = 2**30
+SCALAR_BITS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRelease:
+    """One kind of sum that a run releases: a plan is a list of these.
+
+    Attributes
+    ----------
+    name : str
+        ``update``, ``clip_bits`` or ``metrics``.
+    release : Release
+        What one of them reveals, in steps of its grid.
+    bound : float
+        How far one unit moves the sum in L2 norm, in its own units: clip norms for the update.
+    noise_multiplier : float
+        Standard deviation of its noise over ``bound``; Laplace's b over the clip norm.
+    times : int
+        How often the run releases it.
+    modulus_bits : int
+        Bits of each of its numbers.
+    """
+
+    name: str
+    release: Release
+    bound: float
+    noise_multiplier: float
+    times: int
+    modulus_bits: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +109,62 @@ class PrivacyPlan(NoiseGrid):
         every = self.terms.metrics_every
         return bool(every) and server_round % every == 0
 
+    def planned(
+        self,
+        num_rounds: int | None = None,
+        colluding: int | None = None,
+        sampled: bool = False,
+        num_metrics: int | None = None,
+    ) -> list[PlannedRelease]:
+        """Return every kind of sum that so many rounds release; the whole run by default.
+
+        Parameters
+        ----------
+        num_rounds : int, optional
+            All of the run unless given.
+        colluding, sampled
+            As for ``update_release``.
+        num_metrics : int, optional
+            Releases of metrics; as planned unless given.
+        """
+        terms = self.terms
+        rounds = terms.num_rounds if num_rounds is None else num_rounds
+        planned = [
+            PlannedRelease(
+                name="update",
+                release=self.update_release(colluding, sampled),
+                bound=1.0,
+                noise_multiplier=self.noise_multiplier,
+                times=rounds,
+                modulus_bits=terms.modulus_bits,
+            )
+        ]
+        if terms.clip_bit_noise:
+            planned.append(
+                PlannedRelease(
+                    name="clip_bits",
+                    release=self.clip_bit_release(colluding, sampled),
+                    bound=0.5,
+                    noise_multiplier=2 * terms.clip_bit_noise,
+                    times=rounds,
+                    modulus_bits=SCALAR_BITS,
+                )
+            )
+        if terms.metrics_every:
+            # And once at the end, for the last model.
+            times = rounds // terms.metrics_every + 1 if num_metrics is None else num_metrics
+            planned.append(
+                PlannedRelease(
+                    name="metrics",
+                    release=self.metrics_release(colluding),
+                    bound=sqrt(terms.num_metrics),
+                    noise_multiplier=terms.metrics_noise_multiplier,
+                    times=times,
+                    modulus_bits=SCALAR_BITS,
+                )
+            )
+        return [one for one in planned if one.times]
+
     def schedule(
         self,
         num_rounds: int | None = None,
@@ -87,19 +172,14 @@ class PrivacyPlan(NoiseGrid):
         sampled: bool = False,
         num_metrics: int | None = None,
     ) -> Schedule:
-        """Return what so many rounds reveal; the whole run unless told otherwise."""
-        terms = self.terms
-        rounds = terms.num_rounds if num_rounds is None else num_rounds
-        releases: list[tuple[Release, int]] = [
-            (self.update_release(colluding, sampled), rounds)
-        ]
-        if terms.clip_bit_noise:
-            releases.append((self.clip_bit_release(colluding, sampled), rounds))
-        if terms.metrics_every:
-            # And once at the end, for the last model.
-            times = rounds // terms.metrics_every + 1 if num_metrics is None else num_metrics
-            releases.append((self.metrics_release(colluding), times))
-        return [(release, times) for release, times in releases if times]
+        """Return the releases of ``planned`` and how often each is made."""
+        planned = self.planned(num_rounds, colluding, sampled, num_metrics)
+        return [(one.release, one.times) for one in planned]
+
+    @property
+    def least_noise_multiplier(self) -> float:
+        """Return the noise of the least noisy release, over what one unit can move in it."""
+        return min(one.noise_multiplier for one in self.planned())
 
     def delta_of_models(self, epsilon: float) -> float:
         """Return the delta left for those who see models only, if cohorts amplify.
