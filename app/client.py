@@ -10,7 +10,6 @@ from importlib import import_module
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from flwr.clientapp.client_app import DEFAULT_ACTION
 
 from app.builders.run import CLIENT_MODULES
 from app.config.load import ConfigError, load_config
@@ -56,5 +55,6 @@ def _name(context: Context) -> str:
 
 # One answer for all: a run's aggregation knows which kinds of message it has.
 app.evaluate()(answer)
-for action in (DEFAULT_ACTION, *ACTIONS):
+app.train()(answer)
+for action in ACTIONS:
     app.train(action)(answer)

@@ -61,7 +61,6 @@ class Trial(TrialHome):
             *("--ssl-keyfile", tls / "superlink.key", "--enable-supernode-auth"),
             *("--database", self.home / "superlink.db"),
             *("--host", "127.0.0.1", "--port", self.port),
-            *("--control-api-address", f"127.0.0.1:{free_port()}"),
             "--disable-runtime-dependency-installation",
         )
         self._wait_for_port(self.superlink)

@@ -1,14 +1,17 @@
 """Our strategies around Flower's: the same models, and states that come back."""
 
+import flwr
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAdam, FedAvgM
 
 from app.builders.run import RunFacts, build_strategy
 from app.builders.workload import build_workload
 from app.config.load import load_config, options
 from app.simulation.in_process import InProcessGrid
 from strategies.rounds.attempt import RoundAttempt, RunStoppedError
+from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import to_arrays, to_parameters, to_record
 from strategies.rounds.transport import PollingGrid
 from workloads.base import Contribution, State
@@ -171,3 +174,13 @@ def test_every_number_of_the_config_reaches_flowers_strategy(algorithm, free, fl
     inner = build_strategy(config, RunFacts(1, 3, build_workload(config), 3)).flower_step.inner
     assert type(inner).__name__.lower() == algorithm
     assert {name: getattr(inner, name) for name in flowers} == flowers
+
+
+@pytest.mark.parametrize(("strategy", "name"), [(FedAdam, "v_t"), (FedAvgM, "momentum_vector")])
+def test_a_flower_that_keeps_its_state_elsewhere_is_refused(strategy, name):
+    """Its state would be missing from every checkpoint, and nobody would be told."""
+    inner = strategy()
+    FlowerStep(inner)
+    delattr(inner, name)
+    with pytest.raises(ValueError, match=f"flwr {flwr.__version__}: .* has no {name};"):
+        FlowerStep(inner)

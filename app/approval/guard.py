@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from flwr import __version__
+
 from app.approval.bundle import PACKAGES, digest
 from app.node.policy import PolicyError, load_policy
 from app.node.running_code import RUNNING
@@ -34,7 +36,6 @@ _FOLDERS = "tacet-bundles"
 _RUNNER = "flwr.supernode.runtime.run_clientapp"
 _INSTALL, _LOADER = "install_from_fab", "get_load_client_app_fn"
 _DEPENDENCIES = "install_app_dependencies"
-_OTHER_FLOWER = "install a flwr that Tacet's pyproject.toml allows"
 
 
 class GuardError(RuntimeError):
@@ -133,21 +134,48 @@ def _refuse(message: Any, context: Any) -> Any:
     return refusal_reply(Reason.POLICY_REFUSED, message)
 
 
-def wrap(runner: ModuleType, guard: Guard) -> None:
-    """Put the guard into the module that runs the ClientApp.
+def other_flower(what: str) -> str:
+    """Return the line that says what the installed Flower does in another way."""
+    return f"flwr {__version__}: {what}; install a flwr that Tacet's pyproject.toml allows"
+
+
+def load_runner() -> ModuleType:
+    """Return Flower's module that runs the ClientApp for ``flwr-clientapp``.
 
     Raises
     ------
     GuardError
-        If it no longer does it by the functions that the guard stands in for.
+        If the command runs it in another way.
     """
-    mine = {_INSTALL: guard.install, _LOADER: guard.get_loader}
-    mine[_DEPENDENCIES] = guard.install_dependencies
+    try:
+        runner = import_module(_RUNNER)
+        command = import_module("flwr.supernode.cli").flwr_clientapp
+        if command.__globals__["run_clientapp"] is runner.run_clientapp:
+            return runner
+    except (ImportError, AttributeError, KeyError):
+        pass  # said below
+    raise GuardError(other_flower("flwr-clientapp does not call run_clientapp"))
+
+
+def require_known(runner: ModuleType) -> None:
+    """Check that the runner calls the functions that the guard stands in for.
+
+    Raises
+    ------
+    GuardError
+        If not.
+    """
     used = runner.run_clientapp.__code__.co_names
-    for name, stand_in in mine.items():
+    for name in (_INSTALL, _LOADER, _DEPENDENCIES):
         if name not in used or not callable(getattr(runner, name, None)):
-            raise GuardError(f"run_clientapp does not call {name}; {_OTHER_FLOWER}")
-        setattr(runner, name, stand_in)
+            raise GuardError(other_flower(f"run_clientapp does not call {name}"))
+
+
+def wrap(runner: ModuleType, guard: Guard) -> None:
+    """Put the guard into the module that runs the ClientApp."""
+    setattr(runner, _INSTALL, guard.install)
+    setattr(runner, _LOADER, guard.get_loader)
+    setattr(runner, _DEPENDENCIES, guard.install_dependencies)
 
 
 def main() -> int:
@@ -162,23 +190,21 @@ def main() -> int:
     # The bundle's folder goes with this process.
     sys.dont_write_bytecode = True
     try:
-        place = _folders()
+        place = own_folder(_FOLDERS)
     except (ImportError, AttributeError, OSError) as error:
         return _nothing_runs(error)
     with tempfile.TemporaryDirectory(
         prefix=f"{os.getpid()}-", dir=place, ignore_cleanup_errors=True
     ) as folder:
         try:
-            runner = import_module(_RUNNER)
-            command = import_module("flwr.supernode.cli").flwr_clientapp
-            if command.__globals__["run_clientapp"] is not runner.run_clientapp:
-                raise GuardError(f"flwr-clientapp does not call run_clientapp; {_OTHER_FLOWER}")
-            flowers = getattr(runner, _INSTALL, None), getattr(runner, _LOADER, None)
-            wrap(runner, Guard(Path(folder), *flowers))  # type: ignore[arg-type]
-        except (ImportError, AttributeError, KeyError, GuardError) as error:
+            runner = load_runner()
+            require_known(runner)
+        except GuardError as error:
             return _nothing_runs(error)
+        flowers = getattr(runner, _INSTALL), getattr(runner, _LOADER)
+        wrap(runner, Guard(Path(folder), *flowers))
         _forget_own_modules()
-        command()
+        import_module("flwr.supernode.cli").flwr_clientapp()
     return 1
 
 
@@ -192,15 +218,15 @@ def sweep() -> None:
 
     A node has a ``FLWR_HOME`` of its own, so what lies there is its own.
     """
-    for folder in _folders().iterdir():
+    for folder in own_folder(_FOLDERS).iterdir():
         named = re.match("([0-9]{1,9})-", folder.name)
         if named and not _lives(int(named[1])):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _folders() -> Path:
-    """Return the folder for the folders of bundles; made if it is not there."""
-    path = import_module("flwr.supercore.utils").get_flwr_home().absolute() / _FOLDERS
+def own_folder(name: str) -> Path:
+    """Return a folder of ours in ``FLWR_HOME``; made if it is not there."""
+    path = import_module("flwr.supercore.utils").get_flwr_home().absolute() / name
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 

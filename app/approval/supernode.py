@@ -1,6 +1,7 @@
 """A SuperNode on which every message goes through the guard: Flower's own, with a PATH of ours.
 
-What leans on how ``flower-supernode`` starts its processes stands here and in ``zygote.py``.
+What leans on how ``flower-supernode`` starts its processes stands here and in ``zygote.py``;
+what leans on how one of them runs a ClientApp, in ``guard.py``.
 """
 
 from __future__ import annotations
@@ -54,28 +55,31 @@ def become_supernode(policy: Path, arguments: list[str]) -> None:
 
 
 def check_flower() -> None:
-    """Check that a SuperNode still starts its processes by commands that it finds on PATH.
+    """Check that this Flower starts and runs ClientApps as the guard and the zygote expect.
 
     Raises
     ------
     BundleError
         If not.
     """
+    from app.approval.guard import GuardError, load_runner, other_flower, require_known
     from app.approval.zygote import EXECUTOR
 
+    try:
+        require_known(load_runner())
+    except GuardError as error:
+        raise BundleError(str(error)) from None
     try:
         client = import_module("flwr.supernode.start_client_internal").start_client_internal
         executor = import_module("flwr.supercore.superexec.executor").SubprocessExecutor
         known = _SUPEREXEC in client.__code__.co_consts and _CLIENTAPP in _commands()
         known &= {"TASK_TYPE_TO_COMMAND", "Popen"} <= {*executor.launch.__code__.co_names}
         known &= import_module(EXECUTOR).subprocess is subprocess
+        known &= callable(import_module("flwr.supercore.cli").flower_superexec)
     except (ImportError, AttributeError):
         known = False
     if not known:
-        raise BundleError(
-            "this flwr starts ClientApps in another way; install one that Tacet's"
-            " pyproject.toml allows"
-        )
+        raise BundleError(other_flower("a SuperNode starts ClientApps in another way"))
 
 
 def _commands() -> list[str]:
@@ -95,7 +99,7 @@ def _write_scripts() -> Path:
 
     A server may also ask for other kinds of task, which Flower starts by other commands.
     """
-    from flwr.supercore.utils import get_flwr_home
+    from app.approval.guard import own_folder
 
     started = dict.fromkeys(_commands(), _ONLY)
     for name, module in (
@@ -104,8 +108,7 @@ def _write_scripts() -> Path:
     ):
         code = _START.format(root=str(_ROOT), name=name, module=module)
         started[name] = f'exec {shlex.join([sys.executable, "-P", "-c", code])} "$@"'
-    folder = get_flwr_home().absolute() / f"tacet-guard-{digest(repr(started).encode())[:16]}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = own_folder(f"tacet-guard-{digest(repr(started).encode())[:16]}")
     for name, line in started.items():
         handle, made = tempfile.mkstemp(dir=folder)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

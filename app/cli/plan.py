@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.config.pairs import parse_pairs
+
 if TYPE_CHECKING:
     from app.preflight.run_plan import RunPlan
 
@@ -51,14 +53,10 @@ def _plan(arguments: argparse.Namespace) -> list[str]:
 def _run_config(text: str) -> dict[str, Any]:
     if not text.strip():
         return {}
-    from click import ClickException
-    from flwr.common.config import parse_config_args
-
     try:
-        return dict(parse_config_args([text.strip()]))
-    except (ClickException, ValueError, OSError) as error:
-        told = " ".join(str(error).split())
-        raise PlanFailedError(f"--run-config {text!r}: {told}") from None
+        return parse_pairs(text)
+    except ValueError as error:
+        raise PlanFailedError(f"--run-config {text!r}: {error}") from None
 
 
 def _lines(plan: RunPlan) -> list[str]:

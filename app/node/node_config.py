@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from app.config.pairs import parse_pairs
+
 PATHS = ("policy-file", "state-path", "identity-key", "peers-file", "data-path")
 _KNOWN = (*PATHS, "partition-id", "num-partitions")
 
@@ -23,15 +25,10 @@ def parse(text: str) -> dict[str, Any]:
     NodeConfigError
         If it is not of the form ``key1="text" key2=3``, or not a TOML file.
     """
-    from click import ClickException
-    from flwr.common.config import parse_config_args
-
     try:
-        values: dict[str, Any] = parse_config_args([text.strip()])
-    except (ClickException, ValueError, OSError) as error:
-        raise NodeConfigError(
-            f"--node-config {text!r}: {' '.join(str(error).split())}"
-        ) from None
+        values = parse_pairs(text)
+    except ValueError as error:
+        raise NodeConfigError(f"--node-config {text!r}: {error}") from None
     if not values:
         raise NodeConfigError(
             f"--node-config {text!r}: nothing in it; give e.g. 'policy-file=\"/etc/p.yaml\"'"

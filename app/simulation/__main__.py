@@ -15,9 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from click import ClickException
-from flwr.common.config import parse_config_args
-
+from app.config.pairs import parse_pairs
 from app.simulation.flwr_run import flwr_run, read_summary, summary_time
 from app.simulation.superlink import SimulationError, superlink
 
@@ -57,8 +55,8 @@ def _parsed(run_config: str) -> dict[str, Any]:
     """Return the run config's values; Flower's parser passes over words without ``=``."""
     try:
         if all("=" in word for word in shlex.split(run_config)):
-            return parse_config_args([run_config])
-    except (ClickException, OSError, ValueError):
+            return parse_pairs(run_config)
+    except ValueError:
         pass  # said below
     raise SimulationError(
         f"run config {run_config!r}: give key=value pairs, strings in double quotes within"

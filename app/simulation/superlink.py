@@ -38,7 +38,7 @@ def superlink(home: Path) -> Generator[dict[str, str]]:
     dict
         The environment in which ``flwr`` finds this SuperLink as the connection ``tacet``.
     """
-    port, control_port = free_port(), free_port()
+    port = free_port()
     home.mkdir(parents=True, exist_ok=True)
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
@@ -47,7 +47,7 @@ def superlink(home: Path) -> Generator[dict[str, str]]:
     )
     environment = flower_environment(home) | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--control-api-address", f"127.0.0.1:{control_port}"]
+    command += ["--port", str(port)]
     with (home / "superlink.log").open("wb") as output:
         process = subprocess.Popen(
             [tool(command[0]), *command[1:]],

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
+from flwr import __version__
 from flwr.app import Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
-from flwr.serverapp.strategy.fedopt import FedOpt
+from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi
 from numpy.typing import NDArray
 
 from strategies.rounds.records import ARRAYS, to_arrays, to_parameters
@@ -25,7 +25,8 @@ from workloads.model_arrays import add_to
 MEAN_ONLY = (FedAvg, FedProx, FedAvgM, FedAdam, FedYogi)
 
 # Flower gives no interface for what its strategies keep between rounds. FedAvgM has a list in
-# the model's order, FedAdam and FedYogi have dicts by parameter name.
+# the model's order, the adaptive ones have dicts by parameter name.
+_ADAPTIVE = (FedAdagrad, FedAdam, FedYogi)
 _BY_POSITION = ("momentum_vector",)
 _BY_NAME = ("m_t", "v_t")
 _SEPARATOR = "/"
@@ -40,9 +41,15 @@ class FlowerStep:
     ----------
     inner : FedAvg
         Flower's strategy. Its sampling is not used.
+
+    Raises
+    ------
+    ValueError
+        If this Flower's strategy keeps its state in another way.
     """
 
     def __init__(self, inner: FedAvg) -> None:
+        _require_known(inner)
         self.inner = inner
 
     def step(
@@ -54,7 +61,7 @@ class FlowerStep:
     ) -> Arrays:
         """Return the next model, which may hold values that are not finite.
 
-        Arrays
+        Parameters
         ----------
         server_round : int
             Counted from 1.
@@ -116,7 +123,7 @@ class FlowerStep:
         """Say which model the updates started from, as ``configure_train`` would have."""
         if isinstance(self.inner, FedAvgM):
             self.inner.current_arrays = to_arrays(before)
-        elif isinstance(self.inner, FedOpt):
+        elif isinstance(self.inner, _ADAPTIVE):
             self.inner.current_arrays = dict(before)
 
     def _reply(self, mean: Arrays, weight: float) -> Message:
@@ -125,6 +132,22 @@ class FlowerStep:
         content = RecordDict({ARRAYS: to_arrays(mean), "metrics": metrics})
         # Flower wants a receiver; nobody sends this message.
         return Message(content, dst_node_id=1, message_type="train")
+
+
+def _require_known(inner: FedAvg) -> None:
+    """Refuse a Flower whose strategy would lose its state in a checkpoint, or start anew."""
+    kept: tuple[str, ...] = ()
+    if isinstance(inner, FedAvgM):
+        kept = _BY_POSITION
+    elif isinstance(inner, _ADAPTIVE):
+        kept = _BY_NAME
+    needed = ("weighted_by_key", *(("current_arrays", *kept) if kept else ()))
+    missing = [name for name in needed if not hasattr(inner, name)]
+    if missing:
+        raise ValueError(
+            f"flwr {__version__}: {type(inner).__name__} has no {', '.join(missing)};"
+            " install a flwr that Tacet's pyproject.toml allows"
+        )
 
 
 def require_mean_only(inner: FedAvg) -> None:

@@ -1,5 +1,6 @@
 """The commands around the guard: ``tacet supernode`` and ``tacet bundle``."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import flwr
 import pytest
 
 from app.approval import guard, supernode
@@ -94,11 +96,25 @@ def test_a_supernode_that_could_not_be_guarded_is_not_started(
     assert told.count("\n") == 1
 
 
-def test_a_flower_that_starts_its_processes_in_another_way_is_refused(policy, monkeypatch):
+def test_a_flower_that_starts_its_processes_in_another_way_is_refused(
+    policy, capsys, monkeypatch
+):
     check_flower()
     monkeypatch.setattr(os, "execve", pytest.fail)
     monkeypatch.setattr(supernode, "_commands", lambda: ["flwr-clientapp-2"])
     assert main(["supernode", "--node-config", f'policy-file="{policy}"']) == 2
+    told = capsys.readouterr().err
+    assert f"flwr {flwr.__version__}: a SuperNode starts ClientApps in another way" in told
+    assert "pyproject.toml" in told
+
+
+def test_a_flower_that_runs_clientapps_in_another_way_is_refused(policy, capsys, monkeypatch):
+    runner = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    monkeypatch.delattr(runner, "install_from_fab")
+    monkeypatch.setattr(os, "execve", pytest.fail)
+    assert main(["supernode", "--node-config", f'policy-file="{policy}"']) == 2
+    told = capsys.readouterr().err
+    assert f"flwr {flwr.__version__}: run_clientapp does not call install_from_fab" in told
 
 
 # What an owner approves

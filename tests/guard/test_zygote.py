@@ -164,9 +164,9 @@ def test_what_is_to_be_silent_is_started_as_flower_does(tmp_path):
 
 def test_nothing_heavy_is_left_to_a_fork():
     code = (
-        "import sys; from app.approval import zygote;"
-        " zygote._preload(); before = {*sys.modules};"
-        " from benchmarks.imports import STEPS; [exec(step) for step in STEPS.values()];"
+        "import sys; from app.approval import zygote; zygote._preload();"
+        " before = {*sys.modules}; from benchmarks.imports import STEPS;"
+        " [exec(step) for step in STEPS.values()];"
         " print(*({*sys.modules} - before))"
     )
     told = subprocess.run(
