@@ -1,3 +1,5 @@
+import re
+import shutil
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -5,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import app.builders.run
+from app.builders.run import config_hash
 from app.config.algorithm import FedAdamConfig, FedProxConfig
 from app.config.load import (
     EVERYDAY_KEYS,
@@ -135,3 +139,26 @@ def test_resolved_yaml_names_the_chosen_options():
     assert values["algorithm"]["name"] == "fedyogi"
     assert values["task"]["name"] == "digits"
     assert values["task"]["training"]["optimizer"] == "sgd"
+
+
+def test_a_changed_yaml_is_read_anew_in_the_same_session(tmp_path, monkeypatch):
+    conf = tmp_path / "conf"
+    shutil.copytree(ROOT / "conf", conf)
+    monkeypatch.setattr("app.config.load.CONF_DIR", conf)
+    assert load_config({}).task.training.learning_rate != 0.125
+    file = conf / "task" / "digits.yaml"
+    text, found = re.subn("learning_rate: .*", "learning_rate: 0.125", file.read_text())
+    assert found == 1
+    file.write_text(text)
+    assert load_config({}).task.training.learning_rate == 0.125
+
+
+def test_the_hash_of_a_configuration_is_worked_out_once(monkeypatch):
+    worked_out = []
+    real = app.builders.run.resolved
+    monkeypatch.setattr(
+        app.builders.run, "resolved", lambda config: worked_out.append(1) or real(config)
+    )
+    hashes = {config_hash(load_config({"seed": 4242})) for _ in range(5)}
+    assert (len(hashes), len(worked_out)) == (1, 1)
+    assert config_hash(load_config({"seed": 4243})) not in hashes

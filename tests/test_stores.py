@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 import threading
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from flwr.app import RecordDict
 
 import privacy.database
-from app.node.protocol_store import ContextStore, SqliteStore
+from app.node.protocol_store import ContextStore, SqliteStore, _Row
 from privacy.database import DatabaseError, transaction
 from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import Stage
@@ -252,3 +253,26 @@ def test_of_many_stores_on_one_context_one_wins():
         thread.join()
     assert ContextStore(state).records(1)[ONE].secrets == bytes(wins)
     assert len(wins) == 1
+
+
+def test_a_message_of_a_long_run_decodes_no_closed_attempt(monkeypatch):
+    """Else a simulated round would cost more the longer the run is."""
+    state = RecordDict()
+    store = ContextStore(state)
+    for number in range(50):
+        attempt = AttemptId(1, number, 0)
+        store.advance([Change(attempt, Stage.NONE, record(Stage.ADVERTISED))])
+        store.advance([Change(attempt, Stage.ADVERTISED, record(Stage.SHARED).closed())])
+    decoded = []
+    real = _Row.decode
+    monkeypatch.setattr(_Row, "decode", lambda data: decoded.append(1) or real(data))
+    # As each message has a store of its own on the node's context.
+    later = ContextStore(state)
+    later.expire(5.0)
+    assert len(later.records(1)) == 50
+    assert later.advance([Change(AttemptId(1, 50, 0), Stage.NONE, record(Stage.SHARED))])
+    assert decoded == []
+    # A closed attempt stays closed, also where the context came from another process.
+    again = AttemptId(1, 7, 0)
+    for other in (later, ContextStore(deepcopy(state))):
+        assert not other.advance([Change(again, Stage.NONE, record(Stage.ADVERTISED))])
