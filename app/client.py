@@ -6,17 +6,16 @@ deployment every message is a fresh process.
 """
 
 import logging
-from importlib import import_module
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from app.builders.run import CLIENT_MODULES
 from app.config.load import ConfigError, load_config
 from app.node.session import NodeSession
 from app.node.settings import in_simulation, settings_of
-from strategies.masked.messages import ACTIONS
+from app.round.client_side import SessionSide
 from strategies.refusals import Reason, Refusal, refusal_reply
+from strategies.registry import AGGREGATIONS, aggregation_of
 from tasks.base import DataError, ModelRefusedError
 
 log = logging.getLogger("flwr.tacet")
@@ -29,8 +28,8 @@ def answer(message: Message, context: Context) -> Message:
     try:
         config = load_config(context.run_config)
         settings = settings_of(context.node_config, config, in_simulation())
-        module = import_module(CLIENT_MODULES[type(config.aggregation)])
-        return module.answer(message, NodeSession(context, config, settings))
+        side = SessionSide(NodeSession(context, config, settings))
+        return aggregation_of(config.aggregation).answer(message, side)
     except (ConfigError, DataError, ModelRefusedError, Refusal) as error:
         # A refusal's own text is its reason; what led to it says more.
         told = (error.__cause__ or error) if isinstance(error, Refusal) else error
@@ -56,5 +55,5 @@ def _name(context: Context) -> str:
 # One answer for all: a run's aggregation knows which kinds of message it has.
 app.evaluate()(answer)
 app.train()(answer)
-for action in ACTIONS:
+for action in sorted({a for one in AGGREGATIONS.values() for a in one.actions}):
     app.train(action)(answer)

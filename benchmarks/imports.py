@@ -15,7 +15,7 @@ from pathlib import Path
 STEPS = {
     "Flower's process for any message": "import flwr.supernode.cli",
     "this app: keys and unmasking": (
-        "import app.client, app.round.secagg; from app.config.load import load_config;"
+        "import app.client, strategies.masked.client; from app.config.load import load_config;"
         " load_config({})"
     ),
     "torch and its optimisers: training": (

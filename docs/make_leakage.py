@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from app.config.run import SecAggConfig
 from docs.leakage_words import APP_REFUSALS, METADATA, READERS, RECORDS, REFUSALS
+from strategies.masked.config import SecAggConfig
 from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets, SharedSecrets
 from strategies.secagg.client.transitions import as_markdown

@@ -20,7 +20,8 @@ import sys
 from pathlib import Path
 from app.approval.bundle import PACKAGES
 here = Path.cwd()
-import app.server, app.client, app.round.plain, app.round.secagg, workloads.model_update
+import app.server, app.client, strategies.plain.client, strategies.masked.client
+import workloads.model_update
 from app.config.load import CONF_DIR, ConfigError, load_config, options
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp

@@ -13,7 +13,6 @@ from flwr.common.constant import ErrorCode
 import app.client
 import app.node.settings
 import app.round.contribute
-import app.round.plain
 import app.server
 from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_config

@@ -167,6 +167,7 @@ PROPOSED = ProposedRun(
     task="heart",
     privacy="example_distributed",
     aggregation="secagg",
+    sees_contributions=False,
     unit=Unit.EXAMPLE,
     min_survivors=3,
     max_colluding=1,
@@ -191,7 +192,12 @@ NONE = {
         {"min_survivors": 9, "max_colluding": 4, "noise_multiplier": 2.0, "epsilon": 0.1},
         # Not known before the ledger looks.
         {"epsilon": None},
-        {"privacy": "example_local", "aggregation": "plain", "min_survivors": 0},
+        {
+            "privacy": "example_local",
+            "aggregation": "plain",
+            "sees_contributions": True,
+            "min_survivors": 0,
+        },
         {"privacy": "example_central"},
         NONE,
     ],
@@ -220,9 +226,18 @@ def test_a_run_within_the_policy_passes(changes):
         ({"epsilon": float("nan")}, ("epsilon=nan", "max_epsilon=3")),
         ({"delta": 1e-4}, ("delta=0.0001", "1e-05", "lower")),
         ({"delta": None}, ("delta=not given", "1e-05")),
-        ({"aggregation": "plain"}, ("aggregation=plain", "min_survivors=3", "secagg")),
-        ({"aggregation": "plain", "privacy": "example_central"}, ("each contribution",)),
-        ({"aggregation": "plain", **NONE}, ("each contribution", "min_survivors=3")),
+        (
+            {"aggregation": "plain", "sees_contributions": True},
+            ("aggregation=plain", "min_survivors=3", "secagg"),
+        ),
+        (
+            {"aggregation": "plain", "sees_contributions": True, "privacy": "example_central"},
+            ("each contribution",),
+        ),
+        (
+            {"aggregation": "plain", "sees_contributions": True, **NONE},
+            ("each contribution", "min_survivors=3"),
+        ),
     ],
 )
 def test_a_run_below_a_floor_is_refused_with_both_values(changes, words):
@@ -240,4 +255,4 @@ def test_none_passes_only_where_it_is_listed():
 
 def test_a_policy_that_allows_a_sum_of_one_allows_plain():
     open_one = replace(POLICY, min_survivors=1, min_colluding=0)
-    check(open_one, replace(PROPOSED, aggregation="plain", **NONE))
+    check(open_one, replace(PROPOSED, aggregation="plain", sees_contributions=True, **NONE))

@@ -1,8 +1,5 @@
 """From the configuration of privacy to the noise: the private half of ``app.builders.run``."""
 
-from typing import cast
-
-from app.config.aggregation import CodecConfig, PlainConfig, SecAggConfig
 from app.config.privacy import (
     ClientPrivacyConfig,
     ExampleLocalConfig,
@@ -47,7 +44,6 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
     if isinstance(privacy, ClientPrivacyConfig):
         bit_noise = privacy.adaptive_clip.bit_noise
     aggregation = config.aggregation
-    masked = isinstance(aggregation, SecAggConfig)
     return PrivacyTerms(
         unit=unit,
         place=place,
@@ -59,13 +55,13 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
         population=privacy.population,
         cohort_fraction=config.rounds.cohort_fraction,
         min_survivors=min_survivors(config),
-        # Without masks nobody's noise is anybody else's.
-        max_colluding=aggregation.max_colluding if masked else 0,
+        # Without masks nobody's noise is anybody else's, and c is 0.
+        max_colluding=aggregation.promised_colluding,
         sampling_rate=example.sampling_rate if example else 1.0,
         batch_size=example.expected_batch_size if example else 0.0,
         num_rounds=config.num_rounds,
         num_local_steps=num_local_steps(config),
-        modulus_bits=codec_config(config).modulus_bits,
+        modulus_bits=aggregation.codec.modulus_bits,
         range_deviations=privacy.range_deviations,
         num_metrics=2 + len(workload.metric_names),
         metrics_every=privacy.metrics.every,
@@ -116,20 +112,13 @@ def private_codec(
         clip_norm=clip_norm or privacy.clip_norm or workload.bound(),
         metric_names=workload.metric_names,
         loss_clip=privacy.metrics.loss_clip,
-        clip_range=codec_config(config).clip_range,
+        clip_range=config.aggregation.codec.clip_range,
     )
 
 
 def min_survivors(config: AppConfig) -> int:
     """Return T, as far as the configuration gives it."""
-    given = config.aggregation
-    least = config.rounds.min_replies
-    return (given.min_survivors or least) if isinstance(given, SecAggConfig) else least
-
-
-def codec_config(config: AppConfig) -> CodecConfig:
-    """Return the fixed point of whichever aggregation."""
-    return cast(PlainConfig | SecAggConfig, config.aggregation).codec
+    return config.aggregation.promised_survivors or config.rounds.min_replies
 
 
 def _mechanism(privacy: PrivateConfig) -> Mechanism:

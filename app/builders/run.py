@@ -11,35 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
-
-from flwr.serverapp.strategy import FedAvg
 
 from app.builders.algorithm import build_algorithm
-from app.builders.privacy import codec_config, min_survivors, private_codec
-from app.config.aggregation import PlainConfig, SecAggConfig
+from app.builders.privacy import min_survivors, private_codec
 from app.config.load import resolved
 from app.config.privacy import ClientPrivacyConfig, PrivateConfig, mode_of
 from app.config.run import AppConfig, OnClientFailure
 from app.node.identity import peers_of
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.unit import Unit
+from strategies.aggregation import ServerSide
 from strategies.codec.codec import Codec
 from strategies.codec.exact_codecs import ClearCodec, FixedPointCodec, IntegerCodec
 from strategies.codec.run_state import AdaptiveClip, PrivateRunState, RunState
-from strategies.masked.settings import SecAggSettings
-from strategies.masked.strategy import SecAgg
-from strategies.plain.strategy import Plain
+from strategies.registry import aggregation_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
-from strategies.secagg.graph import Terms
 from workloads.base import Workload
-
-#: The client's half of each aggregation: a module with ``answer``, imported when needed.
-CLIENT_MODULES: dict[type, str] = {
-    PlainConfig: "app.round.plain",
-    SecAggConfig: "app.round.secagg",
-}
 
 
 @dataclass(frozen=True)
@@ -64,55 +52,9 @@ class RunFacts:
     length: int
 
 
-def _plain(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
-    plain = cast(PlainConfig, config.aggregation)
-    coding = build_coding(config, facts.workload, facts.length)
-    encoded = node_encodes(config, facts.workload)
-    if not (encoded or plain.through_codec):
-        names = facts.workload.sum_names(training=True)
-        codec = ClearCodec(scalar_names=names, is_weighted=facts.workload.is_weighted)
-        coding = RunState(codec, facts.workload.scores)
-    return Plain(
-        inner,
-        config.rounds.min_replies,
-        coding,
-        workload=facts.workload,
-        run_id=facts.run_id,
-        node_encodes=encoded,
-    )
-
-
 def node_encodes(config: AppConfig, workload: Workload) -> bool:
     """Return whether a node encodes its contribution even where nothing is masked."""
     return mode_of(config.privacy) is not None or workload.is_integer
-
-
-def _secagg(inner: FedAvg, config: AppConfig, facts: RunFacts) -> RoundStrategy:
-    settings = secagg_config(config)
-    peers = peers_of(Path(settings.peers_file).expanduser()) if settings.peers_file else None
-    if settings.consistency_check and peers is None:
-        raise ValueError(
-            "aggregation.consistency_check=true: the server needs aggregation.peers_file too"
-        )
-    return SecAgg(
-        inner,
-        config.rounds.min_replies,
-        facts.workload,
-        SecAggSettings(
-            run_id=facts.run_id,
-            terms=build_terms(config, facts.num_simulated),
-            coding=build_coding(config, facts.workload, facts.length),
-            config_hash=config_hash(config),
-            consistency_check=settings.consistency_check,
-            peers=peers,
-        ),
-    )
-
-
-_AGGREGATIONS: dict[type, Callable[[FedAvg, AppConfig, RunFacts], RoundStrategy]] = {
-    PlainConfig: _plain,
-    SecAggConfig: _secagg,
-}
 
 
 def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -123,15 +65,24 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     ValueError
         If the numbers do not go together; names the values and the mend.
     """
-    inner = build_algorithm(config)
-    return _AGGREGATIONS[type(config.aggregation)](inner, config, facts)
-
-
-def secagg_config(config: AppConfig) -> SecAggConfig:
-    """Return the configuration of secure aggregation, which must be the chosen one."""
-    if not isinstance(config.aggregation, SecAggConfig):
-        raise TypeError("aggregation is not secagg")
-    return config.aggregation
+    workload = facts.workload
+    clear = ClearCodec(
+        scalar_names=workload.sum_names(training=True), is_weighted=workload.is_weighted
+    )
+    side = ServerSide(
+        config=config.aggregation,
+        config_hash=config_hash(config),
+        inner=build_algorithm(config),
+        min_replies=config.rounds.min_replies,
+        workload=workload,
+        coding=build_coding(config, workload, facts.length),
+        in_clear=RunState(clear, workload.scores),
+        is_encoded=node_encodes(config, workload),
+        run_id=facts.run_id,
+        num_simulated=facts.num_simulated,
+        read_peers=lambda file: peers_of(Path(file).expanduser()),
+    )
+    return aggregation_of(config.aggregation).serve(side)
 
 
 def build_codec(
@@ -185,29 +136,12 @@ def exact_codec(config: AppConfig, workload: Workload) -> Codec:
     """Return the codec of a run without differential privacy."""
     if workload.is_integer:
         return IntegerCodec()
-    codec = codec_config(config)
+    codec = config.aggregation.codec
     return FixedPointCodec(
         modulus_bits=codec.modulus_bits,
         clip_range=codec.clip_range,
         max_weight_examples=codec.max_weight_examples if workload.is_weighted else None,
         sum_names=workload.sum_names(training=True),
-    )
-
-
-def build_terms(config: AppConfig, num_simulated: int | None) -> Terms:
-    """Return the protocol's public numbers; the same on server and clients.
-
-    Two nodes cannot hide from each other in a sum, so c = 0 is all that is left there. A
-    simulation, in which nobody is to be kept out, goes on with that; a deployment refuses.
-    """
-    settings = secagg_config(config)
-    max_colluding = 0 if num_simulated == 2 else settings.max_colluding
-    return Terms(
-        min_survivors=settings.min_survivors or None,
-        max_colluding=max_colluding,
-        threshold=settings.threshold or None,
-        num_neighbors=settings.num_neighbors or None,
-        max_dropout_fraction=settings.max_dropout_fraction,
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from app.config.aggregation import PlainConfig, SecAggConfig
 from app.config.algorithm import AlgorithmConfig, NeuralWorkload
 from app.config.privacy import ClientPrivacyConfig, ExampleLocalConfig, PrivateConfig
 from app.config.run import AppConfig
@@ -119,7 +118,6 @@ def _task(config: AppConfig) -> Idle:
 def _codec(config: AppConfig) -> Idle:
     """Yield what of ``aggregation.codec`` encodes nothing."""
     aggregation, privacy = config.aggregation, config.privacy
-    assert isinstance(aggregation, PlainConfig | SecAggConfig)  # noqa: S101 - no others
     name = "aggregation.codec"
     if isinstance(privacy, PrivateConfig):
         yield f"{name}.max_weight_examples", "under privacy no client has a weight"
@@ -127,7 +125,7 @@ def _codec(config: AppConfig) -> Idle:
             yield f"{name}.clip_range", "under privacy it is privacy.clip_norm that bounds"
     elif WORKLOADS[workload_name(config.algorithm)].is_integer:
         yield name, "whole numbers are summed modulo 2^64; take it out"
-    elif isinstance(aggregation, PlainConfig) and not aggregation.through_codec:
+    elif not aggregation.is_encoded:
         yield name, "aggregation=plain adds floats; give aggregation.through_codec=true"
 
 

@@ -1,6 +1,5 @@
 """What the groups of the configuration require of each other. Checked when it is composed."""
 
-from app.config.aggregation import AggregationConfig, SecAggConfig
 from app.config.algorithm import FedProxConfig
 from app.config.privacy import (
     ClientDistributedConfig,
@@ -9,6 +8,8 @@ from app.config.privacy import (
     PrivacyConfig,
     PrivateConfig,
 )
+from strategies.aggregation import AggregationConfig
+from strategies.registry import aggregation_of
 from tasks.schema import require
 from workloads.base import WorkloadConfig
 
@@ -30,12 +31,11 @@ def check_privacy(
         return
     if isinstance(privacy, ExampleDistributedConfig | ClientDistributedConfig):
         _check_distributed(privacy, aggregation)
-    if isinstance(aggregation, SecAggConfig):
-        require(
-            aggregation.min_survivors <= privacy.population,
-            f"aggregation.min_survivors={aggregation.min_survivors} is more than"
-            f" privacy.population={privacy.population}: no round could end",
-        )
+    require(
+        aggregation.promised_survivors <= privacy.population,
+        f"aggregation.min_survivors={aggregation.promised_survivors} is more than"
+        f" privacy.population={privacy.population}: no round could end",
+    )
     if isinstance(privacy, ExampleDistributedConfig | ExampleCentralConfig):
         require(
             not isinstance(algorithm, FedProxConfig),
@@ -50,13 +50,13 @@ def check_privacy(
 
 
 def _check_distributed(privacy: PrivateConfig, aggregation: AggregationConfig) -> None:
+    chosen = aggregation_of(aggregation)
     require(
-        isinstance(aggregation, SecAggConfig),
-        "aggregation=plain: distributed noise protects a masked sum only, each share alone is"
-        " too little; take aggregation=secagg, or a local or central privacy option",
+        not chosen.sees_contributions,
+        f"aggregation={chosen.name}: distributed noise protects a masked sum only, each share"
+        " alone is too little; take aggregation=secagg, or a local or central privacy option",
     )
-    assert isinstance(aggregation, SecAggConfig)  # noqa: S101 - just checked
-    survivors, colluding = aggregation.min_survivors, aggregation.max_colluding
+    survivors, colluding = aggregation.promised_survivors, aggregation.promised_colluding
     require(
         survivors > 0,
         "aggregation.min_survivors=0: distributed noise is made of the shares of so many nodes"

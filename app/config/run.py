@@ -10,7 +10,6 @@ from pathlib import PurePath
 
 from omegaconf import MISSING
 
-from app.config.aggregation import AggregationConfig, PlainConfig, SecAggConfig
 from app.config.algorithm import (
     FedAdamConfig,
     FedAvgConfig,
@@ -21,6 +20,8 @@ from app.config.algorithm import (
 from app.config.privacy import PRIVACY, PrivacyConfig
 from app.config.rules import check_privacy
 from app.config.workload import check_workload, settle_workload
+from strategies.aggregation import AggregationConfig
+from strategies.registry import AGGREGATIONS
 from tasks.schema import TaskConfig, require
 from workloads.base import WorkloadConfig
 from workloads.registry import WORKLOADS
@@ -139,13 +140,12 @@ class AppConfig:
     def __post_init__(self) -> None:
         require(self.num_rounds >= 1, f"num-rounds={self.num_rounds}: must be at least 1")
         require(0 <= self.seed < 2**63, f"seed={self.seed}: must be in [0, 2^63)")
-        if isinstance(self.aggregation, SecAggConfig):
-            seconds, deadline = self.aggregation.secrets_seconds, self.rounds.deadline_seconds
-            require(
-                seconds >= 2 * deadline,
-                f"aggregation.secrets_seconds={seconds}: must be at least twice"
-                f" rounds.deadline_seconds={deadline}, or a slow trip finds the secrets gone",
-            )
+        slowest, deadline = self.aggregation.slowest_trip_seconds, self.rounds.deadline_seconds
+        require(
+            slowest >= deadline,
+            f"aggregation.secrets_seconds={2 * slowest}: must be at least twice"
+            f" rounds.deadline_seconds={deadline}, or a slow trip finds the secrets gone",
+        )
         require(
             self.average_from <= self.num_rounds,
             f"algorithm.average_from={self.average_from}: must be one of the"
@@ -179,7 +179,7 @@ GROUPS: dict[str, dict[str, type]] = {
         "fedyogi": FedYogiConfig,
         **{name: cls.Config for name, cls in WORKLOADS.items() if cls.Config is not None},
     },
-    "aggregation": {"plain": PlainConfig, "secagg": SecAggConfig},
+    "aggregation": {name: one.config for name, one in AGGREGATIONS.items()},
     "privacy": PRIVACY,
 }
 

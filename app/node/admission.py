@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig, mode_of
 from app.config.run import AppConfig
@@ -13,8 +12,7 @@ from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.plan.release import Unit
 from strategies.refusals import Reason, Refusal
-
-_PLAIN = "plain"
+from strategies.registry import aggregation_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +23,13 @@ class ProposedRun:
     ----------
     task, privacy, aggregation : str
         The names of the options.
+    sees_contributions : bool
+        Whether the server sees each contribution.
     unit : Unit or None
         Of ``privacy``; None for ``none``.
     min_survivors, max_colluding : int
         T and c of the run's config, T = 0 where that leaves it to the cohort; not looked at
-        with ``plain``.
+        where the server sees each contribution.
     identities : bool
         Whether adverts are signed.
     noise_multiplier, delta : float or None
@@ -42,6 +42,7 @@ class ProposedRun:
     task: str
     privacy: str
     aggregation: str
+    sees_contributions: bool
     unit: Unit | None
     min_survivors: int
     max_colluding: int
@@ -88,7 +89,6 @@ def _policy(session: NodeSession) -> Policy | None:
 
 def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None) -> ProposedRun:
     privacy, aggregation = config.privacy, config.aggregation
-    masked = aggregation if isinstance(aggregation, SecAggConfig) else None
     private = privacy if isinstance(privacy, PrivateConfig) else None
     mode = mode_of(privacy)
     if private and noise_multiplier is None:
@@ -99,9 +99,10 @@ def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None)
         privacy=option_of(config, "privacy"),
         aggregation=option_of(config, "aggregation"),
         unit=mode[0] if mode else None,
-        min_survivors=masked.min_survivors if masked else 0,
-        max_colluding=masked.max_colluding if masked else 0,
-        identities=masked.identities if masked else False,
+        sees_contributions=aggregation_of(aggregation).sees_contributions,
+        min_survivors=aggregation.promised_survivors,
+        max_colluding=aggregation.promised_colluding,
+        identities=aggregation.is_signed,
         noise_multiplier=noise_multiplier if private else None,
         # The ledger holds what is really released against the cap.
         epsilon=None,
@@ -138,12 +139,12 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
 
 def _sums(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
     """Yield what is wrong with the sums that the server would see."""
-    if proposed.aggregation == _PLAIN:
+    if proposed.sees_contributions:
         # Only what is noisy by itself may be seen by itself.
         if policy.min_survivors > 1 and not proposed.privacy.endswith("_local"):
             yield (
-                f"aggregation={_PLAIN} with privacy={proposed.privacy} shows the server each"
-                f" contribution, but min_survivors={policy.min_survivors}; take"
+                f"aggregation={proposed.aggregation} with privacy={proposed.privacy} shows"
+                f" the server each contribution, but min_survivors={policy.min_survivors}; take"
                 " aggregation=secagg"
             )
         return

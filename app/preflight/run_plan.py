@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, field
 from math import ceil, inf
 from typing import Any
 
-from app.builders.privacy import codec_config, privacy_plan
+from app.builders.privacy import privacy_plan
 from app.builders.workload import build_workload
-from app.config.aggregation import SecAggConfig
 from app.config.load import option_of
 from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
@@ -20,6 +19,7 @@ from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Mechanism
 from privacy.plan.terms import Place
 from strategies.codec.exact_codecs import IntegerCodec
+from strategies.registry import aggregation_of
 from workloads.base import Workload
 
 
@@ -134,14 +134,13 @@ _COMMON = (
 def _in_common(
     config: AppConfig, workload: Workload, num_parameters: int, length: int
 ) -> RunPlan:
-    masked, privacy = isinstance(config.aggregation, SecAggConfig), config.privacy
+    aggregation, privacy = aggregation_of(config.aggregation), config.privacy
     private = isinstance(privacy, PrivateConfig)
-    per_round = 2 if masked else 1
     scores_last = bool(privacy.metrics.every) if private else workload.scores
-    # With masks the first keys and shares take two trips of their own (protocol, section 1);
-    # those of every other round, the last evaluation's too, ride along.
-    trips = per_round * (config.num_rounds + scores_last) + 2 * masked
-    bits = codec_config(config).modulus_bits if masked or private else 32
+    trips = aggregation.num_trips * (config.num_rounds + scores_last)
+    trips += aggregation.num_key_trips
+    encoded = private or not aggregation.sees_contributions
+    bits = config.aggregation.codec.modulus_bits if encoded else 32
     if workload.is_integer and not private:
         bits = IntegerCodec.modulus_bits
     return RunPlan(

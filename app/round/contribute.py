@@ -9,9 +9,9 @@ from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.session import NodeSession
 from app.node.spending import charge
-from app.round.request import Request
 from privacy.noise.randomness import secure_generator
 from privacy.unit import Unit
+from strategies.aggregation import Request
 from strategies.codec.private_codec import PrivateCodec
 from strategies.refusals import Reason, Refusal
 from tasks.base import DataError, LocalData, ModelRefusedError

@@ -1,51 +1,21 @@
 """What a train or evaluate message asks, read with no trust in it."""
 
-from dataclasses import dataclass
 from math import isfinite
 
 from flwr.app import Message
 
-from app.builders.run import build_codec
+from app.builders.run import build_codec, node_encodes
 from app.builders.workload import build_workload
 from app.config.load import ConfigError
 from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
 from app.node.session import NodeSession
-from strategies.codec.codec import Codec
+from strategies.aggregation import Request
 from strategies.codec.run_state import CLIP_NORM
 from strategies.refusals import Reason, Refusal
 from strategies.rounds.records import CONFIG, MalformedRequestError, read_request
-from workloads.base import Query, State, Workload
-from workloads.model_arrays import hash_state
 
 _TRAIN, _EVALUATE = "train", "evaluate"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """A message that asks for a contribution.
-
-    Attributes
-    ----------
-    training : bool
-        Whether it asks for training, or for the last evaluation.
-    state, query : State, Query
-        What it asks about.
-    workload : Workload
-        What is summed in this run.
-    codec : Codec
-        For a vector of this length, with this round's clip norm.
-    """
-
-    training: bool
-    state: State
-    query: Query
-    workload: Workload
-    codec: Codec
-
-    def hash(self) -> bytes:
-        """Return SHA-256 of what is asked about (32 bytes)."""
-        return hash_state(self.state, self.query.values)
 
 
 def read(message: Message, session: NodeSession) -> Request:
@@ -82,7 +52,12 @@ def read(message: Message, session: NodeSession) -> Request:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return Request(
-        training=kind == _TRAIN, state=state, query=query, workload=workload, codec=codec
+        training=kind == _TRAIN,
+        state=state,
+        query=query,
+        workload=workload,
+        codec=codec,
+        is_encoded=node_encodes(session.config, workload),
     )
 
 

@@ -151,7 +151,7 @@ def test_a_bundle_packed_otherwise_is_compared_file_by_file(
     file.write_bytes(altered)
     assert tell(capsys, "bundle", "check", file, checkout) == (
         1,
-        ["differs: .info/CONTENT", "differs: app/round/secagg.py"],
+        ["differs: .info/CONTENT", "differs: strategies/masked/client.py"],
     )
     with zipfile.ZipFile(packed, "a") as new, pytest.warns(UserWarning, match="Duplicate"):
         new.writestr("app/client.py", "")

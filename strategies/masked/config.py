@@ -1,63 +1,12 @@
-"""The typed configuration of the aggregations: how the sum is computed."""
+"""The configuration of secure aggregation."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
 
+from dataclasses import dataclass
+
+from strategies.aggregation import AggregationConfig
+from strategies.secagg.graph import Terms
 from tasks.schema import require
-
-
-@dataclass
-class AggregationConfig:
-    """How the sum of the contributions is computed."""
-
-
-@dataclass
-class CodecConfig:
-    """Fixed point: contributions as integers modulo 2^b.
-
-    Attributes
-    ----------
-    modulus_bits : int
-        b: bits for each parameter on the wire, from 8 to 64.
-    clip_range : float
-        Entries of a weighted update are clipped to +- this, above 0.
-    max_weight_examples : int
-        A client with more examples than this counts as one with this many, at least 1.
-    """
-
-    modulus_bits: int = 32
-    clip_range: float = 8.0
-    max_weight_examples: int = 10_000
-
-    def __post_init__(self) -> None:
-        name = "aggregation.codec"
-        require(
-            8 <= self.modulus_bits <= 64,
-            f"{name}.modulus_bits={self.modulus_bits}: must be from 8 to 64",
-        )
-        require(
-            0 < self.clip_range < float("inf"),
-            f"{name}.clip_range={self.clip_range}: must be above 0",
-        )
-        require(
-            self.max_weight_examples >= 1,
-            f"{name}.max_weight_examples={self.max_weight_examples}: must be at least 1",
-        )
-
-
-@dataclass
-class PlainConfig(AggregationConfig):
-    """The server sees every update: a baseline, and for debugging.
-
-    Attributes
-    ----------
-    through_codec : bool
-        Add in fixed point, as ``secagg`` does, so that both give the same model bit for bit.
-    codec : CodecConfig
-        Used only with ``through_codec``.
-    """
-
-    through_codec: bool = False
-    codec: CodecConfig = field(default_factory=CodecConfig)
 
 
 @dataclass
@@ -66,8 +15,6 @@ class SecAggConfig(AggregationConfig):
 
     Attributes
     ----------
-    codec : CodecConfig
-        Fixed point.
     min_survivors : int
         T: a sum over fewer is never opened; 0 for two thirds of the roster, plus one.
     max_colluding : int
@@ -89,7 +36,6 @@ class SecAggConfig(AggregationConfig):
         Nodes delete an attempt's secrets so long after its last step.
     """
 
-    codec: CodecConfig = field(default_factory=CodecConfig)
     min_survivors: int = 0
     max_colluding: int = 1
     threshold: int = 0
@@ -119,4 +65,38 @@ class SecAggConfig(AggregationConfig):
         require(
             self.identities or not self.consistency_check,
             "aggregation.consistency_check=true: signatures need aggregation.identities=true",
+        )
+
+    @property
+    def promised_survivors(self) -> int:
+        """Return T; 0 where the cohort decides."""
+        return self.min_survivors
+
+    @property
+    def promised_colluding(self) -> int:
+        """Return c."""
+        return self.max_colluding
+
+    @property
+    def is_signed(self) -> bool:
+        """Return whether adverts are signed."""
+        return self.identities
+
+    @property
+    def slowest_trip_seconds(self) -> float:
+        """Return half of the time that a node keeps an attempt's secrets."""
+        return self.secrets_seconds / 2
+
+    def terms(self, num_simulated: int | None) -> Terms:
+        """Return the protocol's public numbers; the same on server and clients.
+
+        Two nodes cannot hide from each other in a sum, so c = 0 is all that is left there. A
+        simulation, in which nobody is to be kept out, goes on with that; a deployment refuses.
+        """
+        return Terms(
+            min_survivors=self.min_survivors or None,
+            max_colluding=0 if num_simulated == 2 else self.max_colluding,
+            threshold=self.threshold or None,
+            num_neighbors=self.num_neighbors or None,
+            max_dropout_fraction=self.max_dropout_fraction,
         )

@@ -1,17 +1,15 @@
 """The client's half of ``secagg``: protocol messages in and out, training in between."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from flwr.app import Message
 
-from app.builders.run import build_terms, config_hash, secagg_config
-from app.config.load import ConfigError
-from app.node.admission import admit
-from app.node.session import NodeSession
-from app.round.contribute import contribute, pay
-from app.round.request import read
+from strategies.aggregation import ClientSide
 from strategies.codec.codec import plan_of, public_seed
 from strategies.codec.stages import SumContext
+from strategies.masked.config import SecAggConfig
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -29,7 +27,7 @@ from strategies.secagg.messages import Refusal as ProtocolRefusal
 from strategies.secagg.wire import Wire
 
 
-def answer(message: Message, session: NodeSession) -> Message:
+def answer(message: Message, side: ClientSide) -> Message:
     """Answer one message of the protocol.
 
     Raises
@@ -37,8 +35,8 @@ def answer(message: Message, session: NodeSession) -> Message:
     Refusal, DataError, ConfigError
         If the node cannot take part; the attempt's secrets are gone then.
     """
-    admit(session)
-    role = _role(session)
+    side.admit()
+    role = _role(side)
     kind = message.metadata.message_type
     try:
         data = unwrap(message.content)
@@ -52,7 +50,7 @@ def answer(message: Message, session: NodeSession) -> Message:
     }
     try:
         take = simple.get(kind)
-        reply = take(data) if take else _masked(role, data, message, session)
+        reply = take(data) if take else _masked(role, data, message, side)
     except BaseException:
         role.forget(data)
         raise
@@ -62,40 +60,37 @@ def answer(message: Message, session: NodeSession) -> Message:
 
 
 def _masked(
-    role: ClientRole, data: bytes | memoryview, message: Message, session: NodeSession
+    role: ClientRole, data: bytes | memoryview, message: Message, side: ClientSide
 ) -> Wire:
     """Check the request, then charge, then train, then mask: a refusal costs no training."""
-    request = read(message, session)
+    request = side.read(message)
     codec = request.codec
-    opened = role.open_train(data, plan_of(codec, request.hash(), config_hash(session.config)))
+    opened = role.open_train(data, plan_of(codec, request.hash(), side.config_hash))
     if isinstance(opened, ProtocolRefusal):
         return opened
     attempt = opened.request.attempt
     if request.query.server_round != attempt.round:
         raise Refusal(Reason.MALFORMED_REQUEST)
     num_members = len(opened.request.cohort)
-    try:
-        codec.check_fits(num_members)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    side.check_fits(request, num_members)
     # Before a record is looked at: whether there is an answer may depend on the records too.
-    pay(request, session, attempt.attempt)
-    contribution = contribute(request, session)
+    side.pay(request, attempt.attempt)
+    contribution = side.contribute(request)
     shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
     update, sums = codec.encode(contribution, shared)
     return role.mask(opened, update, sums, codec.modulus_bits)
 
 
-def _role(session: NodeSession) -> ClientRole:
-    config = secagg_config(session.config)
-    identity = session.identity if config.identities else None
+def _role(side: ClientSide) -> ClientRole:
+    config: SecAggConfig = side.config
+    identity = side.identity if config.identities else None
     return ClientRole(
-        node_id=session.node_id,
-        run_id=session.run_id,
-        terms=build_terms(session.config, session.settings.num_simulated),
-        store=session.store,
-        bundle=session.bundle,
-        trust=TrustPolicy(identity, session.approved_bundles()),
+        node_id=side.node_id,
+        run_id=side.run_id,
+        terms=config.terms(side.num_simulated),
+        store=side.store,
+        bundle=side.bundle,
+        trust=TrustPolicy(identity, side.approved_bundles()),
         consistency_check=config.consistency_check,
         lifetime_seconds=config.secrets_seconds,
     )

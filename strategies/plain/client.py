@@ -1,20 +1,17 @@
 """The client's half of ``plain``: the contribution as it is, or encoded where that is due."""
 
+from __future__ import annotations
+
 from flwr.app import Message
 
-from app.builders.run import node_encodes
-from app.node.admission import admit
-from app.node.session import NodeSession
-from app.round.contribute import contribute, pay
-from app.round.request import read
+from strategies.aggregation import ClientSide
 from strategies.codec.stages import SumContext
 from strategies.plain.strategy import plain_seed
 from strategies.refusals import Reason, Refusal
 from strategies.rounds.records import encoded_record, to_record
-from workloads.base import Contribution
 
 
-def answer(message: Message, session: NodeSession) -> Message:
+def answer(message: Message, side: ClientSide) -> Message:
     """Answer one message with a contribution.
 
     Raises
@@ -23,18 +20,16 @@ def answer(message: Message, session: NodeSession) -> Message:
         If training diverged, the message is of another aggregation, or the node's owner does
         not allow it.
     """
-    admit(session)
-    request = read(message, session)
-    pay(request, session, None)
-    contribution = contribute(request, session)
-    if node_encodes(session.config, request.workload):
-        seed = plain_seed(session.run_id, request.query.server_round)
+    side.admit()
+    request = side.read(message)
+    side.pay(request, None)
+    contribution = side.contribute(request)
+    if request.is_encoded:
+        seed = plain_seed(side.run_id, request.query.server_round)
         # Nobody knows here how many there are; neither codec that is used so needs it.
-        vector, scalars = request.codec.encode(
-            contribution, SumContext(seed=seed, num_contributions=1)
-        )
+        shared = SumContext(seed=seed, num_contributions=1)
+        vector, scalars = request.codec.encode(contribution, shared)
         return Message(encoded_record(vector, scalars), reply_to=message)
-    assert isinstance(contribution, Contribution)  # noqa: S101 - only private ones are others
     if not contribution.is_finite():
         raise Refusal(Reason.NON_FINITE)
     return Message(to_record(contribution), reply_to=message)

@@ -1,0 +1,274 @@
+"""What is to be known of an aggregation, whoever asks, and what its two halves are given.
+
+An aggregation is a package here with a module ``aggregation``, which holds its configuration
+and one ``Aggregation``. Policy, plan and rules ask these; nothing branches on its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from flwr.app import Message
+from flwr.serverapp.strategy import FedAvg
+
+from strategies.codec.codec import Codec
+from strategies.codec.run_state import RunState
+from strategies.rounds.strategy import RoundStrategy
+from strategies.secagg.client.store import Store
+from strategies.secagg.crypto.keys import Identity, Peers
+from tasks.schema import require
+from workloads.base import Query, State, Workload
+from workloads.model_arrays import hash_state
+
+
+@dataclass
+class CodecConfig:
+    """Fixed point: contributions as integers modulo 2^b.
+
+    Attributes
+    ----------
+    modulus_bits : int
+        b: bits for each parameter on the wire, from 8 to 64.
+    clip_range : float
+        Entries of a weighted update are clipped to +- this, above 0.
+    max_weight_examples : int
+        A client with more examples than this counts as one with this many, at least 1.
+    """
+
+    modulus_bits: int = 32
+    clip_range: float = 8.0
+    max_weight_examples: int = 10_000
+
+    def __post_init__(self) -> None:
+        name = "aggregation.codec"
+        require(
+            8 <= self.modulus_bits <= 64,
+            f"{name}.modulus_bits={self.modulus_bits}: must be from 8 to 64",
+        )
+        require(
+            0 < self.clip_range < float("inf"),
+            f"{name}.clip_range={self.clip_range}: must be above 0",
+        )
+        require(
+            self.max_weight_examples >= 1,
+            f"{name}.max_weight_examples={self.max_weight_examples}: must be at least 1",
+        )
+
+
+@dataclass
+class AggregationConfig:
+    """How the sum of the contributions is computed.
+
+    Attributes
+    ----------
+    codec : CodecConfig
+        Fixed point.
+    """
+
+    codec: CodecConfig = field(default_factory=CodecConfig)
+
+    @property
+    def promised_survivors(self) -> int:
+        """Return T; 0 where the aggregation has none, or leaves it to the cohort."""
+        return 0
+
+    @property
+    def promised_colluding(self) -> int:
+        """Return c; 0 where the aggregation hides nothing."""
+        return 0
+
+    @property
+    def is_signed(self) -> bool:
+        """Return whether nodes sign and know each other."""
+        return False
+
+    @property
+    def is_encoded(self) -> bool:
+        """Return whether contributions are added as integers even without privacy."""
+        return True
+
+    @property
+    def slowest_trip_seconds(self) -> float:
+        """Return how long a trip may take before a node has forgotten the one before."""
+        return float("inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A message that asks a node for a contribution.
+
+    Attributes
+    ----------
+    training : bool
+        Whether it asks for training, or for the last evaluation.
+    state, query : State, Query
+        What it asks about.
+    workload : Workload
+        What is summed in this run.
+    codec : Codec
+        For a vector of this length, with this round's clip norm.
+    is_encoded : bool
+        Whether the node encodes its contribution even where nothing is masked.
+    """
+
+    training: bool
+    state: State
+    query: Query
+    workload: Workload
+    codec: Codec
+    is_encoded: bool
+
+    def hash(self) -> bytes:
+        """Return SHA-256 of what is asked about (32 bytes)."""
+        return hash_state(self.state, self.query.values)
+
+
+class ClientSide(Protocol):
+    """The node in one message, as the client's half of an aggregation sees it.
+
+    What a node checks and pays stands behind it, the same for every aggregation. Each method
+    refuses by an error that the ClientApp turns into an enumerated reason.
+    """
+
+    @property
+    def config(self) -> Any:
+        """Return the aggregation's configuration."""
+        ...
+
+    @property
+    def config_hash(self) -> bytes:
+        """Return SHA-256 of the whole configuration (32 bytes)."""
+        ...
+
+    @property
+    def run_id(self) -> int:
+        """Return Flower's id of the run."""
+        ...
+
+    @property
+    def node_id(self) -> int:
+        """Return Flower's id of the node."""
+        ...
+
+    @property
+    def num_simulated(self) -> int | None:
+        """Return the number of simulated nodes; None in a deployment."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Return where the node keeps its records of a protocol."""
+        ...
+
+    @property
+    def identity(self) -> Identity:
+        """Return the node's identity."""
+        ...
+
+    @property
+    def bundle(self) -> bytes:
+        """Return the SHA-256 of the code that runs."""
+        ...
+
+    def approved_bundles(self) -> frozenset[bytes] | None:
+        """Return the bundles that peers may run; None for any."""
+        ...
+
+    def admit(self) -> None:
+        """Refuse a run that asks for more than the node's owner allows."""
+        ...
+
+    def read(self, message: Message) -> Request:
+        """Read a request for a contribution, trusting nothing."""
+        ...
+
+    def check_fits(self, request: Request, num_contributions: int) -> None:
+        """Refuse a cohort that the codec was not sized for."""
+        ...
+
+    def pay(self, request: Request, attempt: int | None) -> None:
+        """Charge what a contribution reveals to the node's ledger, before it leaves."""
+        ...
+
+    def contribute(self, request: Request) -> Any:
+        """Return the contribution; loads torch."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSide:
+    """What the server's half of an aggregation is made from.
+
+    Attributes
+    ----------
+    config : AggregationConfig
+        The aggregation's own.
+    config_hash : bytes
+        SHA-256 of the whole configuration.
+    inner : FedAvg
+        Flower's strategy that turns a mean into the next model.
+    min_replies : int
+        With fewer good replies a round changes nothing.
+    workload : Workload
+        What is summed.
+    coding : RunState
+        The codec that the nodes use, or would, and what it has cost.
+    in_clear : RunState
+        The same where nobody encodes: floats.
+    is_encoded : bool
+        Whether the nodes encode even where nothing is masked.
+    run_id : int
+        Flower's.
+    num_simulated : int or None
+        Simulated nodes; None in a deployment.
+    read_peers : callable
+        From the name of a peers file to the pinned public keys in it.
+    """
+
+    config: Any
+    config_hash: bytes
+    inner: FedAvg
+    min_replies: int
+    workload: Workload
+    coding: RunState
+    in_clear: RunState
+    is_encoded: bool
+    run_id: int
+    num_simulated: int | None
+    read_peers: Callable[[str], Peers]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregation:
+    """One way to compute a sum.
+
+    Attributes
+    ----------
+    name : str
+        Of the option.
+    config : type
+        Its dataclass, below ``AggregationConfig``.
+    sees_contributions : bool
+        Whether the server sees each contribution, or sums only.
+    num_trips : int
+        Requests to each node in a round, one after the other.
+    num_key_trips : int
+        More of them before the first round.
+    actions : tuple of str
+        Kinds of message beside train and evaluate, without the prefix ``train.``.
+    serve : callable
+        From a ``ServerSide`` to the Flower strategy; imports it when it is called.
+    answer : callable
+        From a message and a ``ClientSide`` to the reply; imports what it needs when called.
+    """
+
+    name: str
+    config: type[AggregationConfig]
+    sees_contributions: bool
+    num_trips: int
+    num_key_trips: int
+    actions: tuple[str, ...] = ()
+    serve: Callable[[ServerSide], RoundStrategy]
+    answer: Callable[[Message, ClientSide], Message]

@@ -1,0 +1,50 @@
+"""Secure aggregation by pairwise masks: the server hears only the sum."""
+
+from __future__ import annotations
+
+from flwr.app import Message
+
+from strategies.aggregation import Aggregation, ClientSide, ServerSide
+from strategies.masked.config import SecAggConfig
+from strategies.masked.messages import ACTIONS
+from strategies.rounds.strategy import RoundStrategy
+
+
+def _serve(side: ServerSide) -> RoundStrategy:
+    from strategies.masked.settings import SecAggSettings
+    from strategies.masked.strategy import SecAgg
+
+    config: SecAggConfig = side.config
+    peers = side.read_peers(config.peers_file) if config.peers_file else None
+    if config.consistency_check and peers is None:
+        raise ValueError(
+            "aggregation.consistency_check=true: the server needs aggregation.peers_file too"
+        )
+    settings = SecAggSettings(
+        run_id=side.run_id,
+        terms=config.terms(side.num_simulated),
+        coding=side.coding,
+        config_hash=side.config_hash,
+        consistency_check=config.consistency_check,
+        peers=peers,
+    )
+    return SecAgg(side.inner, side.min_replies, side.workload, settings)
+
+
+def _answer(message: Message, side: ClientSide) -> Message:
+    from strategies.masked.client import answer
+
+    return answer(message, side)
+
+
+SECAGG = Aggregation(
+    name="secagg",
+    config=SecAggConfig,
+    sees_contributions=False,
+    num_trips=2,
+    # The first keys and shares; those of every other round ride along (protocol, section 1).
+    num_key_trips=2,
+    actions=ACTIONS,
+    serve=_serve,
+    answer=_answer,
+)

@@ -1,0 +1,59 @@
+"""Plain aggregation: the server sees every contribution. A baseline, and for debugging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flwr.app import Message
+
+from strategies.aggregation import Aggregation, AggregationConfig, ClientSide, ServerSide
+from strategies.rounds.strategy import RoundStrategy
+
+
+@dataclass
+class PlainConfig(AggregationConfig):
+    """The server sees every update: a baseline, and for debugging.
+
+    Attributes
+    ----------
+    through_codec : bool
+        Add in fixed point, as ``secagg`` does, so that both give the same model bit for bit.
+    """
+
+    through_codec: bool = False
+
+    @property
+    def is_encoded(self) -> bool:
+        """Return whether contributions are added in fixed point."""
+        return self.through_codec
+
+
+def _serve(side: ServerSide) -> RoundStrategy:
+    from strategies.plain.strategy import Plain
+
+    encoded = side.is_encoded or side.config.through_codec
+    return Plain(
+        side.inner,
+        side.min_replies,
+        side.coding if encoded else side.in_clear,
+        workload=side.workload,
+        run_id=side.run_id,
+        node_encodes=side.is_encoded,
+    )
+
+
+def _answer(message: Message, side: ClientSide) -> Message:
+    from strategies.plain.client import answer
+
+    return answer(message, side)
+
+
+PLAIN = Aggregation(
+    name="plain",
+    config=PlainConfig,
+    sees_contributions=True,
+    num_trips=1,
+    num_key_trips=0,
+    serve=_serve,
+    answer=_answer,
+)
