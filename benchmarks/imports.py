@@ -18,8 +18,10 @@ STEPS = {
         "import app.client, strategies.masked.client; from app.config.load import load_config;"
         " load_config({})"
     ),
-    "torch and its optimisers: training": (
-        "import tasks.training.local, torch; torch.optim.SGD([torch.zeros(1)], 0.1)"
+    "torch: training": (
+        "import tasks.training.local, torch; from tasks.schema import TrainingConfig;"
+        " from tasks.training.optimizer import build_optimizer;"
+        " build_optimizer(torch.nn.Linear(1, 1), TrainingConfig())"
     ),
     "Opacus: private training": "import tasks.training.dp_sgd",
 }

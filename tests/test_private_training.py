@@ -10,10 +10,10 @@ from privacy.bounding.bounded_sum import BoundedSum
 from tasks.base import DataSource, Examples
 from tasks.models import mlp
 from tasks.registry import TASKS
-from tasks.schema import GradSampleMode, Optimizer, TrainingConfig
+from tasks.schema import GradSampleMode, Optimizer
 from tasks.training.clipped_sum import clipped_gradient_sum
 from tasks.training.dp_sgd import metric_vectors, poisson_sample, train_privately
-from tasks.training.local import build_optimizer, get_parameters, initial_model, train
+from tasks.training.local import get_parameters, initial_model, train
 from tests.per_record import reference
 from tests.three_classes import MODES, Three, frozen, three
 
@@ -159,13 +159,6 @@ def test_nothing_is_returned_and_wrong_numbers_are_refused():
         private(task, model, examples, expected_batch_size=0.0)
     with pytest.raises(ValueError, match=r"add_noise gave shape \(2,\), not \(39,\)"):
         private(task, model, examples, add_noise=lambda bounded: exact(bounded)[:2])
-
-
-def test_the_optimiser_is_the_tasks():
-    assert isinstance(
-        build_optimizer(mlp(5, 3, 4), TrainingConfig(optimizer=Optimizer.adam)),
-        torch.optim.Adam,
-    )
 
 
 # Metrics that are paid for

@@ -100,11 +100,9 @@ class ModelUpdate(ModelWorkload):
         return getattr(self.setup.algorithm, "proximal_mu", 0.0)
 
     def _train(self, model: Any, records: Records, rng: np.random.Generator) -> Any:
-        import torch
+        from tasks.training.local import seed_torch, train
 
-        from tasks.training.local import train
-
-        torch.manual_seed(int(rng.integers(2**63)))
+        seed_torch(int(rng.integers(2**63)))
         return train(self.task, model, records.train, rng, self._proximal_mu)
 
     def _train_by_dp_sgd(

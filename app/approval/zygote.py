@@ -87,9 +87,6 @@ def _preload() -> None:
     try:
         for name in _PRELOADED:
             import_module(name)
-        torch = import_module("torch")
-        # The first optimiser imports as much again as torch itself.
-        torch.optim.SGD([torch.zeros(1)], lr=0.1)
     except Exception as error:
         # A fork that needs it will say more.
         log.warning("not all libraries could be imported ahead: %s", error)

@@ -11,7 +11,8 @@ from privacy.bounding.bounded_sum import BoundedSum, sum_of_clipped
 from tasks.base import Examples, Task
 from tasks.schema import GradSampleMode
 from tasks.training.clipped_sum import MAX_PHYSICAL_BATCH, clipped_gradient_sum
-from tasks.training.local import EVALUATION_BATCH, build_optimizer
+from tasks.training.local import EVALUATION_BATCH
+from tasks.training.optimizer import build_optimizer
 
 Vector = NDArray[np.float64]
 

@@ -1,0 +1,131 @@
+"""The local optimisers: torch's own steps, without the classes around them.
+
+``torch.optim.Optimizer`` imports ``torch._dynamo`` when the first one is made, for compiled
+training, which nobody does here. That takes a second, and in a deployment every message is a
+fresh process.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from tasks.schema import Optimizer, TrainingConfig
+
+
+class LocalOptimizer(Protocol):
+    """Moves a model's parameters by their gradients."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        ...
+
+    def step(self) -> None:
+        """Move each parameter that has a gradient."""
+        ...
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> LocalOptimizer:
+    """Return the local optimiser of a round, without any state yet."""
+    kind = Adam if config.optimizer is Optimizer.adam else Sgd
+    return kind(model.parameters(), config)
+
+
+class Sgd:
+    """Steps as ``torch.optim.SGD`` with learning rate, momentum and weight decay.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        What to move.
+    config : TrainingConfig
+        The numbers.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], config: TrainingConfig) -> None:
+        self._parameters = list(parameters)
+        self._config = config
+        self._velocities: list[Tensor | None] = [None] * len(self._parameters)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        _forget(self._parameters)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move each parameter that has a gradient."""
+        chosen, parameters, gradients = _with_gradient(self._parameters)
+        velocities = [self._velocities[i] for i in chosen]
+        sgd(
+            parameters,
+            gradients,
+            velocities,
+            weight_decay=self._config.weight_decay,
+            momentum=self._config.momentum,
+            lr=self._config.learning_rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+        for i, velocity in zip(chosen, velocities, strict=True):
+            self._velocities[i] = velocity
+
+
+class Adam:
+    """Steps as ``torch.optim.Adam`` with learning rate and weight decay.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        What to move.
+    config : TrainingConfig
+        The numbers.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], config: TrainingConfig) -> None:
+        self._parameters = list(parameters)
+        self._config = config
+        self._means = [torch.zeros_like(p) for p in self._parameters]
+        self._squares = [torch.zeros_like(p) for p in self._parameters]
+        self._steps = [torch.tensor(0.0, dtype=torch.float32) for _ in self._parameters]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        _forget(self._parameters)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move each parameter that has a gradient."""
+        chosen, parameters, gradients = _with_gradient(self._parameters)
+        adam(
+            parameters,
+            gradients,
+            [self._means[i] for i in chosen],
+            [self._squares[i] for i in chosen],
+            [],
+            [self._steps[i] for i in chosen],
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._config.learning_rate,
+            weight_decay=self._config.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+
+
+def _forget(parameters: list[Tensor]) -> None:
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def _with_gradient(
+    parameters: list[Tensor],
+) -> tuple[list[int], list[Tensor], list[Tensor]]:
+    """Return the places of the parameters that have a gradient, these, and the gradients."""
+    pairs = [(i, p, p.grad) for i, p in enumerate(parameters)]
+    found = [(i, p, gradient) for i, p, gradient in pairs if gradient is not None]
+    return [i for i, _, _ in found], [p for _, p, _ in found], [g for _, _, g in found]
