@@ -13,6 +13,7 @@ from benchmarks.mnist_settings import Result, Settings
 from privacy.accounting.calibration import calibrate
 from privacy.plan.release import Mechanism, Neighbours, Release, Unit
 from tasks.heart import HOSPITALS
+from tasks.schema import Optimizer
 from tests.test_benchmarks import ROOT, as_it_was, made_up_hospitals  # noqa: F401
 
 SHORT = heart_privacy.Settings(num_rounds=2, average_from=1)
@@ -53,8 +54,12 @@ def test_local_steps_add_up_to_the_common_step(made_up_hospitals):  # noqa: F811
     local, central = config("example_local"), config("example_central")
     shrunk = central.privacy.expected_batch_size / local.privacy.expected_batch_size
     assert shrunk == len(HOSPITALS)
-    assert local.task == central.task
-    assert local.algorithm == central.algorithm
+    step = local.task.training
+    # One plain step of each hospital, which is what the sum of the gradients is divided into.
+    assert (step.optimizer, step.momentum, step.num_steps) == (Optimizer.sgd, 0, 1)
+    assert step.weight_decay == 0
+    assert step.learning_rate == central.task.training.learning_rate
+    assert local.algorithm.server_momentum == central.algorithm.server_momentum
 
 
 def test_the_private_comparison_prints_what_it_writes(

@@ -82,7 +82,8 @@ def test_a_strategy_that_needs_single_updates_is_refused(inner):
 
 
 def test_flowers_own_loop_is_refused_before_anything_is_sent():
-    strategy = build_strategy(load_config({"aggregation": "secagg"}), RunFacts(1, 5, 10))
+    config = load_config({"aggregation": "secagg"})
+    strategy = build_strategy(config, RunFacts(1, 5, build_workload(config), 10))
     grid = InProcessGrid({})
     with pytest.raises(RuntimeError, match="drive it with the round loop"):
         strategy.start(grid, ArrayRecord())

@@ -96,7 +96,7 @@ def test_without_a_cap_it_is_written_down_only(ledger):
 def test_the_slow_accountant_runs_once(ledger, monkeypatch):
     import privacy.accounting.epsilon
 
-    asked, real = [], privacy.accounting.epsilon
+    asked, real = [], privacy.accounting.epsilon.epsilon
     monkeypatch.setattr(
         privacy.accounting.epsilon, "epsilon", lambda *args: asked.append(args) or real(*args)
     )
