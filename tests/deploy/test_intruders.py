@@ -41,7 +41,7 @@ def test_an_altered_bundle_runs_nowhere(federation, tmp_path):
     altered = tmp_path / "app"
     ignore = shutil.ignore_patterns(".git", ".venv", "__pycache__", "wheels", "runs")
     shutil.copytree(ROOT, altered, ignore=ignore)
-    with (altered / "app" / "round" / "secagg.py").open("a") as file:
+    with (altered / "strategies" / "masked" / "client.py").open("a") as file:
         file.write("# one refusal less\n")
     federation.run(run_config(federation, "altered", 1), app=altered)
     told = summary(federation, "altered")

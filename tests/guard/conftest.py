@@ -33,7 +33,7 @@ def altered(checkout, tmp_path_factory) -> bytes:
     """Return the bundle with one byte of one file changed."""
     path = tmp_path_factory.mktemp("altered") / "tacet"
     shutil.copytree(checkout, path)
-    file = path / "app" / "round" / "secagg.py"
+    file = path / "strategies" / "masked" / "client.py"
     before = file.read_bytes()
     after = before.replace(b"then mask: a refusal", b"then mask; a refusal")
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
