@@ -7,12 +7,13 @@ from scipy.stats import binom
 from torch import nn
 
 from privacy.bounding.bounded_sum import BoundedSum
+from privacy.noise.sampling import poisson_sample
 from tasks.base import DataSource, Examples
 from tasks.models import mlp
 from tasks.registry import TASKS
 from tasks.schema import GradSampleMode, Optimizer
 from tasks.training.clipped_sum import clipped_gradient_sum
-from tasks.training.dp_sgd import metric_vectors, poisson_sample, train_privately
+from tasks.training.dp_sgd import metric_vectors, train_privately
 from tasks.training.local import get_parameters, initial_model, train
 from tests.per_record import reference
 from tests.three_classes import MODES, Three, frozen, three

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
+from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.terms import Place
 from privacy.unit import Unit
@@ -340,8 +341,7 @@ class Workload(ABC):
 
         The default draws each record with the public rate and adds up their clipped ``terms``.
         """
-        rate = privacy.plan.terms.sampling_rate
-        drawn = np.flatnonzero(rng.random(len(records.train)) < rate)
+        drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
         terms = self.terms(state, query, records.train.take(drawn))
         return PrivateContribution(sum_of_terms(terms, privacy.clip_norm))
 

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from privacy.bounding.bounded_sum import sum_of_clipped
+from privacy.noise.sampling import poisson_sample
 from privacy.plan.terms import Place
 from privacy.unit import Unit
 from workloads.base import (
@@ -56,7 +57,6 @@ class GradientSum(ModelWorkload):
     ) -> PrivateContribution:
         """Draw records by Poisson sampling and return the sum of their clipped gradients."""
         from tasks.training.clipped_sum import clipped_gradient_sum
-        from tasks.training.dp_sgd import poisson_sample
 
         model = self.load(state)
         drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)

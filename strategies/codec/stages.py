@@ -6,7 +6,6 @@ in reverse, over the sum. Stages are frozen and hold public numbers only.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -23,8 +22,6 @@ from privacy.unit import Unit
 from strategies.codec.fixed_point import FixedPoint, to_signed
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import NUM_EXAMPLES, TRAIN_LOSS
-
-log = logging.getLogger("flwr.tacet")
 
 #: Entries of the update that were out of the clip range.
 NUM_CLIPPED = "num_clipped"

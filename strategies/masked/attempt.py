@@ -111,7 +111,8 @@ class MaskedRound:
         next_cohort = self._look_ahead()
         following = self._following
         codec = settings.coding.codec
-        content, asked_hash = self._strategy.request(asked.number, asked.state)
+        content = self._strategy.request(asked.number, asked.state)
+        asked_hash = self._strategy.hash_asked(asked.number, asked.state)
         size = self._strategy.workload.length(asked.state) if self._training else 0
         role.set_plan(plan_of(codec, asked_hash, settings.config_hash), form_of(codec, size))
         messages = self._model_messages(role, content, following, set(next_cohort))

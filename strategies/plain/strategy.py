@@ -92,7 +92,7 @@ class Plain(RoundStrategy):
             self.coding.codec.check_fits(len(cohort))
         except ValueError as error:
             raise RunStoppedError(f"aggregation=plain: {error}") from None
-        content, _ = self.request(asked.number, asked.state)
+        content = self.request(asked.number, asked.state)
         messages = model_messages(content, cohort, training=training)
         self.coding.note_release(asked.number, training=training)
         trip = grid.exchange(messages, asked.deadline_seconds)

@@ -52,11 +52,14 @@ class RoundStrategy(Strategy):
         """Log the inner strategy's settings (Flower's interface)."""
         self.flower_step.inner.summary()
 
-    def request(self, server_round: int, state: State) -> tuple[RecordDict, bytes]:
-        """Return the content of a round's request, and the hash of what it asks about."""
+    def request(self, server_round: int, state: State) -> RecordDict:
+        """Return the content of a round's request."""
         query = self.workload.query(state, server_round)
-        content = model_request(state, query, self.coding.request())
-        return content, hash_state(state, query.values)
+        return model_request(state, query, self.coding.request())
+
+    def hash_asked(self, server_round: int, state: State) -> bytes:
+        """Return SHA-256 of what a round asks about (32 bytes)."""
+        return hash_state(state, self.workload.query(state, server_round).values)
 
     def step(self, server_round: int, before: State, aggregate: Aggregate) -> State:
         """Return the next state.

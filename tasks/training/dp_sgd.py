@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from privacy.bounding.bounded_sum import BoundedSum, sum_of_clipped
+from privacy.noise.sampling import poisson_sample
 from tasks.base import Examples, Task
 from tasks.schema import GradSampleMode
 from tasks.training.clipped_sum import MAX_PHYSICAL_BATCH, clipped_gradient_sum
@@ -15,27 +16,6 @@ from tasks.training.local import EVALUATION_BATCH
 from tasks.training.optimizer import build_optimizer
 
 Vector = NDArray[np.float64]
-
-
-def poisson_sample(
-    num_records: int, sampling_rate: float, rng: np.random.Generator
-) -> NDArray[np.intp]:
-    """Return the indices of the records drawn, each on its own with ``sampling_rate``.
-
-    Parameters
-    ----------
-    num_records : int
-        How many there are; may be 0.
-    sampling_rate : float
-        q in (0, 1]; 1 draws all.
-    rng : numpy Generator
-        From the operating system's randomness: amplification by sampling holds only towards
-        those who cannot foretell the draw.
-    """
-    if not 0 < sampling_rate <= 1:
-        raise ValueError(f"sampling_rate={sampling_rate}: must be in (0, 1]")
-    # random() is in [0, 1), so that all are under 1.
-    return np.flatnonzero(rng.random(num_records) < sampling_rate)
 
 
 def train_privately(
