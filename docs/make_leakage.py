@@ -1,7 +1,7 @@
 """Write what the documents say of the messages from the message types themselves.
 
 ``python -m docs.make_leakage`` writes ``docs/leakage.md`` and the tables between the markers
-of ``docs/secure-aggregation.md``. ``tests/test_leakage.py`` fails while they differ.
+of ``docs/secure-aggregation.md``. ``tests/runs/test_leakage.py`` fails while they differ.
 """
 
 import dataclasses

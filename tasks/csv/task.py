@@ -2,7 +2,7 @@
 
 The smallest configuration is a label and one feature, e.g. ``{"label": {"column": "ill",
 "classes": ["no", "yes"]}, "numeric": {"age": {"min": 0, "max": 120}}}``; ``tiny_csv`` in
-tests/test_tasks_csv.py writes a file that fits one.
+tests/tasks/csv/test_task.py writes a file that fits one.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 PROJECT = "tacet-test"
 HOSPITALS = tuple(f"hospital-{name}" for name in "abcd")
 SERVICES = ("setup", "superlink", "register", *HOSPITALS, "run")

@@ -1,0 +1,150 @@
+"""``tacet plan``: what a run would cost, and to whom it says how much."""
+
+import json
+import math
+
+import pytest
+from torch import nn
+
+from app.cli.main import main
+from app.config.load import load_config
+from app.preflight.run_plan import PlanError, plan_run
+from tasks.breast_cancer import BreastCancer
+from tests.kits.private_kit import composing, run_config_of
+
+
+def test_every_number_of_colluders_below_t_has_its_epsilon():
+    free = "aggregation.min_survivors=4"
+    plan = plan_run(load_config(composing("client_distributed", free=free)))
+    found = {a.num_colluding: a.epsilon for a in plan.adversaries[1:]}
+    assert list(found) == [0, 1, 2, 3]
+    spent = list(found.values())
+    assert spent == sorted(spent)
+    assert plan.adversaries[0].epsilon == found[0]
+    assert all(math.isfinite(epsilon) for epsilon in spent)
+
+
+def test_a_trusted_server_is_said_to_be():
+    plan = plan_run(load_config(composing("client_central", "plain")))
+    assert plan.adversaries[-1].who == "server, which is trusted"
+    assert plan.adversaries[-1].epsilon == math.inf
+    assert plan.guarantee["neighbours"] == "one client's contribution replaced by zero"
+
+
+def test_the_sum_fits_with_next_to_no_chance_of_a_wrap():
+    plan = plan_run(load_config(composing("client_distributed")))
+    assert plan.modulus["fits"]
+    assert plan.modulus["wrap_probability"] < 1e-9
+    assert plan.modulus["padded_dimension"] == 32
+    assert plan.bytes_up == 4 * 32
+
+
+def test_no_privacy_is_said_to_be_none():
+    plan = plan_run(load_config({"task": "breast_cancer", "aggregation": "plain"}))
+    assert (plan.guarantee, plan.adversaries, plan.modulus) == ({}, [], {})
+    assert plan.num_trips == 11
+
+
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [
+        ("aggregation.codec.modulus_bits=8 privacy.population=2000", "modulus_bits"),
+    ],
+)
+def test_what_cannot_be_is_refused(free, words):
+    with pytest.raises(PlanError) as info:
+        plan_run(load_config(composing("client_distributed", free=free)))
+    assert words in str(info.value)
+
+
+# The command
+
+
+def told(capsys, *arguments: object) -> list[str]:
+    assert main(["plan", *map(str, arguments)]) == 0
+    out = capsys.readouterr()
+    assert out.err == ""
+    return out.out.splitlines()
+
+
+def complaint(capsys, *arguments: object) -> str:
+    assert main(["plan", *map(str, arguments)]) == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert out.err.startswith("tacet: ")
+    assert out.err.count("\n") == 1
+    return out.err
+
+
+def as_text(run_config: dict) -> str:
+    return " ".join(f"{k}={json.dumps(v)}" for k, v in run_config.items())
+
+
+def test_the_table_and_the_file_say_the_same(tmp_path, capsys):
+    run_config = run_config_of(tmp_path, "client_distributed", "secagg")
+    file = tmp_path / "plan.json"
+    lines = told(capsys, "--run-config", as_text(run_config), "--json", file)
+    values = json.loads(file.read_text())
+    assert values == plan_run(load_config(run_config)).to_dict()
+    rows = dict(line.split("  ", 1) for line in lines if "  " in line)
+    rows = {name: value.strip() for name, value in rows.items()}
+    assert rows["task"] == "breast_cancer, 31 parameters"
+    assert rows["rounds"] == "3 of fedavg over secagg"
+    assert rows["trips"] == "8, one after the other"
+    assert rows["a round"] == "124 bytes to a node, 128 bytes from it"
+    assert rows["unit"] == "client: one client's contribution replaced by zero"
+    assert rows["noise"] == "distributed_discrete_gaussian, multiplier 2"
+    assert rows["accountant"] == "rdp, delta 0.001"
+    for adversary in values["adversaries"]:
+        assert rows[adversary["who"]] == f"{adversary['epsilon']:.6g}"
+
+
+def test_a_trusted_server_learns_without_bound(tmp_path, capsys):
+    run_config = run_config_of(tmp_path, "client_central", "plain")
+    file = tmp_path / "plan.json"
+    lines = told(capsys, "--run-config", as_text(run_config), "--json", file)
+    assert lines[-1].split() == ["server,", "which", "is", "trusted", "unbounded"]
+    # Strict JSON has no infinity.
+    strict = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert strict["adversaries"][-1]["epsilon"] is None
+
+
+def test_without_a_run_config_it_plans_the_default_run(capsys):
+    assert any("the model may reveal anything" in line for line in told(capsys))
+
+
+def test_a_toml_file_is_taken_too(tmp_path, capsys):
+    file = tmp_path / "run.toml"
+    run_config = run_config_of(tmp_path, "client_local", "plain")
+    file.write_text("\n".join(f"{k} = {json.dumps(v)}" for k, v in run_config.items()))
+    assert any(line.startswith("privacy") for line in told(capsys, "--run-config", file))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('privacy="client_locl"', "did you mean client_local?"),
+        ('privacy="client_local"', "has no default and must be given"),
+        ('privcy="client_local"', "privcy is no key; did you mean privacy?"),
+        ('privacy="client_local', "--run-config"),
+        ("nowhere.toml", "--run-config"),
+    ],
+)
+def test_a_wrong_run_config_is_one_line(capsys, text, words):
+    assert words in complaint(capsys, "--run-config", text)
+
+
+def test_what_cannot_be_planned_is_one_line(tmp_path, capsys, monkeypatch):
+    def with_batch_norm(self):
+        return nn.Sequential(nn.Linear(30, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+    monkeypatch.setattr(BreastCancer, "build_model", with_batch_norm)
+    run_config = run_config_of(tmp_path, "example_distributed", "secagg")
+    line = complaint(capsys, "--run-config", as_text(run_config))
+    assert "BatchNorm1d" in line
+    assert "privacy.fix_model=true" in line
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    missing = tmp_path / "no" / "plan.json"
+    assert "No such file" in complaint(capsys, "--json", missing)

@@ -1,0 +1,205 @@
+"""What a run leaves, and going on with it after it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import app.results.run_folder
+from app.config.load import load_config
+from app.results.model_file import load_model
+from app.results.run_folder import RunFolder, RunFolderError, folder_path
+from app.simulation.flwr_run import summary_time
+from app.simulation.in_process import simulate
+from tasks.base import DataSource
+from tasks.training.local import evaluate
+from tests import ROOT
+from tests.kits.killed_runs import KilledError, plain_run, resumed, run_until
+from tests.kits.traced import reports_of
+
+
+@pytest.fixture
+def run_config(tmp_path):
+    return plain_run(tmp_path)
+
+
+def summary_of(folder):
+    return json.loads((Path(folder) / "summary.json").read_text())
+
+
+def test_a_finished_run_leaves_everything(run_config):
+    outcome = simulate(run_config, 3)
+    folder = Path(run_config["output-dir"])
+    assert {p.name for p in folder.iterdir()} == {
+        *("config.yaml", "metrics.jsonl", "model.safetensors", "checkpoint.safetensors"),
+        *("summary.json", ".lock"),
+    }
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["algorithm"]["name"] == "fedavgm"
+    assert config["task"]["training"]["num_steps"] == 3
+    assert [line["round"] for line in reports_of(folder)] == [1, 2, 3, 4]
+    assert [line["evaluated_round"] for line in reports_of(folder)] == [0, 1, 2, 3]
+    summary = summary_of(folder)
+    assert summary["status"] == "completed"
+    assert summary["num_rounds"] == 4
+    assert summary["metrics"] == outcome.metrics
+
+
+def test_the_model_file_says_how_to_load_itself(run_config):
+    outcome = simulate(run_config, 3)
+    task, model = load_model(Path(run_config["output-dir"]) / "model.safetensors")
+    sums = {"num_examples": 0.0, "accuracy": 0.0}
+    for partition in range(3):
+        scores = evaluate(task, model, task.load(DataSource(partition, 3)).test)
+        sums = {name: sums[name] + scores[name] for name in sums}
+    accuracy = sums["accuracy"] / sums["num_examples"]
+    assert accuracy == pytest.approx(outcome.metrics["accuracy"])
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedavgm", "fedadam", "fedyogi"])
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_resumed_run_is_as_one_that_never_stopped(run_config, tmp_path, algorithm, done):
+    run_config["algorithm"] = algorithm
+    straight = simulate({**run_config, "output-dir": str(tmp_path / "straight")}, 3)
+    run_until(run_config, done)
+    assert len(reports_of(run_config["output-dir"])) == done
+    again = simulate(resumed(run_config), 3)
+    assert again.num_rounds == 4
+    for name, array in straight.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name].numpy(), array.numpy())
+    history = [
+        [line["metrics"] for line in reports_of(tmp_path / n)] for n in ("straight", "run")
+    ]
+    assert history[0] == history[1]
+    assert again.metrics == straight.metrics
+
+
+def test_a_finished_run_can_go_on_for_more_rounds(run_config, tmp_path):
+    long = {**run_config, "num-rounds": 6, "output-dir": str(tmp_path / "straight")}
+    straight = simulate(long, 3)
+    simulate(run_config, 3)
+    again = simulate(resumed(run_config, **{"num-rounds": 6}), 3)
+    np.testing.assert_array_equal(
+        again.arrays["weight"].numpy(), straight.arrays["weight"].numpy()
+    )
+    # The folder says what the run is now.
+    config = yaml.safe_load((Path(run_config["output-dir"]) / "config.yaml").read_text())
+    assert config["num_rounds"] == 6
+
+
+def test_every_summary_says_how_far_the_run_is(run_config):
+    folder = Path(run_config["output-dir"])
+    run_until(run_config, 2)
+    failed = summary_of(folder)
+    assert (failed["status"], failed["num_rounds"]) == ("failed", 2)
+    assert failed["metrics"] == reports_of(folder)[-1]["metrics"]
+    assert failed["evaluated_round"] == 1
+    with RunFolder.resume(folder, load_config(resumed(run_config)))[0] as again:
+        assert summary_of(folder)["status"] == "running"
+        assert summary_of(folder)["num_rounds"] == 2
+        again.fail("OSError: full")
+    assert summary_of(folder)["metrics"] == failed["metrics"]
+
+
+def test_a_folder_whose_run_died_at_its_start_can_be_used(run_config, monkeypatch):
+    def die(_):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.results.run_folder, "to_yaml", die)
+        with pytest.raises(KilledError):
+            simulate(run_config, 3)
+    assert simulate(run_config, 3).num_rounds == 4
+
+
+def test_a_killed_process_keeps_its_rounds_and_its_folder_can_be_resumed(run_config):
+    code = (
+        "import sys, json; from app.simulation.in_process import simulate;"
+        "simulate(json.loads(sys.argv[1]), 3)"
+    )
+    long = {**run_config, "num-rounds": 100000}
+    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(long)], cwd=ROOT)
+    folder = Path(run_config["output-dir"])
+    # To import everything takes a while where other tests run as well.
+    end = time.monotonic() + 180
+    while time.monotonic() < end:
+        if (folder / "metrics.jsonl").exists() and len(lines_if_whole(folder)) >= 3:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    num_kept = len(lines_if_whole(folder))
+    assert num_kept >= 3
+    assert summary_of(folder)["status"] == "running"
+    load_model(folder / "model.safetensors")
+    again = simulate(resumed(run_config, **{"num-rounds": num_kept + 2}), 3)
+    assert again.num_rounds == num_kept + 2
+
+
+def lines_if_whole(folder):
+    text = (folder / "metrics.jsonl").read_text()
+    return text.splitlines()[: text.count("\n")]
+
+
+def test_another_run_config_is_not_a_resume(run_config):
+    simulate(run_config, 3)
+    changed = resumed(run_config, overrides="task.training.num_steps=4")
+    expected = r"task.training.num_steps was 3, now 4; give the run config of the run"
+    with pytest.raises(RunFolderError, match=expected):
+        simulate(changed, 3)
+    another = resumed(run_config, task="digits")
+    with pytest.raises(RunFolderError, match=r"task.name was 'breast_cancer', now 'digits'"):
+        simulate(another, 3)
+    with pytest.raises(RunFolderError, match=r"algorithm.name was 'fedavgm', now 'fedavg'"):
+        simulate(resumed(run_config, algorithm="fedavg", overrides=run_config["overrides"]), 3)
+
+
+def test_the_default_folder_is_named_after_the_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder_path(load_config({}), run_id=42) == tmp_path / ".tacet" / "runs" / "42"
+
+
+def test_no_run_is_overwritten(run_config):
+    simulate(run_config, 3)
+    # By its summary a caller tells a run that was done from one that was refused.
+    before = summary_time(Path(run_config["output-dir"]))
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        simulate(run_config, 3)
+    with pytest.raises(RunFolderError, match="seed was 0, now 1"):
+        simulate(resumed(run_config, seed=1), 3)
+    assert summary_time(Path(run_config["output-dir"])) == before
+
+
+def test_what_is_not_there_cannot_be_resumed(run_config, tmp_path):
+    with pytest.raises(RunFolderError, match="there is no run"):
+        simulate(resumed(run_config, **{"resume-from": str(tmp_path / "nothing")}), 3)
+
+
+def test_a_shorter_run_than_was_done_is_refused(run_config):
+    simulate(run_config, 3)
+    with pytest.raises(RunFolderError, match="has 4 rounds already, num-rounds=2"):
+        simulate(resumed(run_config, **{"num-rounds": 2}), 3)
+
+
+def test_two_processes_cannot_write_one_run(run_config):
+    config = load_config(run_config)
+    path = Path(run_config["output-dir"])
+    busy = pytest.raises(RunFolderError, match="another process is writing")
+    with RunFolder.create(path, config), busy:
+        RunFolder.resume(path, config)
+    with RunFolder.resume(path, config)[0]:
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(run_config, tmp_path):
+    (tmp_path / "file").write_text("")
+    config = {**run_config, "output-dir": str(tmp_path / "file" / "run")}
+    with pytest.raises(RunFolderError, match="output-dir="):
+        simulate(config, 3)

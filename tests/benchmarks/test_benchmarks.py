@@ -1,0 +1,308 @@
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Context, RecordDict
+
+import app.node.settings
+from app.builders.workload import build_task
+from app.config.load import load_config
+from app.node.admission import admit
+from app.node.policy import load_policy
+from app.node.session import NodeSession
+from app.node.settings import NodeSettings
+from benchmarks import (
+    deployment,
+    flamby_heart,
+    flower_fedavg,
+    flower_secagg,
+    report,
+    round_trip,
+    secagg,
+    tacet_secagg,
+    training_floor,
+)
+from benchmarks.secagg_cases import Case, Measured
+from deploy.trial_home import TrialHome
+from tasks.heart import HOSPITALS
+from tests import ROOT
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    """Undo what a benchmark sets for its whole process."""
+    monkeypatch.setattr(app.node.settings, "_simulated_in_process", False)
+    level, threads = logging.getLogger("flwr").level, torch.get_num_threads()
+    yield
+    logging.getLogger("flwr").setLevel(level)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def made_up_hospitals(tmp_path):
+    """Return a folder with UCI's four files, whose patients are drawn from a generator."""
+    rng = np.random.default_rng(0)
+    for hospital in HOSPITALS:
+        lines: list[str] = []
+        for sick in rng.permutation([0, 1] * 20):
+            plain = [rng.integers(35, 75), rng.integers(2), rng.integers(1, 5)]
+            measured = [rng.integers(100, 170), rng.integers(150, 350), rng.integers(2)]
+            stress = [
+                rng.integers(3),
+                rng.integers(80, 190),
+                sick,
+                round(rng.random() + sick, 1),
+            ]
+            lines.append(",".join(map(str, [*plain, *measured, *stress, "?", "?", "?", sick])))
+        (tmp_path / f"processed.{hospital}.data").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def run_flamby(folder: Path, json_file: Path, *more: str) -> int:
+    options = ["--data-dir", str(folder), "--rounds", "1", "--json", str(json_file)]
+    return flamby_heart.main([*options, *(more or ("--seeds", "42"))])
+
+
+def check_table_against_json(text: str, figures) -> None:
+    """Check that each row of the JSON stands in the table as it would be rounded."""
+    lines = text.splitlines()[2:]
+    for row, line in zip(figures["rows"], lines, strict=False):
+        assert line.startswith(row["system"])
+        assert row["settings"] in line
+        assert f"  {row['mean']:.3f}" in line
+        for hospital in HOSPITALS:
+            assert f" {row['hospitals'][hospital]:.3f}" in line
+
+
+def test_flamby_prints_what_it_writes(made_up_hospitals, tmp_path, capsys):
+    json_file = tmp_path / "new" / "figures.json"
+    status = run_flamby(made_up_hospitals, json_file)
+    figures = json.loads(json_file.read_text())
+    check_table_against_json(capsys.readouterr().out, figures)
+    assert status == (0 if figures["within_published_spread"] else 1)
+    assert figures["seeds"] == [42]
+    published = [row["system"] for row in figures["rows"] if "published" in row["system"]]
+    ours = [row for row in figures["rows"] if row["system"] == "Tacet, FedAvg"]
+    assert len(published) == 2
+    assert [row["settings"] for row in ours] == [
+        "flamby, sgd 0.001, 1 rounds x 100 steps, batch 4",
+        "public_bounds, sgd 0.05, 1 rounds x 100 steps, batch 4",
+    ]
+    for row in ours:
+        assert row["deviation"] is None
+        assert row["mean"] == pytest.approx(np.mean(list(row["hospitals"].values())))
+    # The made-up label is plain to see.
+    assert ours[1]["mean"] > 0.8
+
+
+def test_flamby_scores_real_hospitals_with_a_spread(data_dir, tmp_path, capsys):
+    json_file = tmp_path / "figures.json"
+    run_flamby(data_dir / "heart", json_file, "--seeds", "42", "43")
+    figures = json.loads(json_file.read_text())
+    text = capsys.readouterr().out
+    check_table_against_json(text, figures)
+    for row in figures["rows"]:
+        assert f"{row['mean']:.3f} +- {row['deviation']:.3f}" in text
+    # Held-out patients of Cleveland, Hungary, Switzerland, Long Beach: FLamby's split.
+    for name, size in zip(HOSPITALS, (104, 89, 16, 45), strict=True):
+        one_seed_hits = figures["rows"][3]["hospitals"][name] * 2 * size
+        assert one_seed_hits == pytest.approx(round(one_seed_hits), abs=1e-6)
+
+
+def test_the_published_spread_is_a_bound_on_both_sides():
+    def at(mean: float) -> bool:
+        row = flamby_heart.Row("x", "y", mean, None, {})
+        return flamby_heart.is_within_published_spread(row)
+
+    assert at(0.658)
+    assert at(0.712)
+    assert not at(0.656)
+    assert not at(0.714)
+
+
+def test_missing_data_is_one_clear_line(tmp_path, capsys):
+    status = run_flamby(tmp_path / "nowhere", tmp_path / "figures.json")
+    assert status == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{tmp_path}/nowhere" in error
+    assert not (tmp_path / "figures.json").exists()
+
+
+def test_a_round_trip_row_leaves_the_first_round_out():
+    row = round_trip.Row("plain", 5, [9.0, 0.5, 0.7, 0.4], floor=0.25, flower=2.0)
+    figures = row.figures()
+    assert (figures["first_round"], figures["median_round"]) == (9.0, 0.5)
+    assert (figures["training_share"], figures["times_floor"]) == (0.5, 2.0)
+    assert figures["times_flower"] == 0.25
+    assert row.cells() == ["plain", "5", "9.000", "0.500", "0.250", "50%", "2.0", "0.25"]
+    assert len(row.cells()) == len(round_trip.HEADERS)
+
+
+def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
+    def rounds(environment, run_config, num_clients, num_rounds):
+        if run_config is None:
+            return [9.0] + [0.2 * num_clients] * (num_rounds - 1)
+        assert run_config["task"] == "digits"
+        return [3.0] + [0.1 * num_clients] * (num_rounds - 1)
+
+    class NoSuperLink:
+        def __init__(self, home):
+            pass
+
+        def __enter__(self):
+            return {}
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(round_trip, "superlink", NoSuperLink)
+    monkeypatch.setattr(round_trip, "measure_rounds", rounds)
+    monkeypatch.setattr(training_floor, "_REPEATS", 2)
+    json_file = tmp_path / "figures.json"
+    options = ["--clients", "2", "4", "--rounds", "3", "--json", str(json_file)]
+    assert round_trip.main(options) == 0
+    figures = json.loads(json_file.read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ")[0] == "system"
+    assert [row["clients"] for row in figures["rows"]] == [2, 2, 2, 4, 4, 4]
+    assert [row["system"] for row in figures["rows"][:3]] == ["flower", "plain", "secagg"]
+    assert [row["times_flower"] for row in figures["rows"][:3]] == [1.0, 0.5, 0.5]
+    for row, line in zip(figures["rows"], lines[2:], strict=False):
+        assert row["floor"] > 0
+        assert (
+            line.split()
+            == round_trip.Row(
+                row["system"], row["clients"], row["seconds"], row["floor"], row["flower"]
+            ).cells()
+        )
+
+
+def test_the_floor_is_shared_by_the_workers_that_have_a_client(monkeypatch):
+    # Each call of the clock is a second later, so each client takes exactly one.
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(training_floor, "_REPEATS", 2)
+    monkeypatch.setattr(training_floor.time, "perf_counter", lambda: float(next(ticks)))
+    config = load_config(round_trip.TRAINING)
+    assert training_floor.measure_floor(config, num_clients=4, workers=2) == 2.0
+    assert training_floor.measure_floor(config, num_clients=4, workers=16) == 1.0
+
+
+def test_flowers_own_app_trains_the_same():
+    ours = build_task(load_config(round_trip.TRAINING))
+    theirs = flower_fedavg.build_task()
+    assert (type(theirs), theirs.config, theirs.seed) == (type(ours), ours.config, ours.seed)
+
+
+@pytest.mark.parametrize("option", [["--rounds", "1"], ["--clients", "1"]])
+def test_round_trip_refuses_what_it_cannot_measure(option, capsys):
+    with pytest.raises(SystemExit):
+        round_trip.main(option)
+    assert "must be at least 2" in capsys.readouterr().err
+
+
+def test_both_sums_are_right_within_their_stated_error():
+    case = Case.of(5, 200, 1)
+    attempts = [tacet_secagg.run(case, identities=on) for on in (False, True)]
+    attempts.append(flower_secagg.run(case))
+    for attempt in attempts:
+        assert 0 < attempt.error <= attempt.error_bound < 1e-4
+    assert attempts[0].bytes_per_parameter >= 4
+    assert attempts[2].bytes_per_parameter >= 8
+    # The check above would see one missing contribution.
+    exact = sum(case.vector(i).astype(np.float64) for i in case.surviving)
+    assert case.error(exact) < 1e-12
+    assert case.error(exact - case.vector(case.surviving[-1])) > 1
+
+
+def test_secagg_prints_what_it_writes(tmp_path, capsys):
+    json_file = tmp_path / "figures.json"
+    options = ["--against", "flower", "--cases", "5,200,1", "--repeats", "2"]
+    assert secagg.main([*options, "--json", str(json_file)]) == 0
+    figures = json.loads(json_file.read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert [row["system"] for row in figures["rows"]] == [
+        "tacet",
+        "tacet, identities",
+        "flower",
+    ]
+    for row, line in zip(figures["rows"], lines[2:], strict=False):
+        given = row | {"case": Case(**row["case"]), "measured": Measured(**row["measured"])}
+        cells = secagg.Row(**given).cells()
+        assert line.split() == " ".join(cells).split()
+        assert len(cells) == len(secagg.HEADERS)
+        assert row["runs"] == 2
+
+
+def test_secagg_says_which_required_figure_is_missed():
+    peaks = tacet_secagg.Peaks(client=2.0, server=4.0)
+
+    def row(system: str, client: float, server: float) -> secagg.Row:
+        measured = Measured(client, server, 4.0, 0.0, 1.0)
+        return secagg.Row(system, secagg.REQUIRED, 1, measured, 1.0, 1.0)
+
+    rows = [row("tacet", 1.0, 1.0), row("flower", 41.0, 399.0)]
+    verdicts = secagg.requirements(rows, peaks)
+    assert [one.holds for one in verdicts] == [True, True, False, True, False]
+    assert str(verdicts[2]) == "FAIL  server's peak, vectors: 4, at most 3"
+    assert str(verdicts[3]) == "PASS  client, times faster than Flower's: 41, at least 40"
+    assert len(secagg.requirements(rows[:1], peaks)) == 3
+
+
+def test_peaks_are_in_vectors():
+    peaks = tacet_secagg.measure_peaks(Case.of(5, 200_000, 1))
+    assert 2 < peaks.client < 3
+    assert 1 < peaks.server < 3
+
+
+def test_large_cases_take_the_default_graph():
+    assert Case.of(100, 10, 10).num_neighbors is None
+    assert tacet_secagg.num_masks(Case.of(100, 10, 10)) == (100, 90 + 10 * 90 * 99 / 99)
+    many = Case.of(500, 10, 150)
+    assert many.num_neighbors is not None
+    assert many.num_neighbors < 499
+    assert len(many.dropped) == 150
+
+
+@pytest.mark.parametrize("text", ["5,200", "2,200,0", "5,200,5", "5,0,1"])
+def test_secagg_refuses_what_is_no_case(text, capsys):
+    with pytest.raises(SystemExit):
+        secagg.main(["--cases", text])
+    assert "--cases" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["flamby_heart", "round_trip", "secagg"])
+def test_help_says_what_it_does(name):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--json FILE" in run.stdout
+    assert len(run.stdout.splitlines()) > 10
+    if name != "round_trip":
+        assert "exit status" in run.stdout
+
+
+def test_a_table_is_aligned():
+    text = report.table(["name", "n"], [["a", "1"], ["longer", "100"]])
+    assert text.splitlines() == ["name      n", "------  ---", "a         1", "longer  100"]
+
+
+@pytest.mark.parametrize("system", deployment.SYSTEMS)
+def test_the_policies_of_the_deployed_nodes_allow_every_system(system, tmp_path):
+    trial = TrialHome(
+        tmp_path,
+        1,
+        max_epsilon=deployment.MAX_EPSILON,
+        min_survivors=deployment.MIN_SURVIVORS,
+    )
+    trial.node_home(0).mkdir()
+    trial.write_policy(0, "ab" * 32)
+    policy = trial.node_home(0) / "policy.yaml"
+    policy.chmod(0o600)
+    config = load_config({"task": "digits", "overrides": deployment.SYSTEMS[system]})
+    settings = NodeSettings(policy=load_policy(policy), simulated=True)
+    admit(NodeSession(Context(1, 7, {}, RecordDict(), {}), config, settings))

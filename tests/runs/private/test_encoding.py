@@ -1,0 +1,270 @@
+"""What is left of a private round without its noise: exactly the step that it should be."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import parameters_to_vector
+
+import strategies.codec.stages
+from app.builders.workload import build_task
+from app.config.load import load_config
+from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
+from privacy.plan.plan import PrivacyPlan
+from strategies.codec.private_codec import PrivateCodec
+from strategies.rounds.records import to_parameters
+from strategies.secagg.crypto.prg import reduce_modulus
+from tasks.base import DataSource
+from tests.kits.codec_kit import (
+    bounded,
+    codec_of,
+    context,
+    contributing,
+    model_of,
+    step_size,
+    zeros,
+)
+from tests.kits.private_kit import run_config_of
+from tests.kits.traced import Traced
+from workloads.base import Contribution, NoisedUpdate, PrivateContribution
+from workloads.model_arrays import flatten
+
+
+@pytest.fixture
+def no_noise(monkeypatch):
+    """Draw zeros: clipping, rotation, rounding, masking and decoding are the real ones."""
+    monkeypatch.setattr(
+        strategies.codec.stages,
+        "draw",
+        lambda kind, scale, size, rng: np.zeros(size, int),
+    )
+
+
+def start_and_end(traced) -> tuple[np.ndarray, np.ndarray]:
+    model = parameters_to_vector(model_of(traced.config).parameters()).detach().numpy()
+    return model, flatten(to_parameters(traced.outcome.arrays))
+
+
+def rounding(codec: PrivateCodec, num_nodes: int, step: float) -> float:
+    """Return the largest error of the step: a grid step on every entry of every node."""
+    plan = codec.plan
+    length = num_nodes * plan.step * np.sqrt(plan.padded_dimension)
+    return length * codec.clip_norm * abs(step)
+
+
+def pooled_step(config, num_nodes: int, clip_norm: float) -> np.ndarray:
+    """Return the sum of clipped gradients over all records, one record at a time."""
+    task, model = build_task(config), model_of(config).double()
+    total = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    for part in range(num_nodes):
+        train = task.load(DataSource(partition_id=part, num_partitions=num_nodes)).train
+        for inputs, target in zip(train.inputs, train.targets, strict=True):
+            model.zero_grad()
+            outputs = model(torch.from_numpy(inputs[None]).double())
+            task.per_example_loss(outputs, torch.tensor([target])).sum().backward()
+            gradient = parameters_to_vector(p.grad for p in model.parameters())
+            total += gradient * min(1.0, clip_norm / float(gradient.norm()))
+    return total.numpy()
+
+
+@pytest.mark.parametrize(
+    ("option", "aggregation"),
+    [
+        ("example_distributed", "secagg"),
+        ("example_central", "secagg"),
+        ("example_central", "plain"),
+    ],
+)
+@pytest.mark.usefixtures("no_noise")
+def test_a_round_of_four_nodes_is_one_step_of_central_dp_sgd(tmp_path, option, aggregation):
+    # Some gradients are longer than 1.5 and some are not.
+    free = "privacy.clip_norm=1.5"
+    run_config = run_config_of(tmp_path, option, aggregation, free, num_rounds=1)
+    traced = Traced(run_config, 4)
+    before, after = start_and_end(traced)
+    codec, step = codec_of(traced.config, len(before)), step_size(traced.config)
+    expected = before + step * pooled_step(traced.config, 4, 1.5)
+    learning_rate = traced.config.task.training.learning_rate
+    assert step == pytest.approx(-learning_rate / 456, rel=1e-6)
+    # The model is float32: as much again for each number.
+    allowed = rounding(codec, 4, step) + 1e-7 * np.linalg.norm(before)
+    assert np.linalg.norm(after - expected) <= allowed
+    assert np.linalg.norm(expected - before) > 1000 * allowed
+
+
+LENGTHS = (0.1, 0.4, 0.7, 30.0)
+
+
+def lengths_by_node(monkeypatch, size: int):
+    """Let node i contribute a fixed direction of its own, of length ``LENGTHS[i]``."""
+    rng = np.random.default_rng(0)
+    updates = [v / np.linalg.norm(v) * n for n in LENGTHS for v in [rng.normal(size=size)]]
+
+    contributing(monkeypatch, lambda node: updates[node].astype(np.float32))
+    return updates
+
+
+@pytest.mark.parametrize(
+    ("option", "aggregation"),
+    [
+        ("client_distributed", "secagg"),
+        ("client_central", "plain"),
+        ("client_local", "secagg"),
+        ("client_local", "plain"),
+    ],
+)
+@pytest.mark.usefixtures("no_noise")
+def test_the_mean_of_clipped_updates_has_a_public_divisor(
+    tmp_path, monkeypatch, option, aggregation
+):
+    """One of the four drops out, and the divisor is still 4."""
+    run_config = run_config_of(tmp_path, option, aggregation, num_rounds=1)
+    updates = lengths_by_node(monkeypatch, 31)
+
+    def fault(message, real):
+        away = message.metadata.dst_node_id == 1001 and message.metadata.message_type == "train"
+        return None if away else real(message)
+
+    traced = Traced(run_config, 4, fault)
+    before, after = start_and_end(traced)
+    clipped = [u * min(1, 0.5 / np.linalg.norm(u)) for i, u in enumerate(updates) if i != 1]
+    codec = codec_of(traced.config, 31)
+    assert step_size(traced.config) == 1 / 4
+    expected = before + np.sum(clipped, axis=0) / 4
+    allowed = rounding(codec, 3, 1 / 4) + 1e-7 * np.linalg.norm(before)
+    assert np.linalg.norm(after - expected) <= allowed
+    assert allowed < 1e-4
+
+
+@pytest.mark.usefixtures("no_noise")
+def test_laplace_clips_the_sum_of_magnitudes(tmp_path, monkeypatch):
+    free = "privacy.mechanism=laplace"
+    run_config = run_config_of(tmp_path, "client_local", "secagg", free, num_rounds=1)
+    updates = lengths_by_node(monkeypatch, 31)
+    traced = Traced(run_config, 4)
+    before, after = start_and_end(traced)
+    clipped = [u * min(1, 0.5 / np.abs(u).sum()) for u in updates]
+    np.testing.assert_allclose(after, before + np.sum(clipped, axis=0) / 4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("no_noise")
+def test_the_divisor_under_sampling_is_the_expected_cohort(tmp_path, monkeypatch):
+    free = "rounds.cohort_fraction=0.75 privacy.delta=0.5"
+    keys = {"num_rounds": 1, "deterministic": True, "seed": 7}
+    run_config = run_config_of(tmp_path, "client_central", "plain", free, **keys)
+    updates = lengths_by_node(monkeypatch, 31)
+    asked = []
+
+    def fault(message, real):
+        asked.append(message.metadata.dst_node_id - 1000)
+        return real(message)
+
+    traced = Traced(run_config, 4, fault)
+    before, after = start_and_end(traced)
+    assert 2 <= len(asked) <= 4
+    assert len(asked) != 3
+    clipped = [updates[i] * min(1, 0.5 / np.linalg.norm(updates[i])) for i in asked]
+    np.testing.assert_allclose(after, before + np.sum(clipped, axis=0) / 3, atol=1e-6)
+
+
+CODECS = [
+    ("client_distributed", "skellam"),
+    ("client_distributed", "distributed_discrete_gaussian"),
+    ("example_distributed", "distributed_discrete_gaussian"),
+]
+
+
+@pytest.mark.parametrize(("option", "mechanism"), CODECS)
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_a_sum_in_which_all_pull_one_way_does_not_wrap(tmp_path, option, mechanism, bits):
+    """Eight nodes with their whole clip norm in one direction, which is the largest sum.
+
+    A wrapped entry is off by 2^b steps, 16 deviations of an entry of the rotated sum; the
+    chance of one is the plan's own, below 1e-9 for the 128 entries here.
+    """
+    free = (
+        f"aggregation.codec.modulus_bits={bits} privacy.mechanism={mechanism}"
+        " aggregation.min_survivors=6"
+    )
+    free += " privacy.expected_batch_size=8" * option.startswith("example")
+    config = load_config(run_config_of(tmp_path, option, "secagg", free, population=8))
+    codec = codec_of(config, 100)
+    plan: PrivacyPlan = codec.plan
+    direction = np.random.default_rng(1).normal(size=100)
+    direction /= np.linalg.norm(direction)
+    for trial in range(3):
+        total = np.zeros(plan.padded_dimension, np.uint64)
+        seed = bytes([trial]) * 32
+        for _ in range(8):
+            update = codec.clip_norm * direction
+            shared = context(8, 8, seed)
+            encoded, scalars = codec.encode(bounded(codec, update), shared)
+            total += encoded
+        small = total.astype(encoded.dtype)
+        reduce_modulus(small, bits)
+        found = codec.decode(small, scalars, shared, has_metrics=False).total
+        in_norms = found / codec.clip_norm
+        deviation = np.sqrt(8 * (plan.share_deviation**2 + plan.step**2 / 4))
+        # 7.5 deviations: 1e-13 for each of the 100 entries, and a wrap would be far beyond.
+        assert np.abs(in_norms - 8 * direction).max() < 7.5 * deviation
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("client_distributed", -np.inf), ("example_distributed", np.nan)]
+)
+@pytest.mark.usefixtures("no_noise")
+def test_what_is_not_finite_becomes_noise_alone_and_the_round_goes_on(
+    tmp_path, monkeypatch, caplog, option, value
+):
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    update = np.full(31, 0.01)
+
+    def spoilt(node: int) -> np.ndarray:
+        return np.where(np.arange(31) == 7, value, update) if node == 2 else update
+
+    contributing(monkeypatch, spoilt)
+    traced = Traced(run_config_of(tmp_path, option, "secagg", num_rounds=1), 4)
+    assert traced.reports()[0]["num_replies"] == 4
+    assert traced.reports()[0]["failures"] == {}
+    before, after = start_and_end(traced)
+    expected = 3 * 0.01 * step_size(traced.config)
+    np.testing.assert_allclose(after - before, expected, atol=1e-6)
+
+
+def test_a_diverged_local_run_is_private_already_and_goes_in_as_zero(tmp_path):
+    """Under example_local the update is finite or not by what was released already."""
+    codec = codec_of(load_config(run_config_of(tmp_path, "example_local", "plain")), 31)
+    spoilt = PrivateContribution(NoisedUpdate(np.full(31, np.nan, np.float32)))
+    vector, scalars = codec.encode(spoilt, context(1))
+    assert not vector.any()
+    assert len(scalars) == 0
+
+
+def test_private_noise_is_drawn_anew_for_every_contribution(tmp_path):
+    codec = codec_of(load_config(run_config_of(tmp_path, "client_distributed", "secagg")), 31)
+    drawn = {codec.encode(zeros(codec), context(4))[0].tobytes() for _ in range(20)}
+    assert len(drawn) == 20
+
+
+@pytest.mark.parametrize("option", ["client_distributed", "example_distributed"])
+def test_a_private_codec_takes_bounded_sums_and_nothing_else(tmp_path, option):
+    codec = codec_of(load_config(run_config_of(tmp_path, option, "secagg")), 31)
+    update = np.ones(31, np.float32)
+    with pytest.raises(TypeError, match="sum_of_terms"):
+        BoundedSum()
+    with pytest.raises(TypeError, match="by the functions of its module"):
+        BoundedSum._make(np.ones(31, np.int64), 1.0, 1.0, codec.plan.terms.unit, None)
+    with pytest.raises(ValueError, match="a noised update belongs to"):
+        codec.encode(PrivateContribution(NoisedUpdate(update)), context(4))
+    with pytest.raises(AttributeError):
+        codec.encode(Contribution(update, {}), context(4))
+    # Bounded by another norm, or for another unit.
+    longer = one_term(update, 1.01 * codec.clip_norm).bounded
+    other = sum_of_terms(update[None].astype(np.float64), 0.5 * codec.clip_norm)
+    if option.startswith("example"):
+        longer = sum_of_terms(update[None].astype(np.float64), 1.01 * codec.clip_norm)
+        other = one_term(update, 0.5 * codec.clip_norm).bounded
+    for wrong in (longer, other):
+        with pytest.raises(ValueError, match="moves a sum by"):
+            codec.encode(PrivateContribution(wrong), context(4))

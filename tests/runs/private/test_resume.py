@@ -1,0 +1,104 @@
+"""Private runs that are stopped and resumed: what is spent, the noise and the average go on."""
+
+import json
+
+import pytest
+from safetensors.numpy import load_file
+
+from app.results.history import RunFolderError
+from app.results.run_folder import RunFolder
+from app.simulation.in_process import simulate
+from tests.kits.killed_runs import resumed
+from tests.kits.private_kit import ADAPTIVE, Nodes, planned_epsilon, run_config_of, sent_by
+from tests.kits.traced import Traced, reports_of
+
+
+def stop_after(monkeypatch, rounds: int) -> None:
+    """Let the run be interrupted when so many rounds are kept."""
+    keep = RunFolder.write_round
+
+    def write(self, closed):
+        keep(self, closed)
+        if closed.report.round == rounds:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "write_round", write)
+
+
+def test_a_resumed_run_goes_on_where_its_report_stood(tmp_path, monkeypatch):
+    nodes = Nodes(tmp_path, 4)
+    free = f"{ADAPTIVE} privacy.metrics.every=2 privacy.metrics.noise_multiplier=0.02"
+    keys = {"num_rounds": 4, "simulation_nodes": str(nodes.file)}
+    run_config = run_config_of(tmp_path, "client_local", "plain", free, **keys)
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            Traced(run_config, 4)
+    folder = tmp_path / "run"
+    before = reports_of(folder)
+    norms = []
+
+    def fault(message, real):
+        norms.append(message.content["config"].get("clip-norm"))
+        return real(message)
+
+    again = resumed(run_config)
+    traced = Traced(again, 4, fault)
+    reports = reports_of(folder)
+    assert reports[:2] == before
+    assert norms[:4] == [before[1]["privacy"]["clip_norm"]] * 4
+    assert [r["privacy"]["num_updates"] for r in reports] == [1, 2, 3, 4]
+    assert [r["privacy"]["num_metrics"] for r in reports] == [0, 1, 1, 2]
+    spent = [r["privacy"]["epsilon"] for r in reports]
+    assert spent == sorted(set(spent))
+    summary = json.loads((folder / "summary.json").read_text())["privacy"]
+    assert (summary["num_updates"], summary["num_metrics"]) == (4, 3)
+    expected = planned_epsilon(traced.plan())
+    assert summary["epsilon"] == pytest.approx(expected, rel=0, abs=1e-9)
+    for node in range(4):
+        assert nodes.spent(node).num_charges == 5
+        assert nodes.spent(node).epsilon == pytest.approx(expected, rel=0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_refused"), [("epsilon=20", True), ("noise_multiplier=2", False)]
+)
+def test_calibrated_noise_is_for_its_own_number_of_rounds(tmp_path, given, is_refused):
+    run_config = run_config_of(tmp_path, "client_local", "plain", num_rounds=1)
+    text = run_config["overrides"].replace("noise_multiplier=2", given)
+    run_config["overrides"] = text
+    Traced(run_config, 4)
+    more = resumed(run_config, **{"num-rounds": 2})
+    if is_refused:
+        assert sent_by(more, 4, RunFolderError, "num_rounds was 1, now 2") == []
+    else:
+        simulate(more, 4)
+        assert reports_of(tmp_path / "run")[-1]["privacy"]["num_updates"] == 2
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_the_average_of_models_is_the_same_bit_for_bit(tmp_path, monkeypatch, stop):
+    """Without privacy, where runs repeat; averaging begins with round 2."""
+    run_config = {
+        "task": "breast_cancer",
+        "algorithm": "fedavgm",
+        "aggregation": "plain",
+        "num-rounds": 4,
+        "deterministic": True,
+        "output-dir": str(tmp_path / "whole"),
+        "overrides": "task.training.num_steps=2 algorithm.average_from=2",
+    }
+    whole = simulate(run_config, 3)
+    parts = run_config | {"output-dir": str(tmp_path / "parts")}
+    with monkeypatch.context() as patched:
+        stop_after(patched, stop)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(parts, 3)
+    rest = simulate(resumed(parts), 3)
+    for name in whole.arrays:
+        assert whole.arrays[name].numpy().tobytes() == rest.arrays[name].numpy().tobytes()
+    files = [tmp_path / name / "model.safetensors" for name in ("whole", "parts")]
+    models = [load_file(file) for file in files]
+    assert models[0].keys() == models[1].keys()
+    assert all(models[0][n].tobytes() == models[1][n].tobytes() for n in models[0])
+    assert whole.metrics == rest.metrics

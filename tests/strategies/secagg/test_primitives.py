@@ -1,0 +1,320 @@
+"""Sharing, keystreams, keys and the graph, each alone."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategies.secagg import graph
+from strategies.secagg.crypto import keys, prg, shamir
+from strategies.secagg.crypto.keys import Use
+from strategies.secagg.graph import Shape, Terms
+from strategies.secagg.server.recovery import leave_out, recover_seed
+from tests.strategies.secagg.world import identities, stream
+
+SEEDS = st.binary(min_size=32, max_size=32)
+
+
+@given(SEEDS, st.integers(1, 12), st.integers(0, 5), st.randoms())
+def test_any_threshold_of_shares_gives_the_seed(seed, threshold, extra, random):
+    points = random.sample(range(1, 40), threshold + extra)
+    shares = dict(zip(points, shamir.split(seed, threshold, points, stream(1)), strict=True))
+    chosen = random.sample(points, threshold)
+    lagrange = shamir.coefficients(chosen)
+    assert shamir.combine(lagrange, [shares[x] for x in chosen]) == seed
+    assert all(shamir.is_element(share) for share in shares.values())
+
+
+@given(SEEDS, SEEDS)
+def test_shares_below_the_threshold_fit_every_seed(seed, other):
+    """Two of three shares plus a well-chosen third give any seed: they exclude nothing."""
+    shares = shamir.split(seed, 3, [1, 2, 3], stream(2))
+    lagrange = shamir.coefficients([1, 2, 3])
+    known = sum(
+        c * int.from_bytes(s, "big") for c, s in zip(lagrange[:2], shares, strict=False)
+    )
+    third = (int.from_bytes(other, "big") - known) * pow(lagrange[2], -1, shamir.PRIME)
+    forged = (third % shamir.PRIME).to_bytes(33, "big")
+    assert shamir.combine(lagrange, [*shares[:2], forged]) == other
+
+
+def test_prime_is_prime_and_holds_every_seed():
+    assert all(pow(base, shamir.PRIME - 1, shamir.PRIME) == 1 for base in (2, 3, 5, 7, 11))
+    top = b"\xff" * 32
+    shares = shamir.split(top, 2, [1, 2], stream(3))
+    assert shamir.combine(shamir.coefficients([1, 2]), shares) == top
+    assert not shamir.is_element(shamir.PRIME.to_bytes(33, "big"))
+    assert not shamir.is_element(bytes(32))
+    # A secret of 2^256 or more is no seed.
+    forged = (2**256).to_bytes(33, "big")
+    assert shamir.combine([1], [forged]) is None
+
+
+@pytest.mark.parametrize(
+    ("seed", "threshold", "points"),
+    [
+        (b"x", 1, [1]),
+        (bytes(32), 0, [1]),
+        (bytes(32), 2, [1]),
+        (bytes(32), 1, [1, 1]),
+        (bytes(32), 1, [0, 1]),
+    ],
+)
+def test_bad_sharing_is_refused(seed, threshold, points):
+    with pytest.raises(ValueError):
+        shamir.split(seed, threshold, points, stream(4))
+
+
+def test_coefficients_refuse_repeated_points():
+    with pytest.raises(ValueError, match="distinct"):
+        shamir.coefficients([1, 1])
+
+
+@given(st.integers(1, 6), st.integers(0, 6), st.integers(0, 2**32))
+def test_recovery_passes_over_a_liar_where_it_can(threshold, extra, at):
+    seed, points = bytes(range(32)), list(range(1, threshold + extra + 1))
+    shares = dict(zip(points, shamir.split(seed, threshold, points, stream(5)), strict=True))
+    liar = points[at % len(points)]
+    shares[liar] = bytes(33)
+    found = recover_seed(shares, threshold, seed.__eq__)
+    assert found == (seed if extra else None)
+    del shares[liar]
+    assert recover_seed(shares, threshold, seed.__eq__) == (seed if extra else None)
+
+
+def test_leaving_out_takes_the_liar_not_its_victims():
+    everyone = {i: frozenset() for i in range(5)}
+    assert leave_out(everyone) == frozenset()
+    assert leave_out(everyone | {3: frozenset({0, 1, 2})}) == {3}
+    accused = {i: frozenset({4}) for i in range(4)} | {4: frozenset()}
+    assert leave_out(accused) == {4}
+    # A complaint about a node that is gone already leaves everyone in.
+    assert leave_out({0: frozenset({9}), 1: frozenset()}) == frozenset()
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32, 40, 64])
+@pytest.mark.parametrize("size", [0, 1, 5, 70_000])
+def test_masks_are_the_aes_ctr_keystream_and_cancel(bits, size):
+    dtype, key = prg.word_dtype(bits), bytes(range(16))
+    vector = np.arange(size).astype(dtype)
+    prg.apply_masks(vector, [(key, True)])
+    raw = (
+        Cipher(algorithms.AES(key), modes.CTR(bytes(16)))
+        .encryptor()
+        .update(bytes(size * dtype.itemsize))
+    )
+    expected = np.arange(size).astype(dtype) + np.frombuffer(raw, dtype)
+    np.testing.assert_array_equal(vector, expected)
+    prg.apply_masks(vector, [(key, False)])
+    np.testing.assert_array_equal(vector, np.arange(size).astype(dtype))
+
+
+def test_many_masks_equal_one_after_the_other():
+    many = [(i.to_bytes(16, "big"), i % 3 == 0) for i in range(600)]
+    together, apart = np.zeros(300, np.uint32), np.zeros(300, np.uint32)
+    prg.apply_masks(together, many)
+    for mask in many:
+        prg.apply_masks(apart, [mask])
+    np.testing.assert_array_equal(together, apart)
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        np.zeros((2, 2), np.uint32),
+        np.zeros(4, np.int32),
+        np.zeros(8, np.uint32)[::2],
+        np.zeros(4, ">u4"),
+    ],
+)
+def test_unfit_vectors_are_refused(vector):
+    with pytest.raises(ValueError):
+        prg.apply_masks(vector, [(bytes(16), True)])
+
+
+def test_short_keys_are_refused():
+    with pytest.raises(ValueError, match="16 bytes"):
+        prg.apply_masks(np.zeros(1, np.uint8), [(bytes(15), True)])
+
+
+def test_both_sides_agree_and_every_use_and_context_gives_another_key():
+    one, two = keys.KeyPair(bytes([1] * 32)), keys.KeyPair(bytes([2] * 32))
+    agreed = one.agree(two.public)
+    assert agreed == two.agree(one.public)
+    plan, other = bytes(32), bytes([9] * 32)
+    found = [
+        *keys.pair_mask_keys(agreed, plan, 1, 2),
+        *keys.pair_mask_keys(agreed, other, 1, 2),
+        *keys.pair_mask_keys(agreed, plan, 1, 3),
+        *keys.self_mask_keys(agreed, plan, 1),
+        *keys.self_mask_keys(agreed, plan, 2),
+        keys.share_key(agreed, plan, 1, 2)[:16],
+        keys.share_key(agreed, plan, 2, 1)[:16],
+        keys.share_key(agreed, other, 1, 2)[:16],
+    ]
+    assert len(set(found)) == len(found)
+    assert keys.pair_mask_keys(agreed, plan, 1, 2) == keys.pair_mask_keys(agreed, plan, 2, 1)
+    assert len({use.value for use in Use}) == len(Use)
+    assert keys.bind(Use.SHARE, b"ab", b"c") != keys.bind(Use.SHARE, b"a", b"bc")
+
+
+def test_low_order_keys_are_those_that_agreement_refuses():
+    pair = keys.KeyPair(bytes(range(32)))
+    low = [0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18, 2**255, 2**255 + 1]
+    for number in low:
+        point = number.to_bytes(32, "little")
+        assert keys.is_low_order(point)
+        with pytest.raises(ValueError):
+            pair.agree(point)
+    assert not keys.is_low_order(pair.public)
+
+
+def test_sealed_shares_open_only_for_their_roster_pair_and_key():
+    key, roster, nonce = bytes([3] * 32), bytes(32), bytes(12)
+    sealed = keys.seal(key, roster, (1, 2), b"text", nonce)
+    assert keys.unseal(key, roster, (1, 2), sealed) == b"text"
+    assert keys.unseal(key, roster, (2, 1), sealed) is None
+    assert keys.unseal(key, bytes([1] * 32), (1, 2), sealed) is None
+    assert keys.unseal(bytes([4] * 32), roster, (1, 2), sealed) is None
+    assert keys.unseal(key, roster, (1, 2), b"") is None
+    for at in range(len(sealed)):
+        damaged = bytearray(sealed)
+        damaged[at] ^= 1
+        assert keys.unseal(key, roster, (1, 2), bytes(damaged)) is None
+
+
+def test_identities_sign_for_themselves_only():
+    one, two = identities(2)
+    signature = one.sign(b"message")
+    assert two.verify(one.fingerprint, signature, b"message")
+    assert not two.verify(two.fingerprint, signature, b"message")
+    assert not two.verify(one.fingerprint, signature, b"other")
+    assert not two.verify(bytes(32), signature, b"message")
+    assert not two.verify(one.fingerprint, b"", b"message")
+    with pytest.raises(ValueError, match="peers file"):
+        keys.Identity(bytes(32), one.peers)
+
+
+@settings(max_examples=60)
+@given(st.integers(4, 60), st.integers(1, 20), st.binary(min_size=32, max_size=32))
+def test_ring_graph_is_regular_symmetric_and_connected(n, half, seed):
+    k = min(2 * half, n - 1)
+    shape = Shape(n, k, 1)
+    near = [graph.neighborhood(shape, seed, i) for i in range(n)]
+    assert all(len(members) == k + 1 and i in members for i, members in enumerate(near))
+    assert all(i in near[j] for i in range(n) for j in near[i])
+    seen, todo = {0}, [0]
+    while todo:
+        fresh = set(near[todo.pop()]) - seen
+        seen |= fresh
+        todo += fresh
+    assert seen == set(range(n))
+
+
+def test_graph_depends_on_the_seed_and_is_even():
+    """Each of the 9 others is a neighbour equally often.
+
+    300 graphs of degree 2 on 10 nodes: mean 66.7, standard deviation 7.2; a count out of
+    mean +- 45 has probability below 1e-8 for all 9 (normal tail at 6.2).
+    """
+    counts = Counter(
+        member
+        for i in range(300)
+        for member in graph.neighborhood(Shape(10, 2, 1), i.to_bytes(32, "big"), 0)
+    )
+    assert counts.pop(0) == 300
+    assert all(abs(counts[i] - 66.7) < 45 for i in range(1, 10))
+
+
+@pytest.mark.parametrize(("m", "t"), [(3, 3), (4, 3), (5, 4), (100, 67)])
+def test_default_threshold(m, t):
+    assert graph.default_threshold(m) == t
+
+
+def test_failure_probability_bounds_what_an_enumeration_finds():
+    """All rings of 8 nodes with 4 neighbours, 1 colluder and 2 dropouts."""
+    n, k, t = 8, 4, 4
+    bad = total = 0
+    for rest in itertools.permutations(range(1, n)):
+        ring = (0, *rest)
+        place = {node: at for at, node in enumerate(ring)}
+        gone = {1, 2}
+        left = [
+            sum(ring[(place[i] + step) % n] not in gone for step in range(-2, 3))
+            for i in range(n)
+        ]
+        honest = [node not in {0, 1, 2} for node in ring]
+        apart = sum(not honest[i] and not honest[i - 1] and any(honest) for i in range(n)) >= 2
+        bad += min(left) < t or apart
+        total += 1
+    assert bad / total <= graph.failure_probability(n, k, t, 1, 2, 6)
+
+
+def test_chosen_degree_keeps_the_promise_and_is_the_least():
+    terms = Terms(min_survivors=300, max_colluding=1, max_dropout_fraction=0.05)
+    k = graph.choose_num_neighbors(400, terms)
+    fail = [
+        graph.failure_probability(400, degree, graph.default_threshold(degree + 1), 1, 20, 300)
+        for degree in (k, k - 2)
+    ]
+    assert fail[0] <= 1e-9 < fail[1]
+    assert k < 200
+    # Too many dropouts for the default threshold: no ring will do, so all are joined.
+    wild = Terms(min_survivors=67, max_colluding=1, max_dropout_fraction=0.4)
+    assert graph.choose_num_neighbors(100, wild) == 99
+
+
+def test_a_lower_floor_of_survivors_needs_more_neighbours():
+    """However few dropouts are expected: as many as T allows must leave the graph whole."""
+    found = [
+        graph.choose_num_neighbors(
+            400, Terms(min_survivors=floor, max_colluding=1, max_dropout_fraction=0.0)
+        )
+        for floor in (390, 270, 200)
+    ]
+    assert found == sorted(found)
+    assert found[0] < found[2]
+
+
+@pytest.mark.parametrize(
+    ("terms", "n", "says"),
+    [
+        ({"min_survivors": 2, "max_colluding": 1}, 2, "under max_colluding"),
+        ({"min_survivors": 6, "max_colluding": 1}, 5, "under min_survivors=6"),
+        ({"min_survivors": 4, "max_colluding": 1, "threshold": 3}, 5, "threshold from 4 to 5"),
+        ({"min_survivors": 5, "max_colluding": 1, "threshold": 6}, 5, "more than the members"),
+        ({"min_survivors": 3, "max_colluding": 1}, 5, "min_survivors=3 is under threshold=4"),
+        ({"min_survivors": 9, "max_colluding": 1, "num_neighbors": 5}, 20, "take 6"),
+    ],
+)
+def test_terms_that_break_section_4_are_refused_with_values(terms, n, says):
+    with pytest.raises(ValueError, match=says):
+        Terms(**terms).shape(n)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"min_survivors": 1, "max_colluding": 1},
+        {"min_survivors": 3, "max_colluding": -1},
+        {"min_survivors": 3, "max_colluding": 1, "num_neighbors": 1},
+        {"min_survivors": 3, "max_colluding": 1, "threshold": 0},
+        {"min_survivors": 3, "max_colluding": 1, "max_dropout_fraction": 1.0},
+    ],
+)
+def test_senseless_terms_are_refused(terms):
+    with pytest.raises(ValueError):
+        Terms(**terms)
+
+
+def test_shapes():
+    assert Terms(min_survivors=3, max_colluding=1).shape(3) == Shape(3, 2, 3)
+    assert Terms(min_survivors=22, max_colluding=1).shape(32).is_complete
+    big = Terms(min_survivors=300, max_colluding=1).shape(400)
+    assert not big.is_complete
+    assert big.threshold == graph.default_threshold(big.num_neighbors + 1)
+    assert Terms(min_survivors=14, max_colluding=1, num_neighbors=99).shape(20).is_complete

@@ -1,0 +1,230 @@
+"""Refusals of protocol.md section 5 from training on, and that they delete the secrets."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+
+from strategies.secagg.client.checks import TrustPolicy
+from strategies.secagg.client.role import ClientRole
+from strategies.secagg.client.transitions import Event, Stage, as_markdown, step
+from strategies.secagg.graph import Terms
+from strategies.secagg.messages import (
+    ConsistencyRequest,
+    RefusalReason,
+    TrainRequest,
+    UnmaskRequest,
+)
+from strategies.secagg.wire import AttemptId
+from tests.strategies.secagg.world import (
+    BUNDLE,
+    TERMS,
+    World,
+    attempt,
+    ok,
+    plan_for,
+    refused,
+    stream,
+)
+
+
+def trained() -> tuple[World, TrainRequest, int]:
+    world = World(TERMS, 5)
+    server = world.ready(attempt())
+    server.set_plan(plan_for())
+    return world, server.train_request(world.ids[0]), world.ids[0]
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda r: {"cohort": r.cohort[:3]}, "COHORT_TOO_SMALL"),
+        (lambda r: {"cohort": r.cohort[1:]}, "LEFT_OUT"),
+        (lambda r: {"cohort": (*r.cohort, 999)}, "NOT_IN_COHORT"),
+        (lambda r: {"cohort": r.cohort[:4]}, "PLAN_MISMATCH"),
+        (lambda r: {"plan": bytes(32)}, "PLAN_MISMATCH"),
+        (lambda r: {"shares": (*r.shares, (999, bytes(94)))}, "SHARES_UNEXPECTED"),
+        (lambda r: {"shares": r.shares[:2]}, "SHARES_TOO_FEW"),
+        (lambda r: {"shares": ()}, "SHARES_TOO_FEW"),
+        (lambda r: {"attempt": attempt(2)}, "UNKNOWN_ATTEMPT"),
+        (lambda r: {"next_attempt": r.attempt}, "REPEATED"),
+        (lambda r: {"next_attempt": AttemptId(5, 2, 0)}, "UNKNOWN_ATTEMPT"),
+    ],
+)
+def test_train_requests(edit, reason):
+    world, request, node = trained()
+    wrong = dataclasses.replace(request, **edit(request))
+    closed = (attempt(),) if wrong.attempt == attempt() else ()
+    refused(
+        world, node, world.roles[node].open_train(wrong.encode(), plan_for()), reason, closed
+    )
+
+
+@pytest.mark.parametrize(
+    "plan", [plan_for(model="other"), plan_for(config="other"), plan_for(noise=1.0)]
+)
+def test_a_plan_that_is_not_what_the_node_would_do(plan):
+    world, request, node = trained()
+    reply = world.roles[node].open_train(request.encode(), plan)
+    refused(world, node, reply, "PLAN_MISMATCH")
+
+
+def test_a_repeated_message_is_refused_and_leaves_nothing():
+    world, request, node = trained()
+    role = world.roles[node]
+    first, second = (ok(role.open_train(request.encode(), plan_for())) for _ in range(2))
+    ok(role.mask(first, world.inputs[node].copy(), world.scalars[node], world.bits))
+    reply = role.mask(second, world.inputs[node].copy(), world.scalars[node], world.bits)
+    refused(world, node, reply, "REPEATED")
+
+
+def test_input_of_the_wrong_type_is_refused():
+    world, request, node = trained()
+    opened = ok(world.roles[node].open_train(request.encode(), plan_for()))
+    reply = world.roles[node].mask(opened, np.zeros(3, np.float32), world.scalars[node], 24)
+    refused(world, node, reply, "BAD_INPUT")
+
+
+def test_a_fault_inside_says_nothing_but_internal(caplog):
+    world, request, node = trained()
+    opened = ok(world.roles[node].open_train(request.encode(), plan_for()))
+    secret = np.zeros((2, 2), np.uint32)  # fails inside the masking
+    reply = world.roles[node].mask(opened, secret, world.scalars[node], 24)
+    refused(world, node, reply, "INTERNAL")
+    assert "one-dimensional" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("survivors", "dropouts", "reason"),
+    [
+        ((0, 1, 2, 3, 4), (1,), "BOTH_SHARES"),
+        ((0, 1, 2), (3, 4), "SURVIVORS_TOO_FEW"),
+        ((0, 1, 2, 3), (), "SURVIVORS_INCOMPLETE"),
+        ((1, 2, 3, 4), (0,), "LEFT_OUT"),
+        ((0, 1, 2, 3, 4, 9), (), "SURVIVORS_NOT_IN_COHORT"),
+        ((0, 1, 2, 3), (4, 9), "SURVIVORS_NOT_IN_COHORT"),
+    ],
+)
+def test_unmask_requests(survivors, dropouts, reason):
+    world = World(TERMS, 5)
+    server, node = world.ready(attempt()), world.ids[0]
+    world.train(server, world.ids, plan_for())
+    ids = [*world.ids, 0, 0, 0, 0, 999]
+    request = UnmaskRequest(
+        attempt(), tuple(ids[i] for i in survivors), tuple(ids[i] for i in dropouts), (), None
+    )
+    refused(world, node, world.roles[node].unmask(request.encode()), reason)
+    good = UnmaskRequest(attempt(), tuple(world.ids), (), (), None)
+    refused(world, node, world.roles[node].unmask(good.encode()), "ATTEMPT_CLOSED")
+
+
+def test_a_second_unmask_request_is_refused_whatever_it_asks():
+    world = World(TERMS, 5)
+    server, node = world.ready(attempt()), world.ids[0]
+    world.train(server, world.ids, plan_for())
+    ids = tuple(world.ids)
+    ok(world.roles[node].unmask(UnmaskRequest(attempt(), ids, (), (), None).encode()))
+    for request in (
+        UnmaskRequest(attempt(), ids, (), (), None),
+        UnmaskRequest(attempt(), ids[:4], ids[4:], (), None),
+    ):
+        refused(world, node, world.roles[node].unmask(request.encode()), "REPEATED")
+
+
+def test_a_survivor_that_the_node_did_not_mask_with():
+    world = World(Terms(min_survivors=5, max_colluding=1), 6)
+    server, node = world.ready(attempt()), world.ids[0]
+    server.set_plan(plan_for())
+    request = server.train_request(node)
+    spoiled = ((request.shares[0][0], bytes(94)), *request.shares[1:])
+    wrong = dataclasses.replace(request, shares=spoiled)
+    opened = ok(world.roles[node].open_train(wrong.encode(), plan_for()))
+    assert opened.rejected == (spoiled[0][0],)
+    assert world.masked(opened, node).rejected == (spoiled[0][0],)
+    reply = world.roles[node].unmask(
+        UnmaskRequest(attempt(), tuple(world.ids), (), (), None).encode()
+    )
+    refused(world, node, reply, "SURVIVOR_NOT_MASKED")
+
+
+def confirmed(count: int) -> tuple[World, UnmaskRequest, int]:
+    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    server = world.ready(attempt())
+    world.train(server, world.ids, plan_for())
+    server.close_masked()
+    request = server.consistency_request().encode()
+    signed = {n: ok(world.roles[n].confirm(request)).signature for n in world.ids}
+    shown = tuple(sorted(signed.items()))[:count]
+    return world, UnmaskRequest(attempt(), tuple(world.ids), (), shown, None), world.ids[0]
+
+
+def test_confirmations():
+    world, request, node = confirmed(3)
+    refused(world, node, world.roles[node].unmask(request.encode()), "CONSISTENCY_MISSING")
+    world, request, node = confirmed(4)
+    first, second = request.confirmations[:2]
+    forged = ((first[0], second[1]), *request.confirmations[1:])
+    wrong = dataclasses.replace(request, confirmations=forged)
+    refused(world, node, world.roles[node].unmask(wrong.encode()), "CONSISTENCY_BROKEN")
+    world, request, node = confirmed(5)
+    ids = request.survivors
+    wrong = dataclasses.replace(request, survivors=ids[:4], dropouts=ids[4:])
+    refused(world, node, world.roles[node].unmask(wrong.encode()), "CONSISTENCY_BROKEN")
+    world, request, node = confirmed(5)
+    stranger = (*request.confirmations, (999, bytes(64)))
+    wrong = dataclasses.replace(request, confirmations=stranger)
+    refused(world, node, world.roles[node].unmask(wrong.encode()), "CONSISTENCY_BROKEN")
+    world, request, node = confirmed(4)
+    ok(world.roles[node].unmask(request.encode()))
+
+
+def test_without_the_consistency_trip_nothing_is_revealed():
+    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    server, node = world.ready(attempt()), world.ids[0]
+    world.train(server, world.ids, plan_for())
+    request = UnmaskRequest(attempt(), tuple(world.ids), (), (), None)
+    refused(world, node, world.roles[node].unmask(request.encode()), "CONSISTENCY_MISSING")
+
+
+def test_two_survivor_sets_are_not_signed():
+    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    server, node = world.ready(attempt()), world.ids[0]
+    world.train(server, world.ids, plan_for())
+    ids = tuple(world.ids)
+    ok(world.roles[node].confirm(ConsistencyRequest(attempt(), ids).encode()))
+    reply = world.roles[node].confirm(ConsistencyRequest(attempt(), ids[:4]).encode())
+    refused(world, node, reply, "REPEATED")
+
+
+def test_own_identity_is_needed_to_confirm():
+    with pytest.raises(ValueError, match="identity"):
+        ClientRole(
+            node_id=1,
+            run_id=1,
+            terms=TERMS,
+            store=World(TERMS, 5).stores[101],
+            bundle=BUNDLE,
+            trust=TrustPolicy(),
+            consistency_check=True,
+            random_bytes=stream(1),
+        )
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("event", list(Event))
+def test_the_table_never_goes_back_and_never_leaves_an_end(stage, event):
+    after = step(stage, event, False)
+    if isinstance(after, Stage):
+        assert after > stage
+        assert stage not in (Stage.REVEALED, Stage.CLOSED)
+    strict = step(stage, event, True)
+    assert strict == after or strict is RefusalReason.CONSISTENCY_MISSING
+    assert after.name in as_markdown()
+
+
+def test_every_reason_is_provoked_by_a_test():
+    """A reason that no test names is dead or untested."""
+    sources = "".join(p.read_text() for p in pathlib.Path(__file__).parent.glob("test_*.py"))
+    for reason in RefusalReason:
+        assert f'"{reason.name}"' in sources

@@ -1,0 +1,142 @@
+"""Refusals of the first two trips of protocol.md section 5: adverts, rosters, first contact."""
+
+import dataclasses
+
+import pytest
+
+from strategies.secagg.crypto.keys import KeyPair, sign_advert
+from strategies.secagg.graph import Terms
+from strategies.secagg.messages import Advert, AdvertRequest, Roster, UnmaskRequest
+from strategies.secagg.wire import AttemptId
+from tests.strategies.secagg.world import TERMS, World, attempt, refusal_name, refused
+
+
+def advertised(with_identities: bool = False) -> tuple[World, Roster, int]:
+    world = World(TERMS, 5, with_identities=with_identities)
+    return world, world.bootstrap(world.server(attempt())), world.ids[0]
+
+
+def swap(roster: Roster, at: int, advert: Advert | None) -> Roster:
+    adverts = list(roster.adverts)
+    adverts[at : at + 1] = [advert.encode()] if advert else []
+    return dataclasses.replace(roster, adverts=tuple(adverts))
+
+
+def change(roster: Roster, at: int, **fields) -> Roster:
+    return swap(roster, at, dataclasses.replace(Advert.decode(roster.adverts[at]), **fields))
+
+
+PUBLIC = KeyPair(bytes([7] * 32)).public
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda r: change(r, 0, mask_key=PUBLIC), "OWN_ADVERT_WRONG"),
+        (lambda r: change(r, 0, commitment=PUBLIC), "OWN_ADVERT_WRONG"),
+        (
+            lambda r: change(r, 2, mask_key=Advert.decode(r.adverts[1]).mask_key),
+            "DUPLICATE_KEY",
+        ),
+        (
+            lambda r: change(r, 2, share_key=Advert.decode(r.adverts[2]).mask_key),
+            "DUPLICATE_KEY",
+        ),
+        (
+            lambda r: change(r, 2, commitment=Advert.decode(r.adverts[0]).commitment),
+            "DUPLICATE_KEY",
+        ),
+        (lambda r: change(r, 2, mask_key=bytes(32)), "BAD_KEY"),
+        (lambda r: change(r, 2, share_key=b"\1" + bytes(31)), "BAD_KEY"),
+        (lambda r: change(r, 2, attempt=attempt(9)), "WRONG_ADVERT"),
+        (lambda r: change(r, 2, node_id=101), "WRONG_ADVERT"),
+        (lambda r: dataclasses.replace(r, adverts=r.adverts[::-1]), "WRONG_ADVERT"),
+        (lambda r: swap(swap(r, 4, None), 3, None), "ROSTER_TOO_SMALL"),
+        (lambda r: dataclasses.replace(r, threshold=3), "BAD_THRESHOLD"),
+        (lambda r: dataclasses.replace(r, num_neighbors=2), "BAD_THRESHOLD"),
+        (
+            lambda r: dataclasses.replace(r, adverts=(*r.adverts, r.adverts[-1])),
+            "BAD_THRESHOLD",
+        ),
+        (lambda r: change(r, 2, bundle=bytes(32)), "BUNDLE_NOT_APPROVED"),
+        (lambda r: dataclasses.replace(r, adverts=(*r.adverts[:4], b"junk")), "MALFORMED"),
+        (lambda r: dataclasses.replace(r, attempt=attempt(9)), "UNKNOWN_ATTEMPT"),
+        (lambda r: dataclasses.replace(r, attempt=AttemptId(1, 1, 0)), "UNKNOWN_ATTEMPT"),
+    ],
+)
+def test_rosters(edit, reason):
+    world, roster, node = advertised()
+    wrong = edit(roster)
+    closed = (attempt(),) if wrong.attempt == attempt() else ()
+    refused(world, node, world.roles[node].share(wrong.encode()), reason, closed)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda r: change(r, 2, signature=b""), "BAD_SIGNATURE"),
+        (lambda r: change(r, 2, signature=bytes(64)), "BAD_SIGNATURE"),
+        (lambda r: change(r, 2, mask_key=PUBLIC), "BAD_SIGNATURE"),
+        (
+            lambda r: change(r, 2, node_id=Advert.decode(r.adverts[2]).node_id + 1),
+            "BAD_SIGNATURE",
+        ),
+        (lambda r: change(r, 2, identity=bytes(32)), "UNKNOWN_IDENTITY"),
+    ],
+)
+def test_rosters_with_identities(edit, reason):
+    world, roster, node = advertised(with_identities=True)
+    refused(world, node, world.roles[node].share(edit(roster).encode()), reason)
+
+
+def test_one_organisation_twice_in_a_roster_is_refused():
+    world, roster, node = advertised(with_identities=True)
+    twin = dataclasses.replace(Advert.decode(roster.adverts[2]), signature=b"")
+    again = sign_advert(twin, world.identity[world.ids[1]])
+    refused(
+        world, node, world.roles[node].share(swap(roster, 2, again).encode()), "DUPLICATE_KEY"
+    )
+
+
+def test_an_attempt_is_entered_once_even_after_it_was_closed():
+    world, _, node = advertised()
+    request = AdvertRequest(attempt()).encode()
+    refused(world, node, world.roles[node].advertise(request), "REPEATED")
+    refused(world, node, world.roles[node].advertise(request), "REPEATED")
+
+
+def test_stage_out_of_order():
+    world, _, node = advertised()
+    ids = tuple(world.ids)
+    early = UnmaskRequest(attempt(), ids, (), (), None).encode()
+    refused(world, node, world.roles[node].unmask(early), "WRONG_STAGE")
+
+
+def test_terms_are_fixed_at_the_first_contact():
+    world, roster, node = advertised()
+    for terms in (
+        Terms(min_survivors=5, max_colluding=1),
+        Terms(min_survivors=4, max_colluding=0),
+        Terms(min_survivors=4, max_colluding=1, threshold=4),
+    ):
+        reply = world.role(node, terms).share(roster.encode())
+        refused(world, node, reply, "TERMS_CHANGED")
+
+
+def test_malformed_bytes_close_the_attempt_that_they_name():
+    world, roster, node = advertised()
+    reply = world.roles[node].share(roster.encode()[:-1])
+    refused(world, node, reply, "MALFORMED")
+    assert reply.attempt == attempt()
+    world, roster, node = advertised()
+    reply = world.roles[node].share(b"")
+    assert refusal_name(reply) == "MALFORMED"
+    assert reply.attempt == AttemptId(0, 0, 0)
+
+
+def test_a_message_of_another_run_touches_nothing():
+    world, _, node = advertised()
+    foreign = AttemptId(123, 1, 0)
+    reply = world.roles[node].advertise(AdvertRequest(foreign).encode())
+    refused(world, node, reply, "UNKNOWN_ATTEMPT", closed=())
+    assert world.stores[node].secrets() == [attempt()]
