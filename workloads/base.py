@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
+from privacy.mode import Mode, Place
 from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.terms import Place
 from privacy.unit import Unit
 
 Arrays = dict[str, NDArray[Any]]
@@ -204,14 +204,20 @@ class Privacy:
     loss_clip: float
 
     @property
-    def unit(self) -> Unit:
-        """Return whose presence is hidden."""
-        return self.plan.terms.unit
+    def mode(self) -> Mode:
+        """Return whose presence is hidden and where the noise is added."""
+        return self.plan.terms.mode
 
 
 @dataclass
 class WorkloadConfig:
     """The configuration of ``algorithm``: what is summed, and how the server steps."""
+
+    def settle(self, mode: Mode | None) -> None:
+        """Replace what is left to the privacy option by what that stands for."""
+
+    def check_one_step(self) -> None:
+        """Raise ``ValueError`` if it has no effect where a round is one step over all nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,10 +230,8 @@ class Setup:
         Whose records, and which model.
     algorithm : WorkloadConfig
         The option of ``algorithm``.
-    unit : Unit or None
-        Of ``privacy``; None for none.
-    place : Place or None
-        Where its noise is added.
+    mode : Mode or None
+        Unit of ``privacy`` and the place of its noise; None for none.
     population : int
         Nodes of the federation; 0 where privacy does not give it.
     cohort_fraction : float
@@ -244,8 +248,7 @@ class Setup:
 
     task: Any
     algorithm: Any
-    unit: Unit | None = None
-    place: Place | None = None
+    mode: Mode | None = None
     population: int = 0
     cohort_fraction: float = 1.0
     expected_batch_size: float = 1.0
@@ -276,6 +279,10 @@ class Workload(ABC):
     is_weighted: ClassVar[bool] = False
     #: Whether updates are whole numbers: their sum is exact, modulo 2^64.
     is_integer: ClassVar[bool] = False
+    #: Keys of ``task.training`` without effect, and why, with the mend; "" for all of them.
+    idle_training: ClassVar[Mapping[str, str]] = {
+        "": "this workload trains no model on a node; take it out"
+    }
     #: Whether ``privacy.clip_norm`` bounds a term, or what the term is does.
     needs_clip_norm: ClassVar[bool] = True
 

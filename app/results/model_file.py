@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from app.config.load import option_of, task_config, to_dict
-from app.config.privacy import ExamplePrivacyConfig
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from tasks.base import Task
@@ -141,7 +140,8 @@ def _metadata(config: AppConfig, server_round: int, state: State) -> dict[str, s
 
 
 def _has_fixed_model(config: AppConfig) -> bool:
-    return isinstance(config.privacy, ExamplePrivacyConfig) and config.privacy.fix_model
+    example = config.privacy.example
+    return example is not None and example.fix_model
 
 
 def _build_task(metadata: Mapping[str, str]) -> Task:

@@ -17,8 +17,6 @@ from privacy.bounding.rounding import conditional, dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.terms import Place
-from privacy.unit import Unit
 from strategies.codec.fixed_point import FixedPoint, to_signed
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import NUM_EXAMPLES, TRAIN_LOSS
@@ -243,7 +241,7 @@ class RoundWithNoise:
         plan, terms = self.plan, self.plan.terms
         scaled = passing.vector / plan.step
         rng = secure_generator()
-        if terms.unit is Unit.CLIENT and terms.is_rotated:
+        if terms.is_rounded_in_bounds:
             integers = conditional(scaled, plan.max_rounded_norm, rng)
         else:
             integers = dithered(scaled, rng)
@@ -253,7 +251,7 @@ class RoundWithNoise:
 
     def backward(self, passing: Passing, context: SumContext) -> Passing:
         """Return the sum in clip norms, with the server's noise where it is the server's."""
-        if self.plan.terms.place is Place.CENTRAL:
+        if self.plan.terms.mode.is_central:
             values = self._with_server_noise(passing.vector)
         else:
             values = passing.vector.astype(np.float64)

@@ -28,6 +28,7 @@ from app.node.identity import (
     readable_fingerprint,
     write_peers,
 )
+from app.preflight.run_plan import plan_run
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.masked.messages import unwrap, wrap
@@ -216,6 +217,8 @@ def test_signed_and_confirmed_the_model_is_the_same(run_config, tmp_path):
     watched = Watched(run_config)
     on = watched.run()
     assert "train.confirm" in watched.kinds()
+    planned = plan_run(load_config(run_config)).num_trips
+    assert len(watched.replies) == planned * NUM_NODES
     adverts = [
         Advert.decode(unwrap(reply.content))
         for kind, _, reply in watched.replies
