@@ -14,7 +14,7 @@ from app.config.load import ConfigError, load_config
 from app.node.session import NodeSession
 from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
-from strategies.refusals import Reason, Refusal, refusal_reply
+from strategies.refusals import Reason, RequestRefusedError, refusal_reply
 from strategies.registry import AGGREGATIONS, aggregation_of
 from tasks.base import DataError, ModelRefusedError
 
@@ -30,9 +30,9 @@ def answer(message: Message, context: Context) -> Message:
         settings = settings_of(context.node_config, config, in_simulation())
         side = SessionSide(NodeSession(context, config, settings))
         return aggregation_of(config.aggregation).answer(message, side)
-    except (ConfigError, DataError, ModelRefusedError, Refusal) as error:
+    except (ConfigError, DataError, ModelRefusedError, RequestRefusedError) as error:
         # A refusal's own text is its reason; what led to it says more.
-        told = (error.__cause__ or error) if isinstance(error, Refusal) else error
+        told = (error.__cause__ or error) if isinstance(error, RequestRefusedError) else error
         log.error("client %s refuses: %s", _name(context), told)
         return refusal_reply(_reason(error), message)
     except Exception:
@@ -41,7 +41,7 @@ def answer(message: Message, context: Context) -> Message:
 
 
 def _reason(error: Exception) -> Reason:
-    if isinstance(error, Refusal):
+    if isinstance(error, RequestRefusedError):
         return error.reason
     return Reason.DATA_REFUSED if isinstance(error, DataError) else Reason.CONFIG_REFUSED
 

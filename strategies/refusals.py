@@ -36,7 +36,7 @@ class Reason(StrEnum):
     FLOWER_ERROR = "flower_error"
 
 
-class Refusal(Exception):  # noqa: N818 - the protocol's word
+class RequestRefusedError(Exception):
     """Raised by a client handler to answer with an enumerated reason."""
 
     def __init__(self, reason: Reason) -> None:

@@ -13,7 +13,7 @@ from privacy.noise.randomness import secure_generator
 from privacy.unit import Unit
 from strategies.aggregation import Request
 from strategies.codec.private_codec import PrivateCodec
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import DataError, LocalData, ModelRefusedError
 from workloads.base import Contribution, Privacy, PrivateContribution, StateRefusedError
 
@@ -21,7 +21,7 @@ log = logging.getLogger("flwr.tacet")
 
 _TRAINING_STREAM = 3
 # Of the configuration, the file or the model; no record is the reason.
-_NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, Refusal)
+_NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, RequestRefusedError)
 
 
 def contribute(request: Request, session: NodeSession) -> Contribution | PrivateContribution:
@@ -29,7 +29,7 @@ def contribute(request: Request, session: NodeSession) -> Contribution | Private
 
     Raises
     ------
-    Refusal
+    RequestRefusedError
         If the state does not fit.
     DataError
         If this node's records do not fit the task.
@@ -52,7 +52,7 @@ def pay(request: Request, session: NodeSession, attempt: int | None) -> None:
 
     Raises
     ------
-    Refusal
+    RequestRefusedError
         If the owner does not allow it; it must not leave then.
     """
     codec = request.codec
@@ -74,7 +74,7 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
         )
         return workload.contribute(state, query, records, rng)
     except StateRefusedError as error:
-        raise Refusal(Reason.MODEL_REFUSED) from error
+        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
 
 
 def _private(
@@ -101,7 +101,7 @@ def _private(
         )
         contribution = workload.bounded(state, query, records, rng, privacy)
     except StateRefusedError as error:
-        raise Refusal(Reason.MODEL_REFUSED) from error
+        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
     return replace(contribution, metrics=metrics)
 
 

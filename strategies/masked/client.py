@@ -20,10 +20,10 @@ from strategies.masked.messages import (
     unwrap,
     wrap,
 )
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
-from strategies.secagg.messages import Refusal as ProtocolRefusal
+from strategies.secagg.messages import Refusal
 from strategies.secagg.wire import Wire
 
 
@@ -32,7 +32,7 @@ def answer(message: Message, side: ClientSide) -> Message:
 
     Raises
     ------
-    Refusal, DataError, ConfigError
+    RequestRefusedError, DataError, ConfigError
         If the node cannot take part; the attempt's secrets are gone then.
     """
     side.admit()
@@ -41,7 +41,7 @@ def answer(message: Message, side: ClientSide) -> Message:
     try:
         data = unwrap(message.content)
     except BadContentError:
-        raise Refusal(Reason.MALFORMED_REQUEST) from None
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST) from None
     simple: dict[str, Callable[[bytes | memoryview], Wire]] = {
         ADVERT: role.advertise,
         SHARE: role.share,
@@ -54,7 +54,7 @@ def answer(message: Message, side: ClientSide) -> Message:
     except BaseException:
         role.forget(data)
         raise
-    if isinstance(reply, ProtocolRefusal):
+    if isinstance(reply, Refusal):
         return refuse(reply, message)
     return Message(wrap(reply), reply_to=message)
 
@@ -66,11 +66,11 @@ def _masked(
     request = side.read(message)
     codec = request.codec
     opened = role.open_train(data, plan_of(codec, request.hash(), side.config_hash))
-    if isinstance(opened, ProtocolRefusal):
+    if isinstance(opened, Refusal):
         return opened
     attempt = opened.request.attempt
     if request.query.server_round != attempt.round:
-        raise Refusal(Reason.MALFORMED_REQUEST)
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     num_members = len(opened.request.cohort)
     side.check_fits(request, num_members)
     # Before a record is looked at: whether there is an answer may depend on the records too.

@@ -1,6 +1,6 @@
 """What a client checks before it acts, each failure with its own reason.
 
-The texts in `RefusedError` are for the node's local log; only the reason leaves the node.
+A `ProtocolRefusedError` has a text for the local log; only its reason leaves the node.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from strategies.secagg.messages import Advert, RefusalReason, Roster, UnmaskRequ
 from strategies.secagg.wire import AttemptId
 
 
-class RefusedError(Exception):
+class ProtocolRefusedError(Exception):
     """A check failed: the reason for the server, the details for the local log."""
 
     def __init__(self, reason: RefusalReason, detail: str = "") -> None:
@@ -31,7 +31,7 @@ class RefusedError(Exception):
 def require(holds: bool, reason: RefusalReason, detail: str = "") -> None:
     """Refuse unless `holds`."""
     if not holds:
-        raise RefusedError(reason, detail)
+        raise ProtocolRefusedError(reason, detail)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _check_shape(roster: Roster, terms: Terms) -> Shape:
     try:
         shape = terms.shape(n)
     except ValueError as error:
-        raise RefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
+        raise ProtocolRefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
     told = (roster.num_neighbors, roster.threshold)
     due = (shape.num_neighbors, shape.threshold)
     require(told == due, RefusalReason.BAD_THRESHOLD, f"told k, t = {told}, due {due}")
@@ -111,7 +111,9 @@ def check_model(records: Mapping[AttemptId, Record], attempt: AttemptId, model: 
     """Refuse a model that this node has helped to open a sum over in this run."""
     for other, record in records.items():
         if record.stage is Stage.REVEALED and record.model == model:
-            raise RefusedError(RefusalReason.MODEL_REPEATED, f"in {other}, now {attempt}")
+            raise ProtocolRefusedError(
+                RefusalReason.MODEL_REPEATED, f"in {other}, now {attempt}"
+            )
 
 
 def check_survivors(survivors: tuple[int, ...], node_id: int, secrets: MaskedSecrets) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from strategies.secagg.client.checks import RefusedError
+from strategies.secagg.client.checks import ProtocolRefusedError
 from strategies.secagg.client.stages import Stages
 from strategies.secagg.messages import Refusal, RefusalReason, TrainRequest, UnmaskRequest
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire, peek_attempt
@@ -33,7 +33,7 @@ class Guard:
         except DecodeError as error:
             peeked, broken = (
                 peek_attempt(data),
-                RefusedError(RefusalReason.MALFORMED, str(error)),
+                ProtocolRefusedError(RefusalReason.MALFORMED, str(error)),
             )
 
             def refuse() -> _Reply:
@@ -48,7 +48,7 @@ class Guard:
         try:
             self._stages.expire()
             return work()
-        except RefusedError as refused:
+        except ProtocolRefusedError as refused:
             reason = refused.reason
             _log.warning("refused %s: %s", attempts, refused)
         except DecodeError as error:

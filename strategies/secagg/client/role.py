@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from strategies.secagg.binding import Plan
 from strategies.secagg.client import checks
-from strategies.secagg.client.checks import RefusedError, TrustPolicy, require
+from strategies.secagg.client.checks import ProtocolRefusedError, TrustPolicy, require
 from strategies.secagg.client.masking_step import (
     Opened,
     mask_opened,
@@ -224,7 +224,9 @@ class ClientRole:
         self._stages.check(records, request.attempt, Event.CONFIRM)
         identity = self._trust.identity
         if identity is None:
-            raise RefusedError(RefusalReason.CONSISTENCY_MISSING, "no identity to sign with")
+            raise ProtocolRefusedError(
+                RefusalReason.CONSISTENCY_MISSING, "no identity to sign with"
+            )
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_survivors(request.survivors, self._node_id, secrets)
         message = survivors_to_sign(

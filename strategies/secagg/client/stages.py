@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
-from strategies.secagg.client.checks import RefusedError, require
+from strategies.secagg.client.checks import ProtocolRefusedError, require
 from strategies.secagg.client.store import Change, Record, Store
 from strategies.secagg.client.transitions import FINAL, OPEN, Event, Stage, step
 from strategies.secagg.graph import Terms
@@ -66,7 +66,7 @@ class Stages:
         stage = records[attempt].stage if attempt in records else Stage.NONE
         after = step(stage, event, self._consistency_check)
         if isinstance(after, RefusalReason):
-            raise RefusedError(after, f"{event.name} at {stage.name}")
+            raise ProtocolRefusedError(after, f"{event.name} at {stage.name}")
         return stage, after
 
     def commit(self, changes: Iterable[Change]) -> None:
