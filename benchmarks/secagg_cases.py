@@ -11,7 +11,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 
 #: Both protocols clip to this range. Tacet's and Flower's default.
 CLIP_RANGE = 8.0
@@ -49,10 +49,10 @@ class Case:
         """Return a case on the complete graph, or over 100 clients on the default graph."""
         if clients <= _COMPLETE_UP_TO:
             return Case(clients, parameters, dropouts)
-        terms = Terms(
+        protocol = ProtocolParameters(
             min_survivors=None, max_colluding=1, max_dropout_fraction=dropouts / clients
         )
-        neighbors = terms.shape(clients).num_neighbors
+        neighbors = protocol.shape(clients).num_neighbors
         return Case(clients, parameters, dropouts, neighbors)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from strategies.codec.stages import SumContext
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.prg import Vector, reduce_modulus
 from strategies.secagg.wire import AttemptId
 from workloads.base import Aggregate
@@ -79,7 +79,7 @@ def public_seed(attempt: AttemptId) -> bytes:
     return hashlib.sha256(_SEED_DOMAIN + attempt.to_bytes()).digest()
 
 
-def plan_of(codec: Codec, model: bytes, config: bytes) -> Plan:
+def mask_binding(codec: Codec, model: bytes, config: bytes) -> MaskBinding:
     """Return what the masks of an attempt are bound to: the same on server and clients.
 
     Parameters
@@ -89,7 +89,9 @@ def plan_of(codec: Codec, model: bytes, config: bytes) -> Plan:
     model, config : bytes
         SHA-256 of the state and query, and of the shared configuration.
     """
-    return Plan(model=model, config=config, codec=codec.hash(), noise_scale=codec.noise_scale)
+    return MaskBinding(
+        model=model, config=config, codec=codec.hash(), noise_scale=codec.noise_scale
+    )
 
 
 def hash_numbers(codec: Any) -> bytes:

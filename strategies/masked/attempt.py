@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flwr.app import Message, RecordDict
 
-from strategies.codec.codec import form_of, plan_of, public_seed
+from strategies.codec.codec import form_of, mask_binding, public_seed
 from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED, SumContext
 from strategies.masked.messages import (
     ADVERT,
@@ -114,7 +114,9 @@ class MaskedRound:
         content = self._strategy.request(asked.number, asked.state)
         asked_hash = self._strategy.hash_asked(asked.number, asked.state)
         size = self._strategy.workload.length(asked.state) if self._training else 0
-        role.set_plan(plan_of(codec, asked_hash, settings.config_hash), form_of(codec, size))
+        role.bind_masks(
+            mask_binding(codec, asked_hash, settings.config_hash), form_of(codec, size)
+        )
         messages = self._model_messages(role, content, following, set(next_cohort))
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flwr.app import Message
 
 from strategies.aggregation import ClientSide
-from strategies.codec.codec import plan_of, public_seed
+from strategies.codec.codec import mask_binding, public_seed
 from strategies.codec.stages import SumContext
 from strategies.masked.config import SecAggConfig
 from strategies.masked.messages import (
@@ -65,7 +65,7 @@ def _masked(
     """Check the request, then charge, then train, then mask: a refusal costs no training."""
     request = side.read(message)
     codec = request.codec
-    opened = role.open_train(data, plan_of(codec, request.hash(), side.config_hash))
+    opened = role.open_train(data, mask_binding(codec, request.hash(), side.config_hash))
     if isinstance(opened, Refusal):
         return opened
     attempt = opened.request.attempt
@@ -87,7 +87,7 @@ def _role(side: ClientSide) -> ClientRole:
     return ClientRole(
         node_id=side.node_id,
         run_id=side.run_id,
-        terms=config.terms(side.num_simulated),
+        parameters=config.parameters(side.num_simulated),
         store=side.store,
         bundle=side.bundle,
         trust=TrustPolicy(identity, side.approved_bundles()),

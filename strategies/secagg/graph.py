@@ -39,7 +39,7 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class ProtocolParameters:
     """What is public and fixed for a run.
 
     Parameters
@@ -199,18 +199,18 @@ def failure_probability(
 
 
 @lru_cache(maxsize=64)
-def choose_num_neighbors(n: int, terms: "Terms") -> int:
+def choose_num_neighbors(n: int, parameters: "ProtocolParameters") -> int:
     """Return the smallest even k that fails with probability at most 1e-9, else n - 1.
 
     See `failure_probability` for the bound and its source. The threshold is the default one
     for k + 1 members unless set.
     """
-    c, dropouts = terms.max_colluding, int(terms.max_dropout_fraction * n)
+    c, dropouts = parameters.max_colluding, int(parameters.max_dropout_fraction * n)
     for k in range(2, n - 1, 2):
-        t = terms.threshold or default_threshold(k + 1)
+        t = parameters.threshold or default_threshold(k + 1)
         if t > k + 1 or 2 * t <= k + 1 + c or c >= t:
             continue
-        fails = failure_probability(n, k, t, c, dropouts, terms.survivors(n))
+        fails = failure_probability(n, k, t, c, dropouts, parameters.survivors(n))
         if fails <= DEFAULT_FAILURE_PROBABILITY:
             return k
     return n - 1

@@ -15,7 +15,7 @@ from strategies.secagg.crypto.keys import (
     is_low_order,
     survivors_to_sign,
 )
-from strategies.secagg.graph import Shape, Terms
+from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import Advert, RefusalReason, Roster, UnmaskRequest
 from strategies.secagg.wire import AttemptId
 
@@ -46,10 +46,10 @@ class TrustPolicy:
 
 
 def check_roster(
-    roster: Roster, own_advert: bytes, terms: Terms, trust: TrustPolicy
+    roster: Roster, own_advert: bytes, parameters: ProtocolParameters, trust: TrustPolicy
 ) -> tuple[tuple[Advert, ...], Shape]:
     """Check a roster for one node; return its adverts and the graph they must form."""
-    shape = _check_shape(roster, terms)
+    shape = _check_shape(roster, parameters)
     adverts = tuple(Advert.decode(advert) for advert in roster.adverts)
     ids = [advert.node_id for advert in adverts]
     ordered = all(a < b for a, b in pairwise(ids))
@@ -68,12 +68,12 @@ def check_roster(
     return adverts, shape
 
 
-def _check_shape(roster: Roster, terms: Terms) -> Shape:
+def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:
     n = len(roster.adverts)
-    floor = max(terms.survivors(n), terms.max_colluding + 2)
+    floor = max(parameters.survivors(n), parameters.max_colluding + 2)
     require(n >= floor, RefusalReason.ROSTER_TOO_SMALL, f"{n} under {floor}")
     try:
-        shape = terms.shape(n)
+        shape = parameters.shape(n)
     except ValueError as error:
         raise ProtocolRefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
     told = (roster.num_neighbors, roster.threshold)
@@ -98,12 +98,15 @@ def _check_trust(adverts: tuple[Advert, ...], trust: TrustPolicy) -> None:
 
 
 def check_cohort(
-    cohort: tuple[int, ...], members: tuple[int, ...], node_id: int, terms: Terms
+    cohort: tuple[int, ...],
+    members: tuple[int, ...],
+    node_id: int,
+    parameters: ProtocolParameters,
 ) -> None:
     """Check U2: within U1, with this node, at least T."""
     require(set(cohort) <= set(members), RefusalReason.NOT_IN_COHORT, "U2 is not within U1")
     require(node_id in cohort, RefusalReason.LEFT_OUT, "U2 lacks this node")
-    enough = len(cohort) >= terms.survivors(len(members))
+    enough = len(cohort) >= parameters.survivors(len(members))
     require(enough, RefusalReason.COHORT_TOO_SMALL, f"{len(cohort)} members in U2")
 
 

@@ -18,7 +18,7 @@ _Reply = TypeVar("_Reply")
 _UNNAMED = AttemptId(0, 0, 0)
 
 
-class Guard:
+class ErrorBoundary:
     """Runs handlers so that only a reply or a `Refusal` comes out."""
 
     def __init__(self, stages: Stages) -> None:
