@@ -18,13 +18,13 @@ from privacy.plan.terms import Place
 from privacy.unit import Unit
 from strategies.codec.codec import hash_numbers
 from strategies.codec.stages import (
+    CodecStage,
     CountEach,
     Passing,
     Quantise,
     Reduce,
     Rotate,
     RoundWithNoise,
-    Stage,
     SumContext,
     run_backward,
     run_forward,
@@ -88,7 +88,7 @@ class PrivateCodec:
         return self.plan.node_noise_scale
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[CodecStage, ...]:
         """Return what an update goes through, and a sum of them back."""
         terms = self.plan.terms
         if not terms.is_summed:

@@ -57,7 +57,7 @@ class Passing:
     weight: float = 0.0
 
 
-class Stage(Protocol):
+class CodecStage(Protocol):
     """One step of a codec."""
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
@@ -275,14 +275,18 @@ class RoundWithNoise:
         return reduced.astype(np.float64) + rest / fine
 
 
-def run_forward(stages: tuple[Stage, ...], passing: Passing, context: SumContext) -> Passing:
+def run_forward(
+    stages: tuple[CodecStage, ...], passing: Passing, context: SumContext
+) -> Passing:
     """Take one contribution through all stages."""
     for stage in stages:
         passing = stage.forward(passing, context)
     return passing
 
 
-def run_backward(stages: tuple[Stage, ...], passing: Passing, context: SumContext) -> Passing:
+def run_backward(
+    stages: tuple[CodecStage, ...], passing: Passing, context: SumContext
+) -> Passing:
     """Take a sum back through all stages."""
     for stage in reversed(stages):
         passing = stage.backward(passing, context)

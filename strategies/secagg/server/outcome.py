@@ -30,7 +30,7 @@ class AbandonedError(Exception):
 
 
 @dataclass(frozen=True)
-class Aggregate:
+class UnmaskedSum:
     """The sum over the survivors.
 
     Parameters

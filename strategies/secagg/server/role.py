@@ -37,7 +37,7 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.packing import packed_bytes
-from strategies.secagg.server.outcome import AbandonedError, Aggregate, BadReplyError, Phase
+from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase, UnmaskedSum
 from strategies.secagg.server.recovery import Members, RecoveryError, leave_out, open_sum
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
 
@@ -244,7 +244,7 @@ class ServerRole:
         self._replies[sender] = reply
         return reply
 
-    def finish(self) -> Aggregate:
+    def finish(self) -> UnmaskedSum:
         """Return the sum, or raise `AbandonedError`."""
         self._expect(Phase.UNMASK)
         inputs = {node: self._inputs[node] for node in self.survivors}
@@ -259,7 +259,7 @@ class ServerRole:
             raise self._abandon("the masks did not cancel: a client broke the sum")
         self._forget()
         self.phase = Phase.DONE
-        return Aggregate(update, scalars[:-1], self.survivors, self.dropouts)
+        return UnmaskedSum(update, scalars[:-1], self.survivors, self.dropouts)
 
     def _decode(self, phase: Phase, cls: type[_Message], data: Buffer) -> _Message:
         self._expect(phase)

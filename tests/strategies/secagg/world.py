@@ -17,7 +17,7 @@ from strategies.secagg.crypto.keys import Identity, pin
 from strategies.secagg.crypto.prg import word_dtype
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Refusal, Roster
-from strategies.secagg.server.outcome import Aggregate
+from strategies.secagg.server.outcome import UnmaskedSum
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
@@ -204,7 +204,7 @@ class World:
             server.add_confirmation(node, ok(self.roles[node].confirm(request)).encode())
         server.close_confirmations()
 
-    def unmask(self, server: ServerRole, nodes: Iterable[int]) -> Aggregate:
+    def unmask(self, server: ServerRole, nodes: Iterable[int]) -> UnmaskedSum:
         if self.consistency_check:
             self.confirm(server)
         request = server.unmask_request().encode()
@@ -222,7 +222,7 @@ class World:
             scalars += self.scalars[node]
         return total, scalars
 
-    def check(self, result: Aggregate, nodes: Iterable[int]) -> None:
+    def check(self, result: UnmaskedSum, nodes: Iterable[int]) -> None:
         update, scalars = self.expected(nodes)
         assert result.survivors == tuple(sorted(nodes))
         np.testing.assert_array_equal(result.update, update)
