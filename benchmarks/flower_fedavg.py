@@ -191,8 +191,10 @@ def run(
     output = folder / "rounds.json"
     command = [str(Path(sys.executable).parent / "flwr"), "run", str(folder), "--stream"]
     command += [
-        *("--federation-config", f"num-supernodes={num_clients} client-resources-num-cpus=1"),
-        *("--run-config", f"num-rounds={num_rounds} output-file={json.dumps(str(output))}"),
+        "--federation-config",
+        f"num-supernodes={num_clients} client-resources-num-cpus=1",
+        "--run-config",
+        f"num-rounds={num_rounds} output-file={json.dumps(str(output))}",
     ]
     finished = subprocess.run(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -158,9 +158,11 @@ def _decomposition(rows: Sequence[Row]) -> str:
     headers = ["mechanism", "n", "T", "c", "eps", *names, "measured", "wrapped"]
     cells = [
         [
-            *(*_setting(row.case), f"{row.case.epsilon:g}"),
+            *_setting(row.case),
+            f"{row.case.epsilon:g}",
             *(f"{factor:.4f}" for factor in astuple(found.factors)),
-            *(f"{found.ratio:.4f}", str(found.wrapped)),
+            f"{found.ratio:.4f}",
+            str(found.wrapped),
         ]
         for row in rows
         if (found := row.measured)

@@ -46,7 +46,13 @@ SYSTEMS: dict[str, dict[str, Scalar] | None] = {
 }
 _SUPERNODES = 3
 HEADERS = (
-    *("system", "clients", "first s", "round s", "floor s", "training", "x floor"),
+    "system",
+    "clients",
+    "first s",
+    "round s",
+    "floor s",
+    "training",
+    "x floor",
     "x flower",
 )
 
@@ -89,9 +95,11 @@ class Row:
     def cells(self) -> list[str]:
         """Return the formatted cells."""
         return [
-            *(self.system, str(self.clients)),
+            self.system,
+            str(self.clients),
             *(f"{value:.3f}" for value in (self.seconds[0], self.median, self.floor)),
-            *(f"{self.floor / self.median:.0%}", f"{self.median / self.floor:.1f}"),
+            f"{self.floor / self.median:.0%}",
+            f"{self.median / self.floor:.1f}",
             f"{self.median / self.flower:.2f}",
         ]
 

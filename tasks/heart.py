@@ -29,8 +29,20 @@ HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 
 # The fourteen columns of a file, in order.
 _COLUMNS = (
-    *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang"),
-    *("oldpeak", "slope", "ca", "thal", "num"),
+    "age",
+    "sex",
+    "cp",
+    "trestbps",
+    "chol",
+    "fbs",
+    "restecg",
+    "thalach",
+    "exang",
+    "oldpeak",
+    "slope",
+    "ca",
+    "thal",
+    "num",
 )
 # Missing for most patients outside Cleveland; FLamby drops them, and so do we.
 _DROPPED = ("slope", "ca", "thal")

@@ -25,8 +25,13 @@ from strategies.rounds.report import RoundReport
 
 #: A resumed run may differ in these; in anything else it would not be the same run.
 _MAY_CHANGE = (
-    *("num_rounds", "output_dir", "resume_from", "data_dir", "simulation_nodes"),
-    *("rounds", "early_stopping"),
+    "num_rounds",
+    "output_dir",
+    "resume_from",
+    "data_dir",
+    "simulation_nodes",
+    "rounds",
+    "early_stopping",
 )
 
 

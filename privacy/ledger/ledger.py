@@ -99,8 +99,15 @@ class Ledger:
                 if order is None and budget is not None:
                     order = choose_order(past[0].planned if past else planned, budget)
                 new = Charge(
-                    *(run_id, round, number, float(self._clock()), self._dataset),
-                    *(tuple((r, 1) for r in releases), tuple(planned), budget, order),
+                    run_id=run_id,
+                    round=round,
+                    attempt=number,
+                    time=float(self._clock()),
+                    dataset=self._dataset,
+                    releases=tuple((r, 1) for r in releases),
+                    planned=tuple(planned),
+                    budget=budget,
+                    order=order,
                 )
                 self._require_consistent(past, new)
                 _require_within(connection, past, new)

@@ -121,8 +121,14 @@ def append(connection: sqlite3.Connection, past: Sequence[Charge], charge: Charg
     # As they will be read: SQLite makes floats of integers in these columns.
     limits = (float(cap.epsilon), float(cap.delta)) if cap else (None, None)
     row = (
-        *(charge.run_id.to_bytes(8, "big"), charge.round, charge.attempt, float(charge.time)),
-        *(charge.dataset, *digests, *limits, charge.order),
+        charge.run_id.to_bytes(8, "big"),
+        charge.round,
+        charge.attempt,
+        float(charge.time),
+        charge.dataset,
+        *digests,
+        *limits,
+        charge.order,
     )
     head = connection.execute("SELECT digest FROM ledger_head").fetchone()
     connection.execute(

@@ -218,12 +218,15 @@ class MaskedRound:
             total = num_survivors * max(1, aggregate.total.size)
             log.warning(
                 "round %d: %d of %d entries out of aggregation.codec.clip_range were clipped",
-                *(self._asked.number, clipped, total),
+                self._asked.number,
+                clipped,
+                total,
             )
         if diverged:
             log.warning(
                 "round %d: %d clients diverged and went in as zero",
-                *(self._asked.number, diverged),
+                self._asked.number,
+                diverged,
             )
 
     def _look_ahead(self) -> list[int]:

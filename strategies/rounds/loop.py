@@ -163,8 +163,12 @@ class RoundLoop:
             log.warning(
                 "round %d, attempt %d of %d: %d of %d answered, rounds.min_replies=%d;"
                 " the model stays as it was",
-                *(server_round, attempt, settings.max_attempts),
-                *(result.num_replies, result.num_asked, settings.min_replies),
+                server_round,
+                attempt,
+                settings.max_attempts,
+                result.num_replies,
+                result.num_asked,
+                settings.min_replies,
             )
         reasons = "".join(f"; client {n}: {r}" for n, r in sorted(result.failures.items()))
         raise RunStoppedError(
