@@ -104,7 +104,7 @@ def _time(seconds: float) -> str:
 
 
 def _write(path: Path, ledger: Path, spent: Spent, runs: Sequence[RunSpent]) -> None:
-    """Write the same as JSON."""
+    """Write what was spent as JSON."""
     values = asdict(spent)
     values["runs"] = [
         {

@@ -1,4 +1,4 @@
-"""``tacet node``: what a node's owner can check before the node joins anything."""
+"""``tacet node``: check a node's configuration before it joins a federation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node writes down before anything of its records leaves it."""
+"""The charge to a node's ledger, before anything computed from its records leaves."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def charge(
     Parameters
     ----------
     session : NodeSession
-        Of the message that asks for the contribution.
+        The session of the message that asks for the contribution.
     plan : PrivacyPlan
         What the whole run reveals.
     releases : sequence of Release
