@@ -1,4 +1,4 @@
-"""How far the distributed mechanisms are from central noise: the papers' mean estimation.
+"""Mean estimation: the distributed mechanisms compared with central noise.
 
 python -m benchmarks.mean_estimation
 """
@@ -65,7 +65,7 @@ c = 0 is above {LIMIT}."""
 
 @dataclass(frozen=True)
 class Row:
-    """A case and what it gave; None if there is no noise for it."""
+    """A case and its result; None if there is no noise for it."""
 
     case: Case
     measured: Measured | None

@@ -1,4 +1,4 @@
-"""How long a round takes, and how much of it is training.
+"""The time of a round, and the share of training in it.
 
     python -m benchmarks.round_trip --clients 10 50
 
@@ -210,7 +210,7 @@ def _measure_deployment(options: argparse.Namespace) -> int:
 def _finish(
     options: argparse.Namespace, load: float, name: str, figures: dict[str, Any]
 ) -> int:
-    """Print what the figures rest on, write them, and return the exit status."""
+    """Print the conditions, write the figures, and return the exit status."""
     print(f"load average before: {load:.2f}; what else ran made the rounds slower")
     print(machine_line())
     if options.json:

@@ -1,4 +1,4 @@
-"""What secure aggregation costs, beside Flower's own SecAgg+ on the same vectors.
+"""The cost of secure aggregation, compared with Flower's SecAgg+ on the same vectors.
 
 python -m benchmarks.secagg --against flower
 """

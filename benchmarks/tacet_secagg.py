@@ -36,14 +36,14 @@ _Reply = TypeVar("_Reply")
 
 @dataclass(frozen=True)
 class Peaks:
-    """Most memory, in vectors of one word a parameter, what each holds anyway included.
+    """Peak memory, in vectors of one word a parameter, with what a party holds before.
 
     Attributes
     ----------
     client : float
-        From the encoded vector to the reply's bytes, with both.
+        The peak of masking, from the encoded vector to the reply's bytes, with both.
     server : float
-        Of opening the sum, beside the received masked inputs.
+        The peak of opening the sum, beside the received masked inputs.
     """
 
     client: float
@@ -51,7 +51,7 @@ class Peaks:
 
 
 class _Attempt:
-    """All parties of one attempt, who leave nothing to each other in caches."""
+    """All parties of one attempt, with caches emptied between them."""
 
     def __init__(self, case: Case, *, identities: bool) -> None:
         n = case.clients
@@ -169,7 +169,7 @@ class _Attempt:
 
 
 def run(case: Case, *, identities: bool) -> Measured:
-    """Run one attempt and return what it took."""
+    """Run one attempt and return its measurements."""
     attempt = _Attempt(case, identities=identities)
     attempt.exchange_keys()
     num_bytes = attempt.train()

@@ -1,4 +1,4 @@
-"""A ledger in the node's SQLite file: rows that are only ever added, and read with suspicion.
+"""The ledger's rows in the node's SQLite file: only added, and checked when read.
 
 Each charge is chained to those before it by a hash, and the head of the chain is kept beside
 them, so a row that was changed or taken out by accident is noticed. This is no seal against the
@@ -48,7 +48,7 @@ _START = bytes(32)
 
 @contextmanager
 def reading(path: Path) -> Generator[sqlite3.Connection]:
-    """Open the file to look at it: nothing is made, changed or locked for long.
+    """Open the file read-only: create, change and lock nothing.
 
     Raises
     ------

@@ -21,7 +21,7 @@ Encoded = tuple[NDArray[Any], NDArray[Any]]
 
 
 class Codec(Protocol):
-    """How contributions become numbers, and a sum of them an aggregate."""
+    """Encoder of contributions, and decoder of a sum of them."""
 
     @property
     def modulus_bits(self) -> int:
@@ -85,7 +85,7 @@ def mask_binding(codec: Codec, model: bytes, config: bytes) -> MaskBinding:
     Parameters
     ----------
     codec : Codec
-        That will be used.
+        The codec of the attempt.
     model, config : bytes
         SHA-256 of the state and query, and of the shared configuration.
     """
@@ -107,11 +107,11 @@ def add_up(
     Parameters
     ----------
     codec : Codec
-        That encoded them.
+        The codec that encoded them.
     encoded : sequence of (ndarray, ndarray)
         At least one; all of one form. Added in the given order.
     context : SumContext
-        Of the sum.
+        The context of this sum.
     has_metrics : bool
         Whether nodes scored the state.
     """

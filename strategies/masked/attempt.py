@@ -90,7 +90,7 @@ class MaskedRound:
             return RoundResult(None, {}, self._num_asked, 0, self._failures)
 
     def _new_role(self, number: int) -> ServerRole:
-        """Begin an attempt that no node has seen: they never do the same one twice."""
+        """Begin an attempt with a new number, as a node takes part in each only once."""
         return self._settings.new_role(number, next(self._attempts))
 
     def _bootstrap(self, role: ServerRole) -> ServerRole:
@@ -141,7 +141,7 @@ class MaskedRound:
         following: ServerRole | None,
         next_cohort: set[int],
     ) -> list[Message]:
-        """Return the state for each node of the cohort, with the node's own request."""
+        """Return a message for each node of the cohort, with the state and its own request."""
         kind = message_kind(training=self._training)
         messages: list[Message] = []
         for node in role.cohort:
@@ -253,7 +253,7 @@ class MaskedRound:
         self._exchange([_message(node, kind, wire) for node in nodes], {kind: take})
 
     def _exchange(self, messages: Sequence[Message], takes: dict[str, Take]) -> None:
-        """Send a trip's messages and hand each good reply to what takes its kind."""
+        """Send a trip's messages and pass each good reply to the role's handler."""
         trip = self._grid.exchange(messages, self._asked.deadline_seconds)
         self._failures |= dict.fromkeys(trip.silent, Reason.NO_ANSWER)
         kinds = {m.metadata.dst_node_id: m.metadata.message_type for m in messages}

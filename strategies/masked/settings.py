@@ -1,4 +1,4 @@
-"""What all attempts of a run with secure aggregation share."""
+"""The settings that all attempts of a run with secure aggregation share."""
 
 import logging
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ log = logging.getLogger("flwr.tacet")
 
 @dataclass(frozen=True, kw_only=True)
 class SecAggSettings:
-    """What all of a run's attempts share.
+    """The settings that all attempts of a run share.
 
     Attributes
     ----------
     run_id : int
-        Flower's.
+        Flower's id of the run.
     parameters : ProtocolParameters
         Thresholds and graph.
     coding : RunState
@@ -64,7 +64,7 @@ class SecAggSettings:
             raise RunStoppedError(f"aggregation=secagg: {error}") from None
 
     def say_limits(self, num_members: int) -> None:
-        """Log what so small a cohort does not give."""
+        """Log which guarantees a small cohort lacks."""
         if num_members == 2:
             log.warning("2 clients: each can tell the other's update from the sum")
         if self.parameters.survivors(num_members) == num_members:

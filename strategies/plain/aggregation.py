@@ -1,4 +1,4 @@
-"""Plain aggregation: the server sees every contribution. A baseline, and for debugging."""
+"""Configuration and descriptor of plain aggregation."""
 
 from __future__ import annotations
 

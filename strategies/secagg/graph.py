@@ -1,4 +1,4 @@
-"""Who masks with whom: the graph, the thresholds and the requirements of section 4.
+"""The graph of who masks with whom, its thresholds and the requirements of section 4.
 
 A node's neighbourhood is closed: m members, itself among them. Up to 32 nodes, and against
 a malicious server always, the graph is complete (m = n). Above, each node has an even
@@ -40,7 +40,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolParameters:
-    """What is public and fixed for a run.
+    """The public numbers of the protocol, fixed for a run.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def neighborhood(shape: Shape, seed: bytes, member: int) -> tuple[int, ...]:
     Parameters
     ----------
     shape : Shape
-        Of the roster.
+        The roster's graph.
     seed : bytes
         `messages.adverts_hash` of the roster, so that nobody chooses the graph.
     member : int

@@ -1,4 +1,4 @@
-"""What a client checks before it acts, each failure with its own reason.
+"""The checks of a client before it acts, each with its own reason for a refusal.
 
 A `ProtocolRefusedError` has a text for the local log; only its reason leaves the node.
 """
@@ -21,7 +21,7 @@ from strategies.secagg.wire import AttemptId
 
 
 class ProtocolRefusedError(Exception):
-    """A check failed: the reason for the server, the details for the local log."""
+    """A check that failed: a reason for the server, details for the local log."""
 
     def __init__(self, reason: RefusalReason, detail: str = "") -> None:
         super().__init__(f"{reason.name}: {detail}")
@@ -36,7 +36,7 @@ def require(holds: bool, reason: RefusalReason, detail: str = "") -> None:
 
 @dataclass(frozen=True)
 class TrustPolicy:
-    """Whom a node believes: its identity with the pinned peers, and the approved bundles.
+    """The trust of a node: its identity with the pinned peers, and the approved bundles.
 
     None switches the check off: identities in simulation, bundle hashes outside deployments.
     """

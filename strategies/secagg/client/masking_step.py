@@ -1,4 +1,4 @@
-"""A train request at the client: checked and decrypted before training, masked after it.
+"""The client's train step: check and decrypt before training, mask after it.
 
 Decision where `protocol.md` leaves room: on the complete graph at least T members' shares
 must have decrypted before a node masks, else t of its closed neighbourhood; the same floor

@@ -1,4 +1,4 @@
-"""What stands around every handler of a client: decode, expire, refuse, close, log.
+"""The error boundary of a client's handlers: decode, expire, refuse, close, log.
 
 A refusal says an enumerated reason and nothing else. Texts go to the local log.
 """
@@ -19,7 +19,7 @@ _UNNAMED = AttemptId(0, 0, 0)
 
 
 class ErrorBoundary:
-    """Runs handlers so that only a reply or a `Refusal` comes out."""
+    """Caller of handlers that turns every error into a `Refusal`."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages

@@ -1,4 +1,4 @@
-"""The server's role in one attempt: it routes, sums and removes the masks that are left.
+"""The server's role in one attempt: route shares, add inputs, remove masks.
 
 One `ServerRole` serves one attempt through its phases: adverts, shares, masked inputs,
 confirmations if wanted, unmasking. `add_*` takes one client's reply and raises
@@ -50,7 +50,7 @@ class ServerRole:
     Parameters
     ----------
     attempt : AttemptId
-        Of the run's current or next round.
+        An attempt at the run's current or next round.
     parameters : ProtocolParameters
         The same as on the nodes.
     consistency_check : bool
