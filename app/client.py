@@ -15,7 +15,7 @@ from app.node.admission import admit
 from app.node.session import NodeSession
 from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
-from strategies.refusals import Reason, Refusal, refusal_reply
+from strategies.refusals import Reason, RequestRefusedError, refusal_reply
 from strategies.registry import AGGREGATIONS, aggregation_of
 from tasks.base import DataError, ModelRefusedError
 
@@ -33,9 +33,9 @@ def answer(message: Message, context: Context) -> Message:
         # Here, where no aggregation can forget it: no message is read before.
         admit(session)
         return aggregation_of(config.aggregation).answer(message, SessionSide(session))
-    except (ConfigError, DataError, ModelRefusedError, Refusal) as error:
+    except (ConfigError, DataError, ModelRefusedError, RequestRefusedError) as error:
         # A refusal's own text is its reason; what led to it says more.
-        told = (error.__cause__ or error) if isinstance(error, Refusal) else error
+        told = (error.__cause__ or error) if isinstance(error, RequestRefusedError) else error
         log.error("client %s refuses: %s", _name(context), told)
         return refusal_reply(_reason(error), message)
     except Exception:
@@ -44,7 +44,7 @@ def answer(message: Message, context: Context) -> Message:
 
 
 def _reason(error: Exception) -> Reason:
-    if isinstance(error, Refusal):
+    if isinstance(error, RequestRefusedError):
         return error.reason
     return Reason.DATA_REFUSED if isinstance(error, DataError) else Reason.CONFIG_REFUSED
 

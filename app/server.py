@@ -109,7 +109,7 @@ def _strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
 
 
 def _check_population(config: AppConfig, num_nodes: int) -> None:
-    """Refuse a simulation that cannot work; in a deployment clients may still come."""
+    """Refuse a simulation with too few nodes; in a deployment more may connect."""
     for key in ("min_clients", "min_replies"):
         least = getattr(config.rounds, key)
         if num_nodes < least:
@@ -124,7 +124,7 @@ def _check_population(config: AppConfig, num_nodes: int) -> None:
 
 
 def _hide_tracebacks_of_user_errors() -> None:
-    """Let Flower log a user's error as one line instead of the way that led to it."""
+    """Let Flower log a user's error as one line, without a traceback."""
 
     def shorten(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

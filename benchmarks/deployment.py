@@ -43,7 +43,7 @@ HEADERS = ("system", "first s", "round s", "x flower", "messages")
 
 @dataclass(frozen=True)
 class Row:
-    """One line: the seconds of each round, and Flower's median beside.
+    """A row of the table: the seconds of each round, and Flower's median.
 
     ``messages`` is what one node received in the whole run.
     """

@@ -1,4 +1,4 @@
-"""A Flower app as its documentation writes them: FedAvg with train and evaluate on `digits`.
+"""A plain Flower app for comparison: FedAvg with train and evaluate on `digits`.
 
 Task, model, data and local training are this project's, so that only the way of a round
 differs. ``run`` copies this file and ``tasks`` into a folder of their own and submits that.
@@ -64,7 +64,7 @@ client = ClientApp()
 
 
 class _Timed(FedAvg):
-    """FedAvg that notes the seconds of each round and how many answered."""
+    """FedAvg that records the seconds and the number of replies of each round."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _Timed(FedAvg):
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Stop it."""
+        """Stop the clock of a round."""
         answers = list(replies)
         metrics = super().aggregate_evaluate(server_round, answers)
         seconds = time.perf_counter() - self._started
@@ -172,7 +172,7 @@ def write_app(folder: Path, module: str = "flower_fedavg") -> None:
 def run(
     environment: dict[str, str], num_clients: int, num_rounds: int, folder: Path
 ) -> tuple[list[dict[str, float]], str]:
-    """Run it through ``flwr run``.
+    """Run the app through ``flwr run``.
 
     Parameters
     ----------
@@ -191,8 +191,10 @@ def run(
     output = folder / "rounds.json"
     command = [str(Path(sys.executable).parent / "flwr"), "run", str(folder), "--stream"]
     command += [
-        *("--federation-config", f"num-supernodes={num_clients} client-resources-num-cpus=1"),
-        *("--run-config", f"num-rounds={num_rounds} output-file={json.dumps(str(output))}"),
+        "--federation-config",
+        f"num-supernodes={num_clients} client-resources-num-cpus=1",
+        "--run-config",
+        f"num-rounds={num_rounds} output-file={json.dumps(str(output))}",
     ]
     finished = subprocess.run(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

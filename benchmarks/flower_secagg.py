@@ -46,7 +46,7 @@ _EXAMPLES = 1000
 
 
 class _Keep(FedAvg):
-    """Asks every client to train, and keeps the aggregate."""
+    """Strategy that asks every client to train, and keeps the aggregate."""
 
     def __init__(self, clients: list[ClientProxy]) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class _Keep(FedAvg):
 
 
 class _Grid(InProcessGrid):
-    """Counts the time that the server waits."""
+    """Grid that measures the time that the server waits."""
 
     def __init__(self, clients: dict[int, Client]) -> None:
         super().__init__(clients)
@@ -95,7 +95,7 @@ class _Node:
         self._trained = fitres_to_recorddict(result, keep_input=False)
 
     def answer(self, message: Message) -> Message | None:
-        """Answer one message, or not at all once it has dropped out."""
+        """Answer one message, or return None after the client has dropped out."""
         stage = message.content.config_records[RECORD_KEY_CONFIGS][Key.STAGE]
         if self._drops and stage == Stage.COLLECT_MASKED_VECTORS:
             return None
@@ -116,7 +116,7 @@ class _Node:
 
 
 def run(case: Case) -> Measured:
-    """Run one attempt on the complete graph and return what it took."""
+    """Run one attempt on the complete graph and return its measurements."""
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     nodes = {
         1000 + i: _Node(1000 + i, case.vector(i), i in case.dropped)

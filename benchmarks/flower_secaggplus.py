@@ -34,7 +34,7 @@ server = ServerApp()
 
 
 class _Timed(FedAvg):
-    """FedAvg that notes the seconds of each round and how many answered."""
+    """FedAvg that records the seconds and the number of replies of each round."""
 
     def __init__(self, initial: Parameters) -> None:
         super().__init__(initial_parameters=initial, min_available_clients=3)
@@ -51,7 +51,7 @@ class _Timed(FedAvg):
     def aggregate_evaluate(
         self, server_round: int, results: list[Any], failures: list[Any]
     ) -> tuple[float | None, dict[str, Scalar]]:
-        """Stop it."""
+        """Stop the clock of a round."""
         seconds = time.perf_counter() - self._started
         self.rounds.append({"seconds": seconds, "num_replies": len(results)})
         return super().aggregate_evaluate(server_round, results, failures)
@@ -72,7 +72,7 @@ def _main(grid: Grid, context: Context) -> None:
 
 
 class _Client(NumPyClient):
-    """Trains and scores the model on this node's part."""
+    """Client that trains and scores the model on this node's part."""
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _Client(NumPyClient):
     def fit(
         self, parameters: list[np.ndarray], config: dict[str, Scalar]
     ) -> tuple[list[np.ndarray], int, dict[str, Scalar]]:
-        """Train."""
+        """Train the model; return parameters and counts."""
         from tasks.training.local import get_parameters, train
 
         model = self._model(parameters)
@@ -91,7 +91,7 @@ class _Client(NumPyClient):
     def evaluate(
         self, parameters: list[np.ndarray], config: dict[str, Scalar]
     ) -> tuple[float, int, dict[str, Scalar]]:
-        """Score."""
+        """Score the model on held-out records."""
         from tasks.training.local import evaluate
 
         sums = evaluate(self._task, self._model(parameters), self._data.test)

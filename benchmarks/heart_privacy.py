@@ -1,4 +1,4 @@
-"""Differential privacy for every patient of the four hospitals, at an honest epsilon.
+"""Differential privacy for every patient of the four hospitals, at a stated epsilon.
 
 Called by ``python -m benchmarks.flamby_heart --privacy``.
 """
@@ -44,14 +44,14 @@ HOW_CHOSEN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the private rows are trained.
+    """The training settings of the private rows.
 
     Attributes
     ----------
     num_rounds : int
         Steps of gradient descent over all records.
     clip_norm, learning_rate, server_momentum : float
-        Of the steps.
+        Clip norm and rates of the steps.
     average_from : int
         The model is the mean of those from this round on.
     """
@@ -72,7 +72,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateRow:
-    """A line of the table with what it promises.
+    """A row of the table with its privacy guarantee.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class PrivateRow:
 
     @property
     def shortcomings(self) -> list[str]:
-        """What is not as it has to be; empty if all is well."""
+        """The requirements that the row misses; empty if none."""
         name, found = f"{self.mode}, epsilon {self.epsilon}", list[str]()
         if self.epsilon is None or self.ledger_epsilon is None:
             return found
@@ -146,7 +146,7 @@ def measure_private(
     seeds : sequence of int
         At least one.
     settings : Settings
-        Of the training.
+        The training settings.
 
     Raises
     ------
@@ -234,5 +234,5 @@ def _nodes(folder: Path, mode: str, epsilon: float) -> Path:
 
 
 def _spent(folder: Path) -> list[float]:
-    """Return what each hospital's own ledger says that the run cost its patients."""
+    """Return the cost of the run by each hospital's own ledger."""
     return [Ledger(folder / f"{n}.sqlite", n).spent(DELTA).epsilon for n in HOSPITALS]

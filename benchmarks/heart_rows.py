@@ -1,4 +1,4 @@
-"""What the benchmarks on the four hospitals share: training, scoring, the published results."""
+"""Shared code of the benchmarks on the four hospitals: training, scoring, published results."""
 
 import statistics
 import tempfile

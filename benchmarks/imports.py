@@ -1,4 +1,4 @@
-"""What the process of one message costs before it does anything: its imports.
+"""The cost of the imports of a process that answers one message.
 
 Flower's SuperNode starts a new Python for every message, so these seconds are in every trip;
 under ``tacet supernode`` a fork has done most of it before.

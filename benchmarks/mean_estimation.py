@@ -1,4 +1,4 @@
-"""How far the distributed mechanisms are from central noise: the papers' mean estimation.
+"""Mean estimation: the distributed mechanisms compared with central noise.
 
 python -m benchmarks.mean_estimation
 """
@@ -65,7 +65,7 @@ c = 0 is above {LIMIT}."""
 
 @dataclass(frozen=True)
 class Row:
-    """A case and what it gave; None if there is no noise for it."""
+    """A case and its result; None if there is no noise for it."""
 
     case: Case
     measured: Measured | None
@@ -158,9 +158,11 @@ def _decomposition(rows: Sequence[Row]) -> str:
     headers = ["mechanism", "n", "T", "c", "eps", *names, "measured", "wrapped"]
     cells = [
         [
-            *(*_setting(row.case), f"{row.case.epsilon:g}"),
+            *_setting(row.case),
+            f"{row.case.epsilon:g}",
             *(f"{factor:.4f}" for factor in astuple(found.factors)),
-            *(f"{found.ratio:.4f}", str(found.wrapped)),
+            f"{found.ratio:.4f}",
+            str(found.wrapped),
         ]
         for row in rows
         if (found := row.measured)

@@ -1,4 +1,4 @@
-"""One mean of clients' vectors under distributed noise, and what it costs in accuracy."""
+"""The cases of mean estimation under distributed noise, and their error."""
 
 from dataclasses import dataclass
 from math import prod
@@ -79,7 +79,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Factors:
-    """What keeps the error above the central Gaussian's; multiply them. 1 costs nothing.
+    """The factors of the error over the central Gaussian's; their product is the total.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Factors:
         The square of the norm that a rounded contribution may have, over the clip norm's,
         without padding.
     padding : float
-        Of that norm, for the padded dimension.
+        The factor of that norm for the padded dimension.
     spare_shares : float
         Noise of all n clients over the promised noise, of T - c.
     rounding : float
@@ -115,20 +115,20 @@ class Factors:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one case gave.
+    """The result of one case.
 
     Attributes
     ----------
     ratio : float
         Mean squared error of the mean over that of the central analytic Gaussian.
     standard_error : float
-        Of the ratio, from the spread of the squared errors of all numbers.
+        The ratio's standard error, from the spread of all squared errors.
     repeats : int
         Means that were estimated.
     wrapped : int
         Numbers of rotated sums, of all repeats, that passed the modulus.
     step : float
-        Of the grid, in clip norms.
+        The step of the grid, in clip norms.
     factors : Factors
     """
 
@@ -141,7 +141,7 @@ class Measured:
 
 
 def measure(case: Case, repeats: int, seed: int) -> Measured | None:
-    """Return what a case gives, by the codec that clients and server use; None if refused.
+    """Return the result of a case by the real codec; None if it is refused.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def measure(case: Case, repeats: int, seed: int) -> Measured | None:
     repeats : int
         At least 1; each with new vectors, rotation and noise.
     seed : int
-        Of vectors and rotations. Rounding and noise are the operating system's.
+        The seed of vectors and rotations; rounding and noise are not seeded.
     """
     try:
         plan = case.plan()

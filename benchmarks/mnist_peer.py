@@ -1,4 +1,4 @@
-"""Opacus alone: central DP-SGD on pooled images; sampling, noise and accountant are its own."""
+"""Central DP-SGD on pooled images by Opacus, with its sampling, noise and accountant."""
 
 import time
 import warnings
@@ -20,7 +20,7 @@ _PHYSICAL_BATCH = 64
 
 
 def noise_multiplier(settings: Settings) -> float:
-    """Return what Opacus calibrates by its tightest accountant, PRV."""
+    """Return the noise that Opacus calibrates by its tightest accountant, PRV."""
     from opacus.accountants.utils import get_noise_multiplier
 
     with _without_warnings():
@@ -43,7 +43,7 @@ def run(data_dir: Path, settings: Settings, seed: int) -> Result:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep quiet what Opacus always says.
+    """Suppress the warnings that Opacus always gives.
 
     Its noise is not from a secure generator, torch's hooks fire without inputs, and its
     accountant, on its way to the answer, tries what overflows.

@@ -1,4 +1,4 @@
-"""The rows of the MNIST benchmark, and what is required of them."""
+"""The rows of the MNIST benchmark, and their requirements."""
 
 import statistics
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Row:
 
     @property
     def deviation(self) -> float | None:
-        """Its sample standard deviation over the seeds; None for a single one."""
+        """Sample standard deviation of the accuracy over the seeds; None for a single one."""
         if len(self.results) < 2:
             return None
         return 100 * statistics.stdev(one.accuracy for one in self.results)
@@ -71,7 +71,7 @@ class Row:
 
 
 def losses(rows: Sequence[Row]) -> list[tuple[tuple[int, int], float, bool | None]]:
-    """Return what each distributed row loses in points, and whether it may.
+    """Return each distributed row's loss in points, and whether it is within the limit.
 
     Returns
     -------

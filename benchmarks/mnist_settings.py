@@ -1,4 +1,4 @@
-"""What both systems of the MNIST benchmark share: the settings and one training's result."""
+"""The settings and the result that both systems of the MNIST benchmark share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ NUM_SILOS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How all private rows are trained.
+    """The training settings of all private rows.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Settings:
     num_records : int
         Training images of all silos.
     clip_norm : float
-        Of each image's gradient.
+        The clip norm of each image's gradient.
     learning_rate, beta_1, beta_2, tau : float
         Adam's, on the server: on noisy sums only.
     average_from : int
@@ -70,14 +70,14 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One training.
+    """The result of one training.
 
     Attributes
     ----------
     accuracy : float
         On MNIST's test images.
     noise_multiplier : float or None
-        Of the promised noise; None without.
+        The noise multiplier of the run; None without noise.
     seconds_per_round : float
         Median over the rounds.
     """

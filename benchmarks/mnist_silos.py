@@ -1,4 +1,4 @@
-"""Our rows of the MNIST benchmark: both apps in one process, ten silos."""
+"""Tacet's rows of the MNIST benchmark: both apps in one process, ten silos."""
 
 import json
 import tempfile
@@ -78,10 +78,10 @@ def _run(data_dir: Path, run_config: Mapping[str, Scalar], seed: int) -> Result:
 
 @contextmanager
 def _parts_in_memory() -> Iterator[None]:
-    """Let a silo keep its images from round to round.
+    """Keep each silo's images in memory from round to round.
 
-    This process is all ten silos, one after the other; to divide the data set anew for each
-    message would take as long as the training.
+    One process runs all ten silos in turn; dividing the data set anew for each message would
+    take as long as the training.
     """
     load, parts = Mnist.load, dict[DataSource, LocalData]()
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the table for people, the figures as JSON, the machine."""
+"""Shared output of the benchmarks: a table, the figures as JSON, the machine."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def median_round(seconds: Sequence[float]) -> float:
 
 
 def machine() -> dict[str, str | int]:
-    """Return what the figures were measured on. No host name, no path."""
+    """Return a description of the machine, without host name and paths."""
     return {
         "cpu": _cpu_model(),
         "cpus": os.cpu_count() or 1,

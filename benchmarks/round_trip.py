@@ -1,4 +1,4 @@
-"""How long a round takes, and how much of it is training.
+"""The time of a round, and the share of training in it.
 
     python -m benchmarks.round_trip --clients 10 50
 
@@ -46,7 +46,13 @@ SYSTEMS: dict[str, dict[str, Scalar] | None] = {
 }
 _SUPERNODES = 3
 HEADERS = (
-    *("system", "clients", "first s", "round s", "floor s", "training", "x floor"),
+    "system",
+    "clients",
+    "first s",
+    "round s",
+    "floor s",
+    "training",
+    "x floor",
     "x flower",
 )
 
@@ -89,9 +95,11 @@ class Row:
     def cells(self) -> list[str]:
         """Return the formatted cells."""
         return [
-            *(self.system, str(self.clients)),
+            self.system,
+            str(self.clients),
             *(f"{value:.3f}" for value in (self.seconds[0], self.median, self.floor)),
-            *(f"{self.floor / self.median:.0%}", f"{self.median / self.floor:.1f}"),
+            f"{self.floor / self.median:.0%}",
+            f"{self.median / self.floor:.1f}",
             f"{self.median / self.flower:.2f}",
         ]
 
@@ -202,7 +210,7 @@ def _measure_deployment(options: argparse.Namespace) -> int:
 def _finish(
     options: argparse.Namespace, load: float, name: str, figures: dict[str, Any]
 ) -> int:
-    """Print what the figures rest on, write them, and return the exit status."""
+    """Print the conditions, write the figures, and return the exit status."""
     print(f"load average before: {load:.2f}; what else ran made the rounds slower")
     print(machine_line())
     if options.json:

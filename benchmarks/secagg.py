@@ -1,4 +1,4 @@
-"""What secure aggregation costs, beside Flower's own SecAgg+ on the same vectors.
+"""The cost of secure aggregation, compared with Flower's SecAgg+ on the same vectors.
 
 python -m benchmarks.secagg --against flower
 """
@@ -53,8 +53,19 @@ ALONE = ((500, 100_000, 150), (20, 25_000_000, 2))
 #: Where the required figures hold.
 REQUIRED = Case.of(100, 100_000, 10)
 HEADERS = (
-    *("system", "n, d, dropouts", "graph", "runs", "client ms", "floor", "x floor"),
-    *("server ms", "floor", "x floor", "bytes", "error", "bound"),
+    "system",
+    "n, d, dropouts",
+    "graph",
+    "runs",
+    "client ms",
+    "floor",
+    "x floor",
+    "server ms",
+    "floor",
+    "x floor",
+    "bytes",
+    "error",
+    "bound",
 )
 PEAK_HEADERS = ("n, d, dropouts", "client peak", "server peak")
 
@@ -82,10 +93,13 @@ class Row:
         k = case.num_neighbors
         graph = "complete" if k is None else f"{k} neighbours"
         return [
-            *(self.system, _named(case), graph, str(self.runs)),
+            self.system,
+            _named(case),
+            graph,
+            str(self.runs),
             *_times(found.client, self.client_floor),
             *_times(found.server, self.server_floor),
-            *(f"{found.bytes_per_parameter:.3f}",),
+            f"{found.bytes_per_parameter:.3f}",
             *(f"{value:.1e}" for value in (found.error, found.error_bound)),
         ]
 

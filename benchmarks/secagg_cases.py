@@ -1,4 +1,4 @@
-"""What both protocols are measured on: the cases, the vectors, the clocks and the floor."""
+"""The cases, vectors, clocks and floors for measuring both protocols."""
 
 import hashlib
 import statistics
@@ -11,7 +11,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 
 #: Both protocols clip to this range. Tacet's and Flower's default.
 CLIP_RANGE = 8.0
@@ -27,7 +27,7 @@ _RATE_REPEATS = 5
 
 @dataclass(frozen=True)
 class Case:
-    """How many clients add up how long a vector, and how many of them drop out.
+    """A setting: number of clients, length of the vector, dropouts.
 
     Attributes
     ----------
@@ -49,10 +49,10 @@ class Case:
         """Return a case on the complete graph, or over 100 clients on the default graph."""
         if clients <= _COMPLETE_UP_TO:
             return Case(clients, parameters, dropouts)
-        terms = Terms(
+        protocol = ProtocolParameters(
             min_survivors=None, max_colluding=1, max_dropout_fraction=dropouts / clients
         )
-        neighbors = terms.shape(clients).num_neighbors
+        neighbors = protocol.shape(clients).num_neighbors
         return Case(clients, parameters, dropouts, neighbors)
 
     @property
@@ -67,7 +67,7 @@ class Case:
         return [i for i in range(self.clients) if i not in self.dropped]
 
     def vector(self, client: int) -> NDArray[np.float32]:
-        """Return what a client contributes, the same at every call."""
+        """Return a client's vector, the same at every call."""
         digest = hashlib.sha256(f"{client}".encode()).digest()
         rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
         return rng.standard_normal(self.parameters, np.float32)
@@ -83,16 +83,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Measured:
-    """One attempt.
+    """The measurements of one attempt.
 
     Attributes
     ----------
     client, server : float
         CPU seconds that one client (the median survivor) and the server worked.
     bytes_per_parameter : float
-        Of the encoded reply with the masked input.
+        The size of the encoded reply with the masked input.
     error, error_bound : float
-        Of the sum, in units of the vector; the bound is what the fixed point allows.
+        The error of the sum, in units of the vector, and the bound by fixed point.
     """
 
     client: float
@@ -120,7 +120,7 @@ class Clock:
 
     @contextmanager
     def running(self) -> Generator[None]:
-        """Count the time inside."""
+        """Measure the CPU time inside the context."""
         started = time.process_time()
         try:
             yield

@@ -1,4 +1,4 @@
-"""CPU seconds of a simulated secure round, and whether late rounds cost what early ones do.
+"""CPU seconds of simulated secure rounds, early and late.
 
     python -m benchmarks.simulated_round --json FILE
 
@@ -29,7 +29,7 @@ _WINDOW = 8
 
 
 class _Stopwatch(Observer):
-    """Note the CPU of the process when a round has closed."""
+    """Observer that records the process's CPU time when a round closes."""
 
     def __init__(self) -> None:
         self.marks = [time.process_time()]

@@ -15,12 +15,12 @@ from app.node.protocol_store import ContextStore
 from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, WORD_BYTES, Case, Clock, Measured
 from strategies.codec.fixed_point import FixedPoint
 from strategies.secagg import graph
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.crypto import keys
 from strategies.secagg.crypto.keys import Identity, pin
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Refusal
 from strategies.secagg.server import recovery
 from strategies.secagg.server.role import ServerRole
@@ -29,21 +29,21 @@ from strategies.secagg.wire import AttemptId
 _RUN = 1
 _SCALARS = np.zeros(8, np.uint64)  # about as many as a task with two metrics has
 _HASH = hashlib.sha256(b"benchmark").digest()
-_PLAN = Plan(model=_HASH, config=_HASH, codec=_HASH, noise_scale=0.0)
+_BINDING = MaskBinding(model=_HASH, config=_HASH, codec=_HASH, noise_scale=0.0)
 
 _Reply = TypeVar("_Reply")
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Most memory, in vectors of one word a parameter, what each holds anyway included.
+    """Peak memory, in vectors of one word a parameter, with what a party holds before.
 
     Attributes
     ----------
     client : float
-        From the encoded vector to the reply's bytes, with both.
+        The peak of masking, from the encoded vector to the reply's bytes, with both.
     server : float
-        Of opening the sum, beside the received masked inputs.
+        The peak of opening the sum, beside the received masked inputs.
     """
 
     client: float
@@ -51,12 +51,14 @@ class Peaks:
 
 
 class _Attempt:
-    """All parties of one attempt, who leave nothing to each other in caches."""
+    """All parties of one attempt, with caches emptied between them."""
 
     def __init__(self, case: Case, *, identities: bool) -> None:
         n = case.clients
         neighbors = case.num_neighbors or n - 1
-        terms = Terms(min_survivors=None, max_colluding=1, num_neighbors=neighbors)
+        parameters = ProtocolParameters(
+            min_survivors=None, max_colluding=1, num_neighbors=neighbors
+        )
         known = _identities(n) if identities else [None] * n
         self.case = case
         self.ids = [1000 + i for i in range(n)]
@@ -66,7 +68,7 @@ class _Attempt:
             node: ClientRole(
                 node_id=node,
                 run_id=_RUN,
-                terms=terms,
+                parameters=parameters,
                 store=ContextStore(RecordDict()),
                 bundle=_HASH,
                 trust=TrustPolicy(identity),
@@ -74,7 +76,7 @@ class _Attempt:
             for node, identity in zip(self.ids, known, strict=True)
         }
         peers = known[0].peers if known[0] else None
-        self.server = ServerRole(AttemptId(_RUN, 1, 0), terms, peers=peers)
+        self.server = ServerRole(AttemptId(_RUN, 1, 0), parameters, peers=peers)
         self.grid = FixedPoint(
             modulus_bits=MODULUS_BITS, clip_range=CLIP_RANGE, num_contributions=n
         )
@@ -106,7 +108,7 @@ class _Attempt:
                 server.add_shares(node, upload)
         with running():
             server.close_shares()
-            server.set_plan(_PLAN)
+            server.bind_masks(_BINDING)
 
     def train(self, traced: int | None = None) -> int:
         """Run the train trip; return the bytes of a reply."""
@@ -118,7 +120,7 @@ class _Attempt:
                 continue
             update = self.case.vector(number)
             with self.client(node) as role:
-                opened = _ok(role.open_train(request, _PLAN))
+                opened = _ok(role.open_train(request, _BINDING))
                 vector = self.grid.encode(update).vector
             if node == traced:
                 tracemalloc.start()
@@ -167,7 +169,7 @@ class _Attempt:
 
 
 def run(case: Case, *, identities: bool) -> Measured:
-    """Run one attempt and return what it took."""
+    """Run one attempt and return its measurements."""
     attempt = _Attempt(case, identities=identities)
     attempt.exchange_keys()
     num_bytes = attempt.train()

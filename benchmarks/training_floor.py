@@ -1,4 +1,4 @@
-"""The least time that a round can take: its training, and nothing else."""
+"""The least time of a round: its training alone."""
 
 import time
 
@@ -14,7 +14,7 @@ _REPEATS = 10
 
 
 def measure_floor(config: AppConfig, num_clients: int, workers: int) -> float:
-    """Return the seconds that one round's training takes if nothing else takes any.
+    """Return the seconds of one round's training alone.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _LOOK_SECONDS = 5
 
 
 class Runs:
-    """The run folders, and how much of each was read."""
+    """The run folders, with the position up to which each was read."""
 
     def __init__(self, runs: Path, events: Path) -> None:
         self._runs, self._events = runs, events

@@ -1,4 +1,4 @@
-"""Make what the compose demo needs and does not have: certificates, keys, policies, records.
+"""Make what the compose demo lacks: certificates, keys, policies, records.
 
 One service does this for all, which a real federation must not: there each organisation makes
 its own keys, reviews the code by itself, and hands over public parts alone. What is there
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 class PrepareError(RuntimeError):
-    """A step did not work."""
+    """A step that failed."""
 
 
 def main() -> int:

@@ -57,10 +57,19 @@ class Trial(TrialHome):
         self.superlink = self._start(
             "superlink.log",
             "flower-superlink",
-            *("--ssl-ca-certfile", tls / "ca.crt", "--ssl-certfile", tls / "superlink.pem"),
-            *("--ssl-keyfile", tls / "superlink.key", "--enable-supernode-auth"),
-            *("--database", self.home / "superlink.db"),
-            *("--host", "127.0.0.1", "--port", self.port),
+            "--ssl-ca-certfile",
+            tls / "ca.crt",
+            "--ssl-certfile",
+            tls / "superlink.pem",
+            "--ssl-keyfile",
+            tls / "superlink.key",
+            "--enable-supernode-auth",
+            "--database",
+            self.home / "superlink.db",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            self.port,
             "--disable-runtime-dependency-installation",
         )
         self._wait_for_port(self.superlink)
@@ -89,9 +98,19 @@ class Trial(TrialHome):
         node_config = f"{node_config} {place}"
         process = self._start(
             f"node-{number}.log",
-            *(*self.supernode, "--superlink", f"127.0.0.1:{self.port}"),
-            *("--root-certificates", root, "--auth-supernode-private-key", key),
-            *("--host", "127.0.0.1", "--port", free_port(), "--node-config", node_config),
+            *self.supernode,
+            "--superlink",
+            f"127.0.0.1:{self.port}",
+            "--root-certificates",
+            root,
+            "--auth-supernode-private-key",
+            key,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            free_port(),
+            "--node-config",
+            node_config,
             # Apart, as on a machine of its own.
             flower_home=own / "flower",
         )
@@ -135,8 +154,12 @@ class Trial(TrialHome):
     def run(self, run_config: str, seconds: float = 600.0, app: Path | None = None) -> str:
         """Submit a run, stream its log to the end, and return the log."""
         return self.flwr(
-            *("run", str(app or self.app), CONNECTION, "--stream"),
-            *("--run-config", run_config),
+            "run",
+            str(app or self.app),
+            CONNECTION,
+            "--stream",
+            "--run-config",
+            run_config,
             seconds=seconds,
         )
 

@@ -28,7 +28,7 @@ bundles: [{bundle}]
 
 
 class TrialError(RuntimeError):
-    """A part of the federation did not start or end as it should."""
+    """A part of the federation that did not start or end as it should."""
 
 
 class TrialHome:

@@ -48,7 +48,7 @@ REFUSALS: dict[R, str] = {
     R.BAD_KEY: "a public key of low order, with which everyone agrees on zero",
     R.WRONG_ADVERT: "an advert of another attempt, or out of order",
     R.ROSTER_TOO_SMALL: "the roster has fewer than T or c + 2 members",
-    R.BAD_THRESHOLD: "threshold or degree are not those that the terms give",
+    R.BAD_THRESHOLD: "threshold or degree are not those that the parameters give",
     R.COHORT_TOO_SMALL: "U2 has fewer than T members",
     R.NOT_IN_COHORT: "U2 names somebody who is not in the roster",
     R.SHARES_TOO_FEW: "too few of the shares sent to this node decrypt",

@@ -16,7 +16,7 @@ from strategies.masked.config import SecAggConfig
 from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets, SharedSecrets
 from strategies.secagg.client.transitions import as_markdown
-from strategies.secagg.graph import Terms, failure_probability
+from strategies.secagg.graph import ProtocolParameters, failure_probability
 from strategies.secagg.messages import (
     FIELD_BYTES,
     MESSAGES,
@@ -95,7 +95,7 @@ def traffic_table() -> str:
     """Return a client's bytes in a steady round, by trip, for a few cohorts."""
     rows: list[tuple[object, ...]] = []
     for n, d in ((5, 10_000), (10, 1_000_000), (100, 100_000)):
-        k = Terms(min_survivors=None, max_colluding=1).shape(n).num_neighbors
+        k = ProtocolParameters(min_survivors=None, max_colluding=1).shape(n).num_neighbors
         sizes = [f"{len(message.encode()):,}" for message in _steady_round(n, k, d)]
         rows.append((n, k, f"{d:,}", *sizes))
     head = ("n", "k", "parameters", "train, down", "train, up", "unmask, down", "unmask, up")
@@ -123,21 +123,28 @@ def threshold_table() -> str:
     """Return t, T and the dropouts survived for small cohorts."""
     rows: list[tuple[object, ...]] = []
     for n in (2, 3, 4, 5, 6, 7, 8, 10, 20, 32):
-        terms = Terms(min_survivors=None, max_colluding=0 if n == 2 else 1)
-        shape = terms.shape(n)
-        needed = max(shape.threshold, terms.survivors(n), terms.max_colluding + 2)
+        parameters = ProtocolParameters(min_survivors=None, max_colluding=0 if n == 2 else 1)
+        shape = parameters.shape(n)
+        needed = max(shape.threshold, parameters.survivors(n), parameters.max_colluding + 2)
         name = f"{n} (simulated only)" if n == 2 else n
         rows.append(
-            (name, terms.max_colluding, shape.threshold, terms.survivors(n), n - needed)
+            (
+                name,
+                parameters.max_colluding,
+                shape.threshold,
+                parameters.survivors(n),
+                n - needed,
+            )
         )
     return table(("n", "c", "t", "T", "dropouts survived"), rows)
 
 
 def graph_table() -> str:
     """Return the degree that is chosen above 32 nodes, and the bound on its failure."""
-    terms, rows = Terms(min_survivors=None, max_colluding=1), list[tuple[object, ...]]()
+    parameters = ProtocolParameters(min_survivors=None, max_colluding=1)
+    rows = list[tuple[object, ...]]()
     for n in (33, 50, 100, 200, 500):
-        shape, dropouts, least = terms.shape(n), n // 10, terms.survivors(n)
+        shape, dropouts, least = parameters.shape(n), n // 10, parameters.survivors(n)
         k, t = shape.num_neighbors, shape.threshold
         bound = failure_probability(n, k, t, 1, dropouts, least)
         rows.append((n, k, t, least, dropouts, f"{bound:.1e}" if bound else "0"))

@@ -1,4 +1,4 @@
-"""The one SQLite file in which a node keeps what must survive its processes."""
+"""The SQLite file in which a node keeps what must survive its processes."""
 
 import os
 import sqlite3
@@ -15,12 +15,12 @@ _MAKING = threading.Lock()
 
 
 class DatabaseError(RuntimeError):
-    """The node's file cannot be used. The message names it and the mend."""
+    """A node's file that cannot be used. The message names it and the mend."""
 
 
 @contextmanager
 def transaction(path: Path, schema: str) -> Generator[sqlite3.Connection]:
-    """Open the file, run one transaction that no other process can interleave, and close.
+    """Open the file, run one exclusive transaction, and close.
 
     Committed and synced when the block ends, rolled back if it raises. Only the owner may read
     the file, and what was replaced or deleted is nowhere in it: ``secure_delete`` overwrites it
@@ -72,7 +72,7 @@ _LOCKED_MEND = "end the other process that holds it, or give each node its own s
 
 
 def _make(path: Path) -> None:
-    """Make the file for the owner alone, or take from others the right to read it."""
+    """Make the file readable by its owner only, and create it if it is missing."""
     with _MAKING:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():

@@ -117,7 +117,7 @@ class Request:
         What is summed in this run.
     codec : Codec
         For a vector of this length, with this round's clip norm.
-    is_encoded : bool
+    node_encodes : bool
         Whether the node encodes its contribution even where nothing is masked.
     """
 
@@ -126,7 +126,7 @@ class Request:
     query: Query
     workload: Workload
     codec: Codec
-    is_encoded: bool
+    node_encodes: bool
 
     def hash(self) -> bytes:
         """Return SHA-256 of what is asked about (32 bytes)."""
@@ -220,7 +220,7 @@ class ServerSide:
         The codec that the nodes use, or would, and what it has cost.
     in_clear : RunState
         The same where nobody encodes: floats.
-    is_encoded : bool
+    node_encodes : bool
         Whether the nodes encode even where nothing is masked.
     run_id : int
         Flower's.
@@ -237,7 +237,7 @@ class ServerSide:
     workload: Workload
     coding: RunState
     in_clear: RunState
-    is_encoded: bool
+    node_encodes: bool
     run_id: int
     num_simulated: int | None
     read_peers: Callable[[str], Peers]

@@ -1,4 +1,4 @@
-"""Why a client's answer is not in the sum. A closed list: no other text leaves a node.
+"""The closed list of reasons for which a client's answer is not in the sum.
 
 Exception texts can hold data, so a client answers with one of these and keeps the details in
 its own log.
@@ -36,8 +36,8 @@ class Reason(StrEnum):
     FLOWER_ERROR = "flower_error"
 
 
-class Refusal(Exception):  # noqa: N818 - the protocol's word
-    """Raised by a client handler to answer with an enumerated reason."""
+class RequestRefusedError(Exception):
+    """A request that a client refuses; the reply is the enumerated reason."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class DataError(ValueError):
-    """A node's records do not fit the task. The message stays on the node."""
+    """A node's records that do not fit the task. The message stays on the node."""
 
 
 class ModelRefusedError(ValueError):
-    """The model cannot be trained record by record. Says why, and how to mend it."""
+    """A model that cannot be trained record by record. The message has the mend."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LocalData:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Say which records are a node's: all that a task is told of the node.
+    """The place of a node's records: all that a task knows about the node.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class DataSource:
             )
 
     def require_data_path(self, what: str) -> Path:
-        """Return the data path, which must exist.
+        """Return the data path; raise if it does not exist.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class DataSource:
 
 
 class Task(ABC):
-    """What is learned. See ``docs/adding-a-task.md``.
+    """The definition of what is learned. See ``docs/adding-a-task.md``.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class Task(ABC):
         """Return the metrics of each example, shape (n,) each; means are what is reported."""
 
     def check_private(self) -> None:  # noqa: B027 - optional hook
-        """Raise ``ValueError`` if what is done to the records before training is not private.
+        """Raise ``ValueError`` if the records are preprocessed in a way that is not private.
 
         Preprocessing that looks at a node's records, for a mean say, is outside any guarantee.
         """

@@ -26,7 +26,7 @@ class Model(Enum):
 
 @dataclass
 class BreastCancerConfig(TaskConfig):
-    """Breast cancer's own keys.
+    """The keys of the breast-cancer task beside those of every task.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def _records() -> Examples:
 
 
 class BreastCancer(Classification):
-    """Whether a mass is benign (1) or malignant (0)."""
+    """Classification of masses as benign (1) or malignant (0)."""
 
     Config = BreastCancerConfig
     num_classes = 2

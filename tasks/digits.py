@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class DigitsConfig(TaskConfig):
-    """Nothing beyond what all tasks have."""
+    """The keys of every task, without others."""
 
 
 @cache
@@ -31,7 +31,7 @@ def _digits() -> Examples:
 
 
 class Digits(Classification):
-    """Which digit an 8x8 image shows."""
+    """Classification of 8x8 images by digit."""
 
     Config = DigitsConfig
     num_classes = 10

@@ -29,8 +29,20 @@ HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 
 # The fourteen columns of a file, in order.
 _COLUMNS = (
-    *("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang"),
-    *("oldpeak", "slope", "ca", "thal", "num"),
+    "age",
+    "sex",
+    "cp",
+    "trestbps",
+    "chol",
+    "fbs",
+    "restecg",
+    "thalach",
+    "exang",
+    "oldpeak",
+    "slope",
+    "ca",
+    "thal",
+    "num",
 )
 # Missing for most patients outside Cleveland; FLamby drops them, and so do we.
 _DROPPED = ("slope", "ca", "thal")
@@ -89,7 +101,7 @@ class Preprocessing(Enum):
 
 @dataclass
 class HeartConfig(TaskConfig):
-    """Heart's own keys.
+    """The keys of the heart task beside those of every task.
 
     Under the scheme ``natural``, the default, client k is hospital k with FLamby's fixed split,
     and ``test_fraction`` is not used; differential privacy holds for the training records given
@@ -108,7 +120,7 @@ class HeartConfig(TaskConfig):
 
 
 class Heart(Classification):
-    """Whether a patient has heart disease."""
+    """Classification of patients by heart disease."""
 
     Config = HeartConfig
     num_classes = 2

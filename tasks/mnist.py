@@ -28,7 +28,7 @@ _NUM_DIMENSIONS = {"images": 3, "labels": 1}
 
 @dataclass
 class MnistConfig(TaskConfig):
-    """Nothing beyond what all tasks have.
+    """The keys of every task, without others.
 
     ``test_fraction`` is not used: MNIST has a test set of its own, spread evenly at random over
     the clients whatever the scheme.
@@ -36,7 +36,7 @@ class MnistConfig(TaskConfig):
 
 
 class Mnist(Classification):
-    """Which digit a 28x28 image shows."""
+    """Classification of 28x28 images by digit."""
 
     Config = MnistConfig
     num_classes = _NUM_CLASSES
@@ -69,7 +69,7 @@ class Mnist(Classification):
 def _images_and_labels(
     directory: Path, stem: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return a file pair's images as bytes, an eighth of what floats of all would take."""
+    """Return a file pair's images, as bytes to save memory, and its labels."""
     images_file = _find(directory, stem, "images")
     labels_file = _find(directory, stem, "labels")
     images, labels = _read_idx(images_file, "images"), _read_idx(labels_file, "labels")

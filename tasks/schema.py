@@ -1,4 +1,4 @@
-"""What every task's configuration has in common. Plain dataclasses: no torch, no Hydra."""
+"""The configuration that all tasks share. Plain dataclasses: no torch, no Hydra."""
 
 from dataclasses import dataclass, field
 from enum import Enum

@@ -32,12 +32,12 @@ EVAL_PREFIX = "eval_"
 
 
 class StateRefusedError(ValueError):
-    """The state that came with a request does not fit this workload."""
+    """A state, received with a request, that does not fit this workload."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What the server publishes and each round changes.
+    """The state that the server publishes and each round changes.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class State:
 
 @dataclass(frozen=True)
 class Query:
-    """What the server asks about the state in one round.
+    """The server's question about the state in one round.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class Aggregate:
 
 
 class Step(Protocol):
-    """How the server moves arrays by a mean: one of Flower's optimisers."""
+    """A step of the server's optimiser: move arrays by a mean."""
 
     def __call__(
         self, server_round: int, before: Arrays, mean: NDArray[np.float32], weight: float
@@ -187,7 +187,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Privacy:
-    """How a private contribution is made: the public numbers that a workload needs.
+    """The public numbers by which a workload makes a private contribution.
 
     Attributes
     ----------
@@ -227,7 +227,7 @@ class Setup:
     Attributes
     ----------
     task : Task
-        Whose records, and which model.
+        The task, which has the records and the model.
     algorithm : WorkloadConfig
         The option of ``algorithm``.
     mode : Mode or None
@@ -241,7 +241,7 @@ class Setup:
     grad_sample_mode : GradSampleMode or None
         How Opacus clips; example unit only.
     max_physical_batch : int
-        So many records are in memory at once; example unit only.
+        The most records in memory at once; example unit only.
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
     """

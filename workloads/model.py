@@ -1,4 +1,4 @@
-"""What the workloads of a neural model have in common: its parameters are the state."""
+"""The base of the workloads whose state is the parameters of a neural model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundles: how ``flwr run`` ships code, their hashes, and how two of them differ."""
+"""Flower App Bundles: building, hashing and comparing them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("app", "strategies", "workloads", "tasks", "privacy")
 
 
 class BundleError(ValueError):
-    """No bundle can be built or read: in one line, with the mend."""
+    """A bundle that cannot be built or read. The message is one line with the mend."""
 
 
 def build_bundle(path: Path) -> bytes:

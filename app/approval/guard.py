@@ -1,4 +1,4 @@
-"""What looks at a bundle on the node, before anything of it is installed or imported.
+"""The check of a bundle on the node, before anything of it is installed or imported.
 
 The SuperLink delivers the app, so what the app refuses counts only if the node chose the app.
 ``tacet supernode`` starts a SuperNode with a PATH on which Flower's commands are scripts of
@@ -39,7 +39,7 @@ _DEPENDENCIES = "install_app_dependencies"
 
 
 class GuardError(RuntimeError):
-    """The guard cannot work, so nothing runs: in one line, with the mend."""
+    """The guard cannot work, so nothing runs. The message is one line with the mend."""
 
 
 def approve(content: bytes) -> str:
@@ -81,15 +81,15 @@ def require_bundles(policy: Path) -> tuple[str, ...]:
 
 
 class Guard:
-    """Stands in for what ``flwr-clientapp`` installs and loads a bundle with.
+    """Replacement for the functions by which ``flwr-clientapp`` installs and loads a bundle.
 
     Parameters
     ----------
     folder : Path
-        Empty and of this process alone. Flower takes what it finds under ``FLWR_HOME/apps``
-        for the bundle if name, version and 8 digits of the hash agree.
+        An empty folder that only this process uses. Flower would take what it finds under
+        ``FLWR_HOME/apps`` for the bundle if name, version and 8 digits of the hash agree.
     install, get_loader : callable
-        Flower's own.
+        Flower's functions for the same.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Guard:
         self._installed: Path | None = None
 
     def install(self, fab_file: bytes, **_options: Any) -> None:
-        """Install an approved bundle; of any other, say in the log what it is."""
+        """Install an approved bundle; log why any other is refused."""
         try:
             found = approve(fab_file)
             installed = self._install(fab_file, install_dir=self._folder, skip_prompt=True)
@@ -113,9 +113,9 @@ class Guard:
             self._installed = installed
 
     def get_loader(self, **_options: Any) -> Callable[..., Any]:
-        """Return what loads the app that ``install`` let pass, or one that only refuses.
+        """Return a loader of the installed app, or of an app that refuses every message.
 
-        Flower would look where the server's names of the bundle lead.
+        Flower would follow the bundle's name as the server gives it.
         """
         if self._installed is None:
             return lambda *_names: _refuse
@@ -130,12 +130,12 @@ class Guard:
 
 
 def _refuse(message: Any, context: Any) -> Any:
-    """Answer as an app would that does not want to."""
+    """Answer a message with a refusal by policy."""
     return refusal_reply(Reason.POLICY_REFUSED, message)
 
 
 def other_flower(what: str) -> str:
-    """Return the line that says what the installed Flower does in another way."""
+    """Return the line that names a difference in the installed Flower."""
     return f"flwr {__version__}: {what}; install a flwr that Tacet's pyproject.toml allows"
 
 
@@ -214,7 +214,7 @@ def _nothing_runs(error: Exception) -> int:
 
 
 def sweep() -> None:
-    """Remove the folders of processes that were killed before they could.
+    """Remove the folders that killed processes have left.
 
     A node has a ``FLWR_HOME`` of its own, so what lies there is its own.
     """
@@ -225,7 +225,7 @@ def sweep() -> None:
 
 
 def own_folder(name: str) -> Path:
-    """Return a folder of ours in ``FLWR_HOME``; made if it is not there."""
+    """Return Tacet's folder in ``FLWR_HOME``; make it if it is missing."""
     path = import_module("flwr.supercore.utils").get_flwr_home().absolute() / name
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path

@@ -1,7 +1,7 @@
-"""A SuperNode on which every message goes through the guard: Flower's own, with a PATH of ours.
+"""Flower's SuperNode with a PATH on which every message goes through the guard.
 
-What leans on how ``flower-supernode`` starts its processes stands here and in ``zygote.py``;
-what leans on how one of them runs a ClientApp, in ``guard.py``.
+Assumptions about how ``flower-supernode`` starts its processes are made here and in
+``zygote.py``; those about how a process runs a ClientApp, in ``guard.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ONLY = "echo 'tacet: only ClientApps run here' >&2; exit 1"
 
 
 def become_supernode(policy: Path, arguments: list[str]) -> None:
-    """Become a SuperNode whose bundles are looked at; returns only by an error.
+    """Replace this process by a SuperNode with a guard; return only by an error.
 
     Raises
     ------

@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def _fork_for_each(requests: socket.socket) -> list[str]:
-    """Return, in a fork, what its message's process was to be started with.
+    """Fork for each request; return, in the fork, the arguments of its ``flwr-clientapp``.
 
     The zygote itself ends when the SuperExec has.
     """
@@ -96,7 +96,7 @@ def _preload() -> None:
 
 
 def _draw_anew() -> None:
-    """Seed the libraries' generators, as all forks have the same; Python does its own."""
+    """Seed numpy's and torch's generators, which all forks inherit; Python reseeds its own."""
     for name in ("numpy.random", "torch"):
         if module := sys.modules.get(name):
             module.seed()
@@ -105,7 +105,7 @@ def _draw_anew() -> None:
 def start_by(zygote: socket.socket, pid: int) -> None:
     """Let Flower start ``flwr-clientapp`` by a request to the zygote.
 
-    From when it does not answer, the command is started as Flower would.
+    Once it does not answer, start the command as Flower would.
     """
     zygote.settimeout(_PATIENCE_SECONDS)
 

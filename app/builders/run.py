@@ -75,7 +75,7 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
         workload=workload,
         coding=build_coding(config, workload, facts.length),
         in_clear=RunState(clear, workload.scores),
-        is_encoded=node_encodes(config, workload),
+        node_encodes=node_encodes(config, workload),
         run_id=facts.run_id,
         num_simulated=facts.num_simulated,
         read_peers=lambda file: peers_of(Path(file).expanduser()),

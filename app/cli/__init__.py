@@ -1,1 +1,1 @@
-"""The command line of the node's owner and of who starts a run."""
+"""The command line, for a node's owner and for whoever starts a run."""

@@ -1,4 +1,4 @@
-"""``tacet bundle`` and ``tacet supernode``: which code a node runs, and a node that looks."""
+"""``tacet bundle`` and ``tacet supernode``: hash and compare code, run only approved code."""
 
 from __future__ import annotations
 

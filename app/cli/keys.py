@@ -162,7 +162,7 @@ def _certificate(
     issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None,
     hosts: list[x509.GeneralName] | None = None,
 ) -> x509.Certificate:
-    """Return a server's certificate, or, without an issuer, that of a CA."""
+    """Return a certificate: a server's, or a CA's if no issuer is given."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer, signing = (issuer[0].subject, issuer[1]) if issuer else (subject, key)
     identifier = x509.SubjectKeyIdentifier.from_public_key
@@ -200,7 +200,7 @@ def _usage(is_ca: bool) -> x509.KeyUsage:
 
 
 def _write_new(files: dict[Path, tuple[bytes, int]]) -> None:
-    """Write files with their modes, or none if one of them is there."""
+    """Write files with their modes, or none if one of them exists."""
     for path in files:
         if path.exists():
             raise IdentityError(

@@ -78,9 +78,14 @@ _HEAD = ("run", "rounds", "charges", "first", "last", "epsilon", "of planned", "
 def _table(runs: Sequence[RunSpent]) -> list[str]:
     rows = [
         (
-            *(str(run.run_id), str(run.num_rounds), str(run.num_charges)),
-            *(_time(run.first_time), _time(run.last_time)),
-            *(f"{run.epsilon:.4g}", f"{run.planned_epsilon:.4g}", run.accountant),
+            str(run.run_id),
+            str(run.num_rounds),
+            str(run.num_charges),
+            _time(run.first_time),
+            _time(run.last_time),
+            f"{run.epsilon:.4g}",
+            f"{run.planned_epsilon:.4g}",
+            run.accountant,
         )
         for run in runs
     ]
@@ -99,7 +104,7 @@ def _time(seconds: float) -> str:
 
 
 def _write(path: Path, ledger: Path, spent: Spent, runs: Sequence[RunSpent]) -> None:
-    """Write the same as JSON."""
+    """Write what was spent as JSON."""
     values = asdict(spent)
     values["runs"] = [
         {

@@ -1,4 +1,4 @@
-"""The ``tacet`` command: what a person does beside a run. No torch in it."""
+"""The ``tacet`` command, which imports no torch."""
 
 import argparse
 import sys
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line: argparse puts the usage before them."""
+    """Parser that prints an error as one line, without the usage."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Leave with the message and status 2."""

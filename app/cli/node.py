@@ -1,4 +1,4 @@
-"""``tacet node``: what a node's owner can check before the node joins anything."""
+"""``tacet node``: check a node's configuration before it joins a federation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def add(commands: Any) -> None:
     )
     check = node.add_parser("check", help="print what protects the node, and each gap")
     check.add_argument(
-        *("--node-config", "-c"),
+        "--node-config",
+        "-c",
         required=True,
         metavar="'KEY=VALUE ...'",
         help="the same string as flower-supernode's",

@@ -1,4 +1,4 @@
-"""``tacet plan``: what a run would cost and promise, before anything runs."""
+"""``tacet plan``: predict what a run costs and guarantees, before anything runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PlanFailedError(ValueError):
-    """There is no plan. The message is one line and names the key or the reason."""
+    """A run that cannot be planned. The message is one line and names the key or the reason."""
 
 
 def add(commands: Any) -> None:

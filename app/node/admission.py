@@ -10,7 +10,7 @@ from app.config.run import AppConfig
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.plan.release import Unit
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
 
 
@@ -63,7 +63,7 @@ def admit(session: NodeSession, noise_multiplier: float | None = None) -> None:
 
     Raises
     ------
-    Refusal
+    RequestRefusedError
         Whose cause names both values and the mend.
     """
     try:
@@ -72,7 +72,7 @@ def admit(session: NodeSession, noise_multiplier: float | None = None) -> None:
         if policy is not None:
             check(policy, _proposed(session.config, policy, noise_multiplier))
     except PolicyError as error:
-        raise Refusal(Reason.POLICY_REFUSED) from error
+        raise RequestRefusedError(Reason.POLICY_REFUSED) from error
 
 
 def _policy(session: NodeSession) -> Policy | None:

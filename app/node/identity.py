@@ -28,7 +28,7 @@ from tasks.base import DataError
 
 
 class IdentityError(DataError):
-    """A key or a peers file cannot be used. The message names the file and the mend."""
+    """A key or peers file that cannot be used. The message names the file and the mend."""
 
 
 def new_key(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""What a SuperNode takes as ``--node-config``, read outside of Flower's processes."""
+"""Reader of the string that a SuperNode takes as ``--node-config``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KNOWN = (*PATHS, "partition-id", "num-partitions")
 
 
 class NodeConfigError(ValueError):
-    """The string is none that Flower would take."""
+    """A node config that Flower would not take."""
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def paths(values: dict[str, Any]) -> dict[str, Path]:
-    """Return the paths in it by key."""
+    """Return the paths of a node config by key."""
     return {key: Path(str(values[key])).expanduser() for key in PATHS if values.get(key)}
 
 

@@ -1,4 +1,4 @@
-"""What a node's owner allows, in a file of the node's own. No run config can lower it."""
+"""The policy file: what a node's owner allows. No run config can loosen it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = (
 
 
 class PolicyError(ValueError):
-    """The policy file is wrong, or forbids what is asked: in one line, with the mend."""
+    """A wrong policy file, or a request that it forbids. One line with the mend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class Policy:
 
     @property
     def budget(self) -> Budget | None:
-        """The cap, as the ledger takes it."""
+        """The cap on epsilon and delta, as the ledger takes it."""
         if self.max_epsilon is None or self.delta is None:
             return None
         return Budget(self.max_epsilon, self.delta)
@@ -142,7 +142,7 @@ def _read_yaml(path: Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would silently take the last."""
+    """YAML loader that refuses a repeated key, of which YAML would take the last."""
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False

@@ -1,4 +1,4 @@
-"""The code that runs on this node: which bundle it is, and whether its owner approved it.
+"""The bundle that runs on this node, and whether the node's owner approved it.
 
 The guard (``app.approval.guard``) looks at a bundle's hash before anything of it is imported,
 and tells the code which bundle it is by an environment variable.

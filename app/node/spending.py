@@ -1,4 +1,4 @@
-"""What a node writes down before anything of its records leaves it."""
+"""The charge to a node's ledger, before anything computed from its records leaves."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from app.node.session import NodeSession
 from privacy.ledger.ledger import LedgerError, OverBudgetError
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Release
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 
 
 def charge(
@@ -21,7 +21,7 @@ def charge(
     Parameters
     ----------
     session : NodeSession
-        Of the message that asks for the contribution.
+        The session of the message that asks for the contribution.
     plan : PrivacyPlan
         What the whole run reveals.
     releases : sequence of Release
@@ -31,7 +31,7 @@ def charge(
 
     Raises
     ------
-    Refusal
+    RequestRefusedError
         If the policy does not allow the run, it would go over the cap, or the ledger cannot
         be used.
     """
@@ -41,7 +41,7 @@ def charge(
         return
     if policy is not None and session.settings.state_path is None:
         # A node id is Flower's, and a new one would begin with an empty ledger.
-        raise Refusal(Reason.LEDGER_REFUSED) from LedgerError(
+        raise RequestRefusedError(Reason.LEDGER_REFUSED) from LedgerError(
             "this node has a policy-file but no state-path: give it in --node-config, for the"
             " ledger must outlive the node's id"
         )
@@ -49,6 +49,6 @@ def charge(
     try:
         ledger.charge(session.run_id, *attempt, releases, plan.schedule(), budget)
     except OverBudgetError as error:
-        raise Refusal(Reason.BUDGET_EXHAUSTED) from error
+        raise RequestRefusedError(Reason.BUDGET_EXHAUSTED) from error
     except LedgerError as error:
-        raise Refusal(Reason.LEDGER_REFUSED) from error
+        raise RequestRefusedError(Reason.LEDGER_REFUSED) from error

@@ -1,1 +1,1 @@
-"""What can be known before anything runs."""
+"""Checks and predictions before a run."""

@@ -1,4 +1,4 @@
-"""What protects a node and what does not, from its own configuration alone. Changes nothing."""
+"""Check what protects a node, from its own configuration. Changes nothing."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _LOCK_SECONDS = 5.0
 
 @dataclass
 class Findings:
-    """Lines to print, and gaps, of which there should be none."""
+    """Result of a check: lines to print, and gaps in the node's protection."""
 
     lines: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
 
 
 def inspect(node_config: dict[str, Any]) -> Findings:
-    """Look at all that a node's configuration names."""
+    """Inspect every file that a node's configuration names."""
     found, given = Findings(), paths(node_config)
     found.gaps += unknown(node_config)
     policy = _policy(given.get("policy-file"), found)
@@ -179,7 +179,7 @@ def _state(path: Path | None, policy: Policy | None, found: Findings) -> None:
 
 
 def _unusable(path: Path) -> Iterator[str]:
-    """Yield why the node could not write its file. Nothing is made or written."""
+    """Yield why the node could not write its file, without writing anything."""
     folder = path.parent
     while not folder.exists():
         folder = folder.parent

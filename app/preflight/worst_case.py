@@ -1,4 +1,4 @@
-"""What a node's policy lets a malicious server learn, by the participants on its side."""
+"""The worst case that a node's policy allows, by the number of colluding participants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.node.policy import NONE, Policy
 
 
 def worst_case(policy: Policy) -> list[str]:
-    """Return what a server with c' participants on its side can learn at worst."""
+    """Return what a server can learn at worst with c' colluding participants."""
     budget = policy.budget
     lines = ["What a malicious server can learn, whatever it asks within this policy:"]
     for option in policy.privacy:

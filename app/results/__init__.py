@@ -1,1 +1,1 @@
-"""What a run leaves: its folder, its history, its model file."""
+"""The results of a run: its folder, history and model file."""

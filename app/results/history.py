@@ -1,4 +1,4 @@
-"""The rounds of a run on disk: ``metrics.jsonl``, one line each."""
+"""The history of a run on disk: ``metrics.jsonl``, one line for each round."""
 
 import json
 import os
@@ -12,11 +12,11 @@ START_ANEW = "start a new run in another output-dir"
 
 
 class RunFolderError(ValueError):
-    """The run folder cannot be used. The message names it and the mend."""
+    """A run folder that cannot be used. The message names it and the mend."""
 
 
 class History:
-    """The lines of the rounds that were done.
+    """History of the closed rounds.
 
     Parameters
     ----------
@@ -28,15 +28,15 @@ class History:
         self._file = file
 
     def exists(self) -> bool:
-        """Whether there is a run."""
+        """Whether the history's file exists."""
         return self._file.exists()
 
     def begin(self) -> None:
-        """Begin with no round."""
+        """Start an empty history."""
         self._file.touch()
 
     def append(self, report: RoundReport) -> None:
-        """Keep a round, synced."""
+        """Append a round's line and sync the file."""
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(report.to_dict()) + "\n")
             file.flush()

@@ -1,4 +1,4 @@
-"""The trained model as a file that says by itself how to build and load it again.
+"""Model and checkpoint files; a model file holds what is needed to build it again.
 
 Beside it the checkpoint: the same model with the optimiser's state, for ``RunFolder`` only.
 """
@@ -32,11 +32,11 @@ Tensors = dict[str, NDArray[Any]]
 
 
 class ModelFileError(ValueError):
-    """A file is not a model that this version can load. One line that names it."""
+    """A file that is no model this version can load. One line that names it."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, whole."""
+    """Replace a file atomically: a reader finds the old one or the new one."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         file.write(content)
@@ -58,7 +58,7 @@ def save_checkpoint(
     state: State,
     kept: Arrays,
 ) -> None:
-    """Write the state of a round together with what the server's optimiser keeps."""
+    """Write the state of a round and of the server's optimiser."""
     tensors = {_MODEL + name: values for name, values in state.arrays.items()}
     tensors |= {_OPTIMIZER + name: values for name, values in kept.items()}
     metadata = {"format": _CHECKPOINT_FORMAT, **_metadata(config, server_round, state)}
@@ -68,7 +68,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> tuple[int, State, Arrays]:
-    """Return what ``save_checkpoint`` wrote: round, state, what the optimiser keeps.
+    """Return what ``save_checkpoint`` wrote: round, state, state of the optimiser.
 
     Raises
     ------
@@ -94,9 +94,9 @@ def load_model(path: Path) -> tuple[Task, Any]:
     Returns
     -------
     task : Task
-        With the configuration that the model was trained with.
+        The task, with the configuration that the model was trained with.
     model : torch.nn.Module
-        With the trained parameters.
+        The model with its trained parameters.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _load(path: Path, expected: str, mend: str) -> tuple[Tensors, dict[str, str]
 
 
 def _unusable(path: Path, error: Exception, mend: str) -> ModelFileError:
-    """Return the one line that says what is wrong, of however many the error has."""
+    """Return the error that names the file and the first line of the cause."""
     lines = str(error).splitlines() or [type(error).__name__]
     # The text of a plain KeyError is the key and nothing else.
     what = f"{error} is missing" if type(error) is KeyError else lines[0]

@@ -1,4 +1,4 @@
-"""The observers of a run: what is kept in its folder, and what the terminal shows."""
+"""The observers of a run: one writes its folder, one logs."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ log = logging.getLogger("flwr.tacet")
 
 
 class FolderObserver(Observer):
-    """Keep every round in the run folder, so that the run can go on from it.
+    """Write every round to the run folder, so that the run can be resumed.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ class LogObserver(Observer):
     Parameters
     ----------
     num_rounds : int
-        Of the whole run.
+        The rounds of the whole run.
     folder : Path
-        Where everything is kept.
+        The run folder, for the log.
     """
 
     def __init__(self, num_rounds: int, folder: Path) -> None:
@@ -55,7 +55,7 @@ class LogObserver(Observer):
         log.info("%s", closed.report.line(self._num_rounds))
 
     def finished(self, outcome: Outcome) -> None:
-        """Log how good the model is, what the run has spent and where everything is."""
+        """Log the last scores, what the run has spent and where the run folder is."""
         log.info("last model: %s", describe(outcome.metrics) or "not scored")
         if outcome.privacy:
             log.info("the run has spent: %s", describe_privacy(outcome.privacy))

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, written as it goes.
+"""The run folder, written while the run goes on.
 
 ``config.yaml`` the resolved configuration, ``metrics.jsonl`` a line a round,
 ``model.safetensors`` the last global model, ``checkpoint.safetensors`` model and optimiser
@@ -25,8 +25,13 @@ from strategies.rounds.report import RoundReport
 
 #: A resumed run may differ in these; in anything else it would not be the same run.
 _MAY_CHANGE = (
-    *("num_rounds", "output_dir", "resume_from", "data_dir", "simulation_nodes"),
-    *("rounds", "early_stopping"),
+    "num_rounds",
+    "output_dir",
+    "resume_from",
+    "data_dir",
+    "simulation_nodes",
+    "rounds",
+    "early_stopping",
 )
 
 
@@ -37,7 +42,7 @@ def folder_path(config: AppConfig, run_id: int) -> Path:
 
 
 class RunFolder:
-    """One run's folder, held by one process at a time; a context manager that lets it go."""
+    """A run's folder, locked by one process at a time; a context manager that unlocks it."""
 
     def __init__(self, path: Path, config: AppConfig) -> None:
         self.path = path
@@ -76,7 +81,7 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: Path, config: AppConfig) -> tuple["RunFolder", Checkpoint | None]:
-        """Take up a folder where its run ended.
+        """Open the folder of an earlier run to resume it.
 
         Returns
         -------
@@ -109,7 +114,7 @@ class RunFolder:
             self._lock.close()
 
     def write_round(self, closed: ClosedRound) -> None:
-        """Keep a round: first its line, then the checkpoint that makes the line count."""
+        """Write a round: first its line, then the checkpoint that makes the line count."""
         report, config = closed.report, self._config
         self._history.append(report)
         save_checkpoint(self._checkpoint, config, report.round, closed.state, closed.kept)
@@ -118,13 +123,13 @@ class RunFolder:
         self._write_summary(status="running")
 
     def finish(self, outcome: Outcome) -> None:
-        """Say how the run ended."""
+        """Write the summary of a run that has ended."""
         num_rounds = outcome.num_rounds
         self._note_progress(num_rounds, outcome.privacy, outcome.metrics, num_rounds)
         self._write_summary(status="stopped early" if outcome.stopped_early else "completed")
 
     def fail(self, reason: str) -> None:
-        """Say why the run could not go on."""
+        """Write the summary of a run that has failed."""
         self._write_summary(status="failed", reason=reason)
 
     @property
@@ -147,7 +152,7 @@ class RunFolder:
             raise
 
     def _take(self) -> None:
-        """Hold the folder until it is let go or this process ends, however it ends."""
+        """Lock the folder until it is unlocked or this process ends."""
         lock = (self.path / ".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
 from strategies.aggregation import Request
 from strategies.codec.private_codec import PrivateCodec
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import DataError, LocalData, ModelRefusedError
 from workloads.base import Contribution, Privacy, PrivateContribution, StateRefusedError
 
@@ -20,7 +20,7 @@ log = logging.getLogger("flwr.tacet")
 
 _TRAINING_STREAM = 3
 # Of the configuration, the file or the model; no record is the reason.
-_NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, Refusal)
+_NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, RequestRefusedError)
 
 
 def contribute(
@@ -30,7 +30,7 @@ def contribute(
 
     Raises
     ------
-    Refusal
+    RequestRefusedError
         If the state does not fit, or the node's owner does not allow what it would reveal.
     DataError
         If this node's records do not fit the task.
@@ -69,7 +69,7 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
         )
         return workload.contribute(state, query, records, rng)
     except StateRefusedError as error:
-        raise Refusal(Reason.MODEL_REFUSED) from error
+        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
 
 
 def _private(
@@ -96,7 +96,7 @@ def _private(
         )
         contribution = workload.bounded(state, query, records, rng, privacy)
     except StateRefusedError as error:
-        raise Refusal(Reason.MODEL_REFUSED) from error
+        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
     return replace(contribution, metrics=metrics)
 
 

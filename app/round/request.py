@@ -11,7 +11,7 @@ from app.config.run import AppConfig
 from app.node.session import NodeSession
 from strategies.aggregation import Request
 from strategies.codec.run_state import CLIP_NORM
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 from strategies.rounds.records import CONFIG, MalformedRequestError, read_request
 
 _TRAIN, _EVALUATE = "train", "evaluate"
@@ -29,7 +29,7 @@ def read(message: Message, session: NodeSession) -> Request:
 
     Raises
     ------
-    Refusal
+    RequestRefusedError
         If it asks for neither training nor evaluation, or has no state, round or clip norm
         that can be used.
     ConfigError
@@ -37,11 +37,11 @@ def read(message: Message, session: NodeSession) -> Request:
     """
     kind = message.metadata.message_type
     if kind not in (_TRAIN, _EVALUATE):
-        raise Refusal(Reason.MALFORMED_REQUEST)
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     try:
         state, query = read_request(message.content)
     except MalformedRequestError as error:
-        raise Refusal(Reason.MALFORMED_REQUEST) from error
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST) from error
     config = session.config
     workload = build_workload(config)
     clip_norm = _clip_norm(message, config)
@@ -56,7 +56,7 @@ def read(message: Message, session: NodeSession) -> Request:
         query=query,
         workload=workload,
         codec=codec,
-        is_encoded=node_encodes(session.config, workload),
+        node_encodes=node_encodes(session.config, workload),
     )
 
 
@@ -66,5 +66,5 @@ def _clip_norm(message: Message, config: AppConfig) -> float | None:
         return None
     told = message.content.config_records.get(CONFIG, {}).get(CLIP_NORM)
     if type(told) is not float or not (isfinite(told) and told > 0):
-        raise Refusal(Reason.MALFORMED_REQUEST)
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     return told

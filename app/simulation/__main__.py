@@ -21,7 +21,7 @@ from app.simulation.superlink import SimulationError, superlink
 
 
 def main() -> None:
-    """Run one simulation and say where its folder is."""
+    """Run one simulation and print the path of its folder."""
     parser = argparse.ArgumentParser(
         prog="python -m app.simulation",
         description="Run one simulation through `flwr run` on a SuperLink of its own.",

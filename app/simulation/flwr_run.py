@@ -1,4 +1,4 @@
-"""A run through ``flwr run`` on a SuperLink of its own, and how it ended."""
+"""Submission of a run through ``flwr run``, and its summary."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ def flwr_run(
     environment : dict
         What ``superlink`` yielded.
     run_config : str
-        As for ``--run-config``.
+        The value of ``--run-config``.
     num_clients : int
         Simulated SuperNodes.
     echo : bool

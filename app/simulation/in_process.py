@@ -53,7 +53,7 @@ class InProcessGrid(Grid):
         ]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Take messages; they are answered when somebody looks for the replies."""
+        """Queue messages; ``pull_messages`` lets the nodes answer them."""
         ids: list[str] = []
         for message in messages:
             self._num_sent += 1
@@ -64,7 +64,7 @@ class InProcessGrid(Grid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Let the nodes answer."""
+        """Let the nodes answer the queued messages; return the replies."""
         replies: list[Message] = []
         for message_id in message_ids:
             message = self._waiting.pop(message_id, None)
@@ -118,7 +118,7 @@ def simulate(
     Parameters
     ----------
     run_config : mapping
-        As for ``flwr run --run-config``.
+        Keys and values, as of ``flwr run --run-config``.
     num_nodes : int
         How many simulated nodes.
     clients : mapping, optional

@@ -1,4 +1,4 @@
-"""A SuperLink for simulations of our own: started on a free port, stopped with all it began."""
+"""A SuperLink for simulations, on a free port, stopped with all processes that it started."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ _THIS_MACHINE = ("127.0.0.1", "localhost")
 
 
 class SimulationError(RuntimeError):
-    """The SuperLink did not start, or the run did not end well."""
+    """A SuperLink that did not start, or a run that failed."""
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def descendants(pid: int, name: str = "") -> list[int]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the SuperLink and what it started, also what left its process group."""
+    """Stop the SuperLink and its descendants, also those outside its process group."""
     started = descendants(process.pid)
     for stop_signal in (signal.SIGTERM, signal.SIGKILL):
         _signal(process.pid, stop_signal)

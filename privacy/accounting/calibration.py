@@ -16,7 +16,7 @@ _STRIDE = 1.5
 
 
 class CalibrationError(ValueError):
-    """No noise keeps to the epsilon that was asked for."""
+    """An epsilon that no noise keeps."""
 
 
 def calibrate(
@@ -31,7 +31,7 @@ def calibrate(
     Parameters
     ----------
     schedule_of : callable
-        From a noise multiplier to its schedule; raises ValueError where none fits, say the
+        Returns the schedule of a noise multiplier; raises ValueError where none fits, say the
         modulus.
     epsilon, delta : float
         What may be spent.
@@ -81,7 +81,7 @@ def calibrate(
 
 
 class _Search:
-    """Looks for the least multiplier with room: ln(epsilon allowed / spent) from 0 up."""
+    """Search for the least multiplier with room: ln(epsilon allowed / spent) from 0 up."""
 
     def __init__(
         self, schedule_of: Callable[[float], Schedule], epsilon: float, delta: float
@@ -109,7 +109,7 @@ class _Search:
         return min(max(math.log(self.epsilon / spent), 0.0), 10.0) if spent > 0 else 10.0
 
     def usable(self) -> float | None:
-        """Return some multiplier that will do, or None."""
+        """Return some multiplier that keeps the epsilon, or None."""
         steps = round(math.log(LARGEST) / math.log(_STRIDE))
         up = [_STRIDE**i for i in range(steps + 1)]
         for multiplier in up + [1 / value for value in up[1:]]:
@@ -169,7 +169,7 @@ class _Search:
         return high
 
     def refusal(self) -> CalibrationError:
-        """Return what to say where nothing will do."""
+        """Return the error for an epsilon that no noise keeps."""
         least = (
             f"the least that any noise spends is {self.least_spent:.4g}"
             if self.least_spent < math.inf

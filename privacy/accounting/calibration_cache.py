@@ -1,4 +1,4 @@
-"""Calibrated noise, kept in the node's own file: every message is a fresh process."""
+"""Cache of calibrated noise in the node's file, as every message is a fresh process."""
 
 from __future__ import annotations
 

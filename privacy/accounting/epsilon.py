@@ -1,4 +1,4 @@
-"""What a schedule of releases costs: from releases to epsilon.
+"""The cost of a schedule of releases: from releases to epsilon.
 
 Two accountants. Privacy loss distributions (PLD) are the tighter one and serve Laplace noise
 and Gaussian noise on a fine grid; Renyi differential privacy (RDP) serves everything.
@@ -30,7 +30,7 @@ _ROUNDING = 2.0**-52
 
 
 class Accountant(StrEnum):
-    """How the cost of a schedule is found."""
+    """The accountant of a schedule."""
 
     PLD = "pld"
     RDP = "rdp"
@@ -79,7 +79,7 @@ def epsilon(schedule: Schedule, delta: float) -> float:
 
 
 def renyi_epsilon(schedule: Schedule, delta: float) -> float:
-    """Return the same by RDP alone, within milliseconds: an upper bound always."""
+    """Return an upper bound of ``epsilon`` by RDP alone, within milliseconds."""
     _check_delta(delta)
     schedule = _made(schedule)
     if not schedule:
@@ -155,7 +155,7 @@ def _check_delta(delta: float) -> None:
 
 
 def _made(schedule: Schedule) -> list[tuple[Release, int]]:
-    """Return the releases that are made at least once."""
+    """Return the releases with a count above 0."""
     for release, times in schedule:
         if times < 0 or times != int(times):
             raise ValueError(f"{release} is made {times} times: must be a count")

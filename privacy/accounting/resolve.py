@@ -1,4 +1,4 @@
-"""How much noise: what was given, or as little as keeps to epsilon."""
+"""The noise of a run: given, or calibrated to epsilon."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from privacy.plan.terms import PrivacyTerms
 
 
 def resolve(terms: PrivacyTerms, kept: Calibrations | None = None) -> PrivacyPlan:
-    """Return the plan: with the given noise, or with as little as keeps to epsilon.
+    """Return the plan with the given noise, or with the least that keeps epsilon.
 
     Parameters
     ----------
     terms : PrivacyTerms
         What is asked.
     kept : Calibrations, optional
-        Where a calibration is looked up and kept: it takes seconds.
+        The cache of calibrations, each of which takes seconds.
 
     Raises
     ------

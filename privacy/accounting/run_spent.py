@@ -1,4 +1,4 @@
-"""What a run has spent, towards whom."""
+"""The privacy cost of a run, by adversary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from privacy.plan.plan import PrivacyPlan
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run has spent.
+    """The privacy cost of a run.
 
     Attributes
     ----------
@@ -19,9 +19,9 @@ class RunCost:
     epsilon_model_only : float
         Towards those who see the models and nothing else.
     delta : float
-        Of both.
+        The delta of both epsilons.
     unit, neighbours, accountant : str
-        What it means.
+        The privacy unit, the neighbouring relation and the accountant.
     """
 
     epsilon: float
@@ -33,7 +33,7 @@ class RunCost:
 
 
 def spent_of(plan: PrivacyPlan, num_updates: int, num_metrics: int) -> RunCost:
-    """Return what so many releases of a plan have spent."""
+    """Return the cost of a number of releases of a plan."""
     delta = plan.terms.delta
     schedule = plan.schedule(num_updates, num_metrics=num_metrics)
     release = plan.update_release()
@@ -50,10 +50,10 @@ def spent_of(plan: PrivacyPlan, num_updates: int, num_metrics: int) -> RunCost:
 def model_only_epsilon(
     plan: PrivacyPlan, num_updates: int | None = None, num_metrics: int | None = None
 ) -> float:
-    """Return what those learn who see models and nothing else; of the whole run by default.
+    """Return epsilon against those who see only models; of the whole run by default.
 
-    Nobody's share is known to them, nor who was drawn. What amplification by sampling gains
-    can be less than what the chance of an abort takes off delta, so it is left out then.
+    They know no node's share of the noise, nor who was drawn. Amplification by sampling can
+    gain less than the chance of an abort takes off delta; then it is left out.
     """
 
     def outside(sampled: bool, delta: float) -> float:

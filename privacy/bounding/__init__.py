@@ -1,1 +1,1 @@
-"""What one unit can move a sum by: clipping, rotating, rounding, and their bounds."""
+"""Bounds on what one unit can move a sum by: clipping, rotating, rounding."""

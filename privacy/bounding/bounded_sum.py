@@ -1,4 +1,4 @@
-"""A sum of the units' terms together with what one unit can move it by."""
+"""A sum of the units' terms, with a bound on what one unit can move it by."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def one_term(vector: NDArray[np.floating], bound: float, *, l1: bool = False) ->
 
 
 def no_terms(dimension: int, bound: float, unit: Unit) -> BoundedSum:
-    """Return the sum over nobody: what a node has to which only its noise will come."""
+    """Return the empty sum, to which a node adds only its noise."""
     return _bounded(np.zeros(dimension, np.int64), bound, FINENESS, unit)
 
 

@@ -1,4 +1,4 @@
-"""How fine the integer grid can be, given the bits of the modulus.
+"""The finest integer grid for a modulus.
 
 Lengths are in units of the clip norm, unless they are said to be in grid steps.
 """
@@ -76,7 +76,7 @@ def wrap_probability(
     Parameters
     ----------
     modulus_bits, signal_norm, block, num_contributions, share_deviation
-        As for ``grid_step``.
+        See ``grid_step``.
     step : float
         The step of the grid.
     dimension : int

@@ -1,4 +1,4 @@
-"""From real coordinates to integers, unbiased; the input is in steps of the grid."""
+"""Unbiased rounding of real coordinates, given in steps of the grid, to integers."""
 
 from __future__ import annotations
 

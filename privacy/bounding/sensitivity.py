@@ -1,4 +1,4 @@
-"""How far one unit can move a vector of integers, in steps of the grid."""
+"""Bounds on how far one unit can move a vector of integers, in steps of the grid."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a node has spent, and the cap that it is held to."""
+"""The ledger of a node's releases, and its cap."""

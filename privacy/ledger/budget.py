@@ -1,4 +1,4 @@
-"""A node's cap, and the rule that says whether one more charge stays under it.
+"""A node's cap, and the rule by which one more charge stays under it.
 
 The rule rests on one of two proofs, and which one is settled before anything has left the
 node: by the plan that came with the ledger's first charge, the cap and one Renyi order.
@@ -40,11 +40,11 @@ EpsilonOf = Callable[[Schedule, float], float]
 
 
 class LedgerError(RuntimeError):
-    """Nothing was charged, so nothing may leave. The message says why, and the mend."""
+    """A charge that was not made, so that nothing may leave. The message has the mend."""
 
 
 class OverBudgetError(LedgerError):
-    """The charge would go over the node's cap."""
+    """A charge that would exceed the node's cap."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Budget:
 
 
 def totals(schedules: Sequence[Schedule]) -> Mapping[Release, int]:
-    """Return how often each release is made in all of the schedules together."""
+    """Return the count of each release over all schedules."""
     counts: Counter[Release] = Counter()
     for schedule in schedules:
         for release, times in schedule:
@@ -104,7 +104,7 @@ def check(
     order: int,
     epsilon_of: EpsilonOf,
 ) -> None:
-    """Let a charge pass, or refuse it. See the head of this file.
+    """Accept or refuse a charge. See the head of this file.
 
     Parameters
     ----------

@@ -14,12 +14,12 @@ _LARGEST = 2**63
 
 @dataclass(frozen=True)
 class Charge:
-    """One contribution, before it left.
+    """The charge of one contribution, made before it leaves.
 
     Attributes
     ----------
     run_id : int
-        Flower's.
+        Flower's id of the run.
     round, attempt : int
         Which contribution of that run.
     time : float
@@ -63,10 +63,10 @@ class Charge:
 
     @property
     def name(self) -> str:
-        """Which contribution, for messages."""
+        """The contribution's run, round and attempt, for messages."""
         return f"run {self.run_id}, round {self.round}, attempt {self.attempt}"
 
     @property
     def key(self) -> tuple[int, int, int]:
-        """What no two charges share."""
+        """The key of a charge: run, round and attempt."""
         return self.run_id, self.round, self.attempt

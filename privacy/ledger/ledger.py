@@ -1,4 +1,4 @@
-"""What a node has revealed so far, kept by the node itself and held against its own cap."""
+"""A node's record of what it has revealed, held against its own cap."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Ledger:
         planned: Schedule,
         budget: Budget | None,
     ) -> None:
-        """Check one contribution, write it down and sync; only then may it leave.
+        """Check one contribution, record it and sync; only then may it leave.
 
         Parameters
         ----------
@@ -99,8 +99,15 @@ class Ledger:
                 if order is None and budget is not None:
                     order = choose_order(past[0].planned if past else planned, budget)
                 new = Charge(
-                    *(run_id, round, number, float(self._clock()), self._dataset),
-                    *(tuple((r, 1) for r in releases), tuple(planned), budget, order),
+                    run_id=run_id,
+                    round=round,
+                    attempt=number,
+                    time=float(self._clock()),
+                    dataset=self._dataset,
+                    releases=tuple((r, 1) for r in releases),
+                    planned=tuple(planned),
+                    budget=budget,
+                    order=order,
                 )
                 self._require_consistent(past, new)
                 _require_within(connection, past, new)
@@ -112,7 +119,7 @@ class Ledger:
             raise LedgerError(f"the release cannot be accounted for: {error}") from None
 
     def spent(self, delta: float) -> Spent:
-        """Return what all charges come to at a delta. The file is only read.
+        """Return the total of all charges at a delta. The file is only read.
 
         Raises
         ------
@@ -122,7 +129,7 @@ class Ledger:
         return spent_in_all(self._charges(), delta)
 
     def runs(self, delta: float) -> list[RunSpent]:
-        """Return what each run came to by itself, the first one first. The file is only read.
+        """Return the total of each run by itself, oldest first. The file is only read.
 
         Raises
         ------
@@ -147,7 +154,7 @@ class Ledger:
             )
 
     def _require_consistent(self, past: Sequence[Charge], new: Charge) -> None:
-        """Refuse what does not belong after the charges that are there."""
+        """Refuse a charge that does not fit the charges before it."""
         self._require_dataset(past)
         if new.key in {charge.key for charge in past}:
             raise LedgerError(

@@ -1,4 +1,4 @@
-"""A ledger in the node's SQLite file: rows that are only ever added, and read with suspicion.
+"""The ledger's rows in the node's SQLite file: only added, and checked when read.
 
 Each charge is chained to those before it by a hash, and the head of the chain is kept beside
 them, so a row that was changed or taken out by accident is noticed. This is no seal against the
@@ -48,7 +48,7 @@ _START = bytes(32)
 
 @contextmanager
 def reading(path: Path) -> Generator[sqlite3.Connection]:
-    """Open the file to look at it: nothing is made, changed or locked for long.
+    """Open the file read-only: create, change and lock nothing.
 
     Raises
     ------
@@ -121,8 +121,14 @@ def append(connection: sqlite3.Connection, past: Sequence[Charge], charge: Charg
     # As they will be read: SQLite makes floats of integers in these columns.
     limits = (float(cap.epsilon), float(cap.delta)) if cap else (None, None)
     row = (
-        *(charge.run_id.to_bytes(8, "big"), charge.round, charge.attempt, float(charge.time)),
-        *(charge.dataset, *digests, *limits, charge.order),
+        charge.run_id.to_bytes(8, "big"),
+        charge.round,
+        charge.attempt,
+        float(charge.time),
+        charge.dataset,
+        *digests,
+        *limits,
+        charge.order,
     )
     head = connection.execute("SELECT digest FROM ledger_head").fetchone()
     connection.execute(

@@ -1,4 +1,4 @@
-"""What the charges of a ledger come to, for people to read."""
+"""The totals of a ledger, for people to read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from privacy.plan.release import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """All charges of a ledger together.
+    """The total of a ledger's charges.
 
     Attributes
     ----------
     dataset, unit, neighbours : str
-        Of what; empty without a charge.
+        The data set, privacy unit and relation; empty without a charge.
     epsilon, delta : float
-        What they come to.
+        The total cost.
     accountant : str
         How that was computed: by the run's own accountant if all charges follow one plan,
         else by the sum of the divergences at the ledger's order.
@@ -28,7 +28,7 @@ class Spent:
     budget : Budget or None
         The cap at the last charge.
     last_time : float
-        When that was, in seconds since 1970; 0 without one.
+        The time of the last charge, in seconds since 1970; 0 without one.
     """
 
     dataset: str
@@ -45,14 +45,14 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpent:
-    """The charges of one run, as if there were no other.
+    """The total of one run's charges, as if there were no other run.
 
     Epsilons of several runs do not add up to that of the ledger.
 
     Attributes
     ----------
     run_id : int
-        Flower's.
+        Flower's id of the run.
     first_time, last_time : float
         When it was charged, in seconds since 1970.
     num_rounds, num_charges : int
@@ -62,11 +62,11 @@ class RunSpent:
     schedule : schedule
         What was charged.
     epsilon, delta : float
-        What that comes to by the run's own accountant.
+        The cost of ``schedule`` by the run's own accountant.
     accountant : str
-        Which that is.
+        The run's own accountant.
     planned_epsilon : float
-        What the whole run comes to, as it said at its last charge.
+        The cost of the whole run, as planned at its last charge.
     """
 
     run_id: int
@@ -84,7 +84,7 @@ class RunSpent:
 
 
 def spent_in_all(charges: Sequence[Charge], delta: float) -> Spent:
-    """Return what all of a ledger's charges come to."""
+    """Return the total of a ledger's charges."""
     first = charges[0].releases[0][0] if charges else None
     epsilon, accountant = _in_all(charges, delta) if charges else (0.0, "none")
     return Spent(
@@ -102,7 +102,7 @@ def spent_in_all(charges: Sequence[Charge], delta: float) -> Spent:
 
 
 def spent_by_run(charges: Sequence[Charge], delta: float) -> list[RunSpent]:
-    """Return what each run came to by itself, the first one first."""
+    """Return the total of each run by itself, oldest first."""
     runs: dict[int, list[Charge]] = {}
     for charge in charges:
         runs.setdefault(charge.run_id, []).append(charge)
@@ -153,6 +153,6 @@ def _run(charges: Sequence[Charge], delta: float) -> RunSpent:
 
 
 def summary_line(spent: Spent) -> str:
-    """Return what all charges come to, in a line."""
+    """Return the total of all charges in one line."""
     how = f"{spent.accountant}; charges: {spent.num_charges}, runs: {spent.num_runs}"
     return f"epsilon {spent.epsilon:.4g} at delta {spent.delta:g} ({how})"

@@ -1,4 +1,4 @@
-"""One way to draw the noise of any mechanism."""
+"""The noise of every mechanism."""
 
 from collections.abc import Callable
 
@@ -38,7 +38,7 @@ def draw(
 def private_sum(
     release: Release, step: float, clip_norm: float
 ) -> Callable[[BoundedSum], NDArray[np.float64]]:
-    """Return what makes the release of a bounded sum on the spot, with all of the noise.
+    """Return a function that releases a bounded sum with all of the noise.
 
     Guarantees
     ----------
@@ -48,11 +48,11 @@ def private_sum(
     Parameters
     ----------
     release : Release
-        Of one node alone; its noise is complete.
+        The release of one node, with the complete noise.
     step : float
-        Of the grid, in clip norms.
+        The step of the grid, in clip norms.
     clip_norm : float
-        In units of the vector.
+        The clip norm, in units of the vector.
     """
     unit = step * clip_norm
 

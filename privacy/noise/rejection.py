@@ -1,4 +1,4 @@
-"""Rejection sampling of integers, by arrays: the parts that the samplers are put together from.
+"""Rejection sampling of arrays of integers: the parts of the samplers.
 
 Canonne, Kamath, Steinke 2020 (arXiv 2004.00010), algorithms 1 to 3. Not meant to be called from
 anywhere but ``samplers``.

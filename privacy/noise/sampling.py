@@ -1,4 +1,4 @@
-"""Draw records so that nobody else can foretell which."""
+"""Poisson sampling of records from secret randomness."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def poisson_sample(
     sampling_rate : float
         q in (0, 1]; 1 draws all.
     rng : numpy Generator
-        From the operating system's randomness: amplification by sampling holds only towards
-        those who cannot foretell the draw.
+        A generator on the operating system's randomness: amplification by sampling holds
+        only towards those who cannot foretell the draw.
     """
     if not 0 < sampling_rate <= 1:
         raise ValueError(f"sampling_rate={sampling_rate}: must be in (0, 1]")

@@ -1,1 +1,1 @@
-"""What a private run promises, in public numbers."""
+"""The public numbers of a private run and its releases."""

@@ -110,7 +110,7 @@ class NoiseGrid:
 
     @property
     def refinement(self) -> int:
-        """By how much the grid of the server's noise is finer than that of the sum."""
+        """The ratio of the sum's grid step to that of the server's finer noise."""
         if self.terms.place is not Place.CENTRAL:
             return 1
         missing = _CENTRAL_FINENESS - log2(self.noise_multiplier / self.step)
@@ -126,5 +126,5 @@ class NoiseGrid:
 
     @property
     def max_rounded_norm(self) -> float:
-        """What conditional rounding keeps a client's contribution under, in grid steps."""
+        """The norm bound that conditional rounding keeps, in grid steps."""
         return rounded_l2(1.0, self.step, self.padded_dimension, BETA)

@@ -1,4 +1,4 @@
-"""From the terms of a run and its noise to what every contribution reveals."""
+"""The plan of a private run: what each contribution reveals, from its terms and noise."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PlannedRelease:
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyPlan(NoiseGrid):
-    """The noise of a run and what it reveals: what is planned, charged and reported."""
+    """The noise of a run and what it reveals, as it is planned, charged and reported."""
 
     def update_release(self, colluding: int | None = None, sampled: bool = False) -> Release:
         """Return what one contribution's update reveals.
@@ -124,7 +124,7 @@ class PrivacyPlan(NoiseGrid):
         num_rounds : int, optional
             All of the run unless given.
         colluding, sampled
-            As for ``update_release``.
+            See ``update_release``.
         num_metrics : int, optional
             Releases of metrics; as planned unless given.
         """
@@ -227,7 +227,7 @@ class PrivacyPlan(NoiseGrid):
         return rounded_l1(l2, d), l2
 
     def _noise(self, scale: float, colluding: int | None) -> tuple[float, int]:
-        """Return the noise that such an adversary does not know, and its shares."""
+        """Return the noise that the adversary does not know, and the number of its shares."""
         terms = self.terms
         if terms.place is not Place.DISTRIBUTED:
             return scale, 1

@@ -1,4 +1,4 @@
-"""What one contribution reveals, in public numbers: the one description of it everywhere.
+"""The description of what one contribution reveals, in public numbers.
 
 The plan before a run, the calibration of its noise, the ledger of a node and the report of a
 round all speak of the same ``Release``.
@@ -15,7 +15,7 @@ from privacy.unit import Unit
 
 
 class Neighbours(StrEnum):
-    """Which data sets must be hard to tell apart (privacy.md, section 1)."""
+    """The neighbouring relation (privacy.md, section 1)."""
 
     ADD_OR_REMOVE = "add or remove one record"
     ZERO_OUT = "one client's contribution replaced by zero"
@@ -58,7 +58,7 @@ class Release:
     sampling_rate : float
         Poisson sampling of the unit, unknown to the adversary; 1 for none. In (0, 1].
     num_steps : int
-        So many such sums leave at once: local steps of one contribution.
+        The number of such sums that leave at once: local steps of one contribution.
     """
 
     unit: Unit

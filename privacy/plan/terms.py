@@ -21,7 +21,7 @@ _MECHANISMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyTerms:
-    """What a private run promises and with which numbers. The same on all nodes.
+    """The public numbers of a private run, the same on all nodes.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class PrivacyTerms:
     modulus_bits : int
         b.
     range_deviations : float
-        So many standard deviations of the rotated sum fit the modulus.
+        The number of standard deviations of the rotated sum that fit the modulus.
     num_metrics : int
         Length of the released metric vector, the count included.
     metrics_every : int
@@ -119,7 +119,7 @@ class PrivacyTerms:
 
     @property
     def num_shares(self) -> int:
-        """The shares of the noise that are sure to be there and unknown: T - c, or 1."""
+        """The noise shares that are certain and unknown to the adversary: T - c, or 1."""
         if self.place is Place.DISTRIBUTED:
             return self.min_survivors - self.max_colluding
         return 1

@@ -1,4 +1,4 @@
-"""Reading an array that somebody else has serialised, trusting nothing of it.
+"""Reader of serialised arrays that checks everything about them.
 
 Flower's ``Array.numpy()`` gives the bytes to ``numpy.load``, which believes what their header
 says: a reply of a few bytes could ask for terabytes, or raise nearly anything.
@@ -17,7 +17,7 @@ _HEADER_BYTES = 1024
 
 
 class BadArrayError(ValueError):
-    """Bytes that are not the array they should be."""
+    """A serialised array of another shape or type than is expected."""
 
 
 def read_vector(array: Array, dtype: str, length: int | None = None) -> NDArray[Any]:
@@ -26,7 +26,7 @@ def read_vector(array: Array, dtype: str, length: int | None = None) -> NDArray[
     Parameters
     ----------
     array : Array
-        As received.
+        The array as received.
     dtype : str
         What it must be, e.g. ``float32``.
     length : int, optional

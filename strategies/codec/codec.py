@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from strategies.codec.stages import SumContext
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.prg import Vector, reduce_modulus
 from strategies.secagg.wire import AttemptId
 from workloads.base import Aggregate
@@ -21,7 +21,7 @@ Encoded = tuple[NDArray[Any], NDArray[Any]]
 
 
 class Codec(Protocol):
-    """How contributions become numbers, and a sum of them an aggregate."""
+    """Encoder of contributions, and decoder of a sum of them."""
 
     @property
     def modulus_bits(self) -> int:
@@ -79,17 +79,19 @@ def public_seed(attempt: AttemptId) -> bytes:
     return hashlib.sha256(_SEED_DOMAIN + attempt.to_bytes()).digest()
 
 
-def plan_of(codec: Codec, model: bytes, config: bytes) -> Plan:
+def mask_binding(codec: Codec, model: bytes, config: bytes) -> MaskBinding:
     """Return what the masks of an attempt are bound to: the same on server and clients.
 
     Parameters
     ----------
     codec : Codec
-        That will be used.
+        The codec of the attempt.
     model, config : bytes
         SHA-256 of the state and query, and of the shared configuration.
     """
-    return Plan(model=model, config=config, codec=codec.hash(), noise_scale=codec.noise_scale)
+    return MaskBinding(
+        model=model, config=config, codec=codec.hash(), noise_scale=codec.noise_scale
+    )
 
 
 def hash_numbers(codec: Any) -> bytes:
@@ -105,11 +107,11 @@ def add_up(
     Parameters
     ----------
     codec : Codec
-        That encoded them.
+        The codec that encoded them.
     encoded : sequence of (ndarray, ndarray)
         At least one; all of one form. Added in the given order.
     context : SumContext
-        Of the sum.
+        The context of this sum.
     has_metrics : bool
         Whether nodes scored the state.
     """

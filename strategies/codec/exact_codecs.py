@@ -13,11 +13,11 @@ from strategies.codec.fixed_point import decode_scalars, encode_scalars
 from strategies.codec.stages import (
     NUM_CLIPPED,
     NUM_DIVERGED,
+    CodecStage,
     CountEach,
     Passing,
     Quantise,
     Reduce,
-    Stage,
     SumContext,
     Weigh,
     ZeroIfNotFinite,
@@ -51,7 +51,7 @@ class ClearCodec:
     noise_scale = 0.0
 
     @property
-    def _stages(self) -> tuple[Stage, ...]:
+    def _stages(self) -> tuple[CodecStage, ...]:
         return (Weigh(None) if self.is_weighted else CountEach(),)
 
     def check_fits(self, num_contributions: int) -> None:
@@ -119,7 +119,7 @@ class FixedPointCodec:
         return Quantise(self.modulus_bits, self.clip_range)
 
     @property
-    def _stages(self) -> tuple[Stage, ...]:
+    def _stages(self) -> tuple[CodecStage, ...]:
         cap = self.max_weight_examples
         return (ZeroIfNotFinite(), CountEach() if cap is None else Weigh(cap), self._grid)
 
@@ -170,7 +170,7 @@ class IntegerCodec:
     scalar_names: tuple[str, ...] = ()
 
     @property
-    def _stages(self) -> tuple[Stage, ...]:
+    def _stages(self) -> tuple[CodecStage, ...]:
         return (ZeroIfNotFinite(), CountEach(), Reduce(self.modulus_bits))
 
     def check_fits(self, num_contributions: int) -> None:

@@ -1,4 +1,4 @@
-"""Fixed point: float vectors to integers modulo 2^b, b-bit packing, and back from a sum.
+"""Fixed point: float vectors to integers modulo 2^b, and back from a sum.
 
 A value x in [-R, R] becomes the integer nearest to x * L / R, so the resolution is R / L.
 Negative integers are two's complement. The sum of n contributions lies in [-nL, nL] and

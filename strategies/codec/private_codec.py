@@ -16,13 +16,13 @@ from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
 from privacy.plan.release import Mechanism
 from strategies.codec.codec import hash_numbers
 from strategies.codec.stages import (
+    CodecStage,
     CountEach,
     Passing,
     Quantise,
     Reduce,
     Rotate,
     RoundWithNoise,
-    Stage,
     SumContext,
     run_backward,
     run_forward,
@@ -46,7 +46,7 @@ Scalars = NDArray[np.uint64]
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateCodec:
-    """How bounded sums become integers that may leave the node, and their sum an aggregate.
+    """Codec that adds noise to bounded sums, and decodes a sum of them.
 
     Guarantees
     ----------
@@ -86,8 +86,8 @@ class PrivateCodec:
         return self.plan.node_noise_scale
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        """Return what an update goes through, and a sum of them back."""
+    def stages(self) -> tuple[CodecStage, ...]:
+        """Return the stages of an update, in the order in which a node applies them."""
         terms = self.plan.terms
         if not terms.is_summed:
             # Private already: only the sum must fit.
@@ -127,7 +127,7 @@ class PrivateCodec:
         return hash_numbers(self)
 
     def nothing(self, server_round: int, *, training: bool) -> PrivateContribution:
-        """Return the contribution of a node that has none: zeros, to which its noise comes."""
+        """Return the contribution of a node that has none: zeros, to be encoded with noise."""
         terms = self.plan.terms
         due = self.plan.has_metrics(server_round) if training else bool(self.released_metrics)
         num_metrics = len(self.released_metrics)
@@ -151,7 +151,7 @@ class PrivateCodec:
         contribution : PrivateContribution
             Without an update when only evaluating, with metrics only in their rounds.
         context : SumContext
-            Of the sum.
+            The context of this sum.
 
         Returns
         -------
@@ -170,14 +170,14 @@ class PrivateCodec:
     def decode(
         self, update: Vector, scalars: Scalars, context: SumContext, *, has_metrics: bool
     ) -> Aggregate:
-        """Return the aggregate from the two sums; the server's noise, if any, goes in here.
+        """Return the aggregate from the two sums, with the server's noise if it has any.
 
         Parameters
         ----------
         update, scalars : ndarray
             Sums modulo 2^b and 2^64 over the survivors.
         context : SumContext
-            Of the sum.
+            The context of this sum.
         has_metrics : bool
             Whether this is a round in which metrics are released.
         """

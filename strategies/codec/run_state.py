@@ -1,4 +1,4 @@
-"""The codec of a run and what changes with its rounds: the clip norm, and what was spent."""
+"""The codec of a run, and its state over the rounds: clip norm and privacy spent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIP_NORM = "clip-norm"
 
 
 class RunState:
-    """The codec of a run that promises nothing: always the same.
+    """The codec of a run without differential privacy, which never changes.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class RunState:
         self._scores = scores
 
     def request(self) -> ConfigRecord:
-        """Return what goes with a request beside the model."""
+        """Return the record that goes with a request beside the model."""
         return ConfigRecord()
 
     def has_metrics(self, server_round: int, *, training: bool) -> bool:
@@ -46,22 +46,22 @@ class RunState:
         return self._scores
 
     def note_release(self, server_round: int, *, training: bool) -> None:
-        """Take note that nodes were asked for contributions, whatever comes of it."""
+        """Note that nodes were asked for contributions, whether or not they answer."""
 
     def take(self, aggregate: Aggregate) -> None:
-        """Learn from an aggregate."""
+        """Update the codec by an aggregate."""
 
     def report(self) -> dict[str, Any]:
-        """Return what a round's report says of privacy; empty for none."""
+        """Return the privacy part of a round's report; empty without privacy."""
         return {}
 
     def restore(self, report: dict[str, Any]) -> None:
-        """Go on where the last report of a resumed run stood."""
+        """Restore the codec and counts from the last report of a resumed run."""
 
 
 @dataclass(frozen=True)
 class AdaptiveClip:
-    """How the clip norm follows the updates (Andrew et al. 2021, arXiv 1905.03871)."""
+    """The adaptation of the clip norm to updates (Andrew et al. 2021, arXiv 1905.03871)."""
 
     target_quantile: float
     learning_rate: float
@@ -74,7 +74,7 @@ class PrivateRunState(RunState):
     Parameters
     ----------
     codec : PrivateCodec
-        With the first clip norm.
+        The codec with the first clip norm.
     adaptive : AdaptiveClip, optional
         None for a clip norm that stays.
     """
@@ -110,7 +110,7 @@ class PrivateRunState(RunState):
         self._num_metrics += self.has_metrics(server_round, training=training)
 
     def take(self, aggregate: Aggregate) -> None:
-        """Move the clip norm."""
+        """Update the clip norm."""
         if self._adaptive is None or CLIP_BITS not in aggregate.sums:
             return
         moved = next_clip_norm(
@@ -123,7 +123,7 @@ class PrivateRunState(RunState):
         self.codec = replace(self._private, clip_norm=moved)
 
     def report(self) -> dict[str, Any]:
-        """Return what was spent, towards whom, and how it is counted."""
+        """Return epsilon and delta, what they hold against, and the counts of releases."""
         counts = {"num_updates": self._num_updates, "num_metrics": self._num_metrics}
         spent = spent_of(self._private.plan, self._num_updates, self._num_metrics)
         return {**asdict(spent), **counts, "clip_norm": self._private.clip_norm}

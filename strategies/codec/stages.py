@@ -29,7 +29,7 @@ NUM_DIVERGED = "num_diverged"
 
 @dataclass(frozen=True, kw_only=True)
 class SumContext:
-    """What all nodes and the server know of one sum.
+    """The public numbers of one sum, known to all nodes and the server.
 
     Attributes
     ----------
@@ -48,22 +48,22 @@ class SumContext:
 
 @dataclass(frozen=True)
 class Passing:
-    """What goes from stage to stage: the vector, the scalars beside it, the sum's weight."""
+    """A value between two stages: the vector, its scalars and the weight of the sum."""
 
     vector: NDArray[Any]
     sums: dict[str, float] = field(default_factory=dict[str, float])
     weight: float = 0.0
 
 
-class Stage(Protocol):
+class CodecStage(Protocol):
     """One step of a codec."""
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
-        """Do it to one contribution."""
+        """Return one contribution after this stage."""
         ...
 
     def backward(self, passing: Passing, context: SumContext) -> Passing:
-        """Undo it to the sum."""
+        """Return the sum with this stage undone."""
         ...
 
 
@@ -71,7 +71,7 @@ class Stage(Protocol):
 class ZeroIfNotFinite:
     """Let a contribution that is not finite go in as zero and be counted.
 
-    To refuse it would tell something of the data.
+    Refusing it would reveal something about the data.
     """
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
@@ -100,7 +100,7 @@ class Weigh:
     cap: int | None
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
-        """Multiply the vector, and let the training loss be summed over as many records."""
+        """Multiply the vector by its weight, and scale the training loss accordingly."""
         sums = dict(passing.sums)
         examples = sums.get(NUM_EXAMPLES, 0.0)
         if self.cap is None:
@@ -215,7 +215,7 @@ class Rotate:
         return replace(passing, vector=rotated)
 
     def backward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the sum in its own directions, without the padding."""
+        """Return the sum with the rotation undone and the padding removed."""
         found = Rotation(self.dimension, context.seed).inverse(passing.vector)
         return replace(passing, vector=found)
 
@@ -260,8 +260,8 @@ class RoundWithNoise:
     def _with_server_noise(self, signed: NDArray[np.int64]) -> NDArray[np.float64]:
         """Add the server's noise on its finer grid, and reduce modulo 2^b once more.
 
-        Without the last step one unit could move a sum at the edge of the modulus by all of
-        it. With it the result is a function of the exact noisy sum modulo 2^b.
+        Without this reduction one unit could move a sum at the edge of the modulus by the
+        whole modulus. With it the result is a function of the exact noisy sum modulo 2^b.
         """
         plan, terms = self.plan, self.plan.terms
         fine = plan.refinement
@@ -273,14 +273,18 @@ class RoundWithNoise:
         return reduced.astype(np.float64) + rest / fine
 
 
-def run_forward(stages: tuple[Stage, ...], passing: Passing, context: SumContext) -> Passing:
+def run_forward(
+    stages: tuple[CodecStage, ...], passing: Passing, context: SumContext
+) -> Passing:
     """Take one contribution through all stages."""
     for stage in stages:
         passing = stage.forward(passing, context)
     return passing
 
 
-def run_backward(stages: tuple[Stage, ...], passing: Passing, context: SumContext) -> Passing:
+def run_backward(
+    stages: tuple[CodecStage, ...], passing: Passing, context: SumContext
+) -> Passing:
     """Take a sum back through all stages."""
     for stage in reversed(stages):
         passing = stage.backward(passing, context)

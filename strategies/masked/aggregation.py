@@ -22,7 +22,7 @@ def _serve(side: ServerSide) -> RoundStrategy:
         )
     settings = SecAggSettings(
         run_id=side.run_id,
-        terms=config.terms(side.num_simulated),
+        parameters=config.parameters(side.num_simulated),
         coding=side.coding,
         config_hash=side.config_hash,
         consistency_check=config.consistency_check,

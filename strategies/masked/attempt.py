@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flwr.app import Message, RecordDict
 
-from strategies.codec.codec import form_of, plan_of, public_seed
+from strategies.codec.codec import form_of, mask_binding, public_seed
 from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED, SumContext
 from strategies.masked.messages import (
     ADVERT,
@@ -90,7 +90,7 @@ class MaskedRound:
             return RoundResult(None, {}, self._num_asked, 0, self._failures)
 
     def _new_role(self, number: int) -> ServerRole:
-        """Begin an attempt that no node has seen: they never do the same one twice."""
+        """Begin an attempt with a new number, as a node takes part in each only once."""
         return self._settings.new_role(number, next(self._attempts))
 
     def _bootstrap(self, role: ServerRole) -> ServerRole:
@@ -114,7 +114,9 @@ class MaskedRound:
         content = self._strategy.request(asked.number, asked.state)
         asked_hash = self._strategy.hash_asked(asked.number, asked.state)
         size = self._strategy.workload.length(asked.state) if self._training else 0
-        role.set_plan(plan_of(codec, asked_hash, settings.config_hash), form_of(codec, size))
+        role.bind_masks(
+            mask_binding(codec, asked_hash, settings.config_hash), form_of(codec, size)
+        )
         messages = self._model_messages(role, content, following, set(next_cohort))
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:
@@ -139,7 +141,7 @@ class MaskedRound:
         following: ServerRole | None,
         next_cohort: set[int],
     ) -> list[Message]:
-        """Return the state for each node of the cohort, with the node's own request."""
+        """Return a message for each node of the cohort, with the state and its own request."""
         kind = message_kind(training=self._training)
         messages: list[Message] = []
         for node in role.cohort:
@@ -216,12 +218,15 @@ class MaskedRound:
             total = num_survivors * max(1, aggregate.total.size)
             log.warning(
                 "round %d: %d of %d entries out of aggregation.codec.clip_range were clipped",
-                *(self._asked.number, clipped, total),
+                self._asked.number,
+                clipped,
+                total,
             )
         if diverged:
             log.warning(
                 "round %d: %d clients diverged and went in as zero",
-                *(self._asked.number, diverged),
+                self._asked.number,
+                diverged,
             )
 
     def _look_ahead(self) -> list[int]:
@@ -248,7 +253,7 @@ class MaskedRound:
         self._exchange([_message(node, kind, wire) for node in nodes], {kind: take})
 
     def _exchange(self, messages: Sequence[Message], takes: dict[str, Take]) -> None:
-        """Send a trip's messages and hand each good reply to what takes its kind."""
+        """Send a trip's messages and pass each good reply to the role's handler."""
         trip = self._grid.exchange(messages, self._asked.deadline_seconds)
         self._failures |= dict.fromkeys(trip.silent, Reason.NO_ANSWER)
         kinds = {m.metadata.dst_node_id: m.metadata.message_type for m in messages}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flwr.app import Message
 
 from strategies.aggregation import ClientSide
-from strategies.codec.codec import plan_of, public_seed
+from strategies.codec.codec import mask_binding, public_seed
 from strategies.codec.stages import SumContext
 from strategies.masked.config import SecAggConfig
 from strategies.masked.messages import (
@@ -20,10 +20,10 @@ from strategies.masked.messages import (
     unwrap,
     wrap,
 )
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
-from strategies.secagg.messages import Refusal as ProtocolRefusal
+from strategies.secagg.messages import Refusal
 from strategies.secagg.wire import Wire
 
 
@@ -32,7 +32,7 @@ def answer(message: Message, side: ClientSide) -> Message:
 
     Raises
     ------
-    Refusal, DataError, ConfigError
+    RequestRefusedError, DataError, ConfigError
         If the node cannot take part; the attempt's secrets are gone then.
     """
     role = _role(side)
@@ -40,7 +40,7 @@ def answer(message: Message, side: ClientSide) -> Message:
     try:
         data = unwrap(message.content)
     except BadContentError:
-        raise Refusal(Reason.MALFORMED_REQUEST) from None
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST) from None
     simple: dict[str, Callable[[bytes | memoryview], Wire]] = {
         ADVERT: role.advertise,
         SHARE: role.share,
@@ -53,7 +53,7 @@ def answer(message: Message, side: ClientSide) -> Message:
     except BaseException:
         role.forget(data)
         raise
-    if isinstance(reply, ProtocolRefusal):
+    if isinstance(reply, Refusal):
         return refuse(reply, message)
     return Message(wrap(reply), reply_to=message)
 
@@ -64,12 +64,12 @@ def _masked(
     """Check the request, then charge, then train, then mask: a refusal costs no training."""
     request = side.read(message)
     codec = request.codec
-    opened = role.open_train(data, plan_of(codec, request.hash(), side.config_hash))
-    if isinstance(opened, ProtocolRefusal):
+    opened = role.open_train(data, mask_binding(codec, request.hash(), side.config_hash))
+    if isinstance(opened, Refusal):
         return opened
     attempt = opened.request.attempt
     if request.query.server_round != attempt.round:
-        raise Refusal(Reason.MALFORMED_REQUEST)
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     num_members = len(opened.request.cohort)
     side.check_fits(request, num_members)
     contribution = side.contribute(request, attempt.attempt)
@@ -84,7 +84,7 @@ def _role(side: ClientSide) -> ClientRole:
     return ClientRole(
         node_id=side.node_id,
         run_id=side.run_id,
-        terms=config.terms(side.num_simulated),
+        parameters=config.parameters(side.num_simulated),
         store=side.store,
         bundle=side.bundle,
         trust=TrustPolicy(identity, side.approved_bundles()),

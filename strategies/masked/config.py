@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from strategies.aggregation import AggregationConfig
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from tasks.schema import require
 
 
@@ -101,13 +101,13 @@ class SecAggConfig(AggregationConfig):
             " gone",
         )
 
-    def terms(self, num_simulated: int | None) -> Terms:
+    def parameters(self, num_simulated: int | None) -> ProtocolParameters:
         """Return the protocol's public numbers; the same on server and clients.
 
         Two nodes cannot hide from each other in a sum, so c = 0 is all that is left there. A
         simulation, in which nobody is to be kept out, goes on with that; a deployment refuses.
         """
-        return Terms(
+        return ProtocolParameters(
             min_survivors=self.min_survivors or None,
             max_colluding=0 if num_simulated == 2 else self.max_colluding,
             threshold=self.threshold or None,

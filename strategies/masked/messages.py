@@ -1,4 +1,4 @@
-"""The protocol's bytes in Flower's messages, both ways."""
+"""Conversion between the protocol's bytes and Flower's messages."""
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -20,7 +20,7 @@ _REFUSAL_CODES = 1100
 
 
 class BadContentError(ValueError):
-    """A message does not carry protocol bytes where they belong."""
+    """A message without protocol bytes where they belong."""
 
 
 def wrap(message: Wire) -> RecordDict:

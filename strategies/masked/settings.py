@@ -1,4 +1,4 @@
-"""What all attempts of a run with secure aggregation share."""
+"""The settings that all attempts of a run with secure aggregation share."""
 
 import logging
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from strategies.codec.run_state import RunState
 from strategies.rounds.attempt import RunStoppedError
 from strategies.secagg.crypto.keys import Peers
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
@@ -15,13 +15,13 @@ log = logging.getLogger("flwr.tacet")
 
 @dataclass(frozen=True, kw_only=True)
 class SecAggSettings:
-    """What all of a run's attempts share.
+    """The settings that all attempts of a run share.
 
     Attributes
     ----------
     run_id : int
-        Flower's.
-    terms : Terms
+        Flower's id of the run.
+    parameters : ProtocolParameters
         Thresholds and graph.
     coding : RunState
         Contributions to integers.
@@ -34,7 +34,7 @@ class SecAggSettings:
     """
 
     run_id: int
-    terms: Terms
+    parameters: ProtocolParameters
     coding: RunState
     config_hash: bytes
     consistency_check: bool = False
@@ -44,7 +44,7 @@ class SecAggSettings:
         """Return the server's role for one attempt at a round."""
         return ServerRole(
             AttemptId(self.run_id, number, attempt),
-            self.terms,
+            self.parameters,
             consistency_check=self.consistency_check,
             peers=self.peers,
         )
@@ -58,14 +58,14 @@ class SecAggSettings:
             Naming the values and the mends.
         """
         try:
-            self.terms.shape(num_members)
+            self.parameters.shape(num_members)
             self.coding.codec.check_fits(num_members)
         except ValueError as error:
             raise RunStoppedError(f"aggregation=secagg: {error}") from None
 
     def say_limits(self, num_members: int) -> None:
-        """Log what so small a cohort does not give."""
+        """Log which guarantees a small cohort lacks."""
         if num_members == 2:
             log.warning("2 clients: each can tell the other's update from the sum")
-        if self.terms.survivors(num_members) == num_members:
+        if self.parameters.survivors(num_members) == num_members:
             log.warning("%d clients: a round fails if one of them drops out", num_members)

@@ -26,7 +26,7 @@ _NOT_FLOWERS_LOOP = "secagg takes two trips a round: drive it with the round loo
 
 
 class SecAgg(RoundStrategy):
-    """Hear only the sum.
+    """Flower strategy in which the server learns only the sum.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class SecAgg(RoundStrategy):
         self._attempts = itertools.count()
 
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
-        """Run one attempt: train and unmask, before that advert and share if need be."""
+        """Run one attempt: train and unmask, preceded by advert and share in a first round."""
         return self._run(grid, asked, training=True)
 
     def evaluate_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:

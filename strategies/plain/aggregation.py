@@ -1,4 +1,4 @@
-"""Plain aggregation: the server sees every contribution. A baseline, and for debugging."""
+"""Configuration and descriptor of plain aggregation."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class PlainConfig(AggregationConfig):
 def _serve(side: ServerSide) -> RoundStrategy:
     from strategies.plain.strategy import Plain
 
-    encoded = side.is_encoded or side.config.through_codec
+    encoded = side.node_encodes or side.config.through_codec
     return Plain(
         side.inner,
         side.min_replies,
         side.coding if encoded else side.in_clear,
         workload=side.workload,
         run_id=side.run_id,
-        node_encodes=side.is_encoded,
+        node_encodes=side.node_encodes,
     )
 
 

@@ -7,7 +7,7 @@ from flwr.app import Message
 from strategies.aggregation import ClientSide
 from strategies.codec.stages import SumContext
 from strategies.plain.strategy import plain_seed
-from strategies.refusals import Reason, Refusal
+from strategies.refusals import Reason, RequestRefusedError
 from strategies.rounds.records import encoded_record, to_record
 
 
@@ -16,18 +16,18 @@ def answer(message: Message, side: ClientSide) -> Message:
 
     Raises
     ------
-    Refusal
+    RequestRefusedError
         If training diverged, the message is of another aggregation, or the node's owner does
         not allow it.
     """
     request = side.read(message)
     contribution = side.contribute(request, None)
-    if request.is_encoded:
+    if request.node_encodes:
         seed = plain_seed(side.run_id, request.query.server_round)
         # Nobody knows here how many there are; neither codec that is used so needs it.
         shared = SumContext(seed=seed, num_contributions=1)
         vector, scalars = request.codec.encode(contribution, shared)
         return Message(encoded_record(vector, scalars), reply_to=message)
     if not contribution.is_finite():
-        raise Refusal(Reason.NON_FINITE)
+        raise RequestRefusedError(Reason.NON_FINITE)
     return Message(to_record(contribution), reply_to=message)

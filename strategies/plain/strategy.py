@@ -31,18 +31,18 @@ from workloads.base import Aggregate, Query, State, Workload
 
 
 class Plain(RoundStrategy):
-    """Add the contributions as they come.
+    """Flower strategy that adds the contributions in the clear.
 
     Also works with Flower's own loop (``Plain(...).start(...)``).
 
     Parameters
     ----------
     inner, min_replies, coding
-        As for every round strategy.
+        See ``RoundStrategy``.
     workload : Workload
         What is summed.
     run_id : int
-        Flower's.
+        Flower's id of the run.
     node_encodes : bool
         Whether replies come encoded; else the server encodes them.
     """
@@ -159,7 +159,7 @@ class Plain(RoundStrategy):
 
 
 def plain_seed(run_id: int, server_round: int) -> bytes:
-    """Return the public seed of a plain round: it has no attempts of its own."""
+    """Return the public seed of a plain round, which has no attempts."""
     return public_seed(AttemptId(run_id, server_round, 0))
 
 

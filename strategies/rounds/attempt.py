@@ -1,4 +1,4 @@
-"""One attempt at a round: what is asked, what it gives, and how it can fail."""
+"""One attempt at a round: its request, its result and its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workloads.base import State
 
 
 class CohortTooSmallError(RuntimeError):
-    """A cohort was drawn under T: nothing is sent, and it is drawn again."""
+    """A cohort that is smaller than T: nothing is sent, and another is drawn."""
 
 
 class RunStoppedError(RuntimeError):
@@ -18,7 +18,7 @@ class RunStoppedError(RuntimeError):
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What one attempt at a round gave.
+    """The result of one attempt at a round.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class RoundResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundAttempt:
-    """What a strategy is asked to do once.
+    """The request to a strategy for one attempt at a round.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The mean of a run's last models, which is steadier than the last one under noise."""
+"""The mean of a run's last models, which varies less under noise than the last one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class IterateAverage:
         self._num_models = 0
 
     def take(self, server_round: int, state: State) -> None:
-        """Take the model of a round into the mean."""
+        """Add the model of a round to the mean."""
         if not self._first or server_round < self._first:
             return
         self._num_models += 1
@@ -36,7 +36,7 @@ class IterateAverage:
             mean += (values - mean) / self._num_models
 
     def published(self, state: State) -> State:
-        """Return what the run gives: the mean, or the last model while there is none."""
+        """Return the model to publish: the mean, or the last model while there is no mean."""
         if not self._num_models:
             return state
         last = state.arrays
@@ -48,7 +48,7 @@ class IterateAverage:
         return {_SLOT + name: values for name, values in self._mean.items()}
 
     def restore(self, state: Arrays, server_round: int) -> Arrays:
-        """Take up the mean of a checkpoint after a round; return the rest of its state.
+        """Restore the mean from a checkpoint of a round; return the rest of its state.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Where a run goes on."""
+"""The point from which a run is resumed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from workloads.base import Arrays, State
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the last closed round left.
+    """The state after the last closed round.
 
     Attributes
     ----------
     state : State
-        Of the workload.
+        The workload's state.
     kept : dict of ndarray
         ``ClosedRound.kept``.
     reports : sequence of RoundReport

@@ -1,4 +1,4 @@
-"""Who is asked in a round."""
+"""The cohorts of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that drives Flower's strategies: from the mean of a round to the next model.
+"""The adapter to Flower's strategies: from the mean of a round to the next model.
 
 Flower's strategies draw a cohort, build messages and aggregate replies. The round loop does all
 of that itself, and needs only what ``aggregate_train`` makes of a mean.
@@ -120,7 +120,7 @@ class FlowerStep:
             setattr(self.inner, slot, list(ordered.values()) if by_position else ordered)
 
     def _set_model(self, before: Arrays) -> None:
-        """Say which model the updates started from, as ``configure_train`` would have."""
+        """Set the model that the updates started from, as ``configure_train`` would."""
         if isinstance(self.inner, FedAvgM):
             self.inner.current_arrays = to_arrays(before)
         elif isinstance(self.inner, _ADAPTIVE):

@@ -32,7 +32,7 @@ log = logging.getLogger("flwr.tacet")
 
 
 class RoundLoop:
-    """Drives a strategy over a grid.
+    """The loop that drives a strategy over a grid.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class RoundLoop:
         return Outcome(published, len(reports), stopped_early, metrics, privacy)
 
     def _restore(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
-        """Give everything that changes from round to round the state of the last one."""
+        """Restore everything that changes from round to round from the checkpoint."""
         num_rounds = len(checkpoint.reports)
         rest = self._average.restore(checkpoint.kept, num_rounds)
         self._strategy.flower_step.restore_state(rest, names)
@@ -119,7 +119,7 @@ class RoundLoop:
         log.info("resumed after round %d", num_rounds)
 
     def _close_round(self, server_round: int, state: State) -> ClosedRound:
-        """Train until a round closes; return all that there is to tell of it."""
+        """Train until a round closes; return its record for the observers."""
         started = time.monotonic()
         result = self._train(server_round, state)
         assert result.state is not None  # noqa: S101 - _train raises otherwise
@@ -135,7 +135,7 @@ class RoundLoop:
         )
 
     def _tell_failure(self, error: BaseException) -> None:
-        """Tell every observer, whatever one of them makes of it: the first error counts."""
+        """Tell every observer of a failure, even if one raises; raise the first error."""
         for observer in self._observers:
             try:
                 observer.failed(error)
@@ -163,8 +163,12 @@ class RoundLoop:
             log.warning(
                 "round %d, attempt %d of %d: %d of %d answered, rounds.min_replies=%d;"
                 " the model stays as it was",
-                *(server_round, attempt, settings.max_attempts),
-                *(result.num_replies, result.num_asked, settings.min_replies),
+                server_round,
+                attempt,
+                settings.max_attempts,
+                result.num_replies,
+                result.num_asked,
+                settings.min_replies,
             )
         reasons = "".join(f"; client {n}: {r}" for n, r in sorted(result.failures.items()))
         raise RunStoppedError(

@@ -1,4 +1,4 @@
-"""Who listens to the round loop, and what they are told."""
+"""The observers of the round loop, and the records that they are given."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class ClosedRound:
     Attributes
     ----------
     report : RoundReport
-        Of the round.
+        The round's report.
     state : State
         The new one, from which the run goes on.
     published : State
-        What the run would give now: ``state``, or a mean of states.
+        The result if the run ended now: ``state``, or a mean of states.
     kept : dict of ndarray
-        What has to be kept beside ``state`` to go on from here. Valid until the next round.
+        The arrays that resuming needs beside ``state``. Valid until the next round.
     """
 
     report: RoundReport
@@ -37,7 +37,7 @@ class ClosedRound:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """The end of a run.
 
     Attributes
     ----------
@@ -71,17 +71,17 @@ class Outcome:
 
 
 class Observer:
-    """Listens to a run and changes nothing in it. A subclass overrides what it is there for.
+    """Listener to a run, which changes nothing in it. A subclass overrides what it needs.
 
     The observers of a run are told one after the other, in the order of the run's list. What an
     observer raises stops the run; the others are told of that failure.
     """
 
     def round_closed(self, closed: ClosedRound) -> None:
-        """Take note of a round, before the next one begins."""
+        """Handle a closed round, before the next one begins."""
 
     def finished(self, outcome: Outcome) -> None:
-        """Take note of the end of the run."""
+        """Handle the end of the run."""
 
     def failed(self, error: BaseException) -> None:
-        """Take note of why the run could not go on."""
+        """Handle the error that stopped the run."""

@@ -1,4 +1,4 @@
-"""Flower's records that carry states, queries and contributions, read with no trust in them."""
+"""Flower's records of states, queries and contributions, with checks of all that is read."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -179,7 +179,7 @@ def read_encoded(record: RecordDict, codec: Codec, num_values: int) -> Encoded:
     record : RecordDict
         The content of the reply.
     codec : Codec
-        That the nodes used.
+        The codec that the nodes used.
     num_values : int
         Length of the vector before encoding; 0 when only evaluating.
 

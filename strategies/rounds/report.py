@@ -1,4 +1,4 @@
-"""What a closed round reports: one line for the log, one record for the history."""
+"""The report of a closed round: a line for the log, a record for the history."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _Value = TypeVar("_Value")
 
 
 def frozen(values: Mapping[_Key, _Value]) -> Mapping[_Key, _Value]:
-    """Return a copy that nobody can change."""
+    """Return a read-only copy."""
     return MappingProxyType(dict(values))
 
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One line of the history. Nobody who is handed it can change it.
+    """One line of the history, read-only.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def describe(metrics: Mapping[str, float]) -> str:
 
 
 def describe_privacy(spent: Mapping[str, Any]) -> str:
-    """Return what was spent, with all that it takes to know what it means."""
+    """Return what was spent, with unit, neighbours, accountant and delta."""
     return (
         f"epsilon {spent['epsilon']:.4f}, model only {spent['epsilon_model_only']:.4f},"
         f" delta {spent['delta']:g} per {spent['unit']}"
@@ -93,7 +93,7 @@ def describe_privacy(spent: Mapping[str, Any]) -> str:
 
 
 def evaluation_metrics(means: Mapping[str, float]) -> dict[str, float]:
-    """Return what the held-out parts gave, without the prefix of its sums."""
+    """Return the scores on held-out records, without the prefix of their sums."""
     return {
         name.removeprefix(EVAL_PREFIX): value
         for name, value in means.items()

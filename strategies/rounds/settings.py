@@ -1,11 +1,11 @@
-"""When the rounds of a run go on and when they end."""
+"""The settings of the round loop."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """When rounds go on and when they end. See ``RoundsConfig`` and ``EarlyStoppingConfig``."""
+    """The settings of the round loop. See ``RoundsConfig`` and ``EarlyStoppingConfig``."""
 
     num_rounds: int
     cohort_fraction: float

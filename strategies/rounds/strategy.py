@@ -18,7 +18,7 @@ from workloads.model_arrays import hash_state
 
 
 class RoundStrategy(Strategy):
-    """How the contributions of a cohort become the next global model.
+    """Flower strategy that runs whole rounds: from a cohort's contributions to the next state.
 
     Parameters
     ----------

@@ -25,12 +25,12 @@ _ARRIVAL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Trip:
-    """What came back.
+    """The replies of one trip.
 
     Attributes
     ----------
     replies : list of Message
-        In the order of the nodes asked, which does not depend on who was fastest.
+        The replies, in the order of the nodes asked.
     silent : list of int
         Nodes that did not answer before the deadline.
     """
@@ -40,7 +40,7 @@ class Trip:
 
 
 class PollingGrid:
-    """Wraps a Flower grid. Counts its trips.
+    """Flower grid with deadlines, which counts its trips.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class PollingGrid:
     sleep, clock
         Replaced in tests.
     settle_seconds : float
-        Between two looks for simulated nodes that are still arriving.
+        Seconds between two looks for simulated nodes that are still arriving.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class PollingGrid:
         return nodes
 
     def wait_until_settled(self, min_nodes: int) -> list[int]:
-        """Wait until no more nodes are just arriving, as at the start of a simulation.
+        """Wait until no more nodes arrive, as at the start of a simulation.
 
         Flower registers simulated nodes while the ServerApp is loading; on a busy machine the
         last ones come late.

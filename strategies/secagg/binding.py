@@ -32,10 +32,11 @@ def roster_hash(roster: Roster) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What all masks of an attempt are bound to, beside roster and U2.
+class MaskBinding:
+    """Everything that the masks of an attempt are bound to, beside roster and U2.
 
-    A client must fill this from what it is about to *use*, never from what it was told.
+    Its hash is the `plan` of the messages. A client must fill this from what it is about to
+    *use*, never from what it was told.
 
     Parameters
     ----------

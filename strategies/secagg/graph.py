@@ -1,4 +1,4 @@
-"""Who masks with whom: the graph, the thresholds and the requirements of section 4.
+"""The graph of who masks with whom, its thresholds and the requirements of section 4.
 
 A node's neighbourhood is closed: m members, itself among them. Up to 32 nodes, and against
 a malicious server always, the graph is complete (m = n). Above, each node has an even
@@ -39,8 +39,8 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What is public and fixed for a run.
+class ProtocolParameters:
+    """The public numbers of the protocol, fixed for a run.
 
     Parameters
     ----------
@@ -199,18 +199,18 @@ def failure_probability(
 
 
 @lru_cache(maxsize=64)
-def choose_num_neighbors(n: int, terms: "Terms") -> int:
+def choose_num_neighbors(n: int, parameters: "ProtocolParameters") -> int:
     """Return the smallest even k that fails with probability at most 1e-9, else n - 1.
 
     See `failure_probability` for the bound and its source. The threshold is the default one
     for k + 1 members unless set.
     """
-    c, dropouts = terms.max_colluding, int(terms.max_dropout_fraction * n)
+    c, dropouts = parameters.max_colluding, int(parameters.max_dropout_fraction * n)
     for k in range(2, n - 1, 2):
-        t = terms.threshold or default_threshold(k + 1)
+        t = parameters.threshold or default_threshold(k + 1)
         if t > k + 1 or 2 * t <= k + 1 + c or c >= t:
             continue
-        fails = failure_probability(n, k, t, c, dropouts, terms.survivors(n))
+        fails = failure_probability(n, k, t, c, dropouts, parameters.survivors(n))
         if fails <= DEFAULT_FAILURE_PROBABILITY:
             return k
     return n - 1
@@ -251,7 +251,7 @@ def neighborhood(shape: Shape, seed: bytes, member: int) -> tuple[int, ...]:
     Parameters
     ----------
     shape : Shape
-        Of the roster.
+        The roster's graph.
     seed : bytes
         `messages.adverts_hash` of the roster, so that nobody chooses the graph.
     member : int

@@ -1,4 +1,4 @@
-"""From the text of a CSV file to examples, and an account of what was met on the way."""
+"""Encoding of a CSV file's text as examples, with a summary of its quality."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def unscale(values: NDArray[np.floating], bounds: NumericConfig) -> NDArray[np.f
 
 
 class _Encoder:
-    """Encodes row after row and counts what it meets. Every cell is checked, used or not."""
+    """Encoder of rows that counts what it finds. Every cell is checked, used or not."""
 
     def __init__(self, config: CsvConfig) -> None:
         self._config = config

@@ -1,4 +1,4 @@
-"""A participant's CSV file as text: the declared columns of each row, and where each stands."""
+"""Reader of a CSV file's declared columns, with the place of each value."""
 
 import csv
 import io

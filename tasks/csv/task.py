@@ -49,7 +49,7 @@ class Csv(Task):
     is_shared = False
 
     def __new__(cls, config: CsvConfig, seed: int) -> Csv:
-        """Choose by the label which loss and which metric it takes."""
+        """Choose loss and metric by the kind of label."""
         return object.__new__(CsvClassification if config.label.classes else CsvRegression)
 
     def __getnewargs__(self) -> tuple[Any, int]:

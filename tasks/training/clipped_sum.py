@@ -55,7 +55,7 @@ def clipped_gradient_sum(
         records fit ``MAX_GRADIENT_BYTES``; else ``ghost`` if Opacus has norms for every layer
         (Linear and Embedding in 1.6); else ``hooks`` with smaller batches.
     max_physical_batch : int
-        So many records at once at most, at least 1. ``hooks`` takes fewer if they would not fit
+        The most records at once, at least 1. ``hooks`` takes fewer if they would not fit
         ``MAX_GRADIENT_BYTES``. The sum is the same.
 
     Returns

@@ -18,7 +18,7 @@ EVALUATION_BATCH = 1024
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What local training tells besides the model.
+    """The result of local training beside the model.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Whether a model can be trained record by record, and Opacus' mend where it cannot."""
+"""The check that a model can be trained record by record, and Opacus' mend."""
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -8,7 +8,7 @@ from tasks.training.opacus_import import ModuleValidator
 
 
 def check_model(model: nn.Module) -> list[str]:
-    """Return why the model cannot be trained per record, a reason for each layer; or nothing.
+    """Return the reasons, one for each layer, why the model cannot be trained per record.
 
     The reasons are those of Opacus' ``ModuleValidator``, asked here for every layer: on its own
     it leaves out layers without trainable parameters and subclasses of known layers, and a
@@ -72,7 +72,7 @@ def admit_model(model: nn.Module, fix: bool = False) -> nn.Module:
 
 
 def _errors(layer: nn.Module) -> list[Exception]:
-    """Return what Opacus says of a layer itself, by its class or the nearest base class."""
+    """Return Opacus' errors about a layer itself, by its class or the nearest base class."""
     for kind in type(layer).__mro__:
         if kind in ModuleValidator.VALIDATORS:
             return ModuleValidator.VALIDATORS[kind](layer)

@@ -21,7 +21,7 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 @contextmanager
 def hooked(model: nn.Module, ghost: bool) -> Iterator[Any]:
-    """Hang Opacus' hooks into the model for a while."""
+    """Context in which Opacus' hooks are in the model."""
     wrapper = GradSampleModuleFastGradientClipping if ghost else GradSampleModule
     wrapped = wrapper(model, loss_reduction="sum")
     try:

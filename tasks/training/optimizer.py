@@ -17,7 +17,7 @@ from tasks.schema import Optimizer, TrainingConfig
 
 
 class LocalOptimizer(Protocol):
-    """Moves a model's parameters by their gradients."""
+    """Optimiser that moves a model's parameters by their gradients."""
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -35,7 +35,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> LocalOptimizer:
 
 
 class Sgd:
-    """Steps as ``torch.optim.SGD`` with learning rate, momentum and weight decay.
+    """The steps of ``torch.optim.SGD`` with learning rate, momentum and weight decay.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Sgd:
 
 
 class Adam:
-    """Steps as ``torch.optim.Adam`` with learning rate and weight decay.
+    """The steps of ``torch.optim.Adam`` with learning rate and weight decay.
 
     Parameters
     ----------

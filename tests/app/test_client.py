@@ -62,7 +62,11 @@ def test_a_training_reply_holds_the_update_and_the_sums_and_nothing_else():
     assert set(reply.content) == {"update", "sums"}
     assert set(reply.content["update"]) == {"update"}
     assert set(reply.content["sums"]) == {
-        *("num_examples", "train_loss", "eval_num_examples", "eval_loss", "eval_accuracy")
+        "num_examples",
+        "train_loss",
+        "eval_num_examples",
+        "eval_loss",
+        "eval_accuracy",
     }
 
 

@@ -22,7 +22,7 @@ from app.simulation.in_process import InProcessGrid
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap, wrap
 from strategies.refusals import REFUSAL_CODE, Reason
 from strategies.rounds.records import to_arrays, to_parameters
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.messages import (
     MaskedInput,
     RefusalReason,
@@ -88,7 +88,7 @@ class Nodes:
         return {attempt for attempt, record in records.items() if record.secrets}
 
     def advertised(self, attempt: AttemptId) -> tuple[ServerRole, Roster]:
-        server = ServerRole(attempt, self.settings.terms)
+        server = ServerRole(attempt, self.settings.parameters)
         for node in IDS:
             server.add_advert(node, self.ask(node, ADVERT, server.advert_request()))
         return server, server.close_adverts()
@@ -98,11 +98,11 @@ class Nodes:
         for node in IDS:
             server.add_shares(node, self.ask(node, SHARE, roster))
         server.close_shares()
-        server.set_plan(self.plan(self.arrays))
+        server.bind_masks(self.binding(self.arrays))
         return server
 
-    def plan(self, arrays: ArrayRecord) -> Plan:
-        return Plan(
+    def binding(self, arrays: ArrayRecord) -> MaskBinding:
+        return MaskBinding(
             model=hash_state(State(to_parameters(arrays)), {}),
             config=self.settings.config_hash,
             codec=self.settings.coding.codec.hash(),
@@ -177,7 +177,7 @@ def test_different_survivor_sets_give_both_shares_of_nobody(nodes):
         again = nodes.refuses(node, UNMASK, wrap(told(FIRST, other)))
         assert again == "secagg_repeated"
     assert (shares["self", IDS[3]], shares["mask", IDS[3]]) == (2, 1)
-    assert nodes.settings.terms.shape(len(IDS)).threshold == 3
+    assert nodes.settings.parameters.shape(len(IDS)).threshold == 3
     assert nodes.refuses(IDS[3], UNMASK, wrap(told(FIRST, {IDS[3]}))) == "secagg_left_out"
     assert not any(nodes.secrets(node) for node in IDS)
 
@@ -203,7 +203,7 @@ def test_an_old_round_replayed(nodes):
     for node in IDS:
         server.add_shares(node, nodes.ask(node, SHARE, roster))
     server.close_shares()
-    server.set_plan(nodes.plan(nodes.arrays))
+    server.bind_masks(nodes.binding(nodes.arrays))
     train = nodes.model(server.train_request(NODE))
     assert not nodes.send(NODE, "train", train).has_error()
     unmask = wrap(told(FIRST, set()))
@@ -296,7 +296,7 @@ def test_a_model_that_does_not_fit_ends_the_attempt(nodes):
     """Told of consistently: the request passes, the training does not."""
     server = nodes.shared(FIRST)
     wrong = ArrayRecord()
-    server.set_plan(nodes.plan(wrong))
+    server.bind_masks(nodes.binding(wrong))
     content = nodes.model(server.train_request(NODE), arrays=wrong)
     assert nodes.refuses(NODE, "train", content) == "model_refused"
     assert nodes.secrets(NODE) == set()

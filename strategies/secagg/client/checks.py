@@ -1,6 +1,6 @@
-"""What a client checks before it acts, each failure with its own reason.
+"""The checks of a client before it acts, each with its own reason for a refusal.
 
-The texts in `RefusedError` are for the node's local log; only the reason leaves the node.
+A `ProtocolRefusedError` has a text for the local log; only its reason leaves the node.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,13 @@ from strategies.secagg.crypto.keys import (
     is_low_order,
     survivors_to_sign,
 )
-from strategies.secagg.graph import Shape, Terms
+from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import Advert, RefusalReason, Roster, UnmaskRequest
 from strategies.secagg.wire import AttemptId
 
 
-class RefusedError(Exception):
-    """A check failed: the reason for the server, the details for the local log."""
+class ProtocolRefusedError(Exception):
+    """A check that failed: a reason for the server, details for the local log."""
 
     def __init__(self, reason: RefusalReason, detail: str = "") -> None:
         super().__init__(f"{reason.name}: {detail}")
@@ -31,12 +31,12 @@ class RefusedError(Exception):
 def require(holds: bool, reason: RefusalReason, detail: str = "") -> None:
     """Refuse unless `holds`."""
     if not holds:
-        raise RefusedError(reason, detail)
+        raise ProtocolRefusedError(reason, detail)
 
 
 @dataclass(frozen=True)
 class TrustPolicy:
-    """Whom a node believes: its identity with the pinned peers, and the approved bundles.
+    """The trust of a node: its identity with the pinned peers, and the approved bundles.
 
     None switches the check off: identities in simulation, bundle hashes outside deployments.
     """
@@ -46,10 +46,10 @@ class TrustPolicy:
 
 
 def check_roster(
-    roster: Roster, own_advert: bytes, terms: Terms, trust: TrustPolicy
+    roster: Roster, own_advert: bytes, parameters: ProtocolParameters, trust: TrustPolicy
 ) -> tuple[tuple[Advert, ...], Shape]:
     """Check a roster for one node; return its adverts and the graph they must form."""
-    shape = _check_shape(roster, terms)
+    shape = _check_shape(roster, parameters)
     adverts = tuple(Advert.decode(advert) for advert in roster.adverts)
     ids = [advert.node_id for advert in adverts]
     ordered = all(a < b for a, b in pairwise(ids))
@@ -68,14 +68,14 @@ def check_roster(
     return adverts, shape
 
 
-def _check_shape(roster: Roster, terms: Terms) -> Shape:
+def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:
     n = len(roster.adverts)
-    floor = max(terms.survivors(n), terms.max_colluding + 2)
+    floor = max(parameters.survivors(n), parameters.max_colluding + 2)
     require(n >= floor, RefusalReason.ROSTER_TOO_SMALL, f"{n} under {floor}")
     try:
-        shape = terms.shape(n)
+        shape = parameters.shape(n)
     except ValueError as error:
-        raise RefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
+        raise ProtocolRefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
     told = (roster.num_neighbors, roster.threshold)
     due = (shape.num_neighbors, shape.threshold)
     require(told == due, RefusalReason.BAD_THRESHOLD, f"told k, t = {told}, due {due}")
@@ -98,12 +98,15 @@ def _check_trust(adverts: tuple[Advert, ...], trust: TrustPolicy) -> None:
 
 
 def check_cohort(
-    cohort: tuple[int, ...], members: tuple[int, ...], node_id: int, terms: Terms
+    cohort: tuple[int, ...],
+    members: tuple[int, ...],
+    node_id: int,
+    parameters: ProtocolParameters,
 ) -> None:
     """Check U2: within U1, with this node, at least T."""
     require(set(cohort) <= set(members), RefusalReason.NOT_IN_COHORT, "U2 is not within U1")
     require(node_id in cohort, RefusalReason.LEFT_OUT, "U2 lacks this node")
-    enough = len(cohort) >= terms.survivors(len(members))
+    enough = len(cohort) >= parameters.survivors(len(members))
     require(enough, RefusalReason.COHORT_TOO_SMALL, f"{len(cohort)} members in U2")
 
 
@@ -111,7 +114,9 @@ def check_model(records: Mapping[AttemptId, Record], attempt: AttemptId, model: 
     """Refuse a model that this node has helped to open a sum over in this run."""
     for other, record in records.items():
         if record.stage is Stage.REVEALED and record.model == model:
-            raise RefusedError(RefusalReason.MODEL_REPEATED, f"in {other}, now {attempt}")
+            raise ProtocolRefusedError(
+                RefusalReason.MODEL_REPEATED, f"in {other}, now {attempt}"
+            )
 
 
 def check_survivors(survivors: tuple[int, ...], node_id: int, secrets: MaskedSecrets) -> None:

@@ -1,4 +1,4 @@
-"""A train request at the client: checked and decrypted before training, masked after it.
+"""The client's train step: check and decrypt before training, mask after it.
 
 Decision where `protocol.md` leaves room: on the complete graph at least T members' shares
 must have decrypted before a node masks, else t of its closed neighbourhood; the same floor
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import check_cohort, require
 from strategies.secagg.client.sharing import open_shares
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.masking import input_masks, mask_both
 from strategies.secagg.crypto.prg import Vector, reduce_modulus
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     MaskedInput,
     RefusalReason,
@@ -40,13 +40,17 @@ class Opened:
 
 
 def open_request(
-    request: TrainRequest, plan: Plan, secrets: SharedSecrets, node_id: int, terms: Terms
+    request: TrainRequest,
+    binding: MaskBinding,
+    secrets: SharedSecrets,
+    node_id: int,
+    parameters: ProtocolParameters,
 ) -> Opened:
     """Check U2 and the plan, and decrypt all shares addressed to this node."""
-    check_cohort(request.cohort, secrets.members, node_id, terms)
-    min_survivors = terms.survivors(len(secrets.members))
-    numbers = secrets.threshold, min_survivors, terms.max_colluding
-    plan_hash = plan.hash(secrets.roster, request.cohort, numbers)
+    check_cohort(request.cohort, secrets.members, node_id, parameters)
+    min_survivors = parameters.survivors(len(secrets.members))
+    numbers = secrets.threshold, min_survivors, parameters.max_colluding
+    plan_hash = binding.hash(secrets.roster, request.cohort, numbers)
     require(plan_hash == request.plan, RefusalReason.PLAN_MISMATCH)
     near = {peer for peer, _ in secrets.peers}.intersection(request.cohort)
     expected = near.issuperset(sender for sender, _ in request.shares)
@@ -57,7 +61,7 @@ def open_request(
     require(len(held) >= floor, RefusalReason.SHARES_TOO_FEW, f"{len(held)} under {floor}")
     return Opened(
         request=request,
-        model=plan.model,
+        model=binding.model,
         plan=plan_hash,
         min_survivors=min_survivors,
         floor=floor,

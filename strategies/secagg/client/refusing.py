@@ -1,4 +1,4 @@
-"""What stands around every handler of a client: decode, expire, refuse, close, log.
+"""The error boundary of a client's handlers: decode, expire, refuse, close, log.
 
 A refusal says an enumerated reason and nothing else. Texts go to the local log.
 """
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from strategies.secagg.client.checks import RefusedError
+from strategies.secagg.client.checks import ProtocolRefusedError
 from strategies.secagg.client.stages import Stages
 from strategies.secagg.messages import Refusal, RefusalReason, TrainRequest, UnmaskRequest
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire, peek_attempt
@@ -18,8 +18,8 @@ _Reply = TypeVar("_Reply")
 _UNNAMED = AttemptId(0, 0, 0)
 
 
-class Guard:
-    """Runs handlers so that only a reply or a `Refusal` comes out."""
+class ErrorBoundary:
+    """Caller of handlers that turns every error into a `Refusal`."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
@@ -33,7 +33,7 @@ class Guard:
         except DecodeError as error:
             peeked, broken = (
                 peek_attempt(data),
-                RefusedError(RefusalReason.MALFORMED, str(error)),
+                ProtocolRefusedError(RefusalReason.MALFORMED, str(error)),
             )
 
             def refuse() -> _Reply:
@@ -48,7 +48,7 @@ class Guard:
         try:
             self._stages.expire()
             return work()
-        except RefusedError as refused:
+        except ProtocolRefusedError as refused:
             reason = refused.reason
             _log.warning("refused %s: %s", attempts, refused)
         except DecodeError as error:

@@ -23,16 +23,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client import checks
-from strategies.secagg.client.checks import RefusedError, TrustPolicy, require
+from strategies.secagg.client.checks import ProtocolRefusedError, TrustPolicy, require
 from strategies.secagg.client.masking_step import (
     Opened,
     mask_opened,
     open_request,
     secrets_after_masking,
 )
-from strategies.secagg.client.refusing import Guard, named
+from strategies.secagg.client.refusing import ErrorBoundary, named
 from strategies.secagg.client.sharing import draw_advert, share_seeds
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
@@ -45,7 +45,7 @@ from strategies.secagg.client.store import (
 from strategies.secagg.client.transitions import Event
 from strategies.secagg.crypto.keys import RandomBytes, survivors_to_sign
 from strategies.secagg.crypto.prg import Vector, word_dtype
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     FIELD_BYTES,
     Advert,
@@ -71,8 +71,8 @@ class ClientRole:
     ----------
     node_id, run_id : int
         Flower's ids; messages of any other run are refused.
-    terms : Terms
-        Fixed for the run: other terms than at the first contact are refused.
+    parameters : ProtocolParameters
+        Fixed for the run: other parameters than at the first contact are refused.
     store : Store
         Keeps stages and secrets.
     bundle : bytes
@@ -92,7 +92,7 @@ class ClientRole:
         *,
         node_id: int,
         run_id: int,
-        terms: Terms,
+        parameters: ProtocolParameters,
         store: Store,
         bundle: bytes,
         trust: TrustPolicy | None = None,
@@ -104,27 +104,31 @@ class ClientRole:
         self._trust = trust or TrustPolicy()
         if consistency_check and self._trust.identity is None:
             raise ValueError("consistency_check=True needs an identity to sign with")
-        self._node_id, self._terms, self._bundle = node_id, terms, bundle
+        self._node_id, self._parameters, self._bundle = node_id, parameters, bundle
         self._random = random_bytes
-        self._stages = Stages(store, run_id, terms, consistency_check, lifetime_seconds, clock)
-        self._guard = Guard(self._stages)
+        self._stages = Stages(
+            store, run_id, parameters, consistency_check, lifetime_seconds, clock
+        )
+        self._boundary = ErrorBoundary(self._stages)
         self._consistency_check = consistency_check
 
     def advertise(self, data: Buffer) -> Advert | Refusal:
         """Answer an `AdvertRequest` (bootstrap); closes the run's other open attempts."""
-        return self._guard.answer(AdvertRequest, data, self._advertise)
+        return self._boundary.answer(AdvertRequest, data, self._advertise)
 
     def share(self, data: Buffer) -> SharesUpload | Refusal:
         """Answer a `Roster` alone (bootstrap)."""
-        return self._guard.answer(Roster, data, self._share)
+        return self._boundary.answer(Roster, data, self._share)
 
-    def open_train(self, data: Buffer, plan: Plan) -> Opened | Refusal:
+    def open_train(self, data: Buffer, binding: MaskBinding) -> Opened | Refusal:
         """Check a `TrainRequest` before training, and decrypt its shares.
 
-        `plan` must be made from the model and configuration that will really be used. The
+        `binding` must be made from the model and configuration that will really be used. The
         stage does not move yet: that is for `mask`.
         """
-        return self._guard.answer(TrainRequest, data, lambda request: self._open(request, plan))
+        return self._boundary.answer(
+            TrainRequest, data, lambda request: self._open(request, binding)
+        )
 
     def mask(
         self, opened: Opened, update: Vector, scalars: NDArray[np.uint64], modulus_bits: int
@@ -142,7 +146,7 @@ class ClientRole:
         modulus_bits : int
             b.
         """
-        return self._guard.run(
+        return self._boundary.run(
             named(opened.request),
             lambda: self._mask(opened, update, scalars, modulus_bits),
         )
@@ -154,11 +158,11 @@ class ClientRole:
 
     def confirm(self, data: Buffer) -> ConsistencyReply | Refusal:
         """Answer a `ConsistencyRequest`: sign the survivor set, once."""
-        return self._guard.answer(ConsistencyRequest, data, self._confirm)
+        return self._boundary.answer(ConsistencyRequest, data, self._confirm)
 
     def unmask(self, data: Buffer) -> UnmaskReply | Refusal:
         """Answer an `UnmaskRequest`: one share of each node of U2, never both."""
-        return self._guard.answer(UnmaskRequest, data, self._unmask)
+        return self._boundary.answer(UnmaskRequest, data, self._unmask)
 
     def _advertise(self, request: AdvertRequest) -> Advert:
         records = self._stages.records(request.attempt)
@@ -181,18 +185,18 @@ class ClientRole:
     def _shared(self, records: Records, roster: Roster) -> tuple[SharesUpload, Change]:
         self._stages.check(records, roster.attempt, Event.SHARE)
         own = AdvertisedSecrets.decode(records[roster.attempt].secrets)
-        adverts, shape = checks.check_roster(roster, own.advert, self._terms, self._trust)
+        adverts, shape = checks.check_roster(roster, own.advert, self._parameters, self._trust)
         upload, kept = share_seeds(roster, adverts, shape, own, self._random)
         return upload, self._stages.move(records, roster.attempt, Event.SHARE, kept)
 
-    def _open(self, request: TrainRequest, plan: Plan) -> Opened:
+    def _open(self, request: TrainRequest, binding: MaskBinding) -> Opened:
         records = self._stages.records(request.attempt)
         self._stages.check(records, request.attempt, Event.MASK)
         if request.next_attempt is not None:
             self._stages.check(records, request.next_attempt, Event.ADVERTISE)
         secrets = SharedSecrets.decode(records[request.attempt].secrets)
-        checks.check_model(records, request.attempt, plan.model)
-        return open_request(request, plan, secrets, self._node_id, self._terms)
+        checks.check_model(records, request.attempt, binding.model)
+        return open_request(request, binding, secrets, self._node_id, self._parameters)
 
     def _mask(
         self, opened: Opened, update: Vector, scalars: NDArray[np.uint64], modulus_bits: int
@@ -224,7 +228,9 @@ class ClientRole:
         self._stages.check(records, request.attempt, Event.CONFIRM)
         identity = self._trust.identity
         if identity is None:
-            raise RefusedError(RefusalReason.CONSISTENCY_MISSING, "no identity to sign with")
+            raise ProtocolRefusedError(
+                RefusalReason.CONSISTENCY_MISSING, "no identity to sign with"
+            )
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_survivors(request.survivors, self._node_id, secrets)
         message = survivors_to_sign(

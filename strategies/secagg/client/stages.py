@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
-from strategies.secagg.client.checks import RefusedError, require
+from strategies.secagg.client.checks import ProtocolRefusedError, require
 from strategies.secagg.client.store import Change, Record, Store
 from strategies.secagg.client.transitions import FINAL, OPEN, Event, Stage, step
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import RefusalReason
 from strategies.secagg.wire import AttemptId, Wire
 
@@ -20,13 +20,13 @@ class Stages:
         self,
         store: Store,
         run_id: int,
-        terms: Terms,
+        parameters: ProtocolParameters,
         consistency_check: bool,
         lifetime_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._store, self._run_id = store, run_id
-        self._terms = hashlib.sha256(terms.to_bytes()).digest()
+        self._parameters = hashlib.sha256(parameters.to_bytes()).digest()
         self._consistency_check = consistency_check
         self._lifetime, self._clock = lifetime_seconds, clock
 
@@ -35,12 +35,12 @@ class Stages:
         self._store.expire(self._clock())
 
     def records(self, attempt: AttemptId) -> Records:
-        """Return the run's records, once it is clear that run and terms are the known ones."""
+        """Return the run's records, after checking run and parameters."""
         require(attempt.run_id == self._run_id, RefusalReason.UNKNOWN_ATTEMPT, "another run")
         records = self._store.records(self._run_id)
-        # Each was made under the terms of those before it, so that one stands for all.
+        # Each was made under the parameters of those before it, so that one stands for all.
         first = next(iter(records.values()), None)
-        same = first is None or first.terms == self._terms
+        same = first is None or first.terms == self._parameters
         require(same, RefusalReason.TERMS_CHANGED)
         return records
 
@@ -58,7 +58,7 @@ class Stages:
             model = records[attempt].model
         kept = secrets.encode() if secrets is not None else b""
         expires = self._clock() + self._lifetime
-        return Change(attempt, stage, Record(after, expires, self._terms, model, kept))
+        return Change(attempt, stage, Record(after, expires, self._parameters, model, kept))
 
     def check(self, records: Records, attempt: AttemptId, event: Event) -> tuple[Stage, Stage]:
         """Return the stage before and after `event`, or refuse."""
@@ -66,7 +66,7 @@ class Stages:
         stage = records[attempt].stage if attempt in records else Stage.NONE
         after = step(stage, event, self._consistency_check)
         if isinstance(after, RefusalReason):
-            raise RefusedError(after, f"{event.name} at {stage.name}")
+            raise ProtocolRefusedError(after, f"{event.name} at {stage.name}")
         return stage, after
 
     def commit(self, changes: Iterable[Change]) -> None:

@@ -31,7 +31,7 @@ from strategies.secagg.wire import Wire
 
 
 class Stage(IntEnum):
-    """Where an attempt stands at one node. `NONE` is never stored."""
+    """The stage of an attempt at one node. `NONE` is never stored."""
 
     NONE = 0
     ADVERTISED = 1
@@ -43,7 +43,7 @@ class Stage(IntEnum):
 
 
 class Event(IntEnum):
-    """What a message asks of an attempt."""
+    """The step that a message asks for in an attempt."""
 
     ADVERTISE = 1
     SHARE = 2

@@ -1,4 +1,4 @@
-"""Putting masks on an input and taking them off a sum: which keys, which signs.
+"""Masks of an input and of a sum: which keys, which signs.
 
 Bonawitz et al. 2017, section 4: node i adds its self mask, adds the mask it shares with
 every neighbour of higher id and subtracts that of every neighbour of lower id.
@@ -46,7 +46,7 @@ def input_masks(
 
 
 def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], plan: bytes) -> Iterator[Mask]:
-    """Yield what takes the survivors' self masks off the sum."""
+    """Yield the masks that remove the survivors' self masks from the sum."""
     for node_id, self_seed in self_seeds:
         yield *self_mask_keys(self_seed, plan, node_id), False
 
@@ -54,7 +54,7 @@ def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], plan: bytes) -> Iter
 def dropout_masks(
     dropout: int, mask_seed: bytes, survivors: Iterable[tuple[int, bytes]], plan: bytes
 ) -> Iterator[Mask]:
-    """Yield what takes one dropout's pairwise masks off the sum of the survivors' inputs.
+    """Yield the masks that remove one dropout's pairwise masks from the sum.
 
     `survivors` are the ids and mask public keys of those that masked with the dropout.
     """

@@ -1,4 +1,4 @@
-"""What an attempt at the server can come to: its phases, its result and its two errors."""
+"""The phases, the result and the errors of an attempt at the server."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +10,7 @@ from strategies.secagg.crypto.prg import Vector
 
 
 class Phase(IntEnum):
-    """Which replies the server waits for."""
+    """The replies that the server waits for."""
 
     ADVERTS = 1
     SHARES = 2
@@ -22,15 +22,15 @@ class Phase(IntEnum):
 
 
 class BadReplyError(ValueError):
-    """One client's reply is of no use: go on without that client."""
+    """A reply that cannot be used: the attempt goes on without that client."""
 
 
 class AbandonedError(Exception):
-    """The attempt is over without a result; retry it as a new attempt, with new keys."""
+    """An attempt that ended without a result; retry it as a new one, with new keys."""
 
 
 @dataclass(frozen=True)
-class Aggregate:
+class UnmaskedSum:
     """The sum over the survivors.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The server's side of the shares: seeds back from shares, checked; the sum opened."""
+"""Recovery at the server: rebuild and check seeds from shares, open the sum."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ _MAX_WINDOWS = 32
 
 
 class RecoveryError(Exception):
-    """Too few true shares of a node: the sum stays closed."""
+    """A node with too few true shares, so that the sum stays closed."""
 
 
 @dataclass(frozen=True)
 class Members:
-    """What the server knows of U1: roster hash, t, and by node advert, neighbours and point."""
+    """The members U1: roster hash, t, and each node's advert, neighbours and point."""
 
     roster: bytes
     threshold: int

@@ -1,4 +1,4 @@
-"""The server's role in one attempt: it routes, sums and removes the masks that are left.
+"""The server's role in one attempt: route shares, add inputs, remove masks.
 
 One `ServerRole` serves one attempt through its phases: adverts, shares, masked inputs,
 confirmations if wanted, unmasking. `add_*` takes one client's reply and raises
@@ -15,7 +15,7 @@ shares are left out (`recovery.leave_out`) and their senders become dropouts.
 
 from typing import TypeVar
 
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.keys import (
     Peers,
     advert_to_sign,
@@ -23,7 +23,7 @@ from strategies.secagg.crypto.keys import (
     survivors_to_sign,
     verify,
 )
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     Advert,
     AdvertRequest,
@@ -37,7 +37,7 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.packing import packed_bytes
-from strategies.secagg.server.outcome import AbandonedError, Aggregate, BadReplyError, Phase
+from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase, UnmaskedSum
 from strategies.secagg.server.recovery import Members, RecoveryError, leave_out, open_sum
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
 
@@ -50,8 +50,8 @@ class ServerRole:
     Parameters
     ----------
     attempt : AttemptId
-        Of the run's current or next round.
-    terms : Terms
+        An attempt at the run's current or next round.
+    parameters : ProtocolParameters
         The same as on the nodes.
     consistency_check : bool
         Whether the trip for signed survivor sets takes place.
@@ -63,12 +63,12 @@ class ServerRole:
     def __init__(
         self,
         attempt: AttemptId,
-        terms: Terms,
+        parameters: ProtocolParameters,
         *,
         consistency_check: bool = False,
         peers: Peers | None = None,
     ) -> None:
-        self.attempt, self._terms, self._peers = attempt, terms, peers
+        self.attempt, self._parameters, self._peers = attempt, parameters, peers
         self._consistency_check = consistency_check
         self.phase = Phase.ADVERTS
         self._adverts: dict[int, Advert] = {}
@@ -112,7 +112,7 @@ class ServerRole:
         ids = sorted(self._adverts)
         adverts = tuple(self._adverts[node].encode() for node in ids)
         try:
-            shape = self._terms.shape(len(ids))
+            shape = self._parameters.shape(len(ids))
         except ValueError as error:
             raise self._abandon(str(error)) from error
         roster = Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
@@ -144,16 +144,18 @@ class ServerRole:
         self.phase = Phase.MASKED
         return self.cohort
 
-    def set_plan(self, plan: Plan, form: tuple[int, int, int] | None = None) -> None:
+    def bind_masks(
+        self, binding: MaskBinding, form: tuple[int, int, int] | None = None
+    ) -> None:
         """Bind the attempt to the model and configuration that the train requests carry.
 
         ``form`` is what masked inputs must have: modulus bits, parameters, scalars. Without it
         the first one that comes decides.
         """
         self._expect(Phase.MASKED)
-        t, terms = self._members.threshold, self._terms
-        numbers = t, terms.survivors(len(self.members)), terms.max_colluding
-        self._plan = plan.hash(self._members.roster, self.cohort, numbers)
+        t, parameters = self._members.threshold, self._parameters
+        numbers = t, parameters.survivors(len(self.members)), parameters.max_colluding
+        self._plan = binding.hash(self._members.roster, self.cohort, numbers)
         self._form = form
 
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
@@ -242,7 +244,7 @@ class ServerRole:
         self._replies[sender] = reply
         return reply
 
-    def finish(self) -> Aggregate:
+    def finish(self) -> UnmaskedSum:
         """Return the sum, or raise `AbandonedError`."""
         self._expect(Phase.UNMASK)
         inputs = {node: self._inputs[node] for node in self.survivors}
@@ -257,7 +259,7 @@ class ServerRole:
             raise self._abandon("the masks did not cancel: a client broke the sum")
         self._forget()
         self.phase = Phase.DONE
-        return Aggregate(update, scalars[:-1], self.survivors, self.dropouts)
+        return UnmaskedSum(update, scalars[:-1], self.survivors, self.dropouts)
 
     def _decode(self, phase: Phase, cls: type[_Message], data: Buffer) -> _Message:
         self._expect(phase)
@@ -274,9 +276,11 @@ class ServerRole:
             raise RuntimeError(f"called in phase {self.phase.name}, belongs in {phase.name}")
 
     def _floor(self, count: int, what: str) -> None:
-        terms, num_members = self._terms, len(self.members)
-        least = terms.survivors(num_members) if num_members else terms.min_survivors or 0
-        floor = max(least, terms.max_colluding + 2)
+        parameters, num_members = self._parameters, len(self.members)
+        least = (
+            parameters.survivors(num_members) if num_members else parameters.min_survivors or 0
+        )
+        floor = max(least, parameters.max_colluding + 2)
         if count < floor:
             raise self._abandon(f"{count} {what} where at least {floor} are needed")
 

@@ -19,7 +19,7 @@ from app.node.policy import PolicyError, load_policy
 from app.node.running_code import NO_BUNDLE, RUNNING, approved_bundles, running_bundle
 from app.node.session import NodeSession
 from app.node.settings import NodeSettings
-from strategies.refusals import REFUSAL_CODE, Reason, Refusal
+from strategies.refusals import REFUSAL_CODE, Reason, RequestRefusedError
 from tests.app.approval.guard_kit import write_policy
 
 # The check itself
@@ -126,7 +126,7 @@ def test_a_node_that_lists_bundles_refuses_without_the_guard(policy, aggregation
     config = load_config({"task": "breast_cancer", "aggregation": aggregation})
     context = Context(1, 7, {}, RecordDict(), {})
     session = NodeSession(context, config, NodeSettings(policy=load_policy(policy)))
-    with pytest.raises(Refusal) as info:
+    with pytest.raises(RequestRefusedError) as info:
         admit(session)
     assert info.value.reason == Reason.POLICY_REFUSED
     assert "tacet supernode" in str(info.value.__cause__)

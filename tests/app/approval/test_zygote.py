@@ -105,8 +105,14 @@ def test_each_message_has_a_process_of_its_own(tmp_path):
     superexec = int(left["superexec"])
     a, b = json.loads(left["a"]), json.loads(left["b"])
     assert a["argv"] == [
-        *("flwr-clientapp", "--runtime-api-address", "h:1", "--token", "a", "--insecure"),
-        *("--parent-pid", str(superexec)),
+        "flwr-clientapp",
+        "--runtime-api-address",
+        "h:1",
+        "--token",
+        "a",
+        "--insecure",
+        "--parent-pid",
+        str(superexec),
     ]
     assert b["argv"][4] == "b"
     assert a["parent"] == b["parent"]

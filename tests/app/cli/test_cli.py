@@ -60,8 +60,13 @@ def test_fingerprint_reads_a_public_key_and_a_peers_file(key, tmp_path, capsys):
     tell(capsys, "keys", "new", tmp_path / "b.key")
     peers = tmp_path / "peers.yaml"
     merged = tell(
-        *(capsys, "keys", "merge", "--out", peers),
-        *(f"clinic-b={tmp_path}/b.key.pub", f"a={key}.pub"),
+        capsys,
+        "keys",
+        "merge",
+        "--out",
+        peers,
+        f"clinic-b={tmp_path}/b.key.pub",
+        f"a={key}.pub",
     )
     (alone,) = tell(capsys, "keys", "fingerprint", f"{key}.pub")
     assert merged[0] == f"a         {alone}"
@@ -84,9 +89,7 @@ def test_merge_refuses_and_writes_nothing(key, tmp_path, capsys):
         assert expected in complaint(capsys, "keys", "merge", "--out", peers, *entries)
     assert not peers.exists()
     nowhere = tmp_path / "none" / "peers.yaml"
-    assert str(nowhere) in complaint(
-        *(capsys, "keys", "merge", "--out", nowhere, f"a={public}")
-    )
+    assert str(nowhere) in complaint(capsys, "keys", "merge", "--out", nowhere, f"a={public}")
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,12 @@ ENTRY = {"name": "a", "key": "00" * 32}
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "a: b", "- 1", "- {name: a}", "[", "\udcff"),
+        "",
+        "a: b",
+        "- 1",
+        "- {name: a}",
+        "[",
+        "\udcff",
         yaml.safe_dump([{**ENTRY, "key": "zz" * 32}]),
         yaml.safe_dump([{**ENTRY, "key": "00" * 31}]),
         yaml.safe_dump([ENTRY, {**ENTRY, "key": "01" * 32}]),

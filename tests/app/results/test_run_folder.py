@@ -38,8 +38,12 @@ def test_a_finished_run_leaves_everything(run_config):
     outcome = simulate(run_config, 3)
     folder = Path(run_config["output-dir"])
     assert {p.name for p in folder.iterdir()} == {
-        *("config.yaml", "metrics.jsonl", "model.safetensors", "checkpoint.safetensors"),
-        *("summary.json", ".lock"),
+        "config.yaml",
+        "metrics.jsonl",
+        "model.safetensors",
+        "checkpoint.safetensors",
+        "summary.json",
+        ".lock",
     }
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["algorithm"]["name"] == "fedavgm"

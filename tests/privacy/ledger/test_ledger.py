@@ -136,8 +136,11 @@ def test_with_one_kind_of_release_that_is_just_what_was_charged(count, planned):
 
 CHARGES = st.lists(
     st.tuples(
-        *(st.integers(1, 2), st.integers(1, 2), st.sampled_from([None, 0, 1])),
-        *(st.sampled_from(TRIO), st.integers(2, 3)),
+        st.integers(1, 2),
+        st.integers(1, 2),
+        st.sampled_from([None, 0, 1]),
+        st.sampled_from(TRIO),
+        st.integers(2, 3),
         st.sampled_from([Budget(0.4, DELTA), LARGE]),
     ),
     max_size=8,

@@ -120,7 +120,7 @@ def test_two_simulated_clients_work_and_two_real_ones_do_not(run_config, caplog)
     with pytest.raises(ValueError, match=r"under max_colluding \+ 2 = 3"):
         build_strategy(
             config, RunFacts(1, None, build_workload(config), 10)
-        )._settings.terms.shape(2)
+        )._settings.parameters.shape(2)
 
 
 def test_more_weight_than_the_cap_does_not_count(run_config):

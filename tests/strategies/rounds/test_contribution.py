@@ -157,7 +157,11 @@ def test_means_are_per_example():
             ),
             Contribution(ONES, {"num_examples": 30.0, "train_loss": 5.0}),
         ],
-        *("num_examples", "train_loss", "eval_num_examples", "eval_loss", "eval_accuracy"),
+        "num_examples",
+        "train_loss",
+        "eval_num_examples",
+        "eval_loss",
+        "eval_accuracy",
     )
     assert aggregate.means() == {"train_loss": 0.25, "eval_loss": 0.5, "eval_accuracy": 0.75}
 

@@ -15,12 +15,12 @@ import numpy as np
 from strategies.codec.fixed_point import FixedPoint
 from strategies.secagg import binding, messages, packing
 from strategies.secagg.crypto import keys, prg, shamir
-from strategies.secagg.graph import Shape, Terms, neighborhood
+from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
 from strategies.secagg.messages import Roster, UnmaskRequest
-from tests.strategies.secagg.world import World, attempt, ok, plan_for, refusal_name, stream
+from tests.strategies.secagg.world import World, attempt, binding_for, ok, refusal_name, stream
 
 PATH = Path(__file__).with_name("vectors.json")
-TERMS = Terms(min_survivors=3, max_colluding=1)
+PARAMETERS = ProtocolParameters(min_survivors=3, max_colluding=1)
 
 
 def primitives() -> dict[str, Any]:
@@ -61,16 +61,16 @@ def primitives() -> dict[str, Any]:
 
 def transcript() -> dict[str, Any]:
     """Return every message of one attempt of three nodes, and the sum."""
-    world = World(TERMS, 3, with_identities=True, dimension=4)
+    world = World(PARAMETERS, 3, with_identities=True, dimension=4)
     server = world.server(attempt())
     roster = world.bootstrap(server)
     uploads = {n: ok(world.roles[n].share(roster.encode())).encode() for n in world.ids}
     for node, upload in uploads.items():
         server.add_shares(node, upload)
     server.close_shares()
-    server.set_plan(plan_for())
+    server.bind_masks(binding_for())
     requests = {n: server.train_request(n).encode() for n in world.ids}
-    sent = world.train(server, world.ids, plan_for())
+    sent = world.train(server, world.ids, binding_for())
     server.close_masked()
     unmask = server.unmask_request().encode()
     replies = {n: ok(world.roles[n].unmask(unmask)).encode() for n in world.ids}
@@ -105,7 +105,7 @@ def failures() -> list[dict[str, str]]:
         reply = refuse_at(stage, data)
         found.append({"name": name, "stage": stage, "request": data.hex(), "reason": reply})
 
-    world = World(TERMS, 3, with_identities=True, dimension=4)
+    world = World(PARAMETERS, 3, with_identities=True, dimension=4)
     roster = world.bootstrap(world.server(attempt()))
     broken = messages.Advert.decode(roster.adverts[1])
     unsigned = dataclasses.replace(broken, signature=b"").encode()
@@ -147,12 +147,12 @@ def failures() -> list[dict[str, str]]:
 
 def refuse_at(stage: str, data: bytes) -> str:
     """Bring node 101 to a stage, hand it a request, and return the reason of its refusal."""
-    world = World(TERMS, 3, with_identities=True, dimension=4)
+    world = World(PARAMETERS, 3, with_identities=True, dimension=4)
     role = world.roles[101]
     if stage == "advertised":
         world.bootstrap(world.server(attempt()))
     else:
-        world.train(world.ready(attempt()), world.ids, plan_for())
+        world.train(world.ready(attempt()), world.ids, binding_for())
     wants_unmask = data[3] == UnmaskRequest.TYPE
     return refusal_name(role.unmask(data) if wants_unmask else role.share(data))
 

@@ -4,17 +4,17 @@ import dataclasses
 
 import pytest
 
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import MaskedInput, UnmaskReply
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError
-from tests.strategies.secagg.world import LARGER, TERMS, World, attempt, ok, plan_for
+from tests.strategies.secagg.world import LARGER, PARAMETERS, World, attempt, binding_for, ok
 
 
 def test_a_liar_is_passed_over_and_a_crowd_of_liars_ends_the_attempt():
     for num_liars, fine in ((1, True), (2, False)):
-        world = World(TERMS, 5)
+        world = World(PARAMETERS, 5)
         server = world.ready(attempt())
-        world.train(server, world.ids, plan_for())
+        world.train(server, world.ids, binding_for())
         server.close_masked()
         request = server.unmask_request().encode()
         for i, node in enumerate(world.ids):
@@ -42,7 +42,7 @@ def test_a_malicious_client_that_spoils_its_shares_is_left_out():
             )
         server.add_shares(node, upload.encode())
     server.close_shares()
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     honest = [node for node in world.ids if node != bad]
     assert server.close_masked() == tuple(honest)
     # Nobody holds shares of its mask seed, so the sum cannot be opened around its masks.
@@ -51,7 +51,7 @@ def test_a_malicious_client_that_spoils_its_shares_is_left_out():
 
 
 def test_one_false_share_leaves_out_its_sender_and_the_sum_is_exact():
-    world = World(Terms(min_survivors=7, max_colluding=1), 10)
+    world = World(ProtocolParameters(min_survivors=7, max_colluding=1), 10)
     server = world.server(attempt())
     roster, bad = world.bootstrap(server), world.ids[2]
     victims = world.ids[3:5]
@@ -62,7 +62,7 @@ def test_one_false_share_leaves_out_its_sender_and_the_sum_is_exact():
             upload = dataclasses.replace(upload, shares=shares)
         server.add_shares(node, upload.encode())
     server.close_shares()
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     honest = [node for node in world.ids if node != bad]
     assert server.close_masked() == tuple(honest)
     world.check(world.unmask(server, honest), honest)
@@ -103,7 +103,7 @@ def test_server_treats_bad_replies_as_dropouts():
     for node in world.ids[1:]:
         server.add_shares(node, uploads[node].encode())
     server.close_shares()
-    sent = world.train(server, world.ids[:5], plan_for())
+    sent = world.train(server, world.ids[:5], binding_for())
     good = MaskedInput.decode(sent[a])
     late = world.ids[5]
     for sender, message in (
@@ -124,7 +124,7 @@ def test_server_treats_bad_replies_as_dropouts():
 
 
 def test_server_leaves_out_adverts_that_honest_nodes_would_refuse():
-    world = World(TERMS, 5, with_identities=True)
+    world = World(PARAMETERS, 5, with_identities=True)
     server = world.server(attempt())
     a, b = world.ids[:2]
     request = server.advert_request().encode()
@@ -141,9 +141,9 @@ def test_server_leaves_out_adverts_that_honest_nodes_would_refuse():
 
 
 def test_false_confirmations_are_not_passed_on():
-    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
     server = world.ready(attempt())
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     server.close_masked()
     request = server.consistency_request().encode()
     reply = ok(world.roles[world.ids[0]].confirm(request))
@@ -157,11 +157,11 @@ def test_false_confirmations_are_not_passed_on():
 
 
 def test_a_client_that_breaks_the_scalars_is_noticed():
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server = world.ready(attempt())
-    server.set_plan(plan_for())
+    server.bind_masks(binding_for())
     for i, node in enumerate(world.ids):
-        message = world.masked(world.opened(server, node, plan_for()), node)
+        message = world.masked(world.opened(server, node, binding_for()), node)
         if i == 0:
             message = dataclasses.replace(message, scalars=bytes(len(message.scalars)))
         server.add_masked(node, message.encode())

@@ -16,11 +16,11 @@ from tests.strategies.secagg.attacks import split, trained
 from tests.strategies.secagg.spy import Spy
 from tests.strategies.secagg.world import (
     BITS,
-    TERMS,
+    PARAMETERS,
     World,
     attempt,
+    binding_for,
     ok,
-    plan_for,
     refusal_name,
 )
 
@@ -38,7 +38,7 @@ def mask_keys(world: World) -> dict[int, bytes]:
 @pytest.fixture
 def world(monkeypatch) -> World:
     """Five nodes; adverts are recorded as the server sees them."""
-    made = World(TERMS, 5)
+    made = World(PARAMETERS, 5)
     made.adverts = {}
     add = ServerRole.add_advert
 
@@ -75,7 +75,7 @@ def test_the_spy_opens_one_input_if_it_is_given_both_seeds(world):
 
 
 def test_own_keys_for_a_victim_are_refused_by_all_with_identities():
-    world = World(TERMS, 5, with_identities=True)
+    world = World(PARAMETERS, 5, with_identities=True)
     roster = world.bootstrap(world.server(attempt()))
     victim = Advert.decode(roster.adverts[2])
     seed = bytes([5] * 32)
@@ -88,7 +88,7 @@ def test_own_keys_for_a_victim_are_refused_by_all_with_identities():
 
 
 def test_a_victim_surrounded_by_invented_nodes_refuses_with_identities():
-    world = World(TERMS, 5, with_identities=True)
+    world = World(PARAMETERS, 5, with_identities=True)
     roster = world.bootstrap(world.server(attempt()))
     own = roster.adverts[0]
     invented = [
@@ -139,7 +139,7 @@ def test_different_survivors_to_different_nodes_open_no_small_sum():
         closed = [n for n in ids[:4] if known["mask"][n] < 4 and known["self"][n] < 4]
         if open_nodes and not closed:
             smallest = min(smallest, len(open_nodes))
-    assert smallest == TERMS.min_survivors - TERMS.max_colluding
+    assert smallest == PARAMETERS.min_survivors - PARAMETERS.max_colluding
 
 
 def test_different_survivors_learn_at_most_the_honest_sum(world):
@@ -157,9 +157,9 @@ def test_different_survivors_learn_at_most_the_honest_sum(world):
 
 
 def test_the_consistency_check_stops_a_second_story():
-    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
     server = world.ready(attempt())
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     server.close_masked()
     request = server.consistency_request().encode()
     for node in world.ids:
@@ -178,22 +178,22 @@ def test_the_consistency_check_stops_a_second_story():
 
 
 @pytest.mark.parametrize(
-    "changed", [plan_for("crafted"), plan_for(config="no noise"), plan_for(noise=3.0)]
+    "changed", [binding_for("crafted"), binding_for(config="no noise"), binding_for(noise=3.0)]
 )
 def test_another_model_or_configuration_for_one_victim_gives_a_random_vector(world, changed):
     """Told honestly, the victim refuses; lied to consistently, its masks do not cancel."""
     server = world.ready(attempt())
     victim, numbers = world.ids[1], (4, 4, 1)
     spy = Spy(tuple(world.ids), 4)
-    server.set_plan(plan_for())
+    server.bind_masks(binding_for())
     for node in world.ids:
-        plan, request = plan_for(), server.train_request(node)
+        binding, request = binding_for(), server.train_request(node)
         if node == victim:
-            plan = changed
-            roster = ok(world.roles[node].open_train(request.encode(), plan_for()))
-            lied = plan.hash(roster.secrets.roster, request.cohort, numbers)
+            binding = changed
+            roster = ok(world.roles[node].open_train(request.encode(), binding_for()))
+            lied = binding.hash(roster.secrets.roster, request.cohort, numbers)
             request = dataclasses.replace(request, plan=lied)
-        opened = ok(world.roles[node].open_train(request.encode(), plan))
+        opened = ok(world.roles[node].open_train(request.encode(), binding))
         message = world.masked(opened, node)
         spy.saw_input(node, opened, message)
         server.add_masked(node, message.encode())
@@ -217,13 +217,13 @@ def test_a_cohort_shrunk_under_the_floor_is_refused_at_every_stage(world, size):
     node = world.ids[0]
     assert refusal_name(world.roles[node].share(small.encode())) == "ROSTER_TOO_SMALL"
     server = world.ready(attempt(2))
-    server.set_plan(plan_for())
+    server.bind_masks(binding_for())
     request = server.train_request(node)
     shrunk = dataclasses.replace(request, cohort=request.cohort[:size])
-    reply = world.roles[node].open_train(shrunk.encode(), plan_for())
+    reply = world.roles[node].open_train(shrunk.encode(), binding_for())
     assert refusal_name(reply) == "COHORT_TOO_SMALL"
     server = world.ready(attempt(3))
-    world.train(server, world.ids, plan_for("model 3"))
+    world.train(server, world.ids, binding_for("model 3"))
     reply = world.roles[node].unmask(split(world, set(world.ids[size:]), attempt(3)))
     assert refusal_name(reply) == "SURVIVORS_TOO_FEW"
 
@@ -234,7 +234,7 @@ def test_masked_input_alone_is_random_and_differs_between_attempts(world):
     seen = []
     for number in (1, 2):
         server = world.ready(attempt(number))
-        sent = world.train(server, world.ids, plan_for(f"model {number}"))
+        sent = world.train(server, world.ids, binding_for(f"model {number}"))
         seen.append(unpack(MaskedInput.decode(sent[world.ids[0]]).update, BITS, 40))
     assert looks_random(seen[0], world.inputs[world.ids[0]])
     assert looks_random(seen[0], seen[1])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Refusal, RefusalReason
 from tests import ROOT
-from tests.strategies.secagg.world import World, attempt, ok, plan_for
+from tests.strategies.secagg.world import World, attempt, binding_for, ok
 
 PACKAGE = ROOT / "strategies" / "secagg"
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
@@ -56,15 +56,15 @@ class Prepared:
     """One node of an attempt at each stage, and a good request for every handler."""
 
     def __init__(self) -> None:
-        self.world = World(Terms(min_survivors=4, max_colluding=1), 5)
+        self.world = World(ProtocolParameters(min_survivors=4, max_colluding=1), 5)
         world, server = self.world, self.world.server(attempt())
         requests = {"advertise": server.advert_request().encode()}
         roster = world.bootstrap(server)
         requests["share"] = roster.encode()
         world.share(server, roster, world.ids)
-        server.set_plan(plan_for())
+        server.bind_masks(binding_for())
         requests["open_train"] = server.train_request(world.ids[0]).encode()
-        world.train(server, world.ids, plan_for())
+        world.train(server, world.ids, binding_for())
         server.close_masked()
         requests["unmask"] = server.unmask_request(roster).encode()
         self.requests = requests
@@ -74,12 +74,12 @@ PREPARED = Prepared()
 
 
 def call(method: str, data: bytes) -> object:
-    world = World(Terms(min_survivors=4, max_colluding=1), 5)
+    world = World(ProtocolParameters(min_survivors=4, max_colluding=1), 5)
     role = world.roles[world.ids[0]]
     if method != "advertise":
         world.bootstrap(world.server(attempt()))
     return (
-        role.open_train(data, plan_for())
+        role.open_train(data, binding_for())
         if method == "open_train"
         else getattr(role, method)(data)
     )
@@ -108,7 +108,7 @@ def test_random_requests_are_malformed(data, method):
 
 
 def test_a_broken_store_gives_an_internal_refusal_without_its_text():
-    world = World(Terms(min_survivors=4, max_colluding=1), 5)
+    world = World(ProtocolParameters(min_survivors=4, max_colluding=1), 5)
     node = world.ids[0]
 
     def broken(*_):
@@ -123,7 +123,7 @@ def test_a_broken_store_gives_an_internal_refusal_without_its_text():
 
 
 def test_the_prepared_requests_are_good():
-    world = World(Terms(min_survivors=4, max_colluding=1), 5)
+    world = World(ProtocolParameters(min_survivors=4, max_colluding=1), 5)
     for node in world.ids:
         ok(world.roles[node].advertise(PREPARED.requests["advertise"]))
     ok(world.roles[world.ids[0]].share(PREPARED.requests["share"]))

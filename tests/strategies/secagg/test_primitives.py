@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies.secagg import graph
 from strategies.secagg.crypto import keys, prg, shamir
 from strategies.secagg.crypto.keys import Use
-from strategies.secagg.graph import Shape, Terms
+from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.server.recovery import leave_out, recover_seed
 from tests.strategies.secagg.world import identities, stream
 
@@ -255,8 +255,10 @@ def test_failure_probability_bounds_what_an_enumeration_finds():
 
 
 def test_chosen_degree_keeps_the_promise_and_is_the_least():
-    terms = Terms(min_survivors=300, max_colluding=1, max_dropout_fraction=0.05)
-    k = graph.choose_num_neighbors(400, terms)
+    parameters = ProtocolParameters(
+        min_survivors=300, max_colluding=1, max_dropout_fraction=0.05
+    )
+    k = graph.choose_num_neighbors(400, parameters)
     fail = [
         graph.failure_probability(400, degree, graph.default_threshold(degree + 1), 1, 20, 300)
         for degree in (k, k - 2)
@@ -264,7 +266,7 @@ def test_chosen_degree_keeps_the_promise_and_is_the_least():
     assert fail[0] <= 1e-9 < fail[1]
     assert k < 200
     # Too many dropouts for the default threshold: no ring will do, so all are joined.
-    wild = Terms(min_survivors=67, max_colluding=1, max_dropout_fraction=0.4)
+    wild = ProtocolParameters(min_survivors=67, max_colluding=1, max_dropout_fraction=0.4)
     assert graph.choose_num_neighbors(100, wild) == 99
 
 
@@ -272,7 +274,8 @@ def test_a_lower_floor_of_survivors_needs_more_neighbours():
     """However few dropouts are expected: as many as T allows must leave the graph whole."""
     found = [
         graph.choose_num_neighbors(
-            400, Terms(min_survivors=floor, max_colluding=1, max_dropout_fraction=0.0)
+            400,
+            ProtocolParameters(min_survivors=floor, max_colluding=1, max_dropout_fraction=0.0),
         )
         for floor in (390, 270, 200)
     ]
@@ -281,7 +284,7 @@ def test_a_lower_floor_of_survivors_needs_more_neighbours():
 
 
 @pytest.mark.parametrize(
-    ("terms", "n", "says"),
+    ("parameters", "n", "says"),
     [
         ({"min_survivors": 2, "max_colluding": 1}, 2, "under max_colluding"),
         ({"min_survivors": 6, "max_colluding": 1}, 5, "under min_survivors=6"),
@@ -291,13 +294,13 @@ def test_a_lower_floor_of_survivors_needs_more_neighbours():
         ({"min_survivors": 9, "max_colluding": 1, "num_neighbors": 5}, 20, "take 6"),
     ],
 )
-def test_terms_that_break_section_4_are_refused_with_values(terms, n, says):
+def test_parameters_that_break_section_4_are_refused_with_values(parameters, n, says):
     with pytest.raises(ValueError, match=says):
-        Terms(**terms).shape(n)
+        ProtocolParameters(**parameters).shape(n)
 
 
 @pytest.mark.parametrize(
-    "terms",
+    "parameters",
     [
         {"min_survivors": 1, "max_colluding": 1},
         {"min_survivors": 3, "max_colluding": -1},
@@ -306,15 +309,19 @@ def test_terms_that_break_section_4_are_refused_with_values(terms, n, says):
         {"min_survivors": 3, "max_colluding": 1, "max_dropout_fraction": 1.0},
     ],
 )
-def test_senseless_terms_are_refused(terms):
+def test_senseless_parameters_are_refused(parameters):
     with pytest.raises(ValueError):
-        Terms(**terms)
+        ProtocolParameters(**parameters)
 
 
 def test_shapes():
-    assert Terms(min_survivors=3, max_colluding=1).shape(3) == Shape(3, 2, 3)
-    assert Terms(min_survivors=22, max_colluding=1).shape(32).is_complete
-    big = Terms(min_survivors=300, max_colluding=1).shape(400)
+    assert ProtocolParameters(min_survivors=3, max_colluding=1).shape(3) == Shape(3, 2, 3)
+    assert ProtocolParameters(min_survivors=22, max_colluding=1).shape(32).is_complete
+    big = ProtocolParameters(min_survivors=300, max_colluding=1).shape(400)
     assert not big.is_complete
     assert big.threshold == graph.default_threshold(big.num_neighbors + 1)
-    assert Terms(min_survivors=14, max_colluding=1, num_neighbors=99).shape(20).is_complete
+    assert (
+        ProtocolParameters(min_survivors=14, max_colluding=1, num_neighbors=99)
+        .shape(20)
+        .is_complete
+    )

@@ -6,17 +6,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import MaskedInput
 from strategies.secagg.server.outcome import AbandonedError, Phase
 from strategies.secagg.server.role import ServerRole
 from tests.strategies.secagg.world import (
     LARGER,
-    TERMS,
+    PARAMETERS,
     World,
     attempt,
+    binding_for,
     ok,
-    plan_for,
     refusal_name,
 )
 
@@ -40,12 +40,12 @@ def survivor_sets(draw):
 @given(survivor_sets(), st.sampled_from([8, 16, 20, 24, 32, 40]), st.integers(0, 1000))
 def test_sum_is_exact_over_every_survivor_set(case, bits, seed):
     n, t, (shared, masked, answered) = case
-    terms = Terms(min_survivors=t, max_colluding=1, threshold=t)
-    world = World(terms, n, seed=seed, bits=bits, dimension=13)
+    parameters = ProtocolParameters(min_survivors=t, max_colluding=1, threshold=t)
+    world = World(parameters, n, seed=seed, bits=bits, dimension=13)
     pick = [[world.ids[i] for i in group] for group in (shared, masked, answered)]
     server = world.server(attempt())
     world.share(server, world.bootstrap(server), pick[0])
-    world.train(server, pick[1], plan_for())
+    world.train(server, pick[1], binding_for())
     assert server.close_masked() == tuple(pick[1])
     result = world.unmask(server, pick[2])
     world.check(result, pick[1])
@@ -53,9 +53,9 @@ def test_sum_is_exact_over_every_survivor_set(case, bits, seed):
 
 
 def test_dropouts_before_keys_are_not_in_the_roster():
-    world = World(TERMS, 6)
+    world = World(PARAMETERS, 6)
     server = world.ready(attempt(), world.ids[:4])
-    world.train(server, world.ids[:4], plan_for())
+    world.train(server, world.ids[:4], binding_for())
     server.close_masked()
     world.check(world.unmask(server, world.ids[:4]), world.ids[:4])
 
@@ -65,21 +65,23 @@ def test_dropouts_before_keys_are_not_in_the_roster():
 def test_identities_and_consistency_check(with_identities, consistency):
     if consistency and not with_identities:
         with pytest.raises(ValueError, match="needs an identity"):
-            World(TERMS, 5, consistency_check=True)
+            World(PARAMETERS, 5, consistency_check=True)
         return
-    world = World(TERMS, 5, with_identities=with_identities, consistency_check=consistency)
+    world = World(PARAMETERS, 5, with_identities=with_identities, consistency_check=consistency)
     server = world.ready(attempt())
-    world.train(server, world.ids[1:], plan_for())
+    world.train(server, world.ids[1:], binding_for())
     server.close_masked()
     world.check(world.unmask(server, world.ids[1:]), world.ids[1:])
 
 
 def test_ring_graph_gives_the_exact_sum_with_dropouts():
-    terms = Terms(min_survivors=12, max_colluding=1, threshold=5, num_neighbors=6)
-    world = World(terms, 16)
+    parameters = ProtocolParameters(
+        min_survivors=12, max_colluding=1, threshold=5, num_neighbors=6
+    )
+    world = World(parameters, 16)
     server = world.ready(attempt())
     alive = [node for i, node in enumerate(world.ids) if i not in (2, 9)]
-    world.train(server, alive, plan_for())
+    world.train(server, alive, binding_for())
     server.close_masked()
     result = world.unmask(server, alive)
     world.check(result, alive)
@@ -87,7 +89,7 @@ def test_ring_graph_gives_the_exact_sum_with_dropouts():
 
 @pytest.mark.parametrize("stage", ["adverts", "shares", "inputs", "unmask"])
 def test_below_the_threshold_the_attempt_is_abandoned(stage):
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     few, server = world.ids[:3], world.server(attempt())
     if stage == "adverts":
         with pytest.raises(AbandonedError, match="3 adverts where at least 4"):
@@ -98,7 +100,7 @@ def test_below_the_threshold_the_attempt_is_abandoned(stage):
             world.share(server, roster, few)
     else:
         server = world.ready(attempt())
-        world.train(server, few if stage == "inputs" else world.ids, plan_for())
+        world.train(server, few if stage == "inputs" else world.ids, binding_for())
         if stage == "inputs":
             with pytest.raises(AbandonedError, match="3 masked inputs"):
                 server.close_masked()
@@ -113,16 +115,18 @@ def test_below_the_threshold_the_attempt_is_abandoned(stage):
     again = world.ready(attempt(again=1))
     left = {key for store in world.stores.values() for key in store.secrets()}
     assert left == {attempt(again=1)}
-    world.train(again, world.ids, plan_for(model="retried" if stage == "unmask" else "model 1"))
+    world.train(
+        again, world.ids, binding_for(model="retried" if stage == "unmask" else "model 1")
+    )
     again.close_masked()
     world.check(world.unmask(again, world.ids), world.ids)
 
 
 def steady_round(world: World, server: ServerRole, number: int, cohort, joining=()):
     """Run one round in two trips while the next one's keys ride along; return both results."""
-    plan = plan_for(model=f"model {number}")
+    binding = binding_for(model=f"model {number}")
     following = world.server(attempt(number + 1))
-    sent = world.train(server, server.cohort, plan, following.attempt)
+    sent = world.train(server, server.cohort, binding, following.attempt)
     for node, data in sent.items():
         if node in cohort:
             following.add_advert(node, MaskedInput.decode(data).next_advert)
@@ -165,26 +169,26 @@ def test_a_node_that_lost_its_state_is_left_out_and_comes_back_by_bootstrap():
     server = world.ready(attempt(1))
     lost = world.ids[0]
     world.stores[lost].table.clear()
-    server.set_plan(plan_for())
-    reply = world.roles[lost].open_train(server.train_request(lost).encode(), plan_for())
+    server.bind_masks(binding_for())
+    reply = world.roles[lost].open_train(server.train_request(lost).encode(), binding_for())
     assert refusal_name(reply) == "UNKNOWN_ATTEMPT"
-    world.train(server, world.ids[1:], plan_for())
+    world.train(server, world.ids[1:], binding_for())
     server.close_masked()
     world.check(world.unmask(server, world.ids[1:]), world.ids[1:])
     again = world.ready(attempt(2))
-    world.train(again, world.ids, plan_for("model 2"))
+    world.train(again, world.ids, binding_for("model 2"))
     again.close_masked()
     world.check(world.unmask(again, world.ids), world.ids)
 
 
 def test_secrets_expire_when_any_handler_starts():
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server = world.ready(attempt())
     node = world.ids[0]
     assert world.stores[node].secrets()
     world.clock.now += 101.0
-    server.set_plan(plan_for())
-    reply = world.roles[node].open_train(server.train_request(node).encode(), plan_for())
+    server.bind_masks(binding_for())
+    reply = world.roles[node].open_train(server.train_request(node).encode(), binding_for())
     assert refusal_name(reply) == "ATTEMPT_CLOSED"
     other = world.ids[1]
     ok(world.roles[other].advertise(world.server(attempt(9)).advert_request().encode()))
@@ -192,11 +196,11 @@ def test_secrets_expire_when_any_handler_starts():
 
 
 def test_expiry_between_opening_and_masking_stops_the_input():
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server = world.ready(attempt())
-    server.set_plan(plan_for())
+    server.bind_masks(binding_for())
     node = world.ids[0]
-    opened = world.opened(server, node, plan_for())
+    opened = world.opened(server, node, binding_for())
     world.clock.now += 101.0
     reply = world.roles[node].mask(opened, world.inputs[node], world.scalars[node], world.bits)
     assert refusal_name(reply) == "ATTEMPT_CLOSED"
@@ -204,12 +208,12 @@ def test_expiry_between_opening_and_masking_stops_the_input():
 
 def test_secrets_of_a_stage_do_not_outlive_it():
     """After masking no own seed is left; after the unmask trip nothing is."""
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server, node = world.ready(attempt()), world.ids[0]
     from strategies.secagg.client.store import SharedSecrets
 
     kept = SharedSecrets.decode(world.stores[node].table[attempt()].secrets)
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     server.close_masked()
     masked = world.stores[node].table[attempt()].secrets
     assert masked
@@ -232,10 +236,10 @@ def test_flipping_one_bit_of_one_mask_key_breaks_the_sum(monkeypatch):
             update = bytes([update[0] ^ 1]) + update[1:]
         return update, scalars
 
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server = world.ready(attempt())
     monkeypatch.setattr(masking, "pair_mask_keys", flip_one)
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     server.close_masked()
     result = world.unmask(server, world.ids)
     assert flipped

@@ -9,7 +9,7 @@ import pytest
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.client.transitions import Event, Stage, as_markdown, step
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     ConsistencyRequest,
     RefusalReason,
@@ -19,20 +19,20 @@ from strategies.secagg.messages import (
 from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import (
     BUNDLE,
-    TERMS,
+    PARAMETERS,
     World,
     attempt,
+    binding_for,
     ok,
-    plan_for,
     refused,
     stream,
 )
 
 
 def trained() -> tuple[World, TrainRequest, int]:
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server = world.ready(attempt())
-    server.set_plan(plan_for())
+    server.bind_masks(binding_for())
     return world, server.train_request(world.ids[0]), world.ids[0]
 
 
@@ -57,23 +57,23 @@ def test_train_requests(edit, reason):
     wrong = dataclasses.replace(request, **edit(request))
     closed = (attempt(),) if wrong.attempt == attempt() else ()
     refused(
-        world, node, world.roles[node].open_train(wrong.encode(), plan_for()), reason, closed
+        world, node, world.roles[node].open_train(wrong.encode(), binding_for()), reason, closed
     )
 
 
 @pytest.mark.parametrize(
-    "plan", [plan_for(model="other"), plan_for(config="other"), plan_for(noise=1.0)]
+    "binding", [binding_for(model="other"), binding_for(config="other"), binding_for(noise=1.0)]
 )
-def test_a_plan_that_is_not_what_the_node_would_do(plan):
+def test_a_binding_that_is_not_what_the_node_would_do(binding):
     world, request, node = trained()
-    reply = world.roles[node].open_train(request.encode(), plan)
+    reply = world.roles[node].open_train(request.encode(), binding)
     refused(world, node, reply, "PLAN_MISMATCH")
 
 
 def test_a_repeated_message_is_refused_and_leaves_nothing():
     world, request, node = trained()
     role = world.roles[node]
-    first, second = (ok(role.open_train(request.encode(), plan_for())) for _ in range(2))
+    first, second = (ok(role.open_train(request.encode(), binding_for())) for _ in range(2))
     ok(role.mask(first, world.inputs[node].copy(), world.scalars[node], world.bits))
     reply = role.mask(second, world.inputs[node].copy(), world.scalars[node], world.bits)
     refused(world, node, reply, "REPEATED")
@@ -81,14 +81,14 @@ def test_a_repeated_message_is_refused_and_leaves_nothing():
 
 def test_input_of_the_wrong_type_is_refused():
     world, request, node = trained()
-    opened = ok(world.roles[node].open_train(request.encode(), plan_for()))
+    opened = ok(world.roles[node].open_train(request.encode(), binding_for()))
     reply = world.roles[node].mask(opened, np.zeros(3, np.float32), world.scalars[node], 24)
     refused(world, node, reply, "BAD_INPUT")
 
 
 def test_a_fault_inside_says_nothing_but_internal(caplog):
     world, request, node = trained()
-    opened = ok(world.roles[node].open_train(request.encode(), plan_for()))
+    opened = ok(world.roles[node].open_train(request.encode(), binding_for()))
     secret = np.zeros((2, 2), np.uint32)  # fails inside the masking
     reply = world.roles[node].mask(opened, secret, world.scalars[node], 24)
     refused(world, node, reply, "INTERNAL")
@@ -107,9 +107,9 @@ def test_a_fault_inside_says_nothing_but_internal(caplog):
     ],
 )
 def test_unmask_requests(survivors, dropouts, reason):
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server, node = world.ready(attempt()), world.ids[0]
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     ids = [*world.ids, 0, 0, 0, 0, 999]
     request = UnmaskRequest(
         attempt(), tuple(ids[i] for i in survivors), tuple(ids[i] for i in dropouts), (), None
@@ -120,9 +120,9 @@ def test_unmask_requests(survivors, dropouts, reason):
 
 
 def test_a_second_unmask_request_is_refused_whatever_it_asks():
-    world = World(TERMS, 5)
+    world = World(PARAMETERS, 5)
     server, node = world.ready(attempt()), world.ids[0]
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     ids = tuple(world.ids)
     ok(world.roles[node].unmask(UnmaskRequest(attempt(), ids, (), (), None).encode()))
     for request in (
@@ -133,13 +133,13 @@ def test_a_second_unmask_request_is_refused_whatever_it_asks():
 
 
 def test_a_survivor_that_the_node_did_not_mask_with():
-    world = World(Terms(min_survivors=5, max_colluding=1), 6)
+    world = World(ProtocolParameters(min_survivors=5, max_colluding=1), 6)
     server, node = world.ready(attempt()), world.ids[0]
-    server.set_plan(plan_for())
+    server.bind_masks(binding_for())
     request = server.train_request(node)
     spoiled = ((request.shares[0][0], bytes(94)), *request.shares[1:])
     wrong = dataclasses.replace(request, shares=spoiled)
-    opened = ok(world.roles[node].open_train(wrong.encode(), plan_for()))
+    opened = ok(world.roles[node].open_train(wrong.encode(), binding_for()))
     assert opened.rejected == (spoiled[0][0],)
     assert world.masked(opened, node).rejected == (spoiled[0][0],)
     reply = world.roles[node].unmask(
@@ -149,9 +149,9 @@ def test_a_survivor_that_the_node_did_not_mask_with():
 
 
 def confirmed(count: int) -> tuple[World, UnmaskRequest, int]:
-    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
     server = world.ready(attempt())
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     server.close_masked()
     request = server.consistency_request().encode()
     signed = {n: ok(world.roles[n].confirm(request)).signature for n in world.ids}
@@ -180,17 +180,17 @@ def test_confirmations():
 
 
 def test_without_the_consistency_trip_nothing_is_revealed():
-    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
     server, node = world.ready(attempt()), world.ids[0]
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     request = UnmaskRequest(attempt(), tuple(world.ids), (), (), None)
     refused(world, node, world.roles[node].unmask(request.encode()), "CONSISTENCY_MISSING")
 
 
 def test_two_survivor_sets_are_not_signed():
-    world = World(TERMS, 5, with_identities=True, consistency_check=True)
+    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
     server, node = world.ready(attempt()), world.ids[0]
-    world.train(server, world.ids, plan_for())
+    world.train(server, world.ids, binding_for())
     ids = tuple(world.ids)
     ok(world.roles[node].confirm(ConsistencyRequest(attempt(), ids).encode()))
     reply = world.roles[node].confirm(ConsistencyRequest(attempt(), ids[:4]).encode())
@@ -202,8 +202,8 @@ def test_own_identity_is_needed_to_confirm():
         ClientRole(
             node_id=1,
             run_id=1,
-            terms=TERMS,
-            store=World(TERMS, 5).stores[101],
+            parameters=PARAMETERS,
+            store=World(PARAMETERS, 5).stores[101],
             bundle=BUNDLE,
             trust=TrustPolicy(),
             consistency_check=True,

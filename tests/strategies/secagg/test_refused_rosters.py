@@ -5,14 +5,14 @@ import dataclasses
 import pytest
 
 from strategies.secagg.crypto.keys import KeyPair, sign_advert
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Advert, AdvertRequest, Roster, UnmaskRequest
 from strategies.secagg.wire import AttemptId
-from tests.strategies.secagg.world import TERMS, World, attempt, refusal_name, refused
+from tests.strategies.secagg.world import PARAMETERS, World, attempt, refusal_name, refused
 
 
 def advertised(with_identities: bool = False) -> tuple[World, Roster, int]:
-    world = World(TERMS, 5, with_identities=with_identities)
+    world = World(PARAMETERS, 5, with_identities=with_identities)
     return world, world.bootstrap(world.server(attempt())), world.ids[0]
 
 
@@ -112,14 +112,14 @@ def test_stage_out_of_order():
     refused(world, node, world.roles[node].unmask(early), "WRONG_STAGE")
 
 
-def test_terms_are_fixed_at_the_first_contact():
+def test_parameters_are_fixed_at_the_first_contact():
     world, roster, node = advertised()
-    for terms in (
-        Terms(min_survivors=5, max_colluding=1),
-        Terms(min_survivors=4, max_colluding=0),
-        Terms(min_survivors=4, max_colluding=1, threshold=4),
+    for parameters in (
+        ProtocolParameters(min_survivors=5, max_colluding=1),
+        ProtocolParameters(min_survivors=4, max_colluding=0),
+        ProtocolParameters(min_survivors=4, max_colluding=1, threshold=4),
     ):
-        reply = world.role(node, terms).share(roster.encode())
+        reply = world.role(node, parameters).share(roster.encode())
         refused(world, node, reply, "TERMS_CHANGED")
 
 

@@ -32,7 +32,7 @@ from strategies.secagg.messages import (
 )
 from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.spy import Spy
-from tests.strategies.secagg.world import TERMS, World, attempt, plan_for, stream
+from tests.strategies.secagg.world import PARAMETERS, World, attempt, binding_for, stream
 
 ATTEMPTS = [attempt(number, again) for number in (1, 2, 3, 4) for again in (0, 1)]
 MODELS = ["model A", "model B"]
@@ -47,7 +47,7 @@ class MaliciousServer(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(TERMS, 5, dimension=4)
+        self.world = World(PARAMETERS, 5, dimension=4)
         self.ids = self.world.ids
         self.adverts: dict[AttemptId, dict[int, bytes]] = {key: {} for key in ATTEMPTS}
         self.shares: dict[AttemptId, dict[int, dict[int, bytes]]] = {k: {} for k in ATTEMPTS}
@@ -133,11 +133,11 @@ class MaliciousServer(RuleBasedStateMachine):
             hashed, numbers = bytes(32), (4, 4, 1)
         else:
             hashed, numbers = secrets.roster, (secrets.threshold, 4, 1)
-        plan = plan_for(model)
+        binding = binding_for(model)
         shares = tuple((n, sent[n][node]) for n in cohort if n != node and node in sent[n])
-        claimed = plan.hash(hashed, cohort, numbers)
+        claimed = binding.hash(hashed, cohort, numbers)
         request = TrainRequest(key, cohort, shares, claimed, following).encode()
-        opened = self.call("open_train", at, request, "never", plan)
+        opened = self.call("open_train", at, request, "never", binding)
         if opened is None:
             return
         reply = self.mask(node, opened, when)
@@ -282,7 +282,7 @@ class MaliciousServer(RuleBasedStateMachine):
         opened: dict[str, list[frozenset[int]]] = {}
         for key, spy in self.spies.items():
             for chosen in spy.open_sets():
-                assert len(chosen) >= TERMS.min_survivors - TERMS.max_colluding
+                assert len(chosen) >= PARAMETERS.min_survivors - PARAMETERS.max_colluding
                 for model in {self.models[key, node] for node in chosen}:
                     opened.setdefault(model, []).append(chosen)
         for sums in opened.values():

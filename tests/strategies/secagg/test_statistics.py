@@ -12,10 +12,10 @@ import math
 import numpy as np
 import pytest
 
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import MaskedInput
 from strategies.secagg.packing import unpack
-from tests.strategies.secagg.world import World, attempt, plan_for
+from tests.strategies.secagg.world import World, attempt, binding_for
 
 X = 23.0
 BOUND = 255 + 2 * math.sqrt(255 * X) + 2 * X
@@ -31,11 +31,11 @@ def chi_squared(values: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def masked() -> list[np.ndarray]:
     """Masked inputs of five nodes whose inputs are all zero, modulo 2^24."""
-    world = World(Terms(min_survivors=4, max_colluding=1), 5, dimension=SIZE)
+    world = World(ProtocolParameters(min_survivors=4, max_colluding=1), 5, dimension=SIZE)
     for node in world.ids:
         world.inputs[node][:] = 0
     server = world.ready(attempt())
-    sent = world.train(server, world.ids, plan_for())
+    sent = world.train(server, world.ids, binding_for())
     return [unpack(MaskedInput.decode(data).update, 24, SIZE) for data in sent.values()]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from strategies.secagg.binding import Plan
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.role import ClientRole
@@ -15,25 +15,29 @@ from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import Stage
 from strategies.secagg.crypto.keys import Identity, pin
 from strategies.secagg.crypto.prg import word_dtype
-from strategies.secagg.graph import Terms
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Refusal, Roster
-from strategies.secagg.server.outcome import Aggregate
+from strategies.secagg.server.outcome import UnmaskedSum
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
 RUN = 77
 BITS = 24
 BUNDLE = hashlib.sha256(b"bundle").digest()
-TERMS = Terms(min_survivors=4, max_colluding=1)
-LARGER = Terms(min_survivors=5, max_colluding=1)
+PARAMETERS = ProtocolParameters(min_survivors=4, max_colluding=1)
+LARGER = ProtocolParameters(min_survivors=5, max_colluding=1)
 
 
 def sha(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def plan_for(model: str = "model 1", config: str = "config", noise: float = 0.0) -> Plan:
-    return Plan(model=sha(model), config=sha(config), codec=sha("codec"), noise_scale=noise)
+def binding_for(
+    model: str = "model 1", config: str = "config", noise: float = 0.0
+) -> MaskBinding:
+    return MaskBinding(
+        model=sha(model), config=sha(config), codec=sha("codec"), noise_scale=noise
+    )
 
 
 class MemoryStore:
@@ -105,7 +109,7 @@ class Clock:
 class World:
     """n nodes, an honest server's loop, and every message as bytes."""
 
-    terms: Terms
+    parameters: ProtocolParameters
     num_nodes: int = 5
     with_identities: bool = False
     consistency_check: bool = False
@@ -129,11 +133,13 @@ class World:
         }
         self.scalars = {node: rng.integers(0, 2**64, 3, dtype=np.uint64) for node in self.ids}
 
-    def role(self, node: int, terms: Terms | None = None, random_bytes=None) -> ClientRole:
+    def role(
+        self, node: int, parameters: ProtocolParameters | None = None, random_bytes=None
+    ) -> ClientRole:
         return ClientRole(
             node_id=node,
             run_id=RUN,
-            terms=terms or self.terms,
+            parameters=parameters or self.parameters,
             store=self.stores[node],
             bundle=BUNDLE,
             trust=TrustPolicy(self.identity.get(node), frozenset({BUNDLE})),
@@ -146,7 +152,7 @@ class World:
     def server(self, attempt: AttemptId) -> ServerRole:
         known = next(iter(self.identity.values())).peers if self.identity else None
         return ServerRole(
-            attempt, self.terms, consistency_check=self.consistency_check, peers=known
+            attempt, self.parameters, consistency_check=self.consistency_check, peers=known
         )
 
     def bootstrap(self, server: ServerRole, nodes: Iterable[int] | None = None) -> Roster:
@@ -167,9 +173,11 @@ class World:
         self.share(server, self.bootstrap(server, chosen), chosen)
         return server
 
-    def opened(self, server: ServerRole, node: int, plan: Plan, following=None) -> Opened:
+    def opened(
+        self, server: ServerRole, node: int, binding: MaskBinding, following=None
+    ) -> Opened:
         request = server.train_request(node, following).encode()
-        return ok(self.roles[node].open_train(request, plan))
+        return ok(self.roles[node].open_train(request, binding))
 
     def masked(self, opened: Opened, node: int):
         return ok(
@@ -179,13 +187,13 @@ class World:
         )
 
     def train(
-        self, server: ServerRole, nodes: Iterable[int], plan: Plan, following=None
+        self, server: ServerRole, nodes: Iterable[int], binding: MaskBinding, following=None
     ) -> dict[int, bytes]:
         """Run the train trip; return the masked inputs, encoded."""
-        server.set_plan(plan)
+        server.bind_masks(binding)
         sent: dict[int, bytes] = {}
         for node in nodes:
-            opened = self.opened(server, node, plan, following)
+            opened = self.opened(server, node, binding, following)
             sent[node] = self.masked(opened, node).encode()
             server.add_masked(node, sent[node])
         return sent
@@ -196,7 +204,7 @@ class World:
             server.add_confirmation(node, ok(self.roles[node].confirm(request)).encode())
         server.close_confirmations()
 
-    def unmask(self, server: ServerRole, nodes: Iterable[int]) -> Aggregate:
+    def unmask(self, server: ServerRole, nodes: Iterable[int]) -> UnmaskedSum:
         if self.consistency_check:
             self.confirm(server)
         request = server.unmask_request().encode()
@@ -214,7 +222,7 @@ class World:
             scalars += self.scalars[node]
         return total, scalars
 
-    def check(self, result: Aggregate, nodes: Iterable[int]) -> None:
+    def check(self, result: UnmaskedSum, nodes: Iterable[int]) -> None:
         update, scalars = self.expected(nodes)
         assert result.survivors == tuple(sorted(nodes))
         np.testing.assert_array_equal(result.update, update)

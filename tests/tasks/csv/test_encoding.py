@@ -15,7 +15,13 @@ from tests.kits.csv_kit import GOOD, HEADER, KEYS, config_with, make, write
 def test_encoding(tmp_path):
     config = make(KEYS)
     assert config.features() == [
-        *("age", "bmi", "sex=f", "sex=m", "ward=a", "ward=b", "ward=other")
+        "age",
+        "bmi",
+        "sex=f",
+        "sex=m",
+        "ward=a",
+        "ward=b",
+        "ward=other",
     ]
     rows = ["1,0,50,f,a,no", "2, 75 ,10, m ,b,yes", "3,120,?,f,,no", "4,5e1,-1,m,x,yes"]
     examples, _ = encode(write(tmp_path, *rows), config)
