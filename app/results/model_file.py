@@ -6,6 +6,7 @@ Beside it the checkpoint: the same model with the optimiser's state, for ``RunFo
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -127,15 +128,20 @@ def load_model(path: Path) -> tuple[Task, Any]:
 
 def _metadata(config: AppConfig, server_round: int, state: State) -> dict[str, str]:
     """Return what is needed to build the model again."""
+    of_round = {_HEADER: json.dumps(dict(state.header)), "round": str(server_round)}
+    return {**_of_run(config), **of_round}
+
+
+@lru_cache(maxsize=32)
+def _of_run(config: AppConfig) -> Mapping[str, str]:
+    """Return what is the same in every round; OmegaConf takes milliseconds."""
     return {
         "workload": workload_name(config.algorithm),
-        _HEADER: json.dumps(dict(state.header)),
         "task": option_of(config, "task"),
         "config": json.dumps(to_dict(config.task)),
         "seed": str(config.seed),
         # Whether Opacus replaced layers: then the task alone builds another model.
         "fixed": json.dumps(_has_fixed_model(config)),
-        "round": str(server_round),
     }
 
 
