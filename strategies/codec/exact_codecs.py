@@ -25,7 +25,7 @@ from strategies.codec.stages import (
     run_forward,
 )
 from strategies.secagg.crypto.prg import Vector
-from workloads.base import Aggregate, Contribution
+from workloads.values import Aggregate, Contribution
 
 _FRACTION_BITS = 20
 # 2,048 scalars below this cannot wrap modulo 2^64.

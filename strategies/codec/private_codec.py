@@ -30,7 +30,7 @@ from strategies.codec.stages import (
     run_forward,
 )
 from strategies.secagg.crypto.prg import Vector, word_dtype
-from workloads.base import (
+from workloads.values import (
     EVAL_PREFIX,
     Aggregate,
     NoisedUpdate,

@@ -21,7 +21,7 @@ from privacy.plan.terms import Place
 from privacy.unit import Unit
 from strategies.codec.fixed_point import FixedPoint, to_signed
 from strategies.secagg.crypto.prg import word_dtype
-from workloads.base import NUM_EXAMPLES, TRAIN_LOSS
+from workloads.values import NUM_EXAMPLES, TRAIN_LOSS
 
 #: Entries of the update that were out of the clip range.
 NUM_CLIPPED = "num_clipped"

@@ -27,8 +27,8 @@ from tests.kits.codec_kit import (
 )
 from tests.kits.private_kit import run_config_of
 from tests.kits.traced import Traced
-from workloads.base import Contribution, NoisedUpdate, PrivateContribution
 from workloads.model_arrays import flatten
+from workloads.values import Contribution, NoisedUpdate, PrivateContribution
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tasks.breast_cancer import BreastCancer
 from tests.kits.codec_kit import codec_of, context, contributing
 from tests.kits.private_kit import run_config_of
 from tests.kits.traced import Traced, kind_of
-from workloads.base import PrivateContribution
+from workloads.values import PrivateContribution
 
 #: Of the promised noise, in clip norms.
 Z = 2.0
