@@ -17,14 +17,13 @@ from privacy.plan.release import Mechanism
 from privacy.plan.terms import Place
 from privacy.unit import Unit
 from strategies.codec.codec import hash_numbers
+from strategies.codec.private_stages import Rotate, RoundWithNoise
 from strategies.codec.stages import (
     CodecStage,
     CountEach,
     Passing,
     Quantise,
     Reduce,
-    Rotate,
-    RoundWithNoise,
     SumContext,
     run_backward,
     run_forward,
