@@ -25,7 +25,8 @@ from strategies.rounds.loop import RoundLoop
 from strategies.rounds.observer import Outcome
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
-from workloads.base import State, Workload
+from workloads.base import Workload
+from workloads.values import State
 
 log = logging.getLogger("flwr.tacet")
 

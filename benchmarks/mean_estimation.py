@@ -21,7 +21,7 @@ from benchmarks.mean_estimation_cases import (
     Measured,
     measure,
 )
-from benchmarks.report import machine_line, table, write_json
+from benchmarks.report import machine_line, positive, table, write_json
 from privacy.plan.release import Mechanism
 
 #: What the papers' own code gets with REQUIRED_CLIENTS and REQUIRED_BITS, T = n and c = 0.
@@ -185,12 +185,6 @@ def _is_required(case: Case) -> bool:
     return at == (REQUIRED_CLIENTS, REQUIRED_CLIENTS, 0, REQUIRED_BITS)
 
 
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.mean_estimation",
@@ -199,15 +193,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--clients", type=_positive, nargs="+", default=[100, 1000], metavar="N")
-    add("--bits", type=_positive, nargs="+", default=[10, 12, 14, 16], metavar="B")
+    add("--clients", type=positive, nargs="+", default=[100, 1000], metavar="N")
+    add("--bits", type=positive, nargs="+", default=[10, 12, 14, 16], metavar="B")
     add("--epsilons", type=float, nargs="+", default=[0.75, 1.5, 3.0, 6.0], metavar="EPSILON")
     add("--deviations", type=float, default=4.0, metavar="K", help="of the sum (%(default)g)")
     more = f"vectors encoded for a figure (%(default)s), {_MORE_REPEATS} times as many for a"
-    add("--encodings", type=_positive, default=4_000, help=more + " required one")
+    add("--encodings", type=positive, default=4_000, help=more + " required one")
     quick = f"{_QUICK_ENCODINGS:,} vectors for a figure, and T = n, c = 0 only"
     add("--quick", action="store_true", help=quick)
-    add("--processes", type=_positive, default=2, help="at once (%(default)s)")
+    add("--processes", type=positive, default=2, help="at once (%(default)s)")
     add("--seed", type=int, default=0, help="of vectors and rotations (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser

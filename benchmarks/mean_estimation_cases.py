@@ -19,7 +19,7 @@ from privacy.plan.terms import BETA, PrivacyTerms
 from strategies.codec.fixed_point import to_signed
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.stages import SumContext
-from workloads.base import PrivateContribution
+from workloads.values import PrivateContribution
 
 #: The papers' setting.
 DIMENSION, RADIUS, DELTA = 250, 10.0, 1e-5

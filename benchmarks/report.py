@@ -1,5 +1,6 @@
 """Shared output of the benchmarks: a table, the figures as JSON, the machine."""
 
+import argparse
 import json
 import os
 import platform
@@ -56,6 +57,13 @@ def machine_line() -> str:
     facts = machine()
     packages = ", ".join(f"{package} {facts[package]}" for package in _PACKAGES)
     return f"{facts['cpu']}, {facts['cpus']} CPUs, Python {facts['python']}, {packages}"
+
+
+def positive(text: str) -> int:
+    """Parse an option's whole number, at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
 
 
 def write_json(file: Path, benchmark: str, figures: Mapping[str, object]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import flower_secagg, tacet_secagg
-from benchmarks.report import machine_line, table, write_json
+from benchmarks.report import machine_line, positive, table, write_json
 from benchmarks.secagg_cases import (
     CLIP_RANGE,
     MODULUS_BITS,
@@ -233,12 +233,6 @@ def _numbers(text: str) -> tuple[int, int, int]:
     return n, d, dropouts
 
 
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.secagg",
@@ -255,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N,D,DROPOUTS",
         help="clients, parameters and dropouts; the default are the six of the project's page",
     )
-    parser.add_argument("--repeats", type=_positive, default=5, help="attempts (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=5, help="attempts (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser
 

@@ -19,8 +19,9 @@ from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.keys import Identity, Peers
 from tasks.schema import require
-from workloads.base import Query, State, Workload
+from workloads.base import Workload
 from workloads.model_arrays import hash_state
+from workloads.values import Query, State
 
 
 @dataclass

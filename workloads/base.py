@@ -7,10 +7,9 @@ is computed nor what noise is in it.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -21,144 +20,15 @@ from privacy.mode import Mode, Place
 from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
 from privacy.unit import Unit
-
-Arrays = dict[str, NDArray[Any]]
-Vector = NDArray[np.float64]
-
-#: Sums that are in every contribution with a weight; evaluation adds ``eval_`` sums.
-NUM_EXAMPLES = "num_examples"
-TRAIN_LOSS = "train_loss"
-EVAL_PREFIX = "eval_"
-
-
-class StateRefusedError(ValueError):
-    """A state, received with a request, that does not fit this workload."""
-
-
-@dataclass(frozen=True)
-class State:
-    """The state that the server publishes and each round changes.
-
-    Attributes
-    ----------
-    arrays : dict of ndarray
-        By name, in a fixed order: a model's parameters, a table of counts.
-    header : dict
-        A few JSON values beside them.
-    """
-
-    arrays: Arrays
-    header: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True)
-class Query:
-    """The server's question about the state in one round.
-
-    Attributes
-    ----------
-    server_round : int
-        Counted from 1.
-    values : dict
-        JSON values that differ from round to round; most workloads need none.
-    """
-
-    server_round: int
-    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True)
-class Contribution:
-    """One client's part of a round without differential privacy.
-
-    Attributes
-    ----------
-    update : ndarray, shape (length,)
-        What is summed, e.g. local minus global parameters; empty when only evaluating.
-    sums : dict
-        Scalars that are summed beside it, by name.
-    """
-
-    update: NDArray[np.floating]
-    sums: dict[str, float]
-
-    def is_finite(self) -> bool:
-        """Return whether every number is finite."""
-        return bool(np.isfinite(self.update).all()) and all(
-            map(math.isfinite, self.sums.values())
-        )
-
-
-@dataclass(frozen=True)
-class NoisedUpdate:
-    """An update that a node has made private by itself: ``example`` x ``local`` only.
-
-    Attributes
-    ----------
-    update : ndarray, float32, shape (length,)
-        Post-processed releases; nothing is clipped or noised after this.
-    """
-
-    update: NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class PrivateContribution:
-    """One client's part of a round under differential privacy: sums with their bounds.
-
-    Attributes
-    ----------
-    update : BoundedSum, NoisedUpdate or None
-        None when only evaluating.
-    metrics : BoundedSum or None
-        The metric vector of the held-out records; None where none is due.
-    clip_bit : BoundedSum or None
-        One number, +-1/2: whether the update was within the clip norm.
-    """
-
-    update: BoundedSum | NoisedUpdate | None
-    metrics: BoundedSum | None = None
-    clip_bit: BoundedSum | None = None
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """The sum over the survivors, as far as the server knows it.
-
-    Attributes
-    ----------
-    total : ndarray, float64, shape (length,)
-        The sum of the updates in their units, noise included; empty when only evaluating.
-    sums : dict
-        The scalars' sums, by name, as far as they are known.
-    weight : float
-        What ``total`` is divided by for a weighted mean; the number of survivors where updates
-        have no weights. 0 if nobody's contribution came to anything.
-    """
-
-    total: Vector
-    sums: dict[str, float]
-    weight: float
-
-    def mean(self) -> Vector:
-        """Return the weighted mean, zeros if nothing has weight."""
-        return self.total / self.weight if self.weight > 0 else np.zeros_like(self.total)
-
-    def means(self) -> dict[str, float]:
-        """Return losses and metrics per example: what a person reads."""
-        means: dict[str, float] = {}
-        for prefix, names in (("", (TRAIN_LOSS,)), (EVAL_PREFIX, self._metric_names())):
-            count = self.sums.get(prefix + NUM_EXAMPLES, 0.0)
-            if count > 0:
-                means |= {n: self.sums[n] / count for n in names if n in self.sums}
-        return means
-
-    def _metric_names(self) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name in self.sums
-            if name.startswith(EVAL_PREFIX) and name != EVAL_PREFIX + NUM_EXAMPLES
-        )
+from workloads.values import (
+    Aggregate,
+    Arrays,
+    Contribution,
+    PrivateContribution,
+    Query,
+    State,
+    Vector,
+)
 
 
 class Step(Protocol):
@@ -365,8 +235,3 @@ class Workload(ABC):
     @abstractmethod
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Return the next state. Pure, but for what the optimiser in ``step`` remembers."""
-
-
-def names_of_scores(metric_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the evaluation's sums: the count, the loss, each metric."""
-    return tuple(EVAL_PREFIX + name for name in (NUM_EXAMPLES, "loss", *metric_names))

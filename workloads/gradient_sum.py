@@ -12,17 +12,9 @@ from privacy.bounding.bounded_sum import sum_of_clipped
 from privacy.mode import Place
 from privacy.noise.sampling import poisson_sample
 from privacy.unit import Unit
-from workloads.base import (
-    Aggregate,
-    Contribution,
-    Privacy,
-    PrivateContribution,
-    Query,
-    Records,
-    State,
-    Step,
-)
+from workloads.base import Privacy, Records, Step
 from workloads.model import ModelWorkload
+from workloads.values import Aggregate, Contribution, PrivateContribution, Query, State
 
 log = logging.getLogger("flwr.tacet")
 

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
 from tasks.base import Task
-from workloads.base import (
+from workloads.base import Privacy, Records, Workload
+from workloads.values import (
     EVAL_PREFIX,
     NUM_EXAMPLES,
     TRAIN_LOSS,
     Contribution,
-    Privacy,
     Query,
-    Records,
     State,
     StateRefusedError,
-    Workload,
     names_of_scores,
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.base import Arrays, State
+from workloads.values import Arrays, State
 
 
 def flatten(arrays: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:

@@ -11,21 +11,19 @@ from privacy.bounding.bounded_sum import one_term
 from privacy.bounding.clipping import clip_bit
 from privacy.mode import Place
 from privacy.unit import Unit
-from workloads.base import (
+from workloads.base import Privacy, Records, Step
+from workloads.model import ModelWorkload
+from workloads.model_arrays import flatten
+from workloads.values import (
     NUM_EXAMPLES,
     TRAIN_LOSS,
     Aggregate,
     Contribution,
     NoisedUpdate,
-    Privacy,
     PrivateContribution,
     Query,
-    Records,
     State,
-    Step,
 )
-from workloads.model import ModelWorkload
-from workloads.model_arrays import flatten
 
 log = logging.getLogger("flwr.tacet")
 

@@ -20,7 +20,7 @@ from app.config.workload import workload_name
 from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
-from workloads.base import Arrays, State
+from workloads.values import Arrays, State
 
 _FORMAT, _CHECKPOINT_FORMAT = "tacet-model-1", "tacet-checkpoint-1"
 _MODEL, _OPTIMIZER = "model/", "optimizer/"

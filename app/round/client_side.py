@@ -10,7 +10,7 @@ from app.round.request import read
 from strategies.aggregation import AggregationConfig, Request
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.keys import Identity
-from workloads.base import Contribution, PrivateContribution
+from workloads.values import Contribution, PrivateContribution
 
 
 class SessionSide:

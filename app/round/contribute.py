@@ -14,7 +14,8 @@ from strategies.aggregation import Request
 from strategies.codec.private_codec import PrivateCodec
 from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import DataError, LocalData, ModelRefusedError
-from workloads.base import Contribution, Privacy, PrivateContribution, StateRefusedError
+from workloads.base import Privacy
+from workloads.values import Contribution, PrivateContribution, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +15,13 @@ from strategies.codec.fixed_point import decode_scalars, encode_scalars
 from strategies.codec.stages import (
     NUM_CLIPPED,
     NUM_DIVERGED,
+    AsFloat,
     CodecStage,
     CountEach,
     Passing,
     Quantise,
     Reduce,
+    RoundToWhole,
     SumContext,
     Weigh,
     ZeroIfNotFinite,
@@ -25,15 +29,60 @@ from strategies.codec.stages import (
     run_forward,
 )
 from strategies.secagg.crypto.prg import Vector
-from workloads.base import Aggregate, Contribution
+from workloads.values import Aggregate, Contribution
 
 _FRACTION_BITS = 20
 # 2,048 scalars below this cannot wrap modulo 2^64.
 _SCALAR_LIMIT = 2.0**31
 
 
+class _ExactCodec(ABC):
+    """Codec without noise: stages for the vector, an encoding for the scalars beside it."""
+
+    noise_scale = 0.0
+
+    @property
+    @abstractmethod
+    def _stages(self) -> tuple[CodecStage, ...]: ...
+
+    @abstractmethod
+    def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
+        """Return the scalars of one contribution, in the order of their names."""
+
+    @abstractmethod
+    def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
+        """Return the sums of the scalars by name."""
+
+    def length(self, num_values: int) -> int:
+        """Return the length as it is."""
+        return num_values
+
+    def hash(self) -> bytes:
+        """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
+        return hash_numbers(self)
+
+    def encode(self, contribution: Contribution, context: SumContext) -> Encoded:
+        """Return the vector and the scalars, ready to add or, if integers, to mask."""
+        passing = Passing(contribution.update, contribution.sums)
+        found = run_forward(self._stages, passing, context)
+        return found.vector, self._encode_sums(found.sums)
+
+    def decode(
+        self,
+        update: Vector,
+        scalars: NDArray[Any],
+        context: SumContext,
+        *,
+        has_metrics: bool = True,
+    ) -> Aggregate:
+        """Return the aggregate from the two sums; metrics are always in them."""
+        passing = Passing(update, self._decode_sums(scalars))
+        found = run_backward(self._stages, passing, context)
+        return Aggregate(found.vector, found.sums, found.weight)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ClearCodec:
+class ClearCodec(_ExactCodec):
     """Floats as they are, weighted: for sums that nobody masks.
 
     Attributes
@@ -48,46 +97,23 @@ class ClearCodec:
     is_weighted: bool = True
 
     modulus_bits = 32
-    noise_scale = 0.0
 
     @property
     def _stages(self) -> tuple[CodecStage, ...]:
-        return (Weigh(None) if self.is_weighted else CountEach(),)
+        return (AsFloat(), Weigh(None) if self.is_weighted else CountEach())
 
     def check_fits(self, num_contributions: int) -> None:
         """Do nothing: floats always fit."""
 
-    def length(self, num_values: int) -> int:
-        """Return the length as it is."""
-        return num_values
+    def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
+        return _in_order(sums, self.scalar_names)
 
-    def hash(self) -> bytes:
-        """Return SHA-256 of the codec's numbers (32 bytes)."""
-        return hash_numbers(self)
-
-    def encode(self, contribution: Contribution, context: SumContext) -> Encoded:
-        """Return the weighted update, float64, and the scalars, float64."""
-        passing = Passing(contribution.update, contribution.sums)
-        found = run_forward(self._stages, passing, context)
-        scalars = np.array([found.sums.get(name, 0.0) for name in self.scalar_names])
-        return found.vector.astype(np.float64), scalars
-
-    def decode(
-        self,
-        update: Vector,
-        scalars: NDArray[Any],
-        context: SumContext,
-        *,
-        has_metrics: bool = True,
-    ) -> Aggregate:
-        """Return the aggregate from the two sums."""
-        sums = dict(zip(self.scalar_names, map(float, scalars), strict=True))
-        found = run_backward(self._stages, Passing(update, sums), context)
-        return Aggregate(found.vector, found.sums, found.weight)
+    def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
+        return _by_name(scalars, self.scalar_names)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedPointCodec:
+class FixedPointCodec(_ExactCodec):
     """Integers on a public grid, so that their sum is exact in any order and can be masked.
 
     Attributes
@@ -107,8 +133,6 @@ class FixedPointCodec:
     max_weight_examples: int | None
     sum_names: tuple[str, ...]
 
-    noise_scale = 0.0
-
     @property
     def scalar_names(self) -> tuple[str, ...]:
         """Return the names of the scalars, in order."""
@@ -127,77 +151,43 @@ class FixedPointCodec:
         """Raise ``ValueError`` if the sum of so many does not fit; names the mends."""
         self._grid.fixed_point(num_contributions)
 
-    def length(self, num_values: int) -> int:
-        """Return the length as it is."""
-        return num_values
-
-    def hash(self) -> bytes:
-        """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
-        return hash_numbers(self)
-
-    def encode(self, contribution: Contribution, context: SumContext) -> Encoded:
-        """Return the update modulo 2^b and the sums modulo 2^64, ready to add or to mask."""
-        passing = Passing(contribution.update, contribution.sums)
-        found = run_forward(self._stages, passing, context)
-        values = np.array([found.sums.get(name, 0.0) for name in self.scalar_names])
+    def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
+        values = _in_order(sums, self.scalar_names)
         bounded = np.clip(values, -_SCALAR_LIMIT, _SCALAR_LIMIT)
-        return found.vector, encode_scalars(bounded, _FRACTION_BITS)
+        return encode_scalars(bounded, _FRACTION_BITS)
 
-    def decode(
-        self,
-        update: Vector,
-        scalars: NDArray[Any],
-        context: SumContext,
-        *,
-        has_metrics: bool = True,
-    ) -> Aggregate:
-        """Return the aggregate from sums modulo 2^b and 2^64; metrics are always in them."""
-        values = decode_scalars(scalars, _FRACTION_BITS)
-        sums = dict(zip(self.scalar_names, map(float, values), strict=True))
-        found = run_backward(self._stages, Passing(update, sums), context)
-        return Aggregate(found.vector, found.sums, found.weight)
+    def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
+        return _by_name(decode_scalars(scalars, _FRACTION_BITS), self.scalar_names)
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegerCodec:
+class IntegerCodec(_ExactCodec):
     """Whole numbers modulo 2^64: the masked sum equals the pooled one bit for bit.
 
-    A count is secret, so a node cannot refuse for having too many: the ring holds any.
+    A count is secret, so a node cannot refuse for having too many: the ring holds any. A
+    decoded sum is exact below 2^53. There are no scalars.
     """
 
     modulus_bits = 64
-    noise_scale = 0.0
     scalar_names: tuple[str, ...] = ()
 
     @property
     def _stages(self) -> tuple[CodecStage, ...]:
-        return (ZeroIfNotFinite(), CountEach(), Reduce(self.modulus_bits))
+        return (RoundToWhole(), ZeroIfNotFinite(), CountEach(), Reduce(self.modulus_bits))
 
     def check_fits(self, num_contributions: int) -> None:
         """Do nothing: 2^63 counts fit."""
 
-    def length(self, num_values: int) -> int:
-        """Return the length as it is."""
-        return num_values
+    def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
+        return np.zeros(0, np.uint64)
 
-    def hash(self) -> bytes:
-        """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
-        return hash_numbers(self)
+    def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
+        return {}
 
-    def encode(self, contribution: Contribution, context: SumContext) -> Encoded:
-        """Return the whole numbers modulo 2^64; there are no scalars."""
-        passing = Passing(np.rint(contribution.update))
-        found = run_forward(self._stages, passing, context)
-        return found.vector, np.zeros(0, np.uint64)
 
-    def decode(
-        self,
-        update: Vector,
-        scalars: NDArray[Any],
-        context: SumContext,
-        *,
-        has_metrics: bool = True,
-    ) -> Aggregate:
-        """Return the aggregate; exact below 2^53."""
-        found = run_backward(self._stages, Passing(update), context)
-        return Aggregate(found.vector.astype(np.float64), {}, found.weight)
+def _in_order(sums: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([sums.get(name, 0.0) for name in names], np.float64)
+
+
+def _by_name(values: NDArray[Any], names: Sequence[str]) -> dict[str, float]:
+    return dict(zip(names, map(float, values), strict=True))

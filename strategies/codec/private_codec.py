@@ -15,20 +15,19 @@ from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
 from privacy.plan.release import Mechanism
 from strategies.codec.codec import hash_numbers
+from strategies.codec.private_stages import Rotate, RoundWithNoise
 from strategies.codec.stages import (
     CodecStage,
     CountEach,
     Passing,
     Quantise,
     Reduce,
-    Rotate,
-    RoundWithNoise,
     SumContext,
     run_backward,
     run_forward,
 )
 from strategies.secagg.crypto.prg import Vector, word_dtype
-from workloads.base import (
+from workloads.values import (
     EVAL_PREFIX,
     Aggregate,
     NoisedUpdate,

@@ -11,7 +11,7 @@ from privacy.accounting.run_spent import spent_of
 from privacy.bounding.clipping import next_clip_norm
 from strategies.codec.codec import Codec
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
-from workloads.base import Aggregate
+from workloads.values import Aggregate
 
 #: Where the server says which clip norm a round has, if it is adaptive.
 CLIP_NORM = "clip-norm"

@@ -12,14 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.bounding.rotation import Rotation
-from privacy.bounding.rounding import conditional, dithered
-from privacy.noise.draw import draw
-from privacy.noise.randomness import secure_generator
-from privacy.plan.plan import PrivacyPlan
 from strategies.codec.fixed_point import FixedPoint, to_signed
 from strategies.secagg.crypto.prg import word_dtype
-from workloads.base import NUM_EXAMPLES, TRAIN_LOSS
+from workloads.values import NUM_EXAMPLES, TRAIN_LOSS
 
 #: Entries of the update that were out of the clip range.
 NUM_CLIPPED = "num_clipped"
@@ -84,6 +79,32 @@ class ZeroIfNotFinite:
     def backward(self, passing: Passing, context: SumContext) -> Passing:
         """Return the sum as it is."""
         return passing
+
+
+@dataclass(frozen=True)
+class AsFloat:
+    """Take a contribution as float64, so that a sum in the clear is one of doubles."""
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the vector as float64."""
+        return replace(passing, vector=passing.vector.astype(np.float64))
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the sum as it is."""
+        return passing
+
+
+@dataclass(frozen=True)
+class RoundToWhole:
+    """Round to whole numbers, without scalars beside them."""
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the nearest whole numbers, and no scalars."""
+        return Passing(np.rint(passing.vector))
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the sum as float64, exact below 2^53."""
+        return replace(passing, vector=passing.vector.astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -195,82 +216,6 @@ class Reduce:
     def backward(self, passing: Passing, context: SumContext) -> Passing:
         """Return int64 in [-2^(b-1), 2^(b-1))."""
         return replace(passing, vector=to_signed(passing.vector, self.modulus_bits))
-
-
-@dataclass(frozen=True)
-class Rotate:
-    """Spread a vector's length over its entries by a public random rotation.
-
-    Attributes
-    ----------
-    dimension : int
-        Length of the vector before padding.
-    """
-
-    dimension: int
-
-    def forward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the rotated vector, padded."""
-        rotated = Rotation(self.dimension, context.seed).forward(passing.vector)
-        return replace(passing, vector=rotated)
-
-    def backward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the sum with the rotation undone and the padding removed."""
-        found = Rotation(self.dimension, context.seed).inverse(passing.vector)
-        return replace(passing, vector=found)
-
-
-@dataclass(frozen=True)
-class RoundWithNoise:
-    """Round to whole steps of the plan's grid and add this node's noise, then the server's.
-
-    Guarantees
-    ----------
-    What ``plan.update_release`` says, for a vector that was bounded by one clip norm.
-
-    Attributes
-    ----------
-    plan : PrivacyPlan
-        Grid and noise.
-    """
-
-    plan: PrivacyPlan
-
-    def forward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return whole numbers with this node's noise in them, int64."""
-        plan, terms = self.plan, self.plan.terms
-        scaled = passing.vector / plan.step
-        rng = secure_generator()
-        if terms.is_rounded_in_bounds:
-            integers = conditional(scaled, plan.max_rounded_norm, rng)
-        else:
-            integers = dithered(scaled, rng)
-        if plan.node_noise_scale:
-            integers += draw(terms.mechanism, plan.node_noise_scale, len(integers), rng)
-        return replace(passing, vector=integers)
-
-    def backward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the sum in clip norms, with the server's noise where it is the server's."""
-        if self.plan.terms.mode.is_central:
-            values = self._with_server_noise(passing.vector)
-        else:
-            values = passing.vector.astype(np.float64)
-        return replace(passing, vector=values * self.plan.step)
-
-    def _with_server_noise(self, signed: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Add the server's noise on its finer grid, and reduce modulo 2^b once more.
-
-        Without this reduction one unit could move a sum at the edge of the modulus by the
-        whole modulus. With it the result is a function of the exact noisy sum modulo 2^b.
-        """
-        plan, terms = self.plan, self.plan.terms
-        fine = plan.refinement
-        scale = plan.noise_multiplier / plan.step * fine
-        noise = draw(terms.mechanism, scale, len(signed), secure_generator())
-        whole, rest = divmod(noise, fine)
-        reduced = to_signed((signed + whole).view(np.uint64), terms.modulus_bits)
-        # Of two exact floats the sum is rounded once: post-processing of the exact integer.
-        return reduced.astype(np.float64) + rest / fine
 
 
 def run_forward(

@@ -33,7 +33,7 @@ from strategies.rounds.transport import PollingGrid
 from strategies.secagg.messages import Roster
 from strategies.secagg.server.role import AbandonedError, BadReplyError, ServerRole
 from strategies.secagg.wire import Wire
-from workloads.base import Aggregate
+from workloads.values import Aggregate
 
 log = logging.getLogger("flwr.tacet")
 

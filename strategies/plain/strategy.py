@@ -27,7 +27,8 @@ from strategies.rounds.records import (
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid, Trip
 from strategies.secagg.wire import AttemptId
-from workloads.base import Aggregate, Query, State, Workload
+from workloads.base import Workload
+from workloads.values import Aggregate, Query, State
 
 
 class Plain(RoundStrategy):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from workloads.base import State
+from workloads.values import State
 
 
 class CohortTooSmallError(RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.base import Arrays, State
+from workloads.values import Arrays, State
 
 _SLOT = "average/"
 

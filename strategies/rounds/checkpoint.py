@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from strategies.rounds.report import RoundReport
-from workloads.base import Arrays, State
+from workloads.values import Arrays, State
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedPro
 from numpy.typing import NDArray
 
 from strategies.rounds.records import ARRAYS, to_arrays, to_parameters
-from workloads.base import Arrays
 from workloads.model_arrays import add_to
+from workloads.values import Arrays
 
 #: Flower's strategies that do not compare, rank or trim single updates.
 MEAN_ONLY = (FedAvg, FedProx, FedAvgM, FedAdam, FedYogi)

@@ -26,7 +26,7 @@ from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
-from workloads.base import State
+from workloads.values import State
 
 log = logging.getLogger("flwr.tacet")
 

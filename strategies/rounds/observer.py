@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord
 
 from strategies.rounds.records import to_arrays
 from strategies.rounds.report import RoundReport, frozen
-from workloads.base import Arrays, State
+from workloads.values import Arrays, State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from strategies.codec.arrays import BadArrayError, read_vector
 from strategies.codec.codec import Codec, Encoded, form_of
 from strategies.secagg.crypto.prg import Vector, word_dtype
-from workloads.base import EVAL_PREFIX, NUM_EXAMPLES, Arrays, Contribution, Query, State
+from workloads.values import EVAL_PREFIX, NUM_EXAMPLES, Arrays, Contribution, Query, State
 
 #: Records and keys of the messages. Upper case: the wire names.
 ARRAYS = "arrays"

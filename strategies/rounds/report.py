@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from strategies.rounds.attempt import RoundResult
-from workloads.base import EVAL_PREFIX, TRAIN_LOSS
+from workloads.values import EVAL_PREFIX, TRAIN_LOSS
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")

@@ -13,8 +13,9 @@ from strategies.rounds.attempt import RoundAttempt, RoundResult, RunStoppedError
 from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import model_request
 from strategies.rounds.transport import PollingGrid
-from workloads.base import Aggregate, State, Workload
+from workloads.base import Workload
 from workloads.model_arrays import hash_state
+from workloads.values import Aggregate, State
 
 
 class RoundStrategy(Strategy):

@@ -12,7 +12,7 @@ from privacy.noise.sampling import poisson_sample
 from tasks.base import Examples, Task
 from tasks.schema import GradSampleMode
 from tasks.training.clipped_sum import MAX_PHYSICAL_BATCH, clipped_gradient_sum
-from tasks.training.local import EVALUATION_BATCH
+from tasks.training.local import score_batches
 from tasks.training.optimizer import build_optimizer
 
 Vector = NDArray[np.float64]
@@ -119,18 +119,12 @@ def metric_vectors(
         raise ValueError(f"loss_clip={loss_clip}: must be above 0")
     names = task.metric_names(task.config)
     vectors = np.ones((len(examples), 2 + len(names)))
-    model.eval()
-    with torch.inference_mode():
-        for first in range(0, len(examples), EVALUATION_BATCH):
-            batch = slice(first, first + EVALUATION_BATCH)
-            targets = torch.from_numpy(examples.targets[batch])
-            outputs = model(torch.from_numpy(examples.inputs[batch]))
-            losses = task.per_example_loss(outputs, targets).double() / loss_clip
-            vectors[batch, 1] = losses.nan_to_num(nan=1, posinf=1, neginf=1).clamp(0, 1)
-            metrics = task.per_example_metrics(outputs, targets)
-            for column, name in enumerate(names, start=2):
-                values = metrics[name].double().nan_to_num(nan=0, posinf=0, neginf=0)
-                vectors[batch, column] = values.clamp(0, 1)
+    for batch, losses, metrics in score_batches(task, model, examples):
+        fractions = losses.double() / loss_clip
+        vectors[batch, 1] = fractions.nan_to_num(nan=1, posinf=1, neginf=1).clamp(0, 1)
+        for column, name in enumerate(names, start=2):
+            values = metrics[name].double().nan_to_num(nan=0, posinf=0, neginf=0)
+            vectors[batch, column] = values.clamp(0, 1)
     return vectors
 
 

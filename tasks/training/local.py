@@ -1,6 +1,6 @@
 """The one training loop and the one evaluation loop, for every task and algorithm."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from tasks.base import DataError, Examples, Task
 from tasks.schema import TrainingConfig
 from tasks.training.optimizer import build_optimizer
 
-EVALUATION_BATCH = 1024
+_EVALUATION_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -130,17 +130,24 @@ def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, floa
     Sums, not means, so that the total over all nodes is the plain sum of what they report.
     """
     totals = dict.fromkeys(("loss", *task.metric_names(task.config)), 0.0)
-    model.eval()
-    with torch.inference_mode():
-        for first in range(0, len(examples), EVALUATION_BATCH):
-            batch = slice(first, first + EVALUATION_BATCH)
-            targets = torch.from_numpy(examples.targets[batch])
-            outputs = model(torch.from_numpy(examples.inputs[batch]))
-            scores = {"loss": task.per_example_loss(outputs, targets)}
-            scores |= task.per_example_metrics(outputs, targets)
-            for name, values in scores.items():
-                totals[name] += float(values.double().sum())
+    for _, losses, metrics in score_batches(task, model, examples):
+        for name, values in {"loss": losses, **metrics}.items():
+            totals[name] += float(values.double().sum())
     return {"num_examples": float(len(examples)), **totals}
+
+
+@torch.inference_mode()
+def score_batches(
+    task: Task, model: nn.Module, examples: Examples
+) -> Iterator[tuple[slice, Tensor, Mapping[str, Tensor]]]:
+    """Yield the slice of each batch with its records' losses and metrics, shape (n,) each."""
+    model.eval()
+    for first in range(0, len(examples), _EVALUATION_BATCH):
+        batch = slice(first, first + _EVALUATION_BATCH)
+        targets = torch.from_numpy(examples.targets[batch])
+        outputs = model(torch.from_numpy(examples.inputs[batch]))
+        losses = task.per_example_loss(outputs, targets)
+        yield batch, losses, task.per_example_metrics(outputs, targets)
 
 
 def _proximal_term(model: nn.Module, start: list[Tensor], mu: float) -> Tensor | float:

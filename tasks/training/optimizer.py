@@ -5,8 +5,10 @@ training, which nobody does here. That takes a second, and in a deployment every
 fresh process.
 """
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,26 +18,14 @@ from torch.optim.sgd import sgd
 from tasks.schema import Optimizer, TrainingConfig
 
 
-class LocalOptimizer(Protocol):
-    """Optimiser that moves a model's parameters by their gradients."""
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        ...
-
-    def step(self) -> None:
-        """Move each parameter that has a gradient."""
-        ...
-
-
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> LocalOptimizer:
     """Return the local optimiser of a round, without any state yet."""
     kind = Adam if config.optimizer is Optimizer.adam else Sgd
     return kind(model.parameters(), config)
 
 
-class Sgd:
-    """The steps of ``torch.optim.SGD`` with learning rate, momentum and weight decay.
+class LocalOptimizer(ABC):
+    """Optimiser that moves a model's parameters by their gradients.
 
     Parameters
     ----------
@@ -48,17 +38,38 @@ class Sgd:
     def __init__(self, parameters: Iterable[Tensor], config: TrainingConfig) -> None:
         self._parameters = list(parameters)
         self._config = config
-        self._velocities: list[Tensor | None] = [None] * len(self._parameters)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        _forget(self._parameters)
+        for parameter in self._parameters:
+            parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
         """Move each parameter that has a gradient."""
-        chosen, parameters, gradients = _with_gradient(self._parameters)
-        velocities = [self._velocities[i] for i in chosen]
+        pairs = [(i, p, p.grad) for i, p in enumerate(self._parameters)]
+        found = [(i, p, gradient) for i, p, gradient in pairs if gradient is not None]
+        places = [i for i, _, _ in found]
+        self._move(places, [p for _, p, _ in found], [g for _, _, g in found])
+
+    @abstractmethod
+    def _move(
+        self, places: list[int], parameters: list[Tensor], gradients: list[Tensor]
+    ) -> None:
+        """Move the parameters, which stand at these places among all, in place."""
+
+
+class Sgd(LocalOptimizer):
+    """The steps of ``torch.optim.SGD`` with learning rate, momentum and weight decay."""
+
+    def __init__(self, parameters: Iterable[Tensor], config: TrainingConfig) -> None:
+        super().__init__(parameters, config)
+        self._velocities: list[Tensor | None] = [None] * len(self._parameters)
+
+    def _move(
+        self, places: list[int], parameters: list[Tensor], gradients: list[Tensor]
+    ) -> None:
+        velocities = [self._velocities[i] for i in places]
         sgd(
             parameters,
             gradients,
@@ -70,43 +81,29 @@ class Sgd:
             nesterov=False,
             maximize=False,
         )
-        for i, velocity in zip(chosen, velocities, strict=True):
+        for i, velocity in zip(places, velocities, strict=True):
             self._velocities[i] = velocity
 
 
-class Adam:
-    """The steps of ``torch.optim.Adam`` with learning rate and weight decay.
-
-    Parameters
-    ----------
-    parameters : iterable of Tensor
-        What to move.
-    config : TrainingConfig
-        The numbers.
-    """
+class Adam(LocalOptimizer):
+    """The steps of ``torch.optim.Adam`` with learning rate and weight decay."""
 
     def __init__(self, parameters: Iterable[Tensor], config: TrainingConfig) -> None:
-        self._parameters = list(parameters)
-        self._config = config
+        super().__init__(parameters, config)
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
         self._steps = [torch.tensor(0.0, dtype=torch.float32) for _ in self._parameters]
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        _forget(self._parameters)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move each parameter that has a gradient."""
-        chosen, parameters, gradients = _with_gradient(self._parameters)
+    def _move(
+        self, places: list[int], parameters: list[Tensor], gradients: list[Tensor]
+    ) -> None:
         adam(
             parameters,
             gradients,
-            [self._means[i] for i in chosen],
-            [self._squares[i] for i in chosen],
+            [self._means[i] for i in places],
+            [self._squares[i] for i in places],
             [],
-            [self._steps[i] for i in chosen],
+            [self._steps[i] for i in places],
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
@@ -115,17 +112,3 @@ class Adam:
             eps=1e-8,
             maximize=False,
         )
-
-
-def _forget(parameters: list[Tensor]) -> None:
-    for parameter in parameters:
-        parameter.grad = None
-
-
-def _with_gradient(
-    parameters: list[Tensor],
-) -> tuple[list[int], list[Tensor], list[Tensor]]:
-    """Return the places of the parameters that have a gradient, these, and the gradients."""
-    pairs = [(i, p, p.grad) for i, p in enumerate(parameters)]
-    found = [(i, p, gradient) for i, p, gradient in pairs if gradient is not None]
-    return [i for i, _, _ in found], [p for _, p, _ in found], [g for _, _, g in found]

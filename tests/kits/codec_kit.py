@@ -8,7 +8,7 @@ from app.builders.workload import build_workload
 from privacy.bounding.bounded_sum import no_terms, one_term, sum_of_clipped
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.stages import SumContext
-from workloads.base import Aggregate, PrivateContribution, State
+from workloads.values import Aggregate, PrivateContribution, State
 
 
 def codec_of(config, length: int) -> PrivateCodec:

@@ -33,8 +33,8 @@ from strategies.secagg.messages import (
 )
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId, Wire
-from workloads.base import State
 from workloads.model_arrays import hash_state
+from workloads.values import State
 
 IDS = (1000, 1001, 1002, 1003)
 ENUMERATED = {

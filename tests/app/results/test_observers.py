@@ -20,7 +20,7 @@ from strategies.rounds.observer import Observer
 from strategies.rounds.records import to_record
 from strategies.rounds.report import RoundReport
 from strategies.rounds.transport import PollingGrid
-from workloads.base import Contribution, State
+from workloads.values import Contribution, State
 
 NODES = (11, 12, 13)
 START = {"w": np.zeros(3, np.float32)}

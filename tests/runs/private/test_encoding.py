@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-import strategies.codec.stages
+import strategies.codec.private_stages
 from app.builders.workload import build_task
 from app.config.load import load_config
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
@@ -27,15 +27,15 @@ from tests.kits.codec_kit import (
 )
 from tests.kits.private_kit import run_config_of
 from tests.kits.traced import Traced
-from workloads.base import Contribution, NoisedUpdate, PrivateContribution
 from workloads.model_arrays import flatten
+from workloads.values import Contribution, NoisedUpdate, PrivateContribution
 
 
 @pytest.fixture
 def no_noise(monkeypatch):
     """Draw zeros: clipping, rotation, rounding, masking and decoding are the real ones."""
     monkeypatch.setattr(
-        strategies.codec.stages,
+        strategies.codec.private_stages,
         "draw",
         lambda kind, scale, size, rng: np.zeros(size, int),
     )

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chi2
 
 import strategies.codec.private_codec
-import strategies.codec.stages
+import strategies.codec.private_stages
 import tasks.training.dp_sgd
 from app.config.load import load_config
 from privacy.bounding.bounded_sum import one_term
@@ -19,7 +19,7 @@ from tasks.breast_cancer import BreastCancer
 from tests.kits.codec_kit import codec_of, context, contributing
 from tests.kits.private_kit import run_config_of
 from tests.kits.traced import Traced, kind_of
-from workloads.base import PrivateContribution
+from workloads.values import PrivateContribution
 
 #: Of the promised noise, in clip norms.
 Z = 2.0
@@ -125,7 +125,7 @@ def test_the_fewest_survivors_with_colluders_still_keep_the_promise(
     def colluding(message, real):
         with monkeypatch.context() as patched:
             if message.metadata.dst_node_id == 1005:
-                for module in (strategies.codec.private_codec, strategies.codec.stages):
+                for module in (strategies.codec.private_codec, strategies.codec.private_stages):
                     patched.setattr(module, "draw", lambda *a: 0 * draw(*a))
             return drop(message, real)
 
@@ -168,7 +168,9 @@ def test_the_server_adds_the_noise_once(
     ((aggregate, codec),) = opened
     check_scale(in_clip_norms(aggregate, codec), Z)
     # What the nodes send has none: the same sum without the server's.
-    monkeypatch.setattr(strategies.codec.stages, "draw", lambda *a: np.zeros(a[2], np.int64))
+    monkeypatch.setattr(
+        strategies.codec.private_stages, "draw", lambda *a: np.zeros(a[2], np.int64)
+    )
     Traced(run_config | {"output-dir": str(tmp_path / "other")}, 4)
     assert not in_clip_norms(*opened[1]).any()
 

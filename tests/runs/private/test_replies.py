@@ -24,7 +24,7 @@ from tasks.training.local import get_parameters
 from tests.kits.codec_kit import model_of
 from tests.kits.private_kit import ADAPTIVE, MATRIX, Nodes, run_config_of
 from tests.kits.traced import Traced, kind_of
-from workloads.base import NUM_EXAMPLES, TRAIN_LOSS, PrivateContribution
+from workloads.values import NUM_EXAMPLES, TRAIN_LOSS, PrivateContribution
 
 METRICS = "privacy.metrics.every=2 privacy.metrics.noise_multiplier=3"
 # Parts of very different sizes.

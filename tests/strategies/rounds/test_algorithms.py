@@ -14,8 +14,8 @@ from strategies.rounds.attempt import RoundAttempt, RunStoppedError
 from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import to_arrays, to_parameters, to_record
 from strategies.rounds.transport import PollingGrid
-from workloads.base import Contribution, State
 from workloads.model_arrays import flatten
+from workloads.values import Contribution, State
 
 ALGORITHMS = options("algorithm")
 COUNTS = {11: 30, 12: 50, 13: 20}

@@ -17,8 +17,8 @@ from strategies.rounds.records import (
     to_record,
 )
 from tests.kits.codec_kit import context
-from workloads.base import Contribution, names_of_scores
 from workloads.model_arrays import add_to, flatten
+from workloads.values import Contribution, names_of_scores
 
 shapes = st.lists(hnp.array_shapes(max_dims=3, max_side=4), min_size=1, max_size=4)
 floats = st.floats(-1e3, 1e3, width=32)
