@@ -20,7 +20,7 @@ from strategies.secagg.client.store import Change, Record, Store
 from strategies.secagg.client.transitions import Stage
 from strategies.secagg.wire import AttemptId
 from tests import ROOT
-from tests.strategies.secagg.world import RUN, TERMS, World, attempt, plan_for
+from tests.strategies.secagg.world import PARAMETERS, RUN, World, attempt, binding_for
 
 NOW, NEXT = attempt(1000), attempt(1001)
 
@@ -72,7 +72,7 @@ def counted(counts: Counter[str]) -> Iterator[None]:
 
 def fill(store: Store, num_closed: int) -> None:
     """Give a run attempts that are over, half of them with a sum opened."""
-    terms = hashlib.sha256(TERMS.to_bytes()).digest()
+    terms = hashlib.sha256(PARAMETERS.to_bytes()).digest()
     stages = (Stage.REVEALED, Stage.CLOSED)
     store.advance(
         [
@@ -88,12 +88,12 @@ def fill(store: Store, num_closed: int) -> None:
 
 def cost_of_a_round(make: Callable[[], Store]) -> Counter[str]:
     """Let a node with this store take part in an attempt from advert to shares of the next."""
-    world = World(TERMS)
+    world = World(PARAMETERS)
     node, store = world.ids[0], AnewStore(make)
     cast(dict[int, Store], world.stores)[node] = store
     world.roles[node] = world.role(node)
     server = world.ready(NOW)
-    world.train(server, world.ids, plan_for(), NEXT)
+    world.train(server, world.ids, binding_for(), NEXT)
     server.close_masked()
     result = world.unmask(server, world.ids)
     world.check(result, world.ids)
