@@ -1,15 +1,12 @@
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from flwr.app import Context, RecordDict
 
-import app.node.settings
 from app.builders.workload import build_task
 from app.config.load import load_config
 from app.node.admission import admit
@@ -20,47 +17,13 @@ from benchmarks import (
     deployment,
     flamby_heart,
     flower_fedavg,
-    flower_secagg,
     report,
     round_trip,
-    secagg,
-    tacet_secagg,
     training_floor,
 )
-from benchmarks.secagg_cases import Case, Measured
 from deploy.trial_home import TrialHome
 from tasks.heart import HOSPITALS
 from tests import ROOT
-
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch):
-    """Undo what a benchmark sets for its whole process."""
-    monkeypatch.setattr(app.node.settings, "_simulated_in_process", False)
-    level, threads = logging.getLogger("flwr").level, torch.get_num_threads()
-    yield
-    logging.getLogger("flwr").setLevel(level)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def made_up_hospitals(tmp_path):
-    """Return a folder with UCI's four files, whose patients are drawn from a generator."""
-    rng = np.random.default_rng(0)
-    for hospital in HOSPITALS:
-        lines: list[str] = []
-        for sick in rng.permutation([0, 1] * 20):
-            plain = [rng.integers(35, 75), rng.integers(2), rng.integers(1, 5)]
-            measured = [rng.integers(100, 170), rng.integers(150, 350), rng.integers(2)]
-            stress = [
-                rng.integers(3),
-                rng.integers(80, 190),
-                sick,
-                round(rng.random() + sick, 1),
-            ]
-            lines.append(",".join(map(str, [*plain, *measured, *stress, "?", "?", "?", sick])))
-        (tmp_path / f"processed.{hospital}.data").write_text("\n".join(lines) + "\n")
-    return tmp_path
 
 
 def run_flamby(folder: Path, json_file: Path, *more: str) -> int:
@@ -204,76 +167,6 @@ def test_round_trip_refuses_what_it_cannot_measure(option, capsys):
     with pytest.raises(SystemExit):
         round_trip.main(option)
     assert "must be at least 2" in capsys.readouterr().err
-
-
-def test_both_sums_are_right_within_their_stated_error():
-    case = Case.of(5, 200, 1)
-    attempts = [tacet_secagg.run(case, identities=on) for on in (False, True)]
-    attempts.append(flower_secagg.run(case))
-    for attempt in attempts:
-        assert 0 < attempt.error <= attempt.error_bound < 1e-4
-    assert attempts[0].bytes_per_parameter >= 4
-    assert attempts[2].bytes_per_parameter >= 8
-    # The check above would see one missing contribution.
-    exact = sum(case.vector(i).astype(np.float64) for i in case.surviving)
-    assert case.error(exact) < 1e-12
-    assert case.error(exact - case.vector(case.surviving[-1])) > 1
-
-
-def test_secagg_prints_what_it_writes(tmp_path, capsys):
-    json_file = tmp_path / "figures.json"
-    options = ["--against", "flower", "--cases", "5,200,1", "--repeats", "2"]
-    assert secagg.main([*options, "--json", str(json_file)]) == 0
-    figures = json.loads(json_file.read_text())
-    lines = capsys.readouterr().out.splitlines()
-    assert [row["system"] for row in figures["rows"]] == [
-        "tacet",
-        "tacet, identities",
-        "flower",
-    ]
-    for row, line in zip(figures["rows"], lines[2:], strict=False):
-        given = row | {"case": Case(**row["case"]), "measured": Measured(**row["measured"])}
-        cells = secagg.Row(**given).cells()
-        assert line.split() == " ".join(cells).split()
-        assert len(cells) == len(secagg.HEADERS)
-        assert row["runs"] == 2
-
-
-def test_secagg_says_which_required_figure_is_missed():
-    peaks = tacet_secagg.Peaks(client=2.0, server=4.0)
-
-    def row(system: str, client: float, server: float) -> secagg.Row:
-        measured = Measured(client, server, 4.0, 0.0, 1.0)
-        return secagg.Row(system, secagg.REQUIRED, 1, measured, 1.0, 1.0)
-
-    rows = [row("tacet", 1.0, 1.0), row("flower", 41.0, 399.0)]
-    verdicts = secagg.requirements(rows, peaks)
-    assert [one.holds for one in verdicts] == [True, True, False, True, False]
-    assert str(verdicts[2]) == "FAIL  server's peak, vectors: 4, at most 3"
-    assert str(verdicts[3]) == "PASS  client, times faster than Flower's: 41, at least 40"
-    assert len(secagg.requirements(rows[:1], peaks)) == 3
-
-
-def test_peaks_are_in_vectors():
-    peaks = tacet_secagg.measure_peaks(Case.of(5, 200_000, 1))
-    assert 2 < peaks.client < 3
-    assert 1 < peaks.server < 3
-
-
-def test_large_cases_take_the_default_graph():
-    assert Case.of(100, 10, 10).num_neighbors is None
-    assert tacet_secagg.num_masks(Case.of(100, 10, 10)) == (100, 90 + 10 * 90 * 99 / 99)
-    many = Case.of(500, 10, 150)
-    assert many.num_neighbors is not None
-    assert many.num_neighbors < 499
-    assert len(many.dropped) == 150
-
-
-@pytest.mark.parametrize("text", ["5,200", "2,200,0", "5,200,5", "5,0,1"])
-def test_secagg_refuses_what_is_no_case(text, capsys):
-    with pytest.raises(SystemExit):
-        secagg.main(["--cases", text])
-    assert "--cases" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["flamby_heart", "round_trip", "secagg"])

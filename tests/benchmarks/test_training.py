@@ -14,7 +14,7 @@ from privacy.accounting.calibration import calibrate
 from privacy.plan.release import Mechanism, Neighbours, Release, Unit
 from tasks.heart import HOSPITALS
 from tasks.schema import Optimizer
-from tests.benchmarks.test_benchmarks import ROOT, as_it_was, made_up_hospitals  # noqa: F401
+from tests import ROOT
 
 SHORT = heart_privacy.Settings(num_rounds=2, average_from=1)
 QUICK = Settings(num_rounds=2, batch_size=60, num_records=240, average_from=1)
@@ -38,7 +38,7 @@ def made_up_digits(tmp_path):
 
 
 @pytest.mark.parametrize("mode", heart_privacy.MODES)
-def test_a_private_row_is_what_the_hospitals_ledgers_say(mode, made_up_hospitals):  # noqa: F811
+def test_a_private_row_is_what_the_hospitals_ledgers_say(mode, made_up_hospitals):
     row = heart_privacy.measure_private(made_up_hospitals, mode, 1.0, [7], SHORT)
     # The noise is calibrated to epsilon, so that all of it and no more is spent.
     assert row.ledger_epsilon is not None
@@ -47,7 +47,7 @@ def test_a_private_row_is_what_the_hospitals_ledgers_say(mode, made_up_hospitals
     assert row.row.mean == pytest.approx(np.mean(list(row.row.hospitals.values())))
 
 
-def test_local_steps_add_up_to_the_common_step(made_up_hospitals):  # noqa: F811
+def test_local_steps_add_up_to_the_common_step(made_up_hospitals):
     def config(mode):
         return load_config(heart_privacy._run_config(made_up_hospitals, mode, 1.0, SHORT))
 
@@ -63,7 +63,7 @@ def test_local_steps_add_up_to_the_common_step(made_up_hospitals):  # noqa: F811
 
 
 def test_the_private_comparison_prints_what_it_writes(
-    made_up_hospitals,  # noqa: F811
+    made_up_hospitals,
     tmp_path,
     monkeypatch,
     capsys,
@@ -102,7 +102,7 @@ def test_what_is_not_reached_is_said():
 
 
 def test_a_hospital_over_its_cap_is_one_clear_line(
-    made_up_hospitals,  # noqa: F811
+    made_up_hospitals,
     monkeypatch,
     capsys,
 ):
