@@ -11,6 +11,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from app.config.load import ConfigError, load_config
+from app.node.admission import admit
 from app.node.session import NodeSession
 from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
@@ -28,8 +29,10 @@ def answer(message: Message, context: Context) -> Message:
     try:
         config = load_config(context.run_config)
         settings = settings_of(context.node_config, config, in_simulation())
-        side = SessionSide(NodeSession(context, config, settings))
-        return aggregation_of(config.aggregation).answer(message, side)
+        session = NodeSession(context, config, settings)
+        # Here, where no aggregation can forget it: no message is read before.
+        admit(session)
+        return aggregation_of(config.aggregation).answer(message, SessionSide(session))
     except (ConfigError, DataError, ModelRefusedError, RequestRefusedError) as error:
         # A refusal's own text is its reason; what led to it says more.
         told = (error.__cause__ or error) if isinstance(error, RequestRefusedError) else error

@@ -2,7 +2,9 @@
 
     python -m benchmarks.simulated_round --json FILE
 
-All nodes and the server are one process, so a round's figure is the CPU of all of them.
+All nodes and the server are one process, so a round's figure is the CPU of all of them. Early
+rounds are those of short runs, each within a late round of the long run: a busy machine drifts,
+but then for both.
 """
 
 from __future__ import annotations
@@ -12,39 +14,48 @@ import logging
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from app.builders.run import RunFacts, build_cohort_rng, build_settings, build_strategy
-from app.builders.workload import build_workload
-from app.config.load import Scalar, load_config
-from app.node.settings import simulate_in_this_process
-from app.simulation.in_process import InProcessGrid, make_clients
-from benchmarks.report import machine_line, table, write_json
-from strategies.rounds.loop import RoundLoop
-from strategies.rounds.observer import ClosedRound, Observer
-from strategies.rounds.transport import PollingGrid
+from flwr.app import Message
+
+from app.config.load import Scalar
+from app.simulation.in_process import Client, make_clients, simulate
+from benchmarks.report import machine_line, median_round, table, write_json
+from strategies.rounds.records import CONFIG, ROUND
 
 _HEADERS = ("what", "nodes", "rounds", "CPU s a round")
-_WINDOW = 8
+_LONG_NODES, _LATE_ROUNDS = 5, 8
+_SHORT_ROUNDS, _WARM_UP = 12, 7
 
 
-class _Stopwatch(Observer):
-    """Observer that records the process's CPU time when a round closes."""
+def measure(
+    num_nodes: int, num_rounds: int, before: Callable[[int], None] = lambda _: None
+) -> list[float]:
+    """Return the CPU seconds of each round of a run of one local step.
 
-    def __init__(self) -> None:
-        self.marks = [time.process_time()]
+    Parameters
+    ----------
+    num_nodes, num_rounds : int
+        Of the run.
+    before : callable
+        Called with a round's number before its training; what it takes is of no round.
+    """
+    starts: dict[int, float] = {}
+    ends: dict[int, float] = {}
 
-    def round_closed(self, closed: ClosedRound) -> None:
-        self.marks.append(time.process_time())
+    def timed(client: Client) -> Client:
+        def answer(message: Message) -> Message | None:
+            asked = message.content.config_records.get(CONFIG, {}).get(ROUND)
+            # The last evaluation has a number too, and ends the last round.
+            if isinstance(asked, int) and asked not in starts:
+                ends[asked - 1] = time.process_time()
+                before(asked)
+                starts[asked] = time.process_time()
+            return client(message)
 
-    def seconds(self) -> list[float]:
-        """Return the CPU seconds of each round."""
-        pairs = zip(self.marks, self.marks[1:], strict=False)
-        return [after - before for before, after in pairs]
+        return answer
 
-
-def measure(num_nodes: int, num_rounds: int) -> list[float]:
-    """Return the CPU seconds of each round of a run of one local step, without a run folder."""
     run_config: dict[str, Scalar] = {
         "task": "breast_cancer",
         "aggregation": "secagg",
@@ -54,22 +65,22 @@ def measure(num_nodes: int, num_rounds: int) -> list[float]:
     }
     with tempfile.TemporaryDirectory(prefix="tacet-") as folder:
         run_config["output-dir"] = f"{folder}/run"
-        simulate_in_this_process()
-        config = load_config(run_config)
-        workload = build_workload(config)
-        state = workload.initial_state()
-        facts = RunFacts(1, num_nodes, workload, workload.length(state))
-        grid = PollingGrid(InProcessGrid(make_clients(run_config, num_nodes)), settle_seconds=0)
-        watch = _Stopwatch()
-        loop = RoundLoop(
-            build_strategy(config, facts),
-            grid,
-            build_settings(config, simulated=True),
-            build_cohort_rng(config),
-            (watch,),
-        )
-        loop.run(state)
-    return watch.seconds()
+        clients = make_clients(run_config, num_nodes)
+        timed_clients = {node: timed(client) for node, client in clients.items()}
+        simulate(run_config, num_nodes, timed_clients)
+    return [ends[number] - starts[number] for number in range(1, num_rounds + 1)]
+
+
+def measure_growth(last_round: int) -> tuple[float, float]:
+    """Return the CPU seconds of an early round, and of the last ones of a long run."""
+    early: list[float] = []
+
+    def run_short(number: int) -> None:
+        if last_round - _LATE_ROUNDS < number <= last_round:
+            early.extend(measure(_LONG_NODES, _SHORT_ROUNDS)[_WARM_UP:])
+
+    late = measure(_LONG_NODES, last_round, run_short)[-_LATE_ROUNDS:]
+    return statistics.median(early), statistics.median(late)
 
 
 def main() -> int:
@@ -85,17 +96,16 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
-    if options.rounds < 2 or options.long < 4 * _WINDOW:
-        parser.error(f"--rounds must be at least 2, --long at least {4 * _WINDOW}")
-    logging.getLogger("flwr").setLevel(logging.WARNING)
-    many = statistics.median(measure(options.nodes, options.rounds)[1:])
-    long = measure(5, options.long)
-    early = statistics.median(long[10 - _WINDOW // 2 : 10 + _WINDOW // 2])
-    late = statistics.median(long[-_WINDOW:])
+    if options.rounds < 2 or options.long <= _SHORT_ROUNDS + _LATE_ROUNDS:
+        least = _SHORT_ROUNDS + _LATE_ROUNDS + 1
+        parser.error(f"--rounds must be at least 2, --long at least {least}")
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    many = median_round(measure(options.nodes, options.rounds))
+    early, late = measure_growth(options.long)
     rows = [
         ["median", str(options.nodes), str(options.rounds), f"{many:.3f}"],
-        ["round 10", "5", str(options.long), f"{early:.3f}"],
-        [f"round {options.long}", "5", str(options.long), f"{late:.3f}"],
+        ["round 10", str(_LONG_NODES), str(_SHORT_ROUNDS), f"{early:.3f}"],
+        [f"round {options.long}", str(_LONG_NODES), str(options.long), f"{late:.3f}"],
     ]
     print(table(_HEADERS, rows))
     print(f"round {options.long} / round 10: {late / early:.2f}")

@@ -33,7 +33,7 @@ def transaction(path: Path, schema: str) -> Generator[sqlite3.Connection]:
     path : Path
         Made with its folder if it is not there.
     schema : str
-        ``CREATE TABLE IF NOT EXISTS`` statements.
+        ``CREATE ... IF NOT EXISTS`` statements.
 
     Raises
     ------

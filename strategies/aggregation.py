@@ -86,14 +86,22 @@ class AggregationConfig:
         return False
 
     @property
-    def is_encoded(self) -> bool:
-        """Return whether contributions are added as integers even without privacy."""
-        return True
+    def codec_is_idle(self) -> str | None:
+        """Return why ``codec`` has no effect without privacy, and the mend; None if it has."""
+        return None
 
     @property
-    def slowest_trip_seconds(self) -> float:
-        """Return how long a trip may take before a node has forgotten the one before."""
-        return float("inf")
+    def num_trips(self) -> int:
+        """Return the requests to each node in a round, one after the other."""
+        return 1
+
+    @property
+    def num_key_trips(self) -> int:
+        """Return how many more there are before the first round."""
+        return 0
+
+    def check_deadline(self, deadline_seconds: float) -> None:
+        """Raise ``ValueError`` if a trip may last longer than a node remembers the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,10 +185,6 @@ class ClientSide(Protocol):
         """Return the bundles that peers may run; None for any."""
         ...
 
-    def admit(self) -> None:
-        """Refuse a run that asks for more than the node's owner allows."""
-        ...
-
     def read(self, message: Message) -> Request:
         """Read a request for a contribution, trusting nothing."""
         ...
@@ -189,12 +193,11 @@ class ClientSide(Protocol):
         """Refuse a cohort that the codec was not sized for."""
         ...
 
-    def pay(self, request: Request, attempt: int | None) -> None:
-        """Charge what a contribution reveals to the node's ledger, before it leaves."""
-        ...
+    def contribute(self, request: Request, attempt: int | None) -> Any:
+        """Charge what a contribution reveals to the node's ledger, then return it; loads torch.
 
-    def contribute(self, request: Request) -> Any:
-        """Return the contribution; loads torch."""
+        ``attempt`` is the number of the attempt; None where a round has only one.
+        """
         ...
 
 
@@ -253,10 +256,6 @@ class Aggregation:
         Its dataclass, below ``AggregationConfig``.
     sees_contributions : bool
         Whether the server sees each contribution, or sums only.
-    num_trips : int
-        Requests to each node in a round, one after the other.
-    num_key_trips : int
-        More of them before the first round.
     actions : tuple of str
         Kinds of message beside train and evaluate, without the prefix ``train.``.
     serve : callable
@@ -268,8 +267,6 @@ class Aggregation:
     name: str
     config: type[AggregationConfig]
     sees_contributions: bool
-    num_trips: int
-    num_key_trips: int
     actions: tuple[str, ...] = ()
     serve: Callable[[ServerSide], RoundStrategy]
     answer: Callable[[Message, ClientSide], Message]

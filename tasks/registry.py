@@ -6,6 +6,7 @@ from tasks.csv.task import Csv
 from tasks.digits import Digits
 from tasks.heart import Heart
 from tasks.mnist import Mnist
+from tasks.schema import TaskConfig
 
 TASKS: dict[str, type[Task]] = {
     "breast_cancer": BreastCancer,
@@ -14,3 +15,8 @@ TASKS: dict[str, type[Task]] = {
     "heart": Heart,
     "mnist": Mnist,
 }
+
+
+def task_of(config: TaskConfig) -> type[Task]:
+    """Return the class of the task that a configuration is of."""
+    return next(task for task in TASKS.values() if type(config) is task.Config)

@@ -8,6 +8,7 @@ is computed nor what noise is in it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -15,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
+from privacy.mode import Mode, Place
 from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.terms import Place
 from privacy.unit import Unit
 from workloads.values import (
     Aggregate,
@@ -73,14 +74,20 @@ class Privacy:
     loss_clip: float
 
     @property
-    def unit(self) -> Unit:
-        """Return whose presence is hidden."""
-        return self.plan.terms.unit
+    def mode(self) -> Mode:
+        """Return whose presence is hidden and where the noise is added."""
+        return self.plan.terms.mode
 
 
 @dataclass
 class WorkloadConfig:
     """The configuration of ``algorithm``: what is summed, and how the server steps."""
+
+    def settle(self, mode: Mode | None) -> None:
+        """Replace what is left to the privacy option by what that stands for."""
+
+    def check_one_step(self) -> None:
+        """Raise ``ValueError`` if it has no effect where a round is one step over all nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +100,8 @@ class Setup:
         The task, which has the records and the model.
     algorithm : WorkloadConfig
         The option of ``algorithm``.
-    unit : Unit or None
-        The privacy unit; None without privacy.
-    place : Place or None
-        Where its noise is added.
+    mode : Mode or None
+        Unit of ``privacy`` and the place of its noise; None for none.
     population : int
         Nodes of the federation; 0 where privacy does not give it.
     cohort_fraction : float
@@ -113,8 +118,7 @@ class Setup:
 
     task: Any
     algorithm: Any
-    unit: Unit | None = None
-    place: Place | None = None
+    mode: Mode | None = None
     population: int = 0
     cohort_fraction: float = 1.0
     expected_batch_size: float = 1.0
@@ -145,6 +149,10 @@ class Workload(ABC):
     is_weighted: ClassVar[bool] = False
     #: Whether updates are whole numbers: their sum is exact, modulo 2^64.
     is_integer: ClassVar[bool] = False
+    #: Keys of ``task.training`` without effect, and why, with the mend; "" for all of them.
+    idle_training: ClassVar[Mapping[str, str]] = {
+        "": "this workload trains no model on a node; take it out"
+    }
     #: Whether ``privacy.clip_norm`` bounds a term, or what the term is does.
     needs_clip_norm: ClassVar[bool] = True
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from privacy.bounding.bounded_sum import sum_of_clipped
+from privacy.mode import Place
 from privacy.noise.sampling import poisson_sample
-from privacy.plan.terms import Place
 from privacy.unit import Unit
 from workloads.base import Privacy, Records, Step
 from workloads.model import ModelWorkload
@@ -27,6 +29,12 @@ class GradientSum(ModelWorkload):
 
     serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
     serves_exact = False
+    idle_training: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("optimizer", "momentum", "weight_decay", "batch_size", "num_epochs", "num_steps"),
+        "the gradient sum is one step a round over all nodes' records, by"
+        " task.training.learning_rate and privacy.expected_batch_size; take it out, or"
+        " choose the server's optimiser with algorithm",
+    )
 
     @property
     def step_size(self) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
-from privacy.unit import Unit
 from tasks.base import Task
 from workloads.base import Privacy, Records, Workload
 from workloads.values import (
@@ -27,6 +27,7 @@ class ModelWorkload(Workload):
     """A workload whose state is the parameters of the task's model."""
 
     task: Task
+    idle_training: ClassVar[Mapping[str, str]] = {}
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -54,7 +55,8 @@ class ModelWorkload(Workload):
         from tasks.training.local import initial_model
 
         model = initial_model(self.task)
-        if self.setup.unit is not Unit.EXAMPLE:
+        mode = self.setup.mode
+        if mode is None or not mode.hides_records:
             return model
         from tasks.training.model_check import admit_model
 
@@ -103,7 +105,7 @@ class ModelWorkload(Workload):
 
         vectors = metric_vectors(self.task, self.load(state), records.test, privacy.loss_clip)
         bound = float(vectors.shape[1]) ** 0.5
-        if privacy.unit is Unit.EXAMPLE:
+        if privacy.mode.hides_records:
             return sum_of_terms(vectors, bound)
         # One client counts once, however many records it has.
         total = vectors.sum(axis=0)

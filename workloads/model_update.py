@@ -9,8 +9,7 @@ import numpy as np
 
 from privacy.bounding.bounded_sum import one_term
 from privacy.bounding.clipping import clip_bit
-from privacy.plan.release import Mechanism
-from privacy.plan.terms import Place
+from privacy.mode import Place
 from privacy.unit import Unit
 from workloads.base import Privacy, Records, Step
 from workloads.model import ModelWorkload
@@ -64,15 +63,14 @@ class ModelUpdate(ModelWorkload):
         """Return the clipped update, or under ``example`` x ``local`` the noised one."""
         model = self.load(state)
         before = flatten(_parameters(model))
-        if privacy.unit is Unit.EXAMPLE:
+        if privacy.mode.trains_privately:
             self._train_by_dp_sgd(model, records, rng, privacy)
             return PrivateContribution(NoisedUpdate(flatten(_parameters(model)) - before))
         # A refusal would tell; a client without records moves nothing.
         if len(records.train):
             self._train(model, records, rng)
-        laplace = privacy.plan.terms.mechanism is Mechanism.LAPLACE
         update = flatten(_parameters(model)) - before
-        term = one_term(update, privacy.clip_norm, l1=laplace)
+        term = one_term(update, privacy.clip_norm, l1=privacy.plan.terms.bounds_l1)
         if not term.was_finite:
             log.warning("training diverged here: this contribution is noise alone")
         bit = None
@@ -83,7 +81,8 @@ class ModelUpdate(ModelWorkload):
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Let the optimiser move the model by the mean update."""
         mean = aggregate.mean()
-        if self.setup.unit is Unit.CLIENT:
+        mode = self.setup.mode
+        if mode is not None and mode.hides_clients:
             # Who answered may depend on the data: the divisor is a public constant.
             mean = aggregate.total * (1 / self._expected_cohort)
         arrays = step(server_round, state.arrays, mean.astype(np.float32), aggregate.weight)

@@ -1,17 +1,10 @@
 """From the configuration of privacy to the noise: the private half of ``app.builders.run``."""
 
-from app.config.privacy import (
-    ClientPrivacyConfig,
-    ExampleLocalConfig,
-    ExamplePrivacyConfig,
-    PrivateConfig,
-    mode_of,
-)
+from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.accounting.resolve import resolve
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.release import Mechanism
 from privacy.plan.terms import PrivacyTerms
 from strategies.codec.private_codec import PrivateCodec
 from workloads.base import Workload
@@ -19,11 +12,11 @@ from workloads.base import Workload
 
 def num_local_steps(config: AppConfig) -> int:
     """Return the steps of DP-SGD in one contribution: a public number, whatever a node has."""
-    privacy, training = config.privacy, config.task.training
-    if not isinstance(privacy, ExampleLocalConfig):
+    example, training = config.privacy.example, config.task.training
+    if example is None or not example.mode.trains_privately:
         return 1
     # An epoch is as many steps as it takes to see each record once on average.
-    return training.num_steps or max(1, round(training.num_epochs / privacy.sampling_rate))
+    return training.num_steps or max(1, round(training.num_epochs / example.sampling_rate))
 
 
 def privacy_terms(config: AppConfig, workload: Workload, length: int) -> PrivacyTerms:
@@ -34,20 +27,12 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
     ValueError
         If they do not go together; names the values.
     """
-    privacy = config.privacy
-    mode = mode_of(privacy)
-    if mode is None or not isinstance(privacy, PrivateConfig):
-        raise TypeError("privacy=none promises nothing")
-    unit, place = mode
-    example = privacy if isinstance(privacy, ExamplePrivacyConfig) else None
-    bit_noise = 0.0
-    if isinstance(privacy, ClientPrivacyConfig):
-        bit_noise = privacy.adaptive_clip.bit_noise
-    aggregation = config.aggregation
+    privacy, example = _private(config), config.privacy.example
+    adaptive, aggregation = privacy.adaptive, config.aggregation
     return PrivacyTerms(
-        unit=unit,
-        place=place,
-        mechanism=_mechanism(privacy),
+        unit=privacy.mode.unit,
+        place=privacy.mode.place,
+        mechanism=privacy.noise,
         epsilon=privacy.epsilon,
         noise_multiplier=privacy.noise_multiplier,
         delta=privacy.delta,
@@ -66,7 +51,7 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
         num_metrics=2 + len(workload.metric_names),
         metrics_every=privacy.metrics.every,
         metrics_noise_multiplier=privacy.metrics.noise_multiplier,
-        clip_bit_noise=bit_noise,
+        clip_bit_noise=adaptive.bit_noise if adaptive else 0.0,
     )
 
 
@@ -105,8 +90,7 @@ def private_codec(
     kept : Calibrations, optional
         The node's, which has calibrated this run before, perhaps.
     """
-    privacy = config.privacy
-    assert isinstance(privacy, PrivateConfig)  # noqa: S101 - privacy_plan raises otherwise
+    privacy = _private(config)
     return PrivateCodec(
         plan=privacy_plan(config, workload, length, kept),
         clip_norm=clip_norm or privacy.clip_norm or workload.bound(),
@@ -121,6 +105,8 @@ def min_survivors(config: AppConfig) -> int:
     return config.aggregation.promised_survivors or config.rounds.min_replies
 
 
-def _mechanism(privacy: PrivateConfig) -> Mechanism:
-    chosen = getattr(privacy, "mechanism", None)
-    return Mechanism(chosen.value) if chosen is not None else Mechanism.GAUSSIAN
+def _private(config: AppConfig) -> PrivateConfig:
+    private = config.privacy.private
+    if private is None:
+        raise TypeError("privacy=none promises nothing")
+    return private

@@ -15,11 +15,9 @@ from pathlib import Path
 from app.builders.algorithm import build_algorithm
 from app.builders.privacy import min_survivors, private_codec
 from app.config.load import resolved
-from app.config.privacy import ClientPrivacyConfig, PrivateConfig, mode_of
 from app.config.run import AppConfig, OnClientFailure
 from app.node.identity import peers_of
 from privacy.accounting.calibration_cache import Calibrations
-from privacy.unit import Unit
 from strategies.aggregation import ServerSide
 from strategies.codec.codec import Codec
 from strategies.codec.exact_codecs import ClearCodec, FixedPointCodec, IntegerCodec
@@ -54,7 +52,7 @@ class RunFacts:
 
 def node_encodes(config: AppConfig, workload: Workload) -> bool:
     """Return whether a node encodes its contribution even where nothing is masked."""
-    return mode_of(config.privacy) is not None or workload.is_integer
+    return config.privacy.mode is not None or workload.is_integer
 
 
 def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
@@ -112,24 +110,23 @@ def build_codec(
     ValueError
         If the numbers of a private run do not go together.
     """
-    if isinstance(config.privacy, PrivateConfig):
+    if config.privacy.mode is not None:
         return private_codec(config, workload, length, clip_norm, kept)
     return exact_codec(config, workload)
 
 
 def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState:
     """Return the server's codec of a run, with what it changes and counts."""
-    privacy = config.privacy
-    if not isinstance(privacy, PrivateConfig):
+    private = config.privacy.private
+    if private is None:
         return RunState(exact_codec(config, workload), workload.scores)
-    adaptive = None
-    if isinstance(privacy, ClientPrivacyConfig) and privacy.adaptive_clip.bit_noise:
-        adaptive = AdaptiveClip(
-            target_quantile=privacy.adaptive_clip.target_quantile,
-            learning_rate=privacy.adaptive_clip.learning_rate,
-            expected_cohort=privacy.population * config.rounds.cohort_fraction,
-        )
-    return PrivateRunState(private_codec(config, workload, length), adaptive)
+    adaptive = private.adaptive
+    clip = adaptive and AdaptiveClip(
+        target_quantile=adaptive.target_quantile,
+        learning_rate=adaptive.learning_rate,
+        expected_cohort=private.population * config.rounds.cohort_fraction,
+    )
+    return PrivateRunState(private_codec(config, workload, length), clip)
 
 
 def exact_codec(config: AppConfig, workload: Workload) -> Codec:
@@ -176,8 +173,8 @@ def build_settings(config: AppConfig, simulated: bool) -> LoopSettings:
 
 def _min_poisson_cohort(config: AppConfig) -> int:
     """Return T where each client is drawn on its own: amplification by sampling assumes it."""
-    mode = mode_of(config.privacy)
-    if mode is not None and mode[0] is Unit.CLIENT:
+    mode = config.privacy.mode
+    if mode is not None and mode.hides_clients:
         return min_survivors(config)
     return 0
 

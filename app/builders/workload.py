@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from app.config.load import task_of
-from app.config.privacy import ExamplePrivacyConfig, PrivateConfig, mode_of
+from app.config.privacy import ExamplePrivacyConfig
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from tasks.base import Task
+from tasks.registry import task_of
 from workloads.base import Setup, Workload
 from workloads.registry import WORKLOADS
 
@@ -19,8 +19,8 @@ def build_task(config: AppConfig) -> Task:
     ValueError
         If the run is private and the task's preprocessing is not.
     """
-    task = task_of(config)(config.task, config.seed)
-    if mode_of(config.privacy) is not None:
+    task = task_of(config.task)(config.task, config.seed)
+    if config.privacy.mode is not None:
         task.is_private = True
         task.check_private()
     return task
@@ -35,15 +35,14 @@ def build_workload(config: AppConfig) -> Workload:
         If the run is private and the task's preprocessing is not.
     """
     privacy = config.privacy
-    unit, place = mode_of(privacy) or (None, None)
+    private, example = privacy.private, privacy.example
     setup = Setup(
         task=build_task(config),
         algorithm=config.algorithm,
-        unit=unit,
-        place=place,
-        population=privacy.population if isinstance(privacy, PrivateConfig) else 0,
+        mode=privacy.mode,
+        population=private.population if private else 0,
         cohort_fraction=config.rounds.cohort_fraction,
-        **(_example(privacy) if isinstance(privacy, ExamplePrivacyConfig) else {}),
+        **(_example(example) if example else {}),
     )
     return WORKLOADS[workload_name(config.algorithm)](setup)
 

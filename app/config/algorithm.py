@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from privacy.mode import Mode
 from tasks.schema import require
 from workloads.base import WorkloadConfig
 
@@ -39,6 +40,14 @@ class AlgorithmConfig(WorkloadConfig):
             f"algorithm.average_from={self.average_from}: must be a round, or 0",
         )
 
+    def settle(self, mode: Mode | None) -> None:
+        """Replace ``workload=auto`` by the workload that it stands for."""
+        if self.workload is NeuralWorkload.auto:
+            summed = mode is not None and mode.sums_gradients
+            self.workload = (
+                NeuralWorkload.gradient_sum if summed else NeuralWorkload.model_update
+            )
+
 
 @dataclass
 class FedAvgConfig(AlgorithmConfig):
@@ -56,6 +65,13 @@ class FedProxConfig(AlgorithmConfig):
         require(
             self.proximal_mu > 0,
             f"algorithm.proximal_mu={self.proximal_mu}: must be above 0 (0 is fedavg)",
+        )
+
+    def check_one_step(self) -> None:
+        """Refuse: the term pulls towards where the one step begins, so it is 0 there."""
+        raise ValueError(
+            "algorithm=fedprox: its term is 0 in the one step of a round; take fedavg, fedavgm,"
+            " fedadam or fedyogi"
         )
 
 

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from app.config.algorithm import AlgorithmConfig, NeuralWorkload
-from app.config.privacy import ClientPrivacyConfig, ExampleLocalConfig, PrivateConfig
 from app.config.run import AppConfig
 from app.config.workload import workload_name
-from tasks.registry import TASKS
+from tasks.registry import task_of
 from tasks.schema import Optimizer, Scheme
 from workloads.registry import WORKLOADS
 
@@ -67,28 +65,14 @@ def _idle(config: AppConfig) -> Idle:
 
 def _training(config: AppConfig) -> Idle:
     """Yield what of ``task.training`` the workload does not use."""
-    algorithm, training = config.algorithm, config.task.training
-    if not isinstance(algorithm, AlgorithmConfig):
-        name = workload_name(algorithm)
-        yield "task.training", f"the workload {name} trains nothing; take it out"
+    training = config.task.training
+    idle = WORKLOADS[workload_name(config.algorithm)].idle_training
+    for key, why in idle.items():
+        yield f"task.training.{key}".rstrip("."), why
+    if idle:
         return
-    if algorithm.workload is NeuralWorkload.gradient_sum:
-        for key in (
-            "optimizer",
-            "momentum",
-            "weight_decay",
-            "batch_size",
-            "num_epochs",
-            "num_steps",
-        ):
-            yield (
-                f"task.training.{key}",
-                "the gradient sum is one step a round over all nodes' records, by"
-                " task.training.learning_rate and privacy.expected_batch_size; take it out, or"
-                " choose the server's optimiser with algorithm",
-            )
-        return
-    if isinstance(config.privacy, ExampleLocalConfig):
+    mode = config.privacy.mode
+    if mode is not None and mode.trains_privately:
         yield (
             "task.training.batch_size",
             "each record is drawn by itself; give privacy.sampling_rate",
@@ -104,7 +88,7 @@ def _training(config: AppConfig) -> Idle:
 
 def _task(config: AppConfig) -> Idle:
     """Yield what of ``task.partition`` splits nothing."""
-    task = next(task for task in TASKS.values() if type(config.task) is task.Config)
+    task = task_of(config.task)
     scheme = config.task.partition.scheme
     if not task.is_shared:
         yield "task.partition", "each node has records of its own, and nothing is split"
@@ -117,33 +101,33 @@ def _task(config: AppConfig) -> Idle:
 
 def _codec(config: AppConfig) -> Idle:
     """Yield what of ``aggregation.codec`` encodes nothing."""
-    aggregation, privacy = config.aggregation, config.privacy
+    mode, why = config.privacy.mode, config.aggregation.codec_is_idle
     name = "aggregation.codec"
-    if isinstance(privacy, PrivateConfig):
+    if mode is not None:
         yield f"{name}.max_weight_examples", "under privacy no client has a weight"
-        if not isinstance(privacy, ExampleLocalConfig):
+        if not mode.trains_privately:
             yield f"{name}.clip_range", "under privacy it is privacy.clip_norm that bounds"
     elif WORKLOADS[workload_name(config.algorithm)].is_integer:
         yield name, "whole numbers are summed modulo 2^64; take it out"
-    elif not aggregation.is_encoded:
-        yield name, "aggregation=plain adds floats; give aggregation.through_codec=true"
+    elif why is not None:
+        yield name, why
 
 
 def _privacy(config: AppConfig) -> Idle:
     """Yield what of ``privacy`` is switched off by another key."""
-    privacy = config.privacy
-    if not isinstance(privacy, PrivateConfig):
+    private = config.privacy.private
+    if private is None:
         return
-    if not privacy.metrics.every:
+    if not private.metrics.every:
         for key in ("noise_multiplier", "loss_clip"):
             yield f"privacy.metrics.{key}", "privacy.metrics.every=0 releases no metrics"
-    if isinstance(privacy, ClientPrivacyConfig) and not privacy.adaptive_clip.bit_noise:
+    if private.mode.hides_clients and private.adaptive is None:
         for key in ("target_quantile", "learning_rate"):
             yield (
                 f"privacy.adaptive_clip.{key}",
                 "privacy.adaptive_clip.bit_noise=0 keeps the clip norm as it is",
             )
-    if isinstance(privacy, ExampleLocalConfig):
+    if private.mode.trains_privately:
         yield (
             "privacy.range_deviations",
             "a node's update is private before it is summed; give aggregation.codec.clip_range",

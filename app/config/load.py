@@ -28,7 +28,6 @@ from omegaconf.errors import (
 
 from app.config.effects import refuse_idle
 from app.config.run import GROUPS, AppConfig
-from tasks.base import Task
 from tasks.registry import TASKS
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
@@ -108,11 +107,6 @@ def to_dict(config: object) -> dict[str, object]:
     """Return a dataclass of the configuration as plain nested dicts, enums by name."""
     container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
     return cast(dict[str, object], container)
-
-
-def task_of(config: AppConfig) -> type[Task]:
-    """Return the class of the chosen task, whatever YAML configured it."""
-    return next(task for task in TASKS.values() if type(config.task) is task.Config)
 
 
 def task_config(name: str, values: Mapping[str, object]) -> object:

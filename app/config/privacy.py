@@ -9,7 +9,8 @@ from math import isfinite
 
 from omegaconf import MISSING
 
-from privacy.plan.terms import Place
+from privacy.mode import Mode, Place
+from privacy.plan.release import Mechanism
 from privacy.unit import Unit
 from tasks.schema import GradSampleMode, require
 
@@ -61,7 +62,27 @@ class MetricsConfig:
 
 @dataclass
 class PrivacyConfig:
-    """What one contribution may reveal."""
+    """What one contribution may reveal. Others ask it, and nothing branches on its class."""
+
+    @property
+    def mode(self) -> Mode | None:
+        """Return whose presence is hidden and where the noise is added; None for no privacy."""
+        return None
+
+    @property
+    def private(self) -> "PrivateConfig | None":
+        """Return what all guarantees have in common; None for no privacy."""
+        return None
+
+    @property
+    def example(self) -> "ExamplePrivacyConfig | None":
+        """Return what belongs to the example unit; None for any other."""
+        return None
+
+    @property
+    def adaptive(self) -> "AdaptiveClipConfig | None":
+        """Return how the clip norm follows the updates; None where it is fixed."""
+        return None
 
 
 @dataclass
@@ -123,6 +144,22 @@ class PrivateConfig(PrivacyConfig):
             f"privacy.population={self.population}: must be the number of all nodes, 2 or more",
         )
 
+    @property
+    def mode(self) -> Mode:
+        """Return whose presence is hidden and where the noise is added."""
+        return _MODES[type(self)]
+
+    @property
+    def private(self) -> "PrivateConfig":
+        """Return what all guarantees have in common."""
+        return self
+
+    @property
+    def noise(self) -> Mechanism:
+        """Return the mechanism; an option that leaves no choice has Gaussian noise."""
+        chosen = getattr(self, "mechanism", None)
+        return Mechanism(chosen.value) if chosen is not None else Mechanism.GAUSSIAN
+
 
 @dataclass
 class ExamplePrivacyConfig(PrivateConfig):
@@ -160,6 +197,11 @@ class ExamplePrivacyConfig(PrivateConfig):
             self.max_physical_batch >= 1,
             f"privacy.max_physical_batch={self.max_physical_batch}: must be at least 1",
         )
+
+    @property
+    def example(self) -> "ExamplePrivacyConfig":
+        """Return what belongs to the example unit."""
+        return self
 
 
 @dataclass
@@ -229,6 +271,11 @@ class ClientPrivacyConfig(PrivateConfig):
 
     adaptive_clip: AdaptiveClipConfig = field(default_factory=AdaptiveClipConfig)
 
+    @property
+    def adaptive(self) -> AdaptiveClipConfig | None:
+        """Return how the clip norm follows the updates; None where it is fixed."""
+        return self.adaptive_clip if self.adaptive_clip.bit_noise else None
+
 
 @dataclass
 class ClientLocalConfig(ClientPrivacyConfig):
@@ -276,17 +323,11 @@ def _require_positive(name: str, value: float) -> None:
     require(isfinite(value) and value > 0, f"{name}={value}: must be finite and above 0")
 
 
-#: Unit and place of each option.
-_MODES: dict[type, tuple[Unit, Place]] = {
-    ExampleLocalConfig: (Unit.EXAMPLE, Place.LOCAL),
-    ExampleDistributedConfig: (Unit.EXAMPLE, Place.DISTRIBUTED),
-    ExampleCentralConfig: (Unit.EXAMPLE, Place.CENTRAL),
-    ClientLocalConfig: (Unit.CLIENT, Place.LOCAL),
-    ClientDistributedConfig: (Unit.CLIENT, Place.DISTRIBUTED),
-    ClientCentralConfig: (Unit.CLIENT, Place.CENTRAL),
+_MODES: dict[type, Mode] = {
+    ExampleLocalConfig: Mode(Unit.EXAMPLE, Place.LOCAL),
+    ExampleDistributedConfig: Mode(Unit.EXAMPLE, Place.DISTRIBUTED),
+    ExampleCentralConfig: Mode(Unit.EXAMPLE, Place.CENTRAL),
+    ClientLocalConfig: Mode(Unit.CLIENT, Place.LOCAL),
+    ClientDistributedConfig: Mode(Unit.CLIENT, Place.DISTRIBUTED),
+    ClientCentralConfig: Mode(Unit.CLIENT, Place.CENTRAL),
 }
-
-
-def mode_of(privacy: PrivacyConfig) -> tuple[Unit, Place] | None:
-    """Return whose presence is hidden and where the noise is added; None for no privacy."""
-    return _MODES.get(type(privacy))

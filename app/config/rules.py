@@ -1,15 +1,8 @@
 """What the groups of the configuration require of each other. Checked when it is composed."""
 
-from app.config.algorithm import FedProxConfig
-from app.config.privacy import (
-    ClientDistributedConfig,
-    ExampleCentralConfig,
-    ExampleDistributedConfig,
-    PrivacyConfig,
-    PrivateConfig,
-)
+from app.config.privacy import PrivacyConfig, PrivateConfig
 from strategies.aggregation import AggregationConfig
-from strategies.registry import aggregation_of
+from strategies.registry import aggregation_of, hiding_options
 from tasks.schema import require
 from workloads.base import WorkloadConfig
 
@@ -27,23 +20,20 @@ def check_privacy(
     ValueError
         Naming the values and the mend.
     """
-    if not isinstance(privacy, PrivateConfig):
+    private = privacy.private
+    if private is None:
         return
-    if isinstance(privacy, ExampleDistributedConfig | ClientDistributedConfig):
-        _check_distributed(privacy, aggregation)
+    if private.mode.is_distributed:
+        _check_distributed(private, aggregation)
     require(
-        aggregation.promised_survivors <= privacy.population,
+        aggregation.promised_survivors <= private.population,
         f"aggregation.min_survivors={aggregation.promised_survivors} is more than"
-        f" privacy.population={privacy.population}: no round could end",
+        f" privacy.population={private.population}: no round could end",
     )
-    if isinstance(privacy, ExampleDistributedConfig | ExampleCentralConfig):
-        require(
-            not isinstance(algorithm, FedProxConfig),
-            "algorithm=fedprox: its term is 0 in the one step of a round; take fedavg, fedavgm,"
-            " fedadam or fedyogi",
-        )
+    if private.mode.sums_gradients:
+        algorithm.check_one_step()
     require(
-        not patience or bool(privacy.metrics.every),
+        not patience or bool(private.metrics.every),
         f"early_stopping.patience={patience}: it looks at metrics of protected records, and"
         " privacy.metrics.every=0 releases none; release some, or take patience=0",
     )
@@ -54,7 +44,7 @@ def _check_distributed(privacy: PrivateConfig, aggregation: AggregationConfig) -
     require(
         not chosen.sees_contributions,
         f"aggregation={chosen.name}: distributed noise protects a masked sum only, each share"
-        " alone is too little; take aggregation=secagg, or a local or central privacy option",
+        f" alone is too little; take {hiding_options()}, or a local or central privacy option",
     )
     survivors, colluding = aggregation.promised_survivors, aggregation.promised_colluding
     require(

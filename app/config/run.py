@@ -19,7 +19,7 @@ from app.config.algorithm import (
 )
 from app.config.privacy import PRIVACY, PrivacyConfig
 from app.config.rules import check_privacy
-from app.config.workload import check_workload, settle_workload
+from app.config.workload import check_workload
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
 from tasks.schema import TaskConfig, require
@@ -140,18 +140,13 @@ class AppConfig:
     def __post_init__(self) -> None:
         require(self.num_rounds >= 1, f"num-rounds={self.num_rounds}: must be at least 1")
         require(0 <= self.seed < 2**63, f"seed={self.seed}: must be in [0, 2^63)")
-        slowest, deadline = self.aggregation.slowest_trip_seconds, self.rounds.deadline_seconds
-        require(
-            slowest >= deadline,
-            f"aggregation.secrets_seconds={2 * slowest}: must be at least twice"
-            f" rounds.deadline_seconds={deadline}, or a slow trip finds the secrets gone",
-        )
+        self.aggregation.check_deadline(self.rounds.deadline_seconds)
         require(
             self.average_from <= self.num_rounds,
             f"algorithm.average_from={self.average_from}: must be one of the"
             f" num-rounds={self.num_rounds}, or 0",
         )
-        settle_workload(self.algorithm, self.privacy)
+        self.algorithm.settle(self.privacy.mode)
         check_workload(self.algorithm, self.privacy)
         check_privacy(
             self.privacy, self.aggregation, self.algorithm, self.early_stopping.patience

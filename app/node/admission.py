@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.config.load import option_of
-from app.config.privacy import PrivateConfig, mode_of
 from app.config.run import AppConfig
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.plan.release import Unit
 from strategies.refusals import Reason, RequestRefusedError
-from strategies.registry import aggregation_of
+from strategies.registry import aggregation_of, hiding_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ def admit(session: NodeSession, noise_multiplier: float | None = None) -> None:
 
 def _policy(session: NodeSession) -> Policy | None:
     """Return the policy, which a private run needs outside of a simulation."""
-    is_private = isinstance(session.config.privacy, PrivateConfig)
+    is_private = session.config.privacy.mode is not None
     if session.policy is None and is_private and not session.settings.simulated:
         raise PolicyError(
             "this node has no policy-file: give its path in --node-config; without the owner's"
@@ -89,8 +88,7 @@ def _policy(session: NodeSession) -> Policy | None:
 
 def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None) -> ProposedRun:
     privacy, aggregation = config.privacy, config.aggregation
-    private = privacy if isinstance(privacy, PrivateConfig) else None
-    mode = mode_of(privacy)
+    private = privacy.private
     if private and noise_multiplier is None:
         # Not known before the model is: a message that carries no contribution.
         noise_multiplier = private.noise_multiplier or policy.min_noise_multiplier
@@ -98,7 +96,7 @@ def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None)
         task=option_of(config, "task"),
         privacy=option_of(config, "privacy"),
         aggregation=option_of(config, "aggregation"),
-        unit=mode[0] if mode else None,
+        unit=private.mode.unit if private else None,
         sees_contributions=aggregation_of(aggregation).sees_contributions,
         min_survivors=aggregation.promised_survivors,
         max_colluding=aggregation.promised_colluding,
@@ -145,7 +143,7 @@ def _sums(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
             yield (
                 f"aggregation={proposed.aggregation} with privacy={proposed.privacy} shows"
                 f" the server each contribution, but min_survivors={policy.min_survivors}; take"
-                " aggregation=secagg"
+                f" {hiding_options()}"
             )
         return
     if not proposed.min_survivors >= policy.min_survivors:

@@ -6,28 +6,44 @@ moved between Ray's workers, so there, and only there, they live in Flower's con
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 from flwr.app import ConfigRecord, RecordDict
 
 from privacy.database import transaction
 from strategies.secagg.client.store import Change, Record
-from strategies.secagg.client.transitions import Stage
+from strategies.secagg.client.transitions import OPEN, Stage
 from strategies.secagg.wire import HASH, U8, U64, AttemptId, Field, Wire, blob
 
-_SCHEMA = """
+# An index serves a query that has its condition word for word.
+_IS_OPEN = f"stage IN ({', '.join(str(int(stage)) for stage in sorted(OPEN))})"
+_IS_REVEALED = f"stage = {int(Stage.REVEALED)}"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS secagg (
     run_id BLOB NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
     stage INTEGER NOT NULL, expires_at REAL NOT NULL, terms BLOB NOT NULL,
     model BLOB NOT NULL, secrets BLOB NOT NULL,
     PRIMARY KEY (run_id, round, attempt)
-)
+);
+CREATE INDEX IF NOT EXISTS secagg_open ON secagg (run_id) WHERE {_IS_OPEN};
+CREATE INDEX IF NOT EXISTS secagg_revealed ON secagg (run_id, model) WHERE {_IS_REVEALED}
 """
-_COLUMNS = "round, attempt, stage, expires_at, terms, model, secrets"
-_STATE = "secagg"
+_SELECT = "SELECT round, attempt, stage, expires_at, terms, model, secrets FROM secagg"
+_OPEN_ONES = f"{_SELECT} INDEXED BY secagg_open WHERE run_id = ? AND {_IS_OPEN}"
+_NAMED_ONE = f"{_SELECT} WHERE run_id = ? AND round = ? AND attempt = ?"
+_REVEALED_ONE = (
+    f"{_SELECT} INDEXED BY secagg_revealed"
+    f" WHERE run_id = ? AND model = ? AND {_IS_REVEALED} LIMIT 1"
+)
+_ANY_ONE = f"{_SELECT} WHERE run_id = ? LIMIT 1"
+_EXPIRE = (
+    f"UPDATE secagg INDEXED BY secagg_open SET stage = {int(Stage.CLOSED)},"  # noqa: S608
+    f" secrets = x'' WHERE {_IS_OPEN} AND expires_at <= ?"
+)
 # Several stores may stand on one context, so the lock is not the store's own.
 _CONTEXT_LOCK = threading.Lock()
 
@@ -44,13 +60,18 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def records(self, run_id: int) -> Mapping[AttemptId, Record]:
-        """Return every record of a run, tombstones included."""
+    def records(
+        self, run_id: int, attempts: Collection[AttemptId] = (), model: bytes = b""
+    ) -> Mapping[AttemptId, Record]:
+        """Return what a message may depend on, see `Store.records`."""
+        run = _run_key(run_id)
+        queries: list[tuple[str, tuple[object, ...]]]
+        queries = [(_ANY_ONE, (run,)), (_OPEN_ONES, (run,))]
+        queries += [(_NAMED_ONE, (run, *a[1:])) for a in attempts if a.run_id == run_id]
+        if model:
+            queries.append((_REVEALED_ONE, (run, model)))
         with transaction(self._path, _SCHEMA) as database:
-            rows = database.execute(
-                f"SELECT {_COLUMNS} FROM secagg WHERE run_id = ?",  # noqa: S608 - constant
-                (_run_key(run_id),),
-            ).fetchall()
+            rows = [row for query in queries for row in database.execute(*query)]
         return {
             AttemptId(run_id, row[0], row[1]): Record(Stage(row[2]), *row[3:]) for row in rows
         }
@@ -76,21 +97,18 @@ class SqliteStore:
         return True
 
     def expire(self, now: float) -> None:
-        """Replace every record that holds secrets and is over by its tombstone."""
+        """Replace every open record that is over by its tombstone."""
         with transaction(self._path, _SCHEMA) as database:
-            rows = database.execute(
-                f"SELECT run_id, {_COLUMNS} FROM secagg"  # noqa: S608 - constant
-                " WHERE expires_at <= ? AND length(secrets) > 0",
-                (now,),
-            ).fetchall()
-            database.executemany(
-                "INSERT OR REPLACE INTO secagg VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*row[:3], *_row(Record(Stage(row[3]), *row[4:]).closed())) for row in rows],
-            )
+            database.execute(_EXPIRE, (now,))
 
 
 class ContextStore:
     """Records in Flower's context: simulation only, where nobody is to be kept out.
+
+    A run has two of Flower's records. One has the few open attempts, which every message looks
+    at. The other has the tombstones, which are only looked up: each under its attempt, and
+    where it is REVEALED also under its model. Nothing is kept elsewhere: each message may be
+    answered by another process.
 
     Parameters
     ----------
@@ -101,100 +119,60 @@ class ContextStore:
     def __init__(self, state: RecordDict) -> None:
         self._state = state
 
-    def records(self, run_id: int) -> Mapping[AttemptId, Record]:
-        """Return every record of a run, tombstones included."""
+    def records(
+        self, run_id: int, attempts: Collection[AttemptId] = (), model: bytes = b""
+    ) -> Mapping[AttemptId, Record]:
+        """Return what a message may depend on, see `Store.records`."""
+        names = [*map(_name, attempts), model.hex()]
         with _CONTEXT_LOCK:
-            return dict(self._index().runs.get(run_id, {}))
+            open_ones, closed = self._table(run_id, _OPEN), self._table(run_id, _CLOSED)
+            rows = [*islice(closed.values(), 1), *open_ones.values()]
+            rows += [closed[name] for name in names if name in closed]
+        return dict(map(_decoded, rows))
 
     def advance(self, changes: Sequence[Change]) -> bool:
         """Make all changes, or none and return False where one stage is not as expected."""
         with _CONTEXT_LOCK:
-            index = self._index()
             for change in changes:
-                record = index.runs.get(change.attempt.run_id, {}).get(change.attempt)
-                if (record.stage if record else Stage.NONE) is not change.expected:
+                if self._stage(change.attempt) is not change.expected:
                     return False
             for change in changes:
-                index.put(change.attempt, change.record)
+                self._put(change.attempt, change.record)
         return True
 
     def expire(self, now: float) -> None:
-        """Replace every record that holds secrets and is over by its tombstone."""
+        """Replace every open record that is over by its tombstone."""
         with _CONTEXT_LOCK:
-            index = self._index()
-            for key, record in list(index.held.items()):
+            tables = [table for name, table in self._state.items() if name.endswith(_OPEN)]
+            rows = [row for table in tables for row in table.values()]
+            for attempt, record in map(_decoded, rows):
                 if record.expires_at <= now:
-                    index.put(key, record.closed())
+                    self._put(attempt, record.closed())
 
-    def _index(self) -> "_Index":
-        kept = self._state.config_records.setdefault(_STATE, ConfigRecord())
-        index = _INDEXES.get(id(kept))
-        if index is None or index.kept is not kept or index.size != len(kept):
-            index = _INDEXES[id(kept)] = _Index(kept)
-            while len(_INDEXES) > _MOST_INDEXES:
-                _INDEXES.pop(next(iter(_INDEXES)))
-        return index
+    def _stage(self, attempt: AttemptId) -> Stage:
+        for kind in (_OPEN, _CLOSED):
+            row = self._table(attempt.run_id, kind).get(_name(attempt))
+            if row is not None:
+                return _decoded(row)[1].stage
+        return Stage.NONE
 
+    def _put(self, attempt: AttemptId, record: Record) -> None:
+        name, row = _name(attempt), _encoded(attempt, record)
+        open_ones, closed = (self._table(attempt.run_id, kind) for kind in (_OPEN, _CLOSED))
+        if record.stage in OPEN:
+            open_ones[name] = row
+            return
+        open_ones.pop(name, None)
+        closed[name] = row
+        if record.stage is Stage.REVEALED and record.model:
+            closed[record.model.hex()] = row
 
-class _Index:
-    """The records of one context, decoded once: a run of many rounds stays as fast as it began.
-
-    Attributes
-    ----------
-    kept : ConfigRecord
-        Where they lie, each under its attempt. Nobody else writes there.
-    runs : dict
-        Run id to attempt to record.
-    held : dict
-        Those that hold secrets.
-    """
-
-    def __init__(self, kept: ConfigRecord) -> None:
-        self.kept = kept
-        self.runs: dict[int, dict[AttemptId, Record]] = {}
-        self.held: dict[AttemptId, Record] = {}
-        for value in kept.values():
-            if isinstance(value, bytes):
-                row = _Row.decode(value)
-                found = Record(
-                    Stage(row.stage), row.expires_ms / 1000, row.terms, row.model, row.secrets
-                )
-                self._note(AttemptId(row.run_id, row.round, row.attempt), found)
-
-    @property
-    def size(self) -> int:
-        """Return how many records there are."""
-        return sum(map(len, self.runs.values()))
-
-    def put(self, key: AttemptId, record: Record) -> None:
-        """Write one record into the context."""
-        row = _Row(
-            run_id=key.run_id,
-            round=key.round,
-            attempt=key.attempt,
-            stage=int(record.stage),
-            expires_ms=int(record.expires_at * 1000),
-            terms=record.terms,
-            model=record.model,
-            secrets=record.secrets,
-        )
-        # In place: to make the whole record anew would look at every attempt of the run.
-        self.kept["/".join(map(str, key))] = row.encode()
-        self._note(key, record)
-
-    def _note(self, key: AttemptId, record: Record) -> None:
-        self.runs.setdefault(key.run_id, {})[key] = record
-        if record.secrets:
-            self.held[key] = record
-        else:
-            self.held.pop(key, None)
+    def _table(self, run_id: int, kind: str) -> ConfigRecord:
+        # Changed where it is: to make the whole record anew would look at every attempt.
+        return cast(ConfigRecord, self._state.setdefault(f"{run_id}{kind}", ConfigRecord()))
 
 
-_INDEXES: dict[int, _Index] = {}
-# As many simulated nodes as one process has; what is dropped is decoded again.
-_MOST_INDEXES = 4096
-
-
+_OPEN, _CLOSED = "/secagg/open", "/secagg/closed"
 _LOCAL = "never leaves the node"
 
 
@@ -221,3 +199,27 @@ def _run_key(run_id: int) -> bytes:
 def _row(record: Record) -> tuple[object, ...]:
     stage = int(record.stage)
     return stage, record.expires_at, record.terms, record.model, record.secrets
+
+
+def _name(attempt: AttemptId) -> str:
+    return "/".join(map(str, attempt))
+
+
+def _encoded(attempt: AttemptId, record: Record) -> bytes:
+    return _Row(
+        run_id=attempt.run_id,
+        round=attempt.round,
+        attempt=attempt.attempt,
+        stage=int(record.stage),
+        expires_ms=int(record.expires_at * 1000),
+        terms=record.terms,
+        model=record.model,
+        secrets=record.secrets,
+    ).encode()
+
+
+def _decoded(row: object) -> tuple[AttemptId, Record]:
+    row = _Row.decode(cast(bytes, row))
+    return AttemptId(row.run_id, row.round, row.attempt), Record(
+        Stage(row.stage), row.expires_ms / 1000, row.terms, row.model, row.secrets
+    )

@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from app.config.load import ConfigError, task_of
+from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.policy import Policy, PolicyError, load_policy
 from tasks.base import DataError, DataSource
+from tasks.registry import task_of
 
 _DATA_PATH = "data-path"
 _STATE_PATH = "state-path"
@@ -124,7 +125,7 @@ def settings_of(
         check_simulation_only(config)
     own = dict(node_config)
     partition_id, num_partitions = _partition(own)
-    if not own.keys() >= {_PARTITION_ID, _NUM_PARTITIONS} and task_of(config).is_shared:
+    if not own.keys() >= {_PARTITION_ID, _NUM_PARTITIONS} and task_of(config.task).is_shared:
         raise DataError(
             f"this node's --node-config lacks {_PARTITION_ID} or {_NUM_PARTITIONS}: all nodes"
             " share this task's data set, and each needs a part of its own"

@@ -73,7 +73,7 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         found.gaps.append("privacy lists none: such runs bound nothing; take it out")
     if policy.min_survivors == 1:
         found.gaps.append(
-            "min_survivors=1: aggregation=plain shows the server each contribution; raise it"
+            "min_survivors=1: a run may show the server each contribution; raise it"
         )
     if not policy.require_identities:
         found.gaps.append(

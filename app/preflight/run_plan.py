@@ -9,15 +9,11 @@ from typing import Any
 from app.builders.privacy import privacy_plan
 from app.builders.workload import build_workload
 from app.config.load import option_of
-from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
 from app.config.workload import workload_name
-from privacy.accounting.epsilon import accountant, epsilon
-from privacy.accounting.run_spent import model_only_epsilon
-from privacy.bounding.modulus import wrap_probability
+from privacy.accounting.adversaries import Adversary, adversaries
+from privacy.accounting.epsilon import accountant
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.release import Mechanism
-from privacy.plan.terms import Place
 from strategies.codec.exact_codecs import IntegerCodec
 from strategies.registry import aggregation_of
 from workloads.base import Workload
@@ -25,25 +21,6 @@ from workloads.base import Workload
 
 class PlanError(ValueError):
     """The run cannot be what it is meant to be. The message says why, and the mend."""
-
-
-@dataclass(frozen=True)
-class Adversary:
-    """What one adversary could learn of one unit.
-
-    Attributes
-    ----------
-    who : str
-        In words.
-    num_colluding : int or None
-        Participants that it knows the noise of; None where that changes nothing.
-    epsilon : float
-        At the plan's delta; infinite where it must be trusted.
-    """
-
-    who: str
-    num_colluding: int | None
-    epsilon: float
 
 
 @dataclass(frozen=True)
@@ -102,7 +79,7 @@ def plan_run(config: AppConfig) -> RunPlan:
     try:
         workload = build_workload(config)
         num_parameters = workload.length(workload.initial_state())
-        if not isinstance(config.privacy, PrivateConfig):
+        if config.privacy.mode is None:
             return _in_common(config, workload, num_parameters, num_parameters)
         plan = privacy_plan(config, workload, num_parameters)
     # A model that is refused is a ValueError too.
@@ -112,7 +89,7 @@ def plan_run(config: AppConfig) -> RunPlan:
     return RunPlan(
         **{name: getattr(common, name) for name in _COMMON},
         guarantee=_guarantee(plan),
-        adversaries=_adversaries(plan),
+        adversaries=adversaries(plan),
         modulus=_modulus(plan),
     )
 
@@ -134,13 +111,12 @@ _COMMON = (
 def _in_common(
     config: AppConfig, workload: Workload, num_parameters: int, length: int
 ) -> RunPlan:
-    aggregation, privacy = aggregation_of(config.aggregation), config.privacy
-    private = isinstance(privacy, PrivateConfig)
-    scores_last = bool(privacy.metrics.every) if private else workload.scores
+    aggregation, private = config.aggregation, config.privacy.private
+    scores_last = bool(private.metrics.every) if private else workload.scores
     trips = aggregation.num_trips * (config.num_rounds + scores_last)
     trips += aggregation.num_key_trips
-    encoded = private or not aggregation.sees_contributions
-    bits = config.aggregation.codec.modulus_bits if encoded else 32
+    encoded = private or not aggregation_of(aggregation).sees_contributions
+    bits = aggregation.codec.modulus_bits if encoded else 32
     if workload.is_integer and not private:
         bits = IntegerCodec.modulus_bits
     return RunPlan(
@@ -181,23 +157,6 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
     }
 
 
-def _adversaries(plan: PrivacyPlan) -> list[Adversary]:
-    """Return what each adversary could learn, for every number of colluders below T."""
-    terms = plan.terms
-    found = [Adversary("who sees the models only", None, model_only_epsilon(plan))]
-    if terms.place is Place.DISTRIBUTED:
-        for known in range(terms.min_survivors):
-            who = f"server and {known} participants"
-            spent = epsilon(plan.schedule(colluding=known), terms.delta)
-            found.append(Adversary(who, known, spent))
-        return found
-    spent = epsilon(plan.schedule(), terms.delta)
-    if terms.place is Place.LOCAL:
-        return [*found, Adversary("server and all other participants", None, spent)]
-    trusted = Adversary("server, which is trusted", None, float("inf"))
-    return [*found, Adversary("all other participants", None, spent), trusted]
-
-
 def _modulus(plan: PrivacyPlan) -> dict[str, Any]:
     terms = plan.terms
     if not terms.is_summed:
@@ -208,14 +167,6 @@ def _modulus(plan: PrivacyPlan) -> dict[str, Any]:
         "step": plan.step,
         "padded_dimension": plan.padded_dimension,
     }
-    if terms.mechanism is not Mechanism.LAPLACE:
-        found["wrap_probability"] = wrap_probability(
-            modulus_bits=terms.modulus_bits,
-            step=plan.step,
-            signal_norm=plan.signal_norm,
-            block=plan.block,
-            dimension=plan.padded_dimension,
-            num_contributions=terms.population,
-            share_deviation=plan.share_deviation,
-        )
+    if plan.wrap_probability is not None:
+        found["wrap_probability"] = plan.wrap_probability
     return found

@@ -6,6 +6,7 @@ Beside it the checkpoint: the same model with the optimiser's state, for ``RunFo
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from app.config.load import option_of, task_config, to_dict
-from app.config.privacy import ExamplePrivacyConfig
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from tasks.base import Task
@@ -128,20 +128,26 @@ def load_model(path: Path) -> tuple[Task, Any]:
 
 def _metadata(config: AppConfig, server_round: int, state: State) -> dict[str, str]:
     """Return what is needed to build the model again."""
+    of_round = {_HEADER: json.dumps(dict(state.header)), "round": str(server_round)}
+    return {**_of_run(config), **of_round}
+
+
+@lru_cache(maxsize=32)
+def _of_run(config: AppConfig) -> Mapping[str, str]:
+    """Return what is the same in every round; OmegaConf takes milliseconds."""
     return {
         "workload": workload_name(config.algorithm),
-        _HEADER: json.dumps(dict(state.header)),
         "task": option_of(config, "task"),
         "config": json.dumps(to_dict(config.task)),
         "seed": str(config.seed),
         # Whether Opacus replaced layers: then the task alone builds another model.
         "fixed": json.dumps(_has_fixed_model(config)),
-        "round": str(server_round),
     }
 
 
 def _has_fixed_model(config: AppConfig) -> bool:
-    return isinstance(config.privacy, ExamplePrivacyConfig) and config.privacy.fix_model
+    example = config.privacy.example
+    return example is not None and example.fix_model
 
 
 def _build_task(metadata: Mapping[str, str]) -> Task:

@@ -4,9 +4,8 @@ from flwr.app import Message
 
 from app.builders.run import config_hash
 from app.config.load import ConfigError
-from app.node.admission import admit
 from app.node.session import NodeSession
-from app.round.contribute import contribute, pay
+from app.round.contribute import contribute
 from app.round.request import read
 from strategies.aggregation import AggregationConfig, Request
 from strategies.secagg.client.store import Store
@@ -70,10 +69,6 @@ class SessionSide:
         """Return the bundles that peers may run; None for any."""
         return self._session.approved_bundles()
 
-    def admit(self) -> None:
-        """Refuse a run that asks for more than the node's owner allows."""
-        admit(self._session)
-
     def read(self, message: Message) -> Request:
         """Read a request for a contribution, trusting nothing."""
         return read(message, self._session)
@@ -85,10 +80,11 @@ class SessionSide:
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
-    def pay(self, request: Request, attempt: int | None) -> None:
-        """Charge what a contribution reveals to the node's ledger, before it leaves."""
-        pay(request, self._session, attempt)
+    def contribute(
+        self, request: Request, attempt: int | None
+    ) -> Contribution | PrivateContribution:
+        """Charge what a contribution reveals to the node's ledger, then return it; loads torch.
 
-    def contribute(self, request: Request) -> Contribution | PrivateContribution:
-        """Return the contribution; loads torch."""
-        return contribute(request, self._session)
+        One call, so that no aggregation can forget the first half.
+        """
+        return contribute(request, self._session, attempt)

@@ -10,7 +10,6 @@ from app.config.run import AppConfig
 from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
-from privacy.unit import Unit
 from strategies.aggregation import Request
 from strategies.codec.private_codec import PrivateCodec
 from strategies.refusals import Reason, RequestRefusedError
@@ -25,19 +24,23 @@ _TRAINING_STREAM = 3
 _NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, RequestRefusedError)
 
 
-def contribute(request: Request, session: NodeSession) -> Contribution | PrivateContribution:
-    """Train or evaluate, as the request asks; loads torch.
+def contribute(
+    request: Request, session: NodeSession, attempt: int | None
+) -> Contribution | PrivateContribution:
+    """Train or evaluate, as the request asks; loads torch. What it reveals is charged first.
 
     Raises
     ------
     RequestRefusedError
-        If the state does not fit.
+        If the state does not fit, or the node's owner does not allow what it would reveal.
     DataError
         If this node's records do not fit the task.
     """
     codec = request.codec
     if not isinstance(codec, PrivateCodec):
         return _exact(request, session)
+    # Before a record is looked at: whether there is an answer may depend on the records too.
+    _pay(request, codec, session, attempt)
     try:
         return _private(request, codec, session)
     except _NOT_OF_A_RECORD:
@@ -48,17 +51,9 @@ def contribute(request: Request, session: NodeSession) -> Contribution | Private
         return codec.nothing(request.query.server_round, training=request.training)
 
 
-def pay(request: Request, session: NodeSession, attempt: int | None) -> None:
-    """Charge what an encoded contribution reveals to the node's ledger, before it leaves.
-
-    Raises
-    ------
-    RequestRefusedError
-        If the owner does not allow it; it must not leave then.
-    """
-    codec = request.codec
-    if not isinstance(codec, PrivateCodec):
-        return
+def _pay(
+    request: Request, codec: PrivateCodec, session: NodeSession, attempt: int | None
+) -> None:
     server_round = request.query.server_round
     releases = codec.plan.releases(server_round, training=request.training)
     charge(session, codec.plan, releases, (server_round, attempt))
@@ -98,7 +93,7 @@ def _private(
             session.config,
             session.source.partition_id,
             query.server_round,
-            secure=privacy.unit is Unit.EXAMPLE,
+            secure=privacy.mode.hides_records,
         )
         contribution = workload.bounded(state, query, records, rng, privacy)
     except StateRefusedError as error:

@@ -7,7 +7,6 @@ from flwr.app import Message
 from app.builders.run import build_codec, node_encodes
 from app.builders.workload import build_workload
 from app.config.load import ConfigError
-from app.config.privacy import ClientPrivacyConfig
 from app.config.run import AppConfig
 from app.node.session import NodeSession
 from strategies.aggregation import Request
@@ -63,8 +62,7 @@ def read(message: Message, session: NodeSession) -> Request:
 
 def _clip_norm(message: Message, config: AppConfig) -> float | None:
     """Return the clip norm that came with the request, where it is adaptive."""
-    privacy = config.privacy
-    if not (isinstance(privacy, ClientPrivacyConfig) and privacy.adaptive_clip.bit_noise):
+    if config.privacy.adaptive is None:
         return None
     told = message.content.config_records.get(CONFIG, {}).get(CLIP_NORM)
     if type(told) is not float or not (isfinite(told) and told > 0):

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, log2, sqrt
 
-from privacy.bounding.modulus import grid_step
+from privacy.bounding.modulus import grid_step, wrap_probability
 from privacy.bounding.rotation import block_size, padded_dimension
 from privacy.bounding.sensitivity import rounded_l2
+from privacy.mode import Place
 from privacy.plan.release import Mechanism, Unit
-from privacy.plan.terms import BETA, Place, PrivacyTerms
+from privacy.plan.terms import BETA, PrivacyTerms
 
 # Steps of the grid in one standard deviation: more would not fit the samplers' integers.
 _FINEST = 2.0**34
@@ -46,6 +47,21 @@ class NoiseGrid:
     def block(self) -> int:
         """Entries over which a rotation spreads a vector's length; 1 without."""
         return block_size(self.terms.dimension) if self.terms.is_rotated else 1
+
+    @property
+    def wrap_probability(self) -> float | None:
+        """The chance that a sum passes the modulus; None for L1-bounded sums, which cannot."""
+        if self.terms.bounds_l1:
+            return None
+        return wrap_probability(
+            modulus_bits=self.terms.modulus_bits,
+            step=self.step,
+            signal_norm=self.signal_norm,
+            block=self.block,
+            dimension=self.padded_dimension,
+            num_contributions=self.terms.population,
+            share_deviation=self.share_deviation,
+        )
 
     @property
     def signal_norm(self) -> float:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from math import exp
 
+from privacy.mode import Mode, Place
 from privacy.plan.release import Mechanism, Unit
 
 #: What the papers use: conditional rounding accepts with probability at least 1 - beta.
 BETA = exp(-0.5)
-
-
-class Place(StrEnum):
-    """Where the noise is added."""
-
-    LOCAL = "local"
-    DISTRIBUTED = "distributed"
-    CENTRAL = "central"
 
 
 _MECHANISMS = {
@@ -121,6 +113,11 @@ class PrivacyTerms:
             )
 
     @property
+    def mode(self) -> Mode:
+        """Return unit and place together."""
+        return Mode(self.unit, self.place)
+
+    @property
     def num_shares(self) -> int:
         """The noise shares that are certain and unknown to the adversary: T - c, or 1."""
         if self.place is Place.DISTRIBUTED:
@@ -130,9 +127,19 @@ class PrivacyTerms:
     @property
     def is_summed(self) -> bool:
         """Whether a contribution is clipped and summed on the grid, not trained privately."""
-        return not (self.unit is Unit.EXAMPLE and self.place is Place.LOCAL)
+        return not self.mode.trains_privately
+
+    @property
+    def bounds_l1(self) -> bool:
+        """Whether the L1 norm of a contribution is bounded, not the L2 norm."""
+        return self.mechanism is Mechanism.LAPLACE
 
     @property
     def is_rotated(self) -> bool:
         """Whether contributions are rotated: a rotation does not keep the L1 norm."""
-        return self.is_summed and self.mechanism is not Mechanism.LAPLACE
+        return self.is_summed and not self.bounds_l1
+
+    @property
+    def is_rounded_in_bounds(self) -> bool:
+        """Whether rounding is repeated until the norm is small: for one vector a client."""
+        return self.unit is Unit.CLIENT and self.is_rotated

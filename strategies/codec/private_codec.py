@@ -14,8 +14,6 @@ from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
 from privacy.plan.release import Mechanism
-from privacy.plan.terms import Place
-from privacy.unit import Unit
 from strategies.codec.codec import hash_numbers
 from strategies.codec.private_stages import Rotate, RoundWithNoise
 from strategies.codec.stages import (
@@ -199,7 +197,7 @@ class PrivateCodec:
             values = update.update
         else:
             bound = self.clip_norm
-            if self.plan.terms.unit is Unit.EXAMPLE:
+            if self.plan.terms.mode.hides_records:
                 bound = clipped_delta2(bound, self.plan.terms.dimension)
             self._check_bound(update, bound)
             values = update.in_units_of(self.clip_norm)
@@ -236,7 +234,7 @@ class PrivateCodec:
     def _scalar_noise(self, name: str, *, share: bool) -> int:
         """Draw the noise of one scalar: a node's share of it, or the server's."""
         terms = self.plan.terms
-        if share is (terms.place is Place.CENTRAL):
+        if share is terms.mode.is_central:
             return 0
         is_bit = name == CLIP_BITS
         release = self.plan.clip_bit_release() if is_bit else self.plan.metrics_release()

@@ -12,8 +12,6 @@ from privacy.bounding.rounding import conditional, dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.terms import Place
-from privacy.unit import Unit
 from strategies.codec.fixed_point import to_signed
 from strategies.codec.stages import Passing, SumContext
 
@@ -62,7 +60,7 @@ class RoundWithNoise:
         plan, terms = self.plan, self.plan.terms
         scaled = passing.vector / plan.step
         rng = secure_generator()
-        if terms.unit is Unit.CLIENT and terms.is_rotated:
+        if terms.is_rounded_in_bounds:
             integers = conditional(scaled, plan.max_rounded_norm, rng)
         else:
             integers = dithered(scaled, rng)
@@ -72,7 +70,7 @@ class RoundWithNoise:
 
     def backward(self, passing: Passing, context: SumContext) -> Passing:
         """Return the sum in clip norms; under central noise, with the server's noise."""
-        if self.plan.terms.place is Place.CENTRAL:
+        if self.plan.terms.mode.is_central:
             values = self._with_server_noise(passing.vector)
         else:
             values = passing.vector.astype(np.float64)

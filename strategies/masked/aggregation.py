@@ -41,9 +41,6 @@ SECAGG = Aggregation(
     name="secagg",
     config=SecAggConfig,
     sees_contributions=False,
-    num_trips=2,
-    # The first keys and shares; those of every other round ride along (protocol, section 1).
-    num_key_trips=2,
     actions=ACTIONS,
     serve=_serve,
     answer=_answer,

@@ -35,7 +35,6 @@ def answer(message: Message, side: ClientSide) -> Message:
     RequestRefusedError, DataError, ConfigError
         If the node cannot take part; the attempt's secrets are gone then.
     """
-    side.admit()
     role = _role(side)
     kind = message.metadata.message_type
     try:
@@ -73,9 +72,7 @@ def _masked(
         raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     num_members = len(opened.request.cohort)
     side.check_fits(request, num_members)
-    # Before a record is looked at: whether there is an answer may depend on the records too.
-    side.pay(request, attempt.attempt)
-    contribution = side.contribute(request)
+    contribution = side.contribute(request, attempt.attempt)
     shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
     update, sums = codec.encode(contribution, shared)
     return role.mask(opened, update, sums, codec.modulus_bits)

@@ -83,9 +83,23 @@ class SecAggConfig(AggregationConfig):
         return self.identities
 
     @property
-    def slowest_trip_seconds(self) -> float:
-        """Return half of the time that a node keeps an attempt's secrets."""
-        return self.secrets_seconds / 2
+    def num_trips(self) -> int:
+        """Return mask, unmask and, with the consistency check, confirm in between."""
+        return 3 if self.consistency_check else 2
+
+    @property
+    def num_key_trips(self) -> int:
+        """Return the first keys and shares; later ones ride along (protocol, section 1)."""
+        return 2
+
+    def check_deadline(self, deadline_seconds: float) -> None:
+        """Refuse a trip that could last longer than a node keeps its secrets."""
+        require(
+            self.secrets_seconds >= 2 * deadline_seconds,
+            f"aggregation.secrets_seconds={self.secrets_seconds}: must be at least twice"
+            f" rounds.deadline_seconds={deadline_seconds}, or a slow trip finds the secrets"
+            " gone",
+        )
 
     def parameters(self, num_simulated: int | None) -> ProtocolParameters:
         """Return the protocol's public numbers; the same on server and clients.

@@ -23,9 +23,11 @@ class PlainConfig(AggregationConfig):
     through_codec: bool = False
 
     @property
-    def is_encoded(self) -> bool:
-        """Return whether contributions are added in fixed point."""
-        return self.through_codec
+    def codec_is_idle(self) -> str | None:
+        """Return why ``codec`` has no effect; None with ``through_codec``."""
+        if self.through_codec:
+            return None
+        return "aggregation=plain adds floats; give aggregation.through_codec=true"
 
 
 def _serve(side: ServerSide) -> RoundStrategy:
@@ -52,8 +54,6 @@ PLAIN = Aggregation(
     name="plain",
     config=PlainConfig,
     sees_contributions=True,
-    num_trips=1,
-    num_key_trips=0,
     serve=_serve,
     answer=_answer,
 )

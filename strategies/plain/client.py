@@ -20,10 +20,8 @@ def answer(message: Message, side: ClientSide) -> Message:
         If training diverged, the message is of another aggregation, or the node's owner does
         not allow it.
     """
-    side.admit()
     request = side.read(message)
-    side.pay(request, None)
-    contribution = side.contribute(request)
+    contribution = side.contribute(request, None)
     if request.node_encodes:
         seed = plain_seed(side.run_id, request.query.server_round)
         # Nobody knows here how many there are; neither codec that is used so needs it.

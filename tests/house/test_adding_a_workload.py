@@ -93,7 +93,7 @@ def test_under_example_distributed_it_has_the_noise_that_was_asked_for(tree, tmp
     ("privacy", "free", "told"),
     [
         ("example_distributed", f"{PRIVATE} privacy.clip_norm=1", "it has no effect on"),
-        ("example_distributed", f"{PRIVATE} task.training.momentum=0.5", "trains nothing"),
+        ("example_distributed", f"{PRIVATE} task.training.momentum=0.5", "trains no model"),
         (
             "client_central",
             "privacy.noise_multiplier=2 privacy.delta=1e-3 privacy.population=4",

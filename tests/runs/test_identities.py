@@ -10,6 +10,7 @@ import yaml
 import app.node.settings
 from app.config.load import ConfigError, load_config
 from app.node.identity import new_key, peers_of, read_peers, write_peers
+from app.preflight.run_plan import plan_run
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
 from strategies.masked.messages import unwrap, wrap
@@ -79,6 +80,8 @@ def test_signed_and_confirmed_the_model_is_the_same(run_config, tmp_path):
     watched = Watched(run_config)
     on = watched.run()
     assert "train.confirm" in watched.kinds()
+    planned = plan_run(load_config(run_config)).num_trips
+    assert len(watched.replies) == planned * NUM_NODES
     adverts = [
         Advert.decode(unwrap(reply.content))
         for kind, _, reply in watched.replies

@@ -165,7 +165,7 @@ class ClientRole:
         return self._boundary.answer(UnmaskRequest, data, self._unmask)
 
     def _advertise(self, request: AdvertRequest) -> Advert:
-        records = self._stages.records(request.attempt)
+        records = self._stages.records(named(request))
         advert, change = self._drawn(records, request.attempt)
         self._stages.commit([change, *self._stages.closing_others(records, request.attempt)])
         return advert
@@ -178,7 +178,7 @@ class ClientRole:
         return advert, self._stages.move(records, attempt, Event.ADVERTISE, secrets)
 
     def _share(self, roster: Roster) -> SharesUpload:
-        upload, change = self._shared(self._stages.records(roster.attempt), roster)
+        upload, change = self._shared(self._stages.records(named(roster)), roster)
         self._stages.commit([change])
         return upload
 
@@ -190,7 +190,7 @@ class ClientRole:
         return upload, self._stages.move(records, roster.attempt, Event.SHARE, kept)
 
     def _open(self, request: TrainRequest, binding: MaskBinding) -> Opened:
-        records = self._stages.records(request.attempt)
+        records = self._stages.records(named(request), binding.model)
         self._stages.check(records, request.attempt, Event.MASK)
         if request.next_attempt is not None:
             self._stages.check(records, request.next_attempt, Event.ADVERTISE)
@@ -204,7 +204,7 @@ class ClientRole:
         right = update.dtype == word_dtype(modulus_bits) and scalars.dtype == np.uint64
         require(right, RefusalReason.BAD_INPUT, f"{update.dtype}, {scalars.dtype}")
         request = opened.request
-        records = self._stages.records(request.attempt)
+        records = self._stages.records(named(request), opened.model)
         checks.check_model(records, request.attempt, opened.model)
         advert: Advert | None = None
         kept = secrets_after_masking(opened)
@@ -224,7 +224,7 @@ class ClientRole:
         return reply
 
     def _confirm(self, request: ConsistencyRequest) -> ConsistencyReply:
-        records = self._stages.records(request.attempt)
+        records = self._stages.records(named(request))
         self._stages.check(records, request.attempt, Event.CONFIRM)
         identity = self._trust.identity
         if identity is None:
@@ -241,7 +241,7 @@ class ClientRole:
         return ConsistencyReply(request.attempt, identity.sign(message))
 
     def _unmask(self, request: UnmaskRequest) -> UnmaskReply:
-        records = self._stages.records(request.attempt)
+        records = self._stages.records(named(request))
         self._stages.check(records, request.attempt, Event.UNMASK)
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_split(request, secrets.cohort)

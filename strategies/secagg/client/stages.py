@@ -1,7 +1,7 @@
 """The client's stage machine over a store: look, move by compare-and-set, close."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from strategies.secagg.client.checks import ProtocolRefusedError, require
 from strategies.secagg.client.store import Change, Record, Store
@@ -34,13 +34,16 @@ class Stages:
         """Delete the secrets, of every run, whose time is over."""
         self._store.expire(self._clock())
 
-    def records(self, attempt: AttemptId) -> Records:
-        """Return the run's records, after checking run and parameters."""
-        require(attempt.run_id == self._run_id, RefusalReason.UNKNOWN_ATTEMPT, "another run")
-        records = self._store.records(self._run_id)
+    def records(self, attempts: Sequence[AttemptId], model: bytes = b"") -> Records:
+        """Return what a message about `attempts`, the first above all, depends on.
+
+        See `Store.records`. Refuse unless run and parameters are the known ones.
+        """
+        ours = attempts[0].run_id == self._run_id
+        require(ours, RefusalReason.UNKNOWN_ATTEMPT, "another run")
+        records = self._store.records(self._run_id, attempts, model)
         # Each was made under the parameters of those before it, so that one stands for all.
-        first = next(iter(records.values()), None)
-        same = first is None or first.terms == self._parameters
+        same = all(record.terms == self._parameters for record in records.values())
         require(same, RefusalReason.TERMS_CHANGED)
         return records
 
@@ -78,7 +81,7 @@ class Stages:
         """Delete the secrets of attempts, whatever other messages do meanwhile."""
         for attempt in attempts:
             while attempt.run_id == self._run_id:
-                record = self._store.records(self._run_id).get(attempt)
+                record = self._store.records(self._run_id, [attempt]).get(attempt)
                 if record is None or record.stage in FINAL:
                     break
                 if self._store.advance([Change(attempt, record.stage, record.closed())]):

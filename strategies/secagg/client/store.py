@@ -4,11 +4,11 @@
 can both be it. It knows nothing of the protocol: it compares stages and swaps records.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol
 
-from strategies.secagg.client.transitions import OPEN, Stage
+from strategies.secagg.client.transitions import FINAL, OPEN, Stage
 from strategies.secagg.messages import FIELD_BYTES
 from strategies.secagg.wire import (
     HASH,
@@ -41,7 +41,7 @@ class Record:
     model : bytes
         SHA-256 of the model that was trained on in this attempt, or empty.
     secrets : bytes
-        Encoded secrets of the stage, or empty.
+        Encoded secrets of the stage; empty once the attempt is over.
     """
 
     stage: Stage
@@ -49,6 +49,11 @@ class Record:
     terms: bytes
     model: bytes = b""
     secrets: bytes = b""
+
+    def __post_init__(self) -> None:
+        # Expiry looks for secrets at the open attempts alone.
+        if self.secrets and self.stage not in OPEN:
+            raise ValueError(f"secrets of an attempt that is {self.stage.name}")
 
     def closed(self) -> "Record":
         """Return this record without its secrets; an open attempt becomes CLOSED."""
@@ -65,17 +70,28 @@ class Change:
     expected: Stage
     record: Record
 
+    def __post_init__(self) -> None:
+        if self.expected in FINAL:
+            raise ValueError(f"an attempt that is {self.expected.name} stays so")
+
 
 class Store(Protocol):
     """Durable records by attempt.
 
     An implementation must make `advance` atomic over all its changes and against other
     threads and processes, durable (synced) before it returns, and must leave nothing of the
-    replaced secrets behind (SQLite: `secure_delete`).
+    replaced secrets behind (SQLite: `secure_delete`). Tombstones stay for good, so no method
+    may look at all of them.
     """
 
-    def records(self, run_id: int) -> Mapping[AttemptId, Record]:
-        """Return every record of a run, tombstones included."""
+    def records(
+        self, run_id: int, attempts: Collection[AttemptId] = (), model: bytes = b""
+    ) -> Mapping[AttemptId, Record]:
+        """Return what a message may depend on: a few of a run's records, however many it has.
+
+        Those are the open ones, those of `attempts`, one that is REVEALED over `model` if a
+        model is given, and at least one if the run has any.
+        """
         ...
 
     def advance(self, changes: Sequence[Change]) -> bool:
@@ -83,7 +99,7 @@ class Store(Protocol):
         ...
 
     def expire(self, now: float) -> None:
-        """Replace every record that holds secrets and has ``expires_at <= now`` by `closed`."""
+        """Replace every open record that has ``expires_at <= now`` by `closed`."""
         ...
 
 

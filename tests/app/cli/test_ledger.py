@@ -216,7 +216,7 @@ def test_each_gap_has_its_line(node, state, tmp_path, capsys):
     assert "play all other nodes" in found[0]
     assert "2 others, but min_survivors=4" in with_policy("survivors: 3", "survivors: 4")[0]
     found = with_policy("survivors: 3\nmin_colluding: 1", "survivors: 1\nmin_colluding: 0")
-    assert "aggregation=plain shows" in found[0]
+    assert "may show the server each contribution" in found[0]
     assert "dataset='heart', not of 'lungs'" in with_policy("heart", "lungs")[0]
     client = "client\nprivacy: [client_local]\n#"
     (one,) = with_policy("example\n", client.replace("#", ""))[:1]

@@ -8,14 +8,13 @@ import stat
 import subprocess
 import sys
 import threading
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from flwr.app import RecordDict
 
 import privacy.database
-from app.node.protocol_store import ContextStore, SqliteStore, _Row
+from app.node.protocol_store import ContextStore, SqliteStore
 from privacy.database import DatabaseError, transaction
 from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import Stage
@@ -116,6 +115,35 @@ def test_a_process_killed_inside_a_transaction_leaves_the_old_record(path):
     assert store.records(1) == {ONE: record(Stage.SHARED)}
 
 
+OLDER = """
+CREATE TABLE secagg (
+    run_id BLOB NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    stage INTEGER NOT NULL, expires_at REAL NOT NULL, terms BLOB NOT NULL,
+    model BLOB NOT NULL, secrets BLOB NOT NULL,
+    PRIMARY KEY (run_id, round, attempt)
+)
+"""
+
+
+def test_a_file_of_an_older_version_goes_on(path):
+    """One from before there were indexes: what is closed stays so, what is secret goes."""
+    terms, model, run = bytes(32), b"m" * 32, (1).to_bytes(8, "big")
+    with transaction(path, OLDER) as database:
+        rows = [
+            (run, 1, 0, int(Stage.REVEALED), 5.0, terms, model, b""),
+            (run, 2, 0, int(Stage.MASKED), 5.0, terms, b"", SECRET),
+        ]
+        database.executemany("INSERT INTO secagg VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    store = SqliteStore(path)
+    revealed = Record(Stage.REVEALED, 5.0, terms, model)
+    masked = Record(Stage.MASKED, 5.0, terms, b"", SECRET)
+    assert store.records(1, [], model) == {ONE: revealed, TWO: masked}
+    assert not store.advance([Change(ONE, Stage.NONE, record(Stage.ADVERTISED))])
+    store.expire(5.0)
+    assert store.records(1, [TWO])[TWO] == masked.closed()
+    assert SECRET[:16] not in everything(path)
+
+
 def everything(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(path.parent.iterdir()))
 
@@ -130,7 +158,7 @@ def test_no_secret_outlives_its_attempt_in_the_file(path):
     assert other in everything(path)
     store.expire(99.0)
     assert other[:16] not in everything(path)
-    assert store.records(1)[TWO].stage is Stage.CLOSED
+    assert store.records(1, [TWO])[TWO].stage is Stage.CLOSED
 
 
 @pytest.mark.parametrize("seed", [13, 27])
@@ -255,26 +283,3 @@ def test_of_many_stores_on_one_context_one_wins():
         thread.join()
     assert ContextStore(state).records(1)[ONE].secrets == bytes(wins)
     assert len(wins) == 1
-
-
-def test_a_message_of_a_long_run_decodes_no_closed_attempt(monkeypatch):
-    """Else a simulated round would cost more the longer the run is."""
-    state = RecordDict()
-    store = ContextStore(state)
-    for number in range(50):
-        attempt = AttemptId(1, number, 0)
-        store.advance([Change(attempt, Stage.NONE, record(Stage.ADVERTISED))])
-        store.advance([Change(attempt, Stage.ADVERTISED, record(Stage.SHARED).closed())])
-    decoded = []
-    real = _Row.decode
-    monkeypatch.setattr(_Row, "decode", lambda data: decoded.append(1) or real(data))
-    # As each message has a store of its own on the node's context.
-    later = ContextStore(state)
-    later.expire(5.0)
-    assert len(later.records(1)) == 50
-    assert later.advance([Change(AttemptId(1, 50, 0), Stage.NONE, record(Stage.SHARED))])
-    assert decoded == []
-    # A closed attempt stays closed, also where the context came from another process.
-    again = AttemptId(1, 7, 0)
-    for other in (later, ContextStore(deepcopy(state))):
-        assert not other.advance([Change(again, Stage.NONE, record(Stage.ADVERTISED))])

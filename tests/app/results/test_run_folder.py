@@ -14,6 +14,7 @@ import yaml
 
 import app.results.run_folder
 from app.config.load import load_config
+from app.results import model_file
 from app.results.model_file import load_model
 from app.results.run_folder import RunFolder, RunFolderError, folder_path
 from app.simulation.flwr_run import summary_time
@@ -65,6 +66,15 @@ def test_the_model_file_says_how_to_load_itself(run_config):
         sums = {name: sums[name] + scores[name] for name in sums}
     accuracy = sums["accuracy"] / sums["num_examples"]
     assert accuracy == pytest.approx(outcome.metrics["accuracy"])
+
+
+def test_the_configuration_becomes_text_once_for_all_rounds(run_config, monkeypatch):
+    texts: list[object] = []
+    real = model_file.to_dict
+    monkeypatch.setattr(model_file, "to_dict", lambda given: texts.append(given) or real(given))
+    model_file._of_run.cache_clear()
+    simulate(run_config, 3)
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedavgm", "fedadam", "fedyogi"])

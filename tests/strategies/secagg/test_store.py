@@ -64,7 +64,41 @@ def test_runs_are_apart(store):
     store.advance([Change(OTHER_RUN, Stage.NONE, record(Stage.ADVERTISED))])
     assert set(store.records(1)) == {ONE}
     assert set(store.records(2)) == {OTHER_RUN}
-    assert store.records(3) == {}
+    assert store.records(3, [ONE, OTHER_RUN]) == {}
+    assert set(store.records(1, [OTHER_RUN])) == {ONE}
+
+
+def test_of_many_tombstones_only_those_that_matter_are_returned(store):
+    keys = [AttemptId(1, number, 0) for number in range(30)]
+    models = [bytes([number]) * 32 for number in range(30)]
+    for key, model in zip(keys, models, strict=True):
+        stage = Stage.CLOSED if key.round % 5 == 4 else Stage.REVEALED
+        store.advance([Change(key, Stage.NONE, Record(stage, 9.0, bytes(32), model))])
+    # So that terms are known also where no attempt is open.
+    assert len(store.records(1)) == 1
+    now = AttemptId(1, 40, 0)
+    store.advance([Change(now, Stage.NONE, record(Stage.SHARED))])
+    assert set(store.records(1)) - set(keys) == {now}
+    found = store.records(1, [now, keys[6], keys[9]], models[20])
+    assert set(found) >= {now, keys[6], keys[9], keys[20]}
+    assert len(found) <= 5
+    assert found[keys[6]].stage is Stage.REVEALED
+    assert found[keys[9]] == Record(Stage.CLOSED, 9.0, bytes(32), models[9])
+    # A model that was trained on, but of which no sum was opened.
+    assert keys[14] not in store.records(1, [], models[14])
+
+
+@pytest.mark.parametrize("final", [Stage.REVEALED, Stage.CLOSED])
+def test_a_closed_attempt_is_closed_for_good(store, final):
+    store.advance([Change(ONE, Stage.NONE, record(Stage.MASKED))])
+    store.advance([Change(ONE, Stage.MASKED, record(final, b""))])
+    for expected in (Stage.NONE, Stage.MASKED):
+        assert not store.advance([Change(ONE, expected, record(Stage.ADVERTISED))])
+    assert store.records(1, [ONE]) == {ONE: record(final, b"")}
+    with pytest.raises(ValueError, match=final.name):
+        Change(ONE, final, record(Stage.ADVERTISED))
+    with pytest.raises(ValueError, match=final.name):
+        record(final, b"secret")
 
 
 def test_expiry_closes_open_attempts_of_every_run_and_keeps_tombstones(store):
@@ -74,11 +108,11 @@ def test_expiry_closes_open_attempts_of_every_run_and_keeps_tombstones(store):
     store.expire(4.0)
     assert store.records(1)[ONE].secrets == b"secret"
     store.expire(5.0)
-    assert store.records(1)[ONE] == record(Stage.CLOSED, b"", 5.0)
-    assert store.records(1)[TWO].stage is Stage.REVEALED
+    assert store.records(1, [ONE])[ONE] == record(Stage.CLOSED, b"", 5.0)
+    assert store.records(1, [TWO])[TWO].stage is Stage.REVEALED
     assert store.records(2)[OTHER_RUN].secrets == b"secret"
     store.expire(7.0)
-    assert store.records(2)[OTHER_RUN].secrets == b""
+    assert store.records(2, [OTHER_RUN])[OTHER_RUN].secrets == b""
 
 
 def test_one_of_many_threads_wins(store):

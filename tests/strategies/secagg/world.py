@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.client.store import Change, Record
-from strategies.secagg.client.transitions import Stage
+from strategies.secagg.client.transitions import OPEN, Stage
 from strategies.secagg.crypto.keys import Identity, pin
 from strategies.secagg.crypto.prg import word_dtype
 from strategies.secagg.graph import ProtocolParameters
@@ -48,8 +48,19 @@ class MemoryStore:
         self.kill_before = self.kill_after = False
         self._lock = threading.Lock()
 
-    def records(self, run_id: int) -> Mapping[AttemptId, Record]:
-        return {key: record for key, record in self.table.items() if key.run_id == run_id}
+    def records(
+        self, run_id: int, attempts: Collection[AttemptId] = (), model: bytes = b""
+    ) -> Mapping[AttemptId, Record]:
+        run = {key: record for key, record in self.table.items() if key.run_id == run_id}
+        first = next(iter(run), None)
+        return {
+            key: record
+            for key, record in run.items()
+            if key == first
+            or key in attempts
+            or record.stage in OPEN
+            or (model and record.stage is Stage.REVEALED and record.model == model)
+        }
 
     def advance(self, changes: Sequence[Change]) -> bool:
         if self.kill_before:

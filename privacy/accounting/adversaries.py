@@ -1,0 +1,46 @@
+"""What each adversary could learn from a run of a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from privacy.accounting.epsilon import epsilon
+from privacy.accounting.run_spent import model_only_epsilon
+from privacy.plan.plan import PrivacyPlan
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """What one adversary could learn of one unit.
+
+    Attributes
+    ----------
+    who : str
+        In words.
+    num_colluding : int or None
+        Participants that it knows the noise of; None where that changes nothing.
+    epsilon : float
+        At the plan's delta; infinite where it must be trusted.
+    """
+
+    who: str
+    num_colluding: int | None
+    epsilon: float
+
+
+def adversaries(plan: PrivacyPlan) -> list[Adversary]:
+    """Return what each adversary could learn, for every number of colluders below T."""
+    terms = plan.terms
+    found = [Adversary("who sees the models only", None, model_only_epsilon(plan))]
+    if terms.mode.is_distributed:
+        for known in range(terms.min_survivors):
+            who = f"server and {known} participants"
+            spent = epsilon(plan.schedule(colluding=known), terms.delta)
+            found.append(Adversary(who, known, spent))
+        return found
+    spent = epsilon(plan.schedule(), terms.delta)
+    if not terms.mode.is_central:
+        return [*found, Adversary("server and all other participants", None, spent)]
+    trusted = Adversary("server, which is trusted", None, inf)
+    return [*found, Adversary("all other participants", None, spent), trusted]
