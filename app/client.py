@@ -29,10 +29,7 @@ def answer(message: Message, context: Context) -> Message:
     try:
         config = load_config(context.run_config)
         settings = settings_of(context.node_config, config, in_simulation())
-        session = NodeSession(context, config, settings)
-        # Here, where no aggregation can forget it: no message is read before.
-        admit(session)
-        return aggregation_of(config.aggregation).answer(message, SessionSide(session))
+        return _answer_admitted(message, NodeSession(context, config, settings))
     except (ConfigError, DataError, ModelRefusedError, RequestRefusedError) as error:
         # A refusal's own text is its reason; what led to it says more.
         told = (error.__cause__ or error) if isinstance(error, RequestRefusedError) else error
@@ -41,6 +38,18 @@ def answer(message: Message, context: Context) -> Message:
     except Exception:
         log.exception("client %s failed", _name(context))
         return refusal_reply(Reason.INTERNAL_ERROR, message)
+
+
+def _answer_admitted(message: Message, session: NodeSession) -> Message:
+    """Answer a message of a run that the node's owner allows; a refusal leaves no secrets."""
+    aggregation, side = aggregation_of(session.config.aggregation), SessionSide(session)
+    try:
+        # Here, where no aggregation can forget it: no message is read before.
+        admit(session)
+        return aggregation.answer(message, side)
+    except BaseException:
+        aggregation.forget(message, side)
+        raise
 
 
 def _reason(error: Exception) -> Reason:

@@ -244,6 +244,10 @@ class ServerSide:
     read_peers: Callable[[str], Peers]
 
 
+def _keep_nothing(message: Message, side: ClientSide) -> None:
+    """Do nothing: a node holds nothing for a message."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Aggregation:
     """One way to compute a sum.
@@ -262,6 +266,8 @@ class Aggregation:
         From a ``ServerSide`` to the Flower strategy; imports it when it is called.
     answer : callable
         From a message and a ``ClientSide`` to the reply; imports what it needs when called.
+    forget : callable
+        Takes the same two once a message is refused; deletes what the node holds for it.
     """
 
     name: str
@@ -270,3 +276,4 @@ class Aggregation:
     actions: tuple[str, ...] = ()
     serve: Callable[[ServerSide], RoundStrategy]
     answer: Callable[[Message, ClientSide], Message]
+    forget: Callable[[Message, ClientSide], None] = _keep_nothing

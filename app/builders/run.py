@@ -132,6 +132,8 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
 def exact_codec(config: AppConfig, workload: Workload) -> Codec:
     """Return the codec of a run without differential privacy."""
     if workload.is_integer:
+        if workload.sum_names(training=True):
+            raise TypeError("a workload of whole numbers has no scalars: its vector holds all")
         return IntegerCodec()
     codec = config.aggregation.codec
     return FixedPointCodec(

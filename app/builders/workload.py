@@ -32,7 +32,8 @@ def build_workload(config: AppConfig) -> Workload:
     Raises
     ------
     ValueError
-        If the run is private and the task's preprocessing is not.
+        If the run is private and the task's preprocessing is not, or the workload has no
+        scores where some are asked for.
     """
     privacy = config.privacy
     private, example = privacy.private, privacy.example
@@ -44,7 +45,26 @@ def build_workload(config: AppConfig) -> Workload:
         cohort_fraction=config.rounds.cohort_fraction,
         **(_example(example) if example else {}),
     )
-    return WORKLOADS[workload_name(config.algorithm)](setup)
+    name = workload_name(config.algorithm)
+    workload = WORKLOADS[name](setup)
+    if not workload.scores:
+        _refuse_scores(config, name)
+    return workload
+
+
+def _refuse_scores(config: AppConfig, workload: str) -> None:
+    """Refuse what waits for, or pays for, scores that a workload does not give."""
+    private, patience = config.privacy.private, config.early_stopping.patience
+    if private is not None and private.metrics.every:
+        raise ValueError(
+            f"privacy.metrics.every={private.metrics.every}: the workload {workload} scores"
+            " nothing, and each node would pay for it; take it out"
+        )
+    if patience:
+        raise ValueError(
+            f"early_stopping.patience={patience}: the workload {workload} scores nothing, so"
+            " no loss could stop the run; take it out"
+        )
 
 
 def _example(privacy: ExamplePrivacyConfig) -> dict[str, Any]:

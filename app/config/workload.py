@@ -33,8 +33,7 @@ def check_workload(algorithm: WorkloadConfig, privacy: PrivacyConfig) -> None:
     require(
         private.mode in workload.serves,
         f"workload {name}: it has no bound for the unit {private.mode.unit} with"
-        f" {private.mode.place} noise;"
-        f" {_mend(workload)}",
+        f" {private.mode.place} noise; {_mend(workload)}",
     )
     if workload.needs_clip_norm:
         require(
@@ -54,4 +53,5 @@ def _mend(workload: type[Workload]) -> str:
     options = sorted(f"{unit}_{place}" for unit, place in workload.serves)
     if workload.serves_exact:
         options.append("none")
-    return f"take another algorithm.workload, or privacy={' or '.join(options)}"
+    other = "algorithm" if workload.Config is not None else "algorithm.workload"
+    return f"take another {other}, or privacy={' or '.join(options)}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil, inf
 from typing import Any
 
+import numpy as np
+
 from app.builders.privacy import privacy_plan
+from app.builders.run import node_encodes
 from app.builders.workload import build_workload
 from app.config.load import option_of
 from app.config.run import AppConfig
@@ -16,7 +19,9 @@ from privacy.accounting.epsilon import accountant
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.exact_codecs import IntegerCodec
 from strategies.registry import aggregation_of
+from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import Workload
+from workloads.values import State
 
 
 class PlanError(ValueError):
@@ -78,47 +83,27 @@ def plan_run(config: AppConfig) -> RunPlan:
     """
     try:
         workload = build_workload(config)
-        num_parameters = workload.length(workload.initial_state())
+        state = workload.initial_state()
+        num_parameters = workload.length(state)
         if config.privacy.mode is None:
-            return _in_common(config, workload, num_parameters, num_parameters)
+            return _in_common(config, workload, state, num_parameters)
         plan = privacy_plan(config, workload, num_parameters)
     # A model that is refused is a ValueError too.
     except ValueError as error:
         raise PlanError(str(error)) from None
-    common = _in_common(config, workload, num_parameters, plan.padded_dimension)
-    return RunPlan(
-        **{name: getattr(common, name) for name in _COMMON},
+    return replace(
+        _in_common(config, workload, state, plan.padded_dimension),
         guarantee=_guarantee(plan),
         adversaries=adversaries(plan),
         modulus=_modulus(plan),
     )
 
 
-_COMMON = (
-    "task",
-    "algorithm",
-    "workload",
-    "aggregation",
-    "privacy",
-    "num_rounds",
-    "num_parameters",
-    "num_trips",
-    "bytes_down",
-    "bytes_up",
-)
-
-
-def _in_common(
-    config: AppConfig, workload: Workload, num_parameters: int, length: int
-) -> RunPlan:
+def _in_common(config: AppConfig, workload: Workload, state: State, length: int) -> RunPlan:
+    """Return what every run has; ``length`` is that of a contribution on the wire."""
     aggregation, private = config.aggregation, config.privacy.private
     scores_last = bool(private.metrics.every) if private else workload.scores
     trips = aggregation.num_trips * (config.num_rounds + scores_last)
-    trips += aggregation.num_key_trips
-    encoded = private or not aggregation_of(aggregation).sees_contributions
-    bits = aggregation.codec.modulus_bits if encoded else 32
-    if workload.is_integer and not private:
-        bits = IntegerCodec.modulus_bits
     return RunPlan(
         task=option_of(config, "task"),
         algorithm=option_of(config, "algorithm"),
@@ -126,11 +111,22 @@ def _in_common(
         aggregation=option_of(config, "aggregation"),
         privacy=option_of(config, "privacy"),
         num_rounds=config.num_rounds,
-        num_parameters=num_parameters,
-        num_trips=trips,
-        bytes_down=4 * num_parameters,
-        bytes_up=ceil(length * bits / 8),
+        num_parameters=workload.length(state),
+        num_trips=trips + aggregation.num_key_trips,
+        bytes_down=sum(values.nbytes for values in state.arrays.values()),
+        bytes_up=ceil(length * _bits(config, workload) / 8),
     )
+
+
+def _bits(config: AppConfig, workload: Workload) -> int:
+    """Return the bits of each number of a contribution on the wire."""
+    is_seen = aggregation_of(config.aggregation).sees_contributions
+    if is_seen and not node_encodes(config, workload):
+        return 8 * np.dtype(np.float32).itemsize
+    is_exact = workload.is_integer and config.privacy.mode is None
+    bits = IntegerCodec.modulus_bits if is_exact else config.aggregation.codec.modulus_bits
+    # Only what is masked is packed.
+    return 8 * word_dtype(bits).itemsize if is_seen else bits
 
 
 def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from app.config.workload import workload_name
 from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
+from workloads.base import Workload
+from workloads.model import ModelWorkload
+from workloads.registry import WORKLOADS
 from workloads.values import Arrays, State
 
 _FORMAT, _CHECKPOINT_FORMAT = "tacet-model-1", "tacet-checkpoint-1"
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
 _HEADER = "header"
-_NEURAL = ("model_update", "gradient_sum")
 _GIVE_MODEL = "give the model.safetensors of a run folder"
 _START_ANEW = "start a new run in another output-dir"
 
@@ -108,7 +110,8 @@ def load_model(path: Path) -> tuple[Task, Any]:
 
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
-        if (workload := metadata.get("workload", "model_update")) not in _NEURAL:
+        workload = metadata.get("workload", "model_update")
+        if not issubclass(WORKLOADS.get(workload, Workload), ModelWorkload):
             raise ValueError(f"the workload {workload} has tables, not a model")
         task = _build_task(metadata)
         model = initial_model(task)

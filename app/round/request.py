@@ -43,10 +43,10 @@ def read(message: Message, session: NodeSession) -> Request:
     except MalformedRequestError as error:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST) from error
     config = session.config
-    workload = build_workload(config)
     clip_norm = _clip_norm(message, config)
-    length = workload.length(state)
     try:
+        workload = build_workload(config)
+        length = workload.length(state)
         codec = build_codec(config, workload, length, clip_norm, session.calibrations)
     except ValueError as error:
         raise ConfigError(str(error)) from None

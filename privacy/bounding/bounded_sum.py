@@ -17,6 +17,8 @@ from privacy.unit import Unit
 FINENESS = 2.0**40
 # A projection of each entry, so it moves no two sums apart.
 _LARGEST = 2.0**62
+# So many rows after a projection still fit: 2^62 + 2^21 bounds of 2^40 steps.
+_MOST_ROWS = 2**21
 
 _MAKER = object()
 
@@ -30,7 +32,8 @@ class BoundedSum:
     Unit: ``unit``. Neighbours: one term added, removed or replaced by zero. Two sums that
     differ in one unit's term differ by at most ``delta2`` in L2 and ``delta1`` in L1 norm, in
     steps of the grid. Assumes that one unit changes one term only. Only the makers below give
-    one, so that a workload that forgets to clip cannot be written.
+    one: ``sum_of_terms`` and ``one_term`` clip by themselves, ``sum_of_clipped`` trusts
+    ``tasks.training.clipped_sum``.
 
     Attributes
     ----------
@@ -52,12 +55,19 @@ class BoundedSum:
 
     @classmethod
     def _make(
-        cls, integers: NDArray[np.int64], grid: float, delta2: float, unit: Unit, maker: object
+        cls,
+        integers: NDArray[np.int64],
+        grid: float,
+        delta2: float,
+        delta1: float,
+        unit: Unit,
+        maker: object,
     ) -> Self:
         if maker is not _MAKER:
             raise TypeError("a BoundedSum is made by the functions of its module only")
         made = object.__new__(cls)
-        delta1 = rounded_l1(delta2, max(1, len(integers)))
+        # What was bounded stays as it was.
+        integers.setflags(write=False)
         for name, value in {
             "integers": integers,
             "grid": grid,
@@ -120,11 +130,15 @@ def sum_of_terms(terms: Floats, bound: float) -> BoundedSum:
     Guarantees
     ----------
     Unit: one record. Neighbours: one row more or less. Sensitivity: C in L2 norm, exactly:
-    clipping keeps to C, rounding toward zero shortens, and integers add without error.
+    clipping keeps to C, rounding toward zero shortens, and integers add without error. Where
+    more than 2^21 rows could overflow, entries are projected to +-2^62, which moves no two
+    sums apart.
     """
     total = np.zeros(terms.shape[1], np.int64)
-    for row in terms:
+    for number, row in enumerate(terms, start=1):
         total += _toward_zero(clip_l2(row, bound).vector, bound)
+        if number % _MOST_ROWS == 0:
+            np.clip(total, -(2**62), 2**62, out=total)
     return _bounded(total, bound, FINENESS, Unit.EXAMPLE)
 
 
@@ -169,7 +183,14 @@ def one_term(vector: NDArray[np.floating], bound: float, *, l1: bool = False) ->
     with np.errstate(over="ignore"):
         scaled = vector.astype(np.float64) / bound
     clipped = (clip_l1 if l1 else clip_l2)(scaled, 1.0)
-    bounded = _bounded(_toward_zero(clipped.vector, 1.0), bound, FINENESS, Unit.CLIENT)
+    # Rounding toward zero shortens the L1 norm, too.
+    bounded = _bounded(
+        _toward_zero(clipped.vector, 1.0),
+        bound,
+        FINENESS,
+        Unit.CLIENT,
+        delta1=FINENESS if l1 else None,
+    )
     return Term(bounded, clipped.norm, clipped.was_finite)
 
 
@@ -184,6 +205,14 @@ def _toward_zero(vector: Floats, bound: float) -> NDArray[np.int64]:
 
 
 def _bounded(
-    integers: NDArray[np.int64], bound: float, delta2: float, unit: Unit
+    integers: NDArray[np.int64],
+    bound: float,
+    delta2: float,
+    unit: Unit,
+    delta1: float | None = None,
 ) -> BoundedSum:
-    return BoundedSum._make(integers, bound / FINENESS, delta2, unit, _MAKER)  # pyright: ignore[reportPrivateUsage]
+    if delta1 is None:
+        delta1 = rounded_l1(delta2, max(1, len(integers)))
+    return BoundedSum._make(  # pyright: ignore[reportPrivateUsage]
+        integers, bound / FINENESS, delta2, delta1, unit, _MAKER
+    )

@@ -28,7 +28,8 @@ class PlannedRelease:
     release : Release
         What one of them reveals, in steps of its grid.
     bound : float
-        How far one unit moves the sum in L2 norm, in its own units: clip norms for the update.
+        Largest norm of one unit's term, in units of the sum: clip norms for the update. Where a
+        neighbour has another term in its place, the sum moves by twice that.
     noise_multiplier : float
         Standard deviation of its noise over ``bound``; Laplace's b over the clip norm.
     times : int

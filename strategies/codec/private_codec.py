@@ -199,13 +199,13 @@ class PrivateCodec:
             bound = self.clip_norm
             if self.plan.terms.mode.hides_records:
                 bound = clipped_delta2(bound, self.plan.terms.dimension)
-            self._check_bound(update, bound)
+            self._check_bound(update, bound, l1=self.plan.terms.bounds_l1)
             values = update.in_units_of(self.clip_norm)
         return run_forward(self.stages, Passing(values), context).vector
 
-    def _check_bound(self, bounded: BoundedSum, most: float) -> None:
+    def _check_bound(self, bounded: BoundedSum, most: float, *, l1: bool = False) -> None:
         terms = self.plan.terms
-        moved = bounded.delta2 * bounded.grid
+        moved = (bounded.delta1 if l1 else bounded.delta2) * bounded.grid
         if bounded.unit is not terms.unit or not moved <= most * _SLACK:
             raise ValueError(
                 f"one {bounded.unit} moves a sum by {moved:g}, but the plan is for {most:g} and"

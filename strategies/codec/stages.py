@@ -64,9 +64,9 @@ class CodecStage(Protocol):
 
 @dataclass(frozen=True)
 class ZeroIfNotFinite:
-    """Let a contribution that is not finite go in as zero and be counted.
+    """Let a contribution that is not finite go in as zero.
 
-    Refusing it would reveal something about the data.
+    Refusing it would reveal something about the data. The codec that sums scalars counts it.
     """
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:

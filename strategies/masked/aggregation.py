@@ -37,6 +37,12 @@ def _answer(message: Message, side: ClientSide) -> Message:
     return answer(message, side)
 
 
+def _forget(message: Message, side: ClientSide) -> None:
+    from strategies.masked.client import forget
+
+    forget(message, side)
+
+
 SECAGG = Aggregation(
     name="secagg",
     config=SecAggConfig,
@@ -44,4 +50,5 @@ SECAGG = Aggregation(
     actions=ACTIONS,
     serve=_serve,
     answer=_answer,
+    forget=_forget,
 )

@@ -33,9 +33,10 @@ def answer(message: Message, side: ClientSide) -> Message:
     Raises
     ------
     RequestRefusedError, DataError, ConfigError
-        If the node cannot take part; the attempt's secrets are gone then.
+        If the node cannot take part; ``forget`` deletes the attempt's secrets then.
     """
-    role = _role(side)
+    identity = side.identity if side.config.identities else None
+    role = _role(side, TrustPolicy(identity, side.approved_bundles()))
     kind = message.metadata.message_type
     try:
         data = unwrap(message.content)
@@ -47,15 +48,20 @@ def answer(message: Message, side: ClientSide) -> Message:
         CONFIRM: role.confirm,
         UNMASK: role.unmask,
     }
-    try:
-        take = simple.get(kind)
-        reply = take(data) if take else _masked(role, data, message, side)
-    except BaseException:
-        role.forget(data)
-        raise
+    take = simple.get(kind)
+    reply = take(data) if take else _masked(role, data, message, side)
     if isinstance(reply, Refusal):
         return refuse(reply, message)
     return Message(wrap(reply), reply_to=message)
+
+
+def forget(message: Message, side: ClientSide) -> None:
+    """Delete the secrets of the attempt that a refused message names."""
+    try:
+        data = unwrap(message.content)
+    except BadContentError:
+        return
+    _role(side, TrustPolicy(None, None)).forget(data)
 
 
 def _masked(
@@ -78,16 +84,15 @@ def _masked(
     return role.mask(opened, update, sums, codec.modulus_bits)
 
 
-def _role(side: ClientSide) -> ClientRole:
+def _role(side: ClientSide, trust: TrustPolicy) -> ClientRole:
     config: SecAggConfig = side.config
-    identity = side.identity if config.identities else None
     return ClientRole(
         node_id=side.node_id,
         run_id=side.run_id,
         parameters=config.parameters(side.num_simulated),
         store=side.store,
         bundle=side.bundle,
-        trust=TrustPolicy(identity, side.approved_bundles()),
+        trust=trust,
         consistency_check=config.consistency_check,
         lifetime_seconds=config.secrets_seconds,
     )

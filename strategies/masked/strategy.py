@@ -7,10 +7,7 @@ What the messages are and why they are safe stands in ``docs/secure-aggregation.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from strategies.masked.attempt import MaskedRound
@@ -21,8 +18,6 @@ from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.server.role import ServerRole
 from workloads.base import Workload
-
-_NOT_FLOWERS_LOOP = "secagg takes two trips a round: drive it with the round loop"
 
 
 class SecAgg(RoundStrategy):
@@ -71,27 +66,3 @@ class SecAgg(RoundStrategy):
         result = masked.run(ready)
         self._ready = masked.ready
         return result
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Refuse: one set of messages is only half of a round (Flower's interface)."""
-        raise RuntimeError(_NOT_FLOWERS_LOOP)
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Refuse: one set of messages is only half of a round (Flower's interface)."""
-        raise RuntimeError(_NOT_FLOWERS_LOOP)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Refuse: one set of replies is only half of a round (Flower's interface)."""
-        raise RuntimeError(_NOT_FLOWERS_LOOP)
-
-    def aggregate_evaluate(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> MetricRecord | None:
-        """Refuse: one set of replies is only half of a round (Flower's interface)."""
-        raise RuntimeError(_NOT_FLOWERS_LOOP)

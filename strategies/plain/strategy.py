@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from strategies.codec.codec import add_up, public_seed
@@ -19,22 +16,17 @@ from strategies.rounds.records import (
     MalformedReplyError,
     from_record,
     model_messages,
-    model_request,
     read_encoded,
-    to_arrays,
-    to_parameters,
 )
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid, Trip
 from strategies.secagg.wire import AttemptId
 from workloads.base import Workload
-from workloads.values import Aggregate, Query, State
+from workloads.values import Aggregate
 
 
 class Plain(RoundStrategy):
     """Flower strategy that adds the contributions in the clear.
-
-    Also works with Flower's own loop (``Plain(...).start(...)``).
 
     Parameters
     ----------
@@ -61,8 +53,6 @@ class Plain(RoundStrategy):
         super().__init__(inner, min_replies, workload, coding)
         self._run_id = run_id
         self._node_encodes = node_encodes
-        # The model that Flower's own loop has sent; ours says it with each attempt.
-        self._sent: State | None = None
 
     def _add_up(
         self, good: list[Any], server_round: int, num_asked: int, *, training: bool
@@ -104,51 +94,6 @@ class Plain(RoundStrategy):
         aggregate = self._add_up(good, asked.number, num_asked, training=training)
         after = self.step(asked.number, asked.state, aggregate) if training else None
         return RoundResult(after, aggregate.means(), num_asked, len(good), failures)
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return one message for each connected node (Flower's interface)."""
-        self._sent = State(to_parameters(arrays))
-        state = State(to_parameters(arrays))
-        content = model_request(state, Query(server_round), config)
-        return self._to_all(grid, content, training=True)
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return one message for each connected node (Flower's interface)."""
-        state = State(to_parameters(arrays))
-        content = model_request(state, Query(server_round), config)
-        return self._to_all(grid, content, training=False)
-
-    def _to_all(self, grid: Grid, content: RecordDict, *, training: bool) -> list[Message]:
-        # Flower's own strategies wait for their nodes as long as it takes, too.
-        nodes = PollingGrid(grid).wait_for_nodes(self.min_replies, math.inf)
-        return model_messages(content, nodes, training=training)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Aggregate and step (Flower's interface)."""
-        if self._sent is None:
-            raise RuntimeError("aggregate_train() needs configure_train() before it")
-        good, _ = self._read(Trip(list(replies), []), self.workload.length(self._sent))
-        if len(good) < self.min_replies:
-            return None, None
-        aggregate = self._add_up(good, server_round, len(good), training=True)
-        after = self.step(server_round, self._sent, aggregate)
-        return to_arrays(after.arrays), MetricRecord(dict(aggregate.means()))
-
-    def aggregate_evaluate(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> MetricRecord | None:
-        """Aggregate the metrics (Flower's interface)."""
-        good, _ = self._read(Trip(list(replies), []), 0)
-        if len(good) < self.min_replies:
-            return None
-        aggregate = self._add_up(good, server_round, len(good), training=False)
-        return MetricRecord(dict(aggregate.means()))
 
     def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
         """Read replies whose vectors have this length; 0 when only evaluating."""

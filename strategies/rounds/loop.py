@@ -82,11 +82,11 @@ class RoundLoop:
         """
         try:
             outcome = self._run(state, checkpoint)
+            for observer in self._observers:
+                observer.finished(outcome)
         except BaseException as error:
             self._tell_failure(error)
             raise
-        for observer in self._observers:
-            observer.finished(outcome)
         return outcome
 
     def _run(self, state: State, checkpoint: Checkpoint | None) -> Outcome:
@@ -135,7 +135,7 @@ class RoundLoop:
         )
 
     def _tell_failure(self, error: BaseException) -> None:
-        """Tell every observer of a failure, even if one raises; raise the first error."""
+        """Tell every observer of a failure, even if one of them raises."""
         for observer in self._observers:
             try:
                 observer.failed(error)

@@ -42,10 +42,12 @@ class MalformedRequestError(ValueError):
 
 
 def to_record(contribution: Contribution) -> RecordDict:
-    """Return the content of the reply that carries a contribution in clear."""
+    """Return the content of the reply that carries a contribution in clear, as float32."""
     return RecordDict(
         {
-            UPDATE: ArrayRecord({UPDATE: Array(contribution.update)}),
+            UPDATE: ArrayRecord(
+                {UPDATE: Array(contribution.update.astype(np.float32, copy=False))}
+            ),
             SUMS: MetricRecord(dict(contribution.sums)),
         }
     )

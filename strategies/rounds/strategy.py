@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
 import numpy as np
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from strategies.codec.run_state import RunState
@@ -16,6 +18,8 @@ from strategies.rounds.transport import PollingGrid
 from workloads.base import Workload
 from workloads.model_arrays import hash_state
 from workloads.values import Aggregate, State
+
+_NOT_BY_FLOWERS_LOOP = "give this strategy to strategies.rounds.loop.RoundLoop, not to start()"
 
 
 class RoundStrategy(Strategy):
@@ -90,3 +94,30 @@ class RoundStrategy(Strategy):
                 " (lower the learning rate) or a client sent a huge update"
             )
         return state
+
+    # Flower's loop asks a strategy for one set of messages a round. That is half of a masked
+    # round, and the plan's releases would go uncounted: `strategies.rounds.loop` drives it.
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Refuse Flower's own loop."""
+        raise NotImplementedError(_NOT_BY_FLOWERS_LOOP)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Refuse Flower's own loop."""
+        raise NotImplementedError(_NOT_BY_FLOWERS_LOOP)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Refuse Flower's own loop."""
+        raise NotImplementedError(_NOT_BY_FLOWERS_LOOP)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Refuse Flower's own loop."""
+        raise NotImplementedError(_NOT_BY_FLOWERS_LOOP)

@@ -95,6 +95,12 @@ def test_under_example_distributed_it_has_the_noise_that_was_asked_for(tree, tmp
         ("example_distributed", f"{PRIVATE} privacy.clip_norm=1", "it has no effect on"),
         ("example_distributed", f"{PRIVATE} task.training.momentum=0.5", "trains no model"),
         (
+            "example_distributed",
+            f"{PRIVATE} privacy.metrics.every=1 privacy.metrics.noise_multiplier=1",
+            "scores nothing, and each node would pay",
+        ),
+        ("none", "early_stopping.patience=2", "scores nothing, so no loss"),
+        (
             "client_central",
             "privacy.noise_multiplier=2 privacy.delta=1e-3 privacy.population=4",
             "it has no bound for the unit client",

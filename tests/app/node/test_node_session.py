@@ -1,6 +1,8 @@
 """One message, one version of the policy: read once, checked and charged as it was read."""
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -8,6 +10,7 @@ import app.node.policy
 from privacy.ledger.ledger import Budget, Ledger
 from strategies.masked.messages import ADVERT, SHARE, UNMASK
 from strategies.refusals import Reason, reason_of
+from strategies.secagg.client.transitions import Stage
 from tests.kits.private_kit import DELTA, policy, run_config_of, write_policy
 from tests.kits.real_node import RealNode, real_node
 from tests.kits.traced import Traced, kind_of
@@ -100,6 +103,10 @@ def test_what_is_checked_is_what_is_charged(tmp_path, monkeypatch, after_each_re
     spent = Ledger(run.node.state, "records").spent(DELTA)
     assert (spent.dataset, spent.budget) == ("records", Budget(1e6, DELTA))
     assert run.replies[UNMASK] is Reason.POLICY_REFUSED
+    # The secrets of the attempt that was refused are gone with it.
+    with closing(sqlite3.connect(run.node.state)) as database:
+        query = "SELECT round, stage, length(secrets) FROM secagg ORDER BY round"
+        assert database.execute(query).fetchall()[0] == (1, Stage.CLOSED, 0)
 
 
 @pytest.mark.parametrize(

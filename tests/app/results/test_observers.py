@@ -27,6 +27,9 @@ START = {"w": np.zeros(3, np.float32)}
 EVALUATION = {"eval_num_examples": 1.0, "eval_loss": 1.0, "eval_accuracy": 0.5}
 
 
+AT_THE_END = -1
+
+
 class Listener(Observer):
     """Remembers what it was told; raises at a round, if asked."""
 
@@ -41,6 +44,8 @@ class Listener(Observer):
 
     def finished(self, outcome):
         self.outcomes.append(outcome)
+        if self._raises_at == AT_THE_END:
+            raise OSError("full")
 
     def failed(self, error):
         self.errors.append(error)
@@ -87,6 +92,13 @@ def test_all_observers_see_the_same_rounds_and_the_same_outcome(tmp_path):
     assert first.errors == second.errors == []
     np.testing.assert_array_equal(first.closed[0].state.arrays["w"], [0.5] * 3)
     assert list(first.closed[0].kept) == ["momentum_vector/w"]
+
+
+def test_an_error_at_the_end_is_told_to_all(tmp_path):
+    first, second = Listener(raises_at=AT_THE_END), Listener()
+    with pytest.raises(OSError, match="full"):
+        run_loop(config_of(tmp_path), (first, second))
+    assert [str(error) for error in second.errors] == ["full"]
 
 
 @pytest.mark.parametrize("name", ["metrics", "failures", "privacy"])

@@ -1,5 +1,7 @@
 """What one unit can move a bounded sum by: never more than it says."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,3 +98,26 @@ def test_nobodys_sum_is_zero_with_the_same_bounds():
 def test_nobody_else_makes_one():
     with pytest.raises(TypeError, match="sum_of_terms"):
         BoundedSum()
+
+
+def test_a_term_in_l1_says_how_far_it_moves_in_l1():
+    vector = np.full(100, 1.0)
+    assert one_term(vector, 2.0, l1=True).bounded.delta1 == FINENESS
+    assert one_term(vector, 2.0).bounded.delta1 == pytest.approx(10 * FINENESS)
+
+
+def test_what_was_bounded_cannot_be_changed():
+    bounded = one_term(np.ones(3), 1.0).bounded
+    with pytest.raises(ValueError, match="read-only"):
+        bounded.integers[0] = 2**40
+
+
+def test_more_records_than_fit_do_not_wrap(monkeypatch):
+    """With the largest terms that the arithmetic knows: each is worth 2^61 steps here."""
+    monkeypatch.setattr("privacy.bounding.bounded_sum.FINENESS", 2.0**61)
+    monkeypatch.setattr("privacy.bounding.bounded_sum._MOST_ROWS", 1)
+    totals = [int(sum_of_terms(np.ones((n, 1)), 1.0).integers[0]) for n in range(1, 9)]
+    assert totals[0] == pytest.approx(2**61)
+    assert totals[-1] == 2**62
+    # One record more or less moves none of them by more than its bound.
+    assert all(0 <= after - before <= 2**61 for before, after in pairwise(totals))

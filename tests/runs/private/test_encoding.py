@@ -241,6 +241,19 @@ def test_a_diverged_local_run_is_private_already_and_goes_in_as_zero(tmp_path):
     assert len(scalars) == 0
 
 
+def test_laplace_noise_takes_terms_that_are_bounded_in_l1_only(tmp_path):
+    run_config = run_config_of(tmp_path, "client_local", "secagg", "privacy.mechanism=laplace")
+    codec = codec_of(load_config(run_config), 31)
+    update = np.ones(31, np.float32)
+    codec.encode(
+        PrivateContribution(one_term(update, codec.clip_norm, l1=True).bounded), context(4)
+    )
+    # As short in L2, but 5.6 times as far in L1, which is what the noise is for.
+    wrong = one_term(update, codec.clip_norm).bounded
+    with pytest.raises(ValueError, match="moves a sum by"):
+        codec.encode(PrivateContribution(wrong), context(4))
+
+
 def test_private_noise_is_drawn_anew_for_every_contribution(tmp_path):
     codec = codec_of(load_config(run_config_of(tmp_path, "client_distributed", "secagg")), 31)
     drawn = {codec.encode(zeros(codec), context(4))[0].tobytes() for _ in range(20)}
@@ -254,7 +267,7 @@ def test_a_private_codec_takes_bounded_sums_and_nothing_else(tmp_path, option):
     with pytest.raises(TypeError, match="sum_of_terms"):
         BoundedSum()
     with pytest.raises(TypeError, match="by the functions of its module"):
-        BoundedSum._make(np.ones(31, np.int64), 1.0, 1.0, codec.plan.terms.unit, None)
+        BoundedSum._make(np.ones(31, np.int64), 1.0, 1.0, 1.0, codec.plan.terms.unit, None)
     with pytest.raises(ValueError, match="a noised update belongs to"):
         codec.encode(PrivateContribution(NoisedUpdate(update)), context(4))
     with pytest.raises(AttributeError):

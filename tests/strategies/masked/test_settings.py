@@ -81,11 +81,12 @@ def test_a_strategy_that_needs_single_updates_is_refused(inner):
         SecAgg(inner, 2, workload, settings)
 
 
-def test_flowers_own_loop_is_refused_before_anything_is_sent():
-    config = load_config({"aggregation": "secagg"})
+@pytest.mark.parametrize("aggregation", ["secagg", "plain"])
+def test_flowers_own_loop_is_refused_before_anything_is_sent(aggregation):
+    config = load_config({"aggregation": aggregation})
     strategy = build_strategy(config, RunFacts(1, 5, build_workload(config), 10))
     grid = InProcessGrid({})
-    with pytest.raises(RuntimeError, match="drive it with the round loop"):
+    with pytest.raises(NotImplementedError, match=r"rounds\.loop\.RoundLoop"):
         strategy.start(grid, ArrayRecord())
     assert grid.sent == []
 

@@ -137,18 +137,6 @@ def test_a_model_that_is_not_finite_stops_the_run():
         strategy_for("fedavg").train_round(grid, asked(1, start))
 
 
-def test_plain_also_works_in_flowers_own_loop():
-    strategy = strategy_for("fedavg")
-    grid = InProcessGrid(dict.fromkeys(COUNTS, answer))
-    result = strategy.start(grid, to_arrays(START), num_rounds=3, timeout=5)
-    ours = run_ours(strategy_for("fedavg"), 3, to_arrays(START))
-    for name in START:
-        np.testing.assert_allclose(
-            result.arrays[name].numpy(), ours[name].numpy(), rtol=1e-6, atol=1e-7
-        )
-    assert result.train_metrics_clientapp[1]["train_loss"] == pytest.approx(36 / 100)
-
-
 @pytest.mark.parametrize(
     ("algorithm", "free", "flowers"),
     [
