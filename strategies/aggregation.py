@@ -86,7 +86,7 @@ class AggregationConfig:
         return False
 
     @property
-    def codec_is_idle(self) -> str | None:
+    def why_codec_is_idle(self) -> str | None:
         """Return why ``codec`` has no effect without privacy, and the mend; None if it has."""
         return None
 

@@ -203,7 +203,12 @@ class Workload(ABC):
         raise NotImplementedError(f"{type(self).__name__} scores nothing")
 
     def terms(self, state: State, query: Query, records: Any) -> Vector:
-        """Return each record's term, float64, shape (n, length); the framework clips it."""
+        """Return each record's term, float64, shape (n, length); the framework clips it.
+
+        A row must be a function of its own record, the state and the query alone: a term that
+        looks at other records has no bound, and nothing here can notice. ``records`` are those
+        that were drawn, by ``take`` of the task's training records.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no term for each record")
 
     def bounded(

@@ -101,7 +101,7 @@ def _task(config: AppConfig) -> Idle:
 
 def _codec(config: AppConfig) -> Idle:
     """Yield what of ``aggregation.codec`` encodes nothing."""
-    mode, why = config.privacy.mode, config.aggregation.codec_is_idle
+    mode, why = config.privacy.mode, config.aggregation.why_codec_is_idle
     name = "aggregation.codec"
     if mode is not None:
         yield f"{name}.max_weight_examples", "under privacy no client has a weight"

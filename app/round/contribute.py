@@ -85,7 +85,7 @@ def _private(
         metrics = None
         if request.training:
             _warn_of_delta(plan.terms.delta, len(records.train))
-        if plan.has_metrics(query.server_round) if request.training else codec.released_metrics:
+        if plan.has_metrics(query.server_round, request.training):
             metrics = workload.bounded_metrics(state, records, privacy)
         if not request.training:
             return PrivateContribution(None, metrics)

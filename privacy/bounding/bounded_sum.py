@@ -196,7 +196,7 @@ def one_term(vector: NDArray[np.floating], bound: float, *, l1: bool = False) ->
 
 def no_terms(dimension: int, bound: float, unit: Unit) -> BoundedSum:
     """Return the empty sum, to which a node adds only its noise."""
-    return _bounded(np.zeros(dimension, np.int64), bound, FINENESS, unit)
+    return _bounded(np.zeros(dimension, np.int64), bound, FINENESS, unit, delta1=FINENESS)
 
 
 def _toward_zero(vector: Floats, bound: float) -> NDArray[np.int64]:

@@ -98,18 +98,18 @@ class PrivacyPlan(NoiseGrid):
         """Return what one contribution reveals: of a round, or to the last evaluation."""
         terms = self.terms
         if not training:
-            return (self.metrics_release(),) if terms.metrics_every else ()
+            return (self.metrics_release(),) if self.has_metrics(server_round, training) else ()
         releases = [self.update_release()]
         if terms.clip_bit_noise:
             releases.append(self.clip_bit_release())
-        if self.has_metrics(server_round):
+        if self.has_metrics(server_round, training):
             releases.append(self.metrics_release())
         return tuple(releases)
 
-    def has_metrics(self, server_round: int) -> bool:
-        """Whether the metrics of the model that opens this round are released."""
+    def has_metrics(self, server_round: int, training: bool) -> bool:
+        """Whether a trip releases metrics: of the model that opens a round, or of the last."""
         every = self.terms.metrics_every
-        return bool(every) and server_round % every == 0
+        return bool(every) and (not training or server_round % every == 0)
 
     def planned(
         self,

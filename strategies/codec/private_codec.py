@@ -128,7 +128,7 @@ class PrivateCodec:
     def nothing(self, server_round: int, *, training: bool) -> PrivateContribution:
         """Return the contribution of a node that has none: zeros, to be encoded with noise."""
         terms = self.plan.terms
-        due = self.plan.has_metrics(server_round) if training else bool(self.released_metrics)
+        due = self.plan.has_metrics(server_round, training)
         num_metrics = len(self.released_metrics)
         metrics = no_terms(num_metrics, sqrt(num_metrics), terms.unit) if due else None
         if not training:

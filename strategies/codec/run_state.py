@@ -96,8 +96,7 @@ class PrivateRunState(RunState):
 
     def has_metrics(self, server_round: int, *, training: bool) -> bool:
         """Whether this trip's metrics were planned and paid for."""
-        plan = self._private.plan
-        return plan.has_metrics(server_round) if training else self.scores_last_model
+        return self._private.plan.has_metrics(server_round, training)
 
     @property
     def scores_last_model(self) -> bool:

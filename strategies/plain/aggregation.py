@@ -23,7 +23,7 @@ class PlainConfig(AggregationConfig):
     through_codec: bool = False
 
     @property
-    def codec_is_idle(self) -> str | None:
+    def why_codec_is_idle(self) -> str | None:
         """Return why ``codec`` has no effect; None with ``through_codec``."""
         if self.through_codec:
             return None

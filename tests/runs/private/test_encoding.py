@@ -248,6 +248,7 @@ def test_laplace_noise_takes_terms_that_are_bounded_in_l1_only(tmp_path):
     codec.encode(
         PrivateContribution(one_term(update, codec.clip_norm, l1=True).bounded), context(4)
     )
+    codec.encode(codec.nothing(1, training=True), context(4))
     # As short in L2, but 5.6 times as far in L1, which is what the noise is for.
     wrong = one_term(update, codec.clip_norm).bounded
     with pytest.raises(ValueError, match="moves a sum by"):
