@@ -85,10 +85,9 @@ class AggregationConfig:
         """Return whether nodes sign and know each other."""
         return False
 
-    @property
-    def why_codec_is_idle(self) -> str | None:
-        """Return why ``codec`` has no effect without privacy, and the mend; None if it has."""
-        return None
+    def idle_keys(self, *, is_private: bool) -> dict[str, str]:
+        """Return the keys without effect beside the others' values, and why, with the mend."""
+        return {}
 
     @property
     def num_trips(self) -> int:

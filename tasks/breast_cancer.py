@@ -43,6 +43,12 @@ class BreastCancerConfig(TaskConfig):
         super().__post_init__()
         require(self.hidden >= 1, f"task.hidden={self.hidden}: must be at least 1")
 
+    def idle_keys(self) -> dict[str, str]:
+        """Return ``hidden`` where the model has no hidden layer."""
+        if self.model is Model.mlp:
+            return {}
+        return {"hidden": f"task.model={self.model.name} has no hidden layer; take mlp"}
+
 
 # Ten measures of the cell nuclei, each as mean, standard error and worst (largest) value. The
 # bounds are round numbers about the ranges in the data set's published description (UCI Breast

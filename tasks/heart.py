@@ -118,6 +118,13 @@ class HeartConfig(TaskConfig):
     )
     preprocessing: Preprocessing = Preprocessing.public_bounds
 
+    def idle_keys(self) -> dict[str, str]:
+        """Return what splits records, where each hospital has its own and FLamby's split."""
+        if self.partition.scheme is not Scheme.natural:
+            return {}
+        why = "task.partition.scheme=natural has one split, FLamby's; take iid, say"
+        return dict.fromkeys(("test_fraction", "partition.min_examples"), why)
+
 
 class Heart(Classification):
     """Classification of patients by heart disease."""

@@ -34,6 +34,10 @@ class MnistConfig(TaskConfig):
     the clients whatever the scheme.
     """
 
+    def idle_keys(self) -> dict[str, str]:
+        """Return ``test_fraction``."""
+        return {"test_fraction": "MNIST has a test set of its own; take it out"}
+
 
 class Mnist(Classification):
     """Classification of 28x28 images by digit."""

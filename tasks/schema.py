@@ -148,3 +148,7 @@ class TaskConfig:
             0 <= self.test_fraction < 1,
             f"task.test_fraction={self.test_fraction}: must be in [0, 1)",
         )
+
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys without effect beside the others' values, and why, with the mend."""
+        return {}

@@ -149,6 +149,8 @@ class Workload(ABC):
     is_weighted: ClassVar[bool] = False
     #: Whether updates are whole numbers: their sum is exact, modulo 2^64.
     is_integer: ClassVar[bool] = False
+    #: Whether the state is the parameters of the task's model.
+    has_model: ClassVar[bool] = False
     #: Keys of ``task.training`` without effect, and why, with the mend; "" for all of them.
     idle_training: ClassVar[Mapping[str, str]] = {
         "": "this workload trains no model on a node; take it out"

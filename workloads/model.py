@@ -27,6 +27,7 @@ class ModelWorkload(Workload):
     """A workload whose state is the parameters of the task's model."""
 
     task: Task
+    has_model = True
     idle_training: ClassVar[Mapping[str, str]] = {}
 
     @property

@@ -54,6 +54,9 @@ def _leaves(key: str, value: object) -> Iterable[str]:
 def _idle(config: AppConfig) -> Idle:
     yield from _training(config)
     yield from _task(config)
+    is_private = config.privacy.mode is not None
+    for key, why in config.aggregation.idle_keys(is_private=is_private).items():
+        yield f"aggregation.{key}", why
     yield from _codec(config)
     yield from _privacy(config)
     if not config.early_stopping.patience:
@@ -97,11 +100,13 @@ def _task(config: AppConfig) -> Idle:
             "task.partition.alpha",
             f"task.partition.scheme={scheme.value} draws no shares; take dirichlet, say",
         )
+    for key, why in config.task.idle_keys().items():
+        yield f"task.{key}", why
 
 
 def _codec(config: AppConfig) -> Idle:
     """Yield what of ``aggregation.codec`` encodes nothing."""
-    mode, why = config.privacy.mode, config.aggregation.why_codec_is_idle
+    mode = config.privacy.mode
     name = "aggregation.codec"
     if mode is not None:
         yield f"{name}.max_weight_examples", "under privacy no client has a weight"
@@ -109,8 +114,6 @@ def _codec(config: AppConfig) -> Idle:
             yield f"{name}.clip_range", "under privacy it is privacy.clip_norm that bounds"
     elif WORKLOADS[workload_name(config.algorithm)].is_integer:
         yield name, "whole numbers are summed modulo 2^64; take it out"
-    elif why is not None:
-        yield name, why
 
 
 def _privacy(config: AppConfig) -> Idle:
@@ -127,6 +130,9 @@ def _privacy(config: AppConfig) -> Idle:
                 f"privacy.adaptive_clip.{key}",
                 "privacy.adaptive_clip.bit_noise=0 keeps the clip norm as it is",
             )
+    if not WORKLOADS[workload_name(config.algorithm)].has_model:
+        for key in ("grad_sample_mode", "max_physical_batch", "fix_model"):
+            yield f"privacy.{key}", "this workload has no model; take it out"
     if private.mode.trains_privately:
         yield (
             "privacy.range_deviations",

@@ -151,6 +151,12 @@ class AppConfig:
         check_privacy(
             self.privacy, self.aggregation, self.algorithm, self.early_stopping.patience
         )
+        held_out = self.task.test_fraction or "test_fraction" in self.task.idle_keys()
+        require(
+            bool(held_out) or not self.early_stopping.patience,
+            f"early_stopping.patience={self.early_stopping.patience}: test_fraction=0 holds"
+            " no records out, so there is no loss to look at; raise it, or take patience=0",
+        )
         for name in ("output_dir", "resume_from", "data_dir", "simulation_nodes"):
             _require_absolute(name.replace("_", "-"), getattr(self, name))
         require(

@@ -21,7 +21,6 @@ from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
 from workloads.base import Workload
-from workloads.model import ModelWorkload
 from workloads.registry import WORKLOADS
 from workloads.values import Arrays, State
 
@@ -111,7 +110,7 @@ def load_model(path: Path) -> tuple[Task, Any]:
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
         workload = metadata.get("workload", "model_update")
-        if not issubclass(WORKLOADS.get(workload, Workload), ModelWorkload):
+        if not WORKLOADS.get(workload, Workload).has_model:
             raise ValueError(f"the workload {workload} has tables, not a model")
         task = _build_task(metadata)
         model = initial_model(task)

@@ -82,6 +82,18 @@ class SecAggConfig(AggregationConfig):
         """Return whether adverts are signed."""
         return self.identities
 
+    def idle_keys(self, *, is_private: bool) -> dict[str, str]:
+        """Return what is for a graph that is computed, and for identities that are on."""
+        idle: dict[str, str] = {}
+        if self.num_neighbors:
+            why = (
+                f"aggregation.num_neighbors={self.num_neighbors} is given; take one of them out"
+            )
+            idle["max_dropout_fraction"] = why
+        if not self.identities:
+            idle["peers_file"] = "without aggregation.identities=true nobody signs"
+        return idle
+
     @property
     def num_trips(self) -> int:
         """Return mask, unmask and, with the consistency check, confirm in between."""

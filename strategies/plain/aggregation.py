@@ -22,12 +22,14 @@ class PlainConfig(AggregationConfig):
 
     through_codec: bool = False
 
-    @property
-    def why_codec_is_idle(self) -> str | None:
-        """Return why ``codec`` has no effect; None with ``through_codec``."""
+    def idle_keys(self, *, is_private: bool) -> dict[str, str]:
+        """Return ``codec`` where floats are added, and ``through_codec`` under privacy."""
+        if is_private:
+            return {"through_codec": "under privacy each node encodes; take it out"}
         if self.through_codec:
-            return None
-        return "aggregation=plain adds floats; give aggregation.through_codec=true"
+            return {}
+        why = "aggregation=plain adds floats; give aggregation.through_codec=true"
+        return {"codec": why}
 
 
 def _serve(side: ServerSide) -> RoundStrategy:

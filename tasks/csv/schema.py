@@ -178,6 +178,12 @@ class CsvConfig(TaskConfig):
         )
         require(self.hidden >= 1, f"task.hidden={self.hidden}: must be at least 1")
 
+    def idle_keys(self) -> dict[str, str]:
+        """Return ``hidden`` where the model has no hidden layer."""
+        if self.model is Model.mlp:
+            return {}
+        return {"hidden": f"task.model={self.model.name} has no hidden layer; take mlp"}
+
     def columns(self) -> list[str]:
         """Return the columns that a file must have: the label and the features."""
         return [self.label.column, *self.numeric, *self.categorical]

@@ -99,6 +99,7 @@ def test_under_example_distributed_it_has_the_noise_that_was_asked_for(tree, tmp
             f"{PRIVATE} privacy.metrics.every=1 privacy.metrics.noise_multiplier=1",
             "scores nothing, and each node would pay",
         ),
+        ("example_distributed", f"{PRIVATE} privacy.fix_model=true", "has no model"),
         ("none", "early_stopping.patience=2", "scores nothing, so no loss"),
         (
             "client_central",

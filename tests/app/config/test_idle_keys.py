@@ -35,6 +35,12 @@ def test_the_learning_rate_has_an_effect_and_stays():
     assert config.task.training.learning_rate == 3
 
 
+def test_patience_needs_held_out_records():
+    told = refused({"overrides": "task.test_fraction=0 early_stopping.patience=2"})
+    assert "early_stopping.patience=2" in told
+    assert "raise it" in told
+
+
 @pytest.mark.parametrize(
     ("run_config", "key"),
     [
@@ -70,6 +76,21 @@ def test_the_learning_rate_has_an_effect_and_stays():
             "aggregation.codec.modulus_bits",
         ),
         ({"overrides": "early_stopping.min_delta=0.1"}, "early_stopping.min_delta"),
+        ({"overrides": "task.hidden=8"}, "task.hidden"),
+        ({"task": "mnist", "overrides": "task.test_fraction=0.5"}, "task.test_fraction"),
+        ({"task": "heart", "overrides": "task.test_fraction=0.5"}, "task.test_fraction"),
+        ({"task": "heart", "overrides": "task.partition.min_examples=5"}, "min_examples"),
+        (
+            {
+                "overrides": "aggregation.num_neighbors=6 aggregation.max_dropout_fraction=0.3",
+            },
+            "aggregation.max_dropout_fraction",
+        ),
+        ({"overrides": "aggregation.peers_file=/peers.yaml"}, "aggregation.peers_file"),
+        (
+            composing("client_local", "plain", free="aggregation.through_codec=true"),
+            "aggregation.through_codec",
+        ),
     ],
 )
 def test_what_another_key_switches_off_is_refused(run_config, key):
