@@ -87,6 +87,8 @@ APP_REFUSALS: dict[Reason, str] = {
 RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`arrays`", "the model's own names", "to the client", "the public model"),
     ("`config`", "`server-round`", "to the client", "public: the round's number"),
+    ("`config`", "`state-header`", "to the client", "public: what the state has beside arrays"),
+    ("`config`", "`query-values`", "to the client", "public: what the round asks"),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
     ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
 )
