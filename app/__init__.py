@@ -1,1 +1,1 @@
-"""The two Flower apps and the only place that knows Hydra."""
+"""The two Flower apps, the command `tacet`, and what they are built from."""

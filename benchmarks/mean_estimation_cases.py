@@ -14,8 +14,9 @@ from privacy.bounding.rotation import SEED_BYTES, Rotation
 from privacy.bounding.sensitivity import rounded_l2
 from privacy.mode import Place
 from privacy.plan.plan import PrivacyPlan
-from privacy.plan.release import Mechanism, Neighbours, Release, Schedule, Unit
+from privacy.plan.release import Mechanism, Neighbours, Release, Schedule
 from privacy.plan.terms import BETA, PrivacyTerms
+from privacy.unit import Unit
 from strategies.codec.fixed_point import to_signed
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.stages import SumContext

@@ -52,7 +52,7 @@ REFUSALS: dict[R, str] = {
     R.COHORT_TOO_SMALL: "U2 has fewer than T members",
     R.NOT_IN_COHORT: "U2 names somebody who is not in the roster",
     R.SHARES_TOO_FEW: "too few of the shares sent to this node decrypt",
-    R.PLAN_MISMATCH: "the server's plan is not that of the model and configuration it sent",
+    R.PLAN_MISMATCH: "the server's mask binding is not of the model and configuration it sent",
     R.MODEL_REPEATED: "this node has helped to open a sum over this very model in this run",
     R.SURVIVORS_TOO_FEW: "U3 has fewer than T members, or too few neighbours",
     R.SURVIVORS_NOT_IN_COHORT: "U3 or the dropouts name somebody who is not in U2",
@@ -87,6 +87,8 @@ APP_REFUSALS: dict[Reason, str] = {
 RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`arrays`", "the model's own names", "to the client", "the public model"),
     ("`config`", "`server-round`", "to the client", "public: the round's number"),
+    ("`config`", "`state-header`", "to the client", "public: what the state has beside arrays"),
+    ("`config`", "`query-values`", "to the client", "public: what the round asks"),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
     ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
 )

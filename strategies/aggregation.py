@@ -1,4 +1,4 @@
-"""What is to be known of an aggregation, whoever asks, and what its two halves are given.
+"""Describe an aggregation to whoever asks, and say what its two halves are given.
 
 An aggregation is a package here with a module ``aggregation``, which holds its configuration
 and one ``Aggregation``. Policy, plan and rules ask these; nothing branches on its class.
@@ -223,7 +223,7 @@ class ServerSide:
     node_encodes : bool
         Whether the nodes encode even where nothing is masked.
     run_id : int
-        Flower's.
+        Flower's id of the run.
     num_simulated : int or None
         Simulated nodes; None in a deployment.
     read_peers : callable

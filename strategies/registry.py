@@ -1,4 +1,4 @@
-"""Every aggregation by name. A new one is one line here, one package beside, one YAML."""
+"""Every aggregation by name. A new one has a line here; docs/architecture.md says the rest."""
 
 from strategies.aggregation import Aggregation, AggregationConfig
 from strategies.masked.aggregation import SECAGG

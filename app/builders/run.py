@@ -1,7 +1,7 @@
-"""From the typed configuration to objects: the only place that chooses.
+"""Build from the typed configuration what a run needs: strategy, codec, settings, cohorts.
 
-The registries are plain dicts from the class of an option's configuration to what it stands
-for; a run config can choose among them and nothing else.
+Nothing is built from a name of code in the configuration: an option has a class of its own, and
+what that stands for is looked up here, in the modules beside and in the registries.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class RunFacts:
     Attributes
     ----------
     run_id : int
-        Flower's.
+        Flower's id of the run.
     num_simulated : int or None
         Simulated nodes; None in a deployment.
     workload : Workload
@@ -95,7 +95,7 @@ def build_codec(
     Parameters
     ----------
     config : AppConfig
-        The run's.
+        The configuration of the run.
     workload : Workload
         What is summed.
     length : int
@@ -103,7 +103,7 @@ def build_codec(
     clip_norm : float, optional
         Of this round, where it is adaptive.
     kept : Calibrations, optional
-        The node's.
+        What the node has calibrated before.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def exact_codec(config: AppConfig, workload: Workload) -> Codec:
 
 @lru_cache(maxsize=32)
 def config_hash(config: AppConfig) -> bytes:
-    """Return SHA-256 of the resolved configuration (32 bytes), for the plan.
+    """Return SHA-256 of the resolved configuration (32 bytes), for the mask binding.
 
     Worked out once for each configuration that ``load_config`` gives: OmegaConf takes
     milliseconds, and every message needs it.

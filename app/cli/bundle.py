@@ -8,7 +8,7 @@ from typing import Any
 
 from app.approval.bundle import BundleError, build_bundle, differing_files, digest
 from app.approval.supernode import become_supernode
-from app.node.node_config import parse, paths
+from app.node.node_config import POLICY_FILE, parse, paths
 from app.node.policy import PolicyError
 
 
@@ -68,7 +68,7 @@ def _supernode(arguments: argparse.Namespace) -> list[str]:
             "--allow-runtime-dependency-installation: nobody approved what would be installed;"
             " take it out, and install the dependencies beforehand"
         )
-    policy = paths(parse(given.node_config)).get("policy-file")
+    policy = paths(parse(given.node_config)).get(POLICY_FILE)
     if policy is None:
         raise PolicyError(
             "--node-config: policy-file is missing, and with it the list of approved bundles;"

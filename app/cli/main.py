@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.approval.bundle import BundleError
 from app.cli import bundle, keys, ledger, node, plan
-from app.cli.plan import PlanFailedError
+from app.cli.plan import PlanCommandError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
 from app.node.policy import PolicyError
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         IdentityError,
         LedgerError,
         NodeConfigError,
-        PlanFailedError,
+        PlanCommandError,
         PolicyError,
     ) as error:
         print(f"tacet: {error}", file=sys.stderr)

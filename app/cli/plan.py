@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from app.preflight.run_plan import RunPlan
 
 
-class PlanFailedError(ValueError):
-    """A run that cannot be planned. The message is one line and names the key or the reason."""
+class PlanCommandError(ValueError):
+    """The command cannot print a plan. The message is one line and names the key or reason."""
 
 
 def add(commands: Any) -> None:
@@ -41,12 +41,12 @@ def _plan(arguments: argparse.Namespace) -> list[str]:
         plan = plan_run(load_config(_run_config(arguments.run_config)))
     except (ConfigError, PlanError) as error:
         # A model that is refused has a line for each of its layers.
-        raise PlanFailedError(" ".join(str(error).split())) from None
+        raise PlanCommandError(" ".join(str(error).split())) from None
     if arguments.json is not None:
         try:
             arguments.json.write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
         except OSError as error:
-            raise PlanFailedError(f"--json {arguments.json}: {error.strerror}") from None
+            raise PlanCommandError(f"--json {arguments.json}: {error.strerror}") from None
     return _lines(plan)
 
 
@@ -56,7 +56,7 @@ def _run_config(text: str) -> dict[str, Any]:
     try:
         return parse_pairs(text)
     except ValueError as error:
-        raise PlanFailedError(f"--run-config {text!r}: {error}") from None
+        raise PlanCommandError(f"--run-config {text!r}: {error}") from None
 
 
 def _lines(plan: RunPlan) -> list[str]:

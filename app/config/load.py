@@ -1,4 +1,4 @@
-"""From Flower's flat run config to one typed, checked ``AppConfig``: the only Hydra here.
+"""Compose Flower's flat run config into one typed, checked ``AppConfig``, with Hydra.
 
 Server and clients call ``load_config`` with the same run config and get the same result. There
 is no ``_target_`` and no interpolation: a run config chooses among options, it can name neither

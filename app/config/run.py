@@ -100,7 +100,7 @@ class EarlyStoppingConfig:
         )
 
 
-# By identity, so that what is worked out of a cached configuration can be cached with it.
+# Compared and hashed by identity, so that a cache may have a configuration for its key.
 @dataclass(eq=False)
 class AppConfig:
     """Everything that server and clients agree on for one run.

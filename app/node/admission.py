@@ -9,7 +9,7 @@ from app.config.load import option_of
 from app.config.run import AppConfig
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
-from privacy.plan.release import Unit
+from privacy.unit import Unit
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
 

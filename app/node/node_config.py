@@ -1,16 +1,25 @@
-"""Reader of the string that a SuperNode takes as ``--node-config``."""
+"""Keys of a node's own configuration, and reader of the string that gives it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from app.config.pairs import parse_pairs
 
-PATHS = ("policy-file", "state-path", "identity-key", "peers-file", "data-path")
-_KNOWN = (*PATHS, "partition-id", "num-partitions")
+DATA_PATH = "data-path"
+STATE_PATH = "state-path"
+IDENTITY_KEY = "identity-key"
+PEERS_FILE = "peers-file"
+POLICY_FILE = "policy-file"
+PARTITION_ID = "partition-id"
+NUM_PARTITIONS = "num-partitions"
+
+#: The keys that name a file or a folder.
+PATHS = (DATA_PATH, STATE_PATH, IDENTITY_KEY, PEERS_FILE, POLICY_FILE)
+_KNOWN = (*PATHS, PARTITION_ID, NUM_PARTITIONS)
 
 
 class NodeConfigError(ValueError):
@@ -36,7 +45,7 @@ def parse(text: str) -> dict[str, Any]:
     return values
 
 
-def paths(values: dict[str, Any]) -> dict[str, Path]:
+def paths(values: Mapping[str, Any]) -> dict[str, Path]:
     """Return the paths of a node config by key."""
     return {key: Path(str(values[key])).expanduser() for key in PATHS if values.get(key)}
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from privacy.ledger.budget import Budget
-from privacy.plan.release import Unit
+from privacy.unit import Unit
 
 NONE = "none"
 #: The values of ``privacy``, as in ``conf/privacy``.

@@ -32,11 +32,11 @@ class NodeSession:
     Attributes
     ----------
     context : Context
-        Flower's: it names the run and the node.
+        Flower's context, which names the run and the node.
     config : AppConfig
-        The run's.
+        The configuration of the run.
     settings : NodeSettings
-        The node's own.
+        The node's own configuration and its policy.
     """
 
     context: Context

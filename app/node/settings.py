@@ -14,18 +14,20 @@ import yaml
 
 from app.config.load import ConfigError
 from app.config.run import AppConfig
+from app.node.node_config import (
+    DATA_PATH,
+    IDENTITY_KEY,
+    NUM_PARTITIONS,
+    PARTITION_ID,
+    PATHS,
+    PEERS_FILE,
+    POLICY_FILE,
+    STATE_PATH,
+    paths,
+)
 from app.node.policy import Policy, PolicyError, load_policy
 from tasks.base import DataError, DataSource
 from tasks.registry import task_of
-
-_DATA_PATH = "data-path"
-_STATE_PATH = "state-path"
-_IDENTITY_KEY = "identity-key"
-_PEERS_FILE = "peers-file"
-_POLICY_FILE = "policy-file"
-_PATHS = (_DATA_PATH, _STATE_PATH, _IDENTITY_KEY, _PEERS_FILE, _POLICY_FILE)
-_PARTITION_ID = "partition-id"
-_NUM_PARTITIONS = "num-partitions"
 
 _simulated_in_process = False
 
@@ -125,26 +127,26 @@ def settings_of(
         check_simulation_only(config)
     own = dict(node_config)
     partition_id, num_partitions = _partition(own)
-    if not own.keys() >= {_PARTITION_ID, _NUM_PARTITIONS} and task_of(config.task).is_shared:
+    if not own.keys() >= {PARTITION_ID, NUM_PARTITIONS} and task_of(config.task).is_shared:
         raise DataError(
-            f"this node's --node-config lacks {_PARTITION_ID} or {_NUM_PARTITIONS}: all nodes"
+            f"this node's --node-config lacks {PARTITION_ID} or {NUM_PARTITIONS}: all nodes"
             " share this task's data set, and each needs a part of its own"
         )
     if simulated and config.simulation_nodes:
         own |= simulation_nodes(config.simulation_nodes, partition_id)
     if simulated and config.data_dir:
-        own.setdefault(_DATA_PATH, config.data_dir)
-    paths = {key: Path(str(own[key])).expanduser() for key in _PATHS if own.get(key)}
-    policy, data_path = None, paths.get(_DATA_PATH)
-    if policy_file := paths.get(_POLICY_FILE):
+        own.setdefault(DATA_PATH, config.data_dir)
+    given = paths(own)
+    policy, data_path = None, given.get(DATA_PATH)
+    if policy_file := given.get(POLICY_FILE):
         policy = _read_policy(policy_file)
         data_path = _ruled_data_path(policy, policy_file, data_path)
     return NodeSettings(
         source=DataSource(partition_id, num_partitions, data_path),
         policy=policy,
-        state_path=paths.get(_STATE_PATH),
-        identity_key=paths.get(_IDENTITY_KEY),
-        peers_file=paths.get(_PEERS_FILE),
+        state_path=given.get(STATE_PATH),
+        identity_key=given.get(IDENTITY_KEY),
+        peers_file=given.get(PEERS_FILE),
         simulated=simulated,
     )
 
@@ -176,12 +178,12 @@ def _ruled_data_path(policy: Policy, policy_file: Path, given: Path | None) -> P
 
 
 def _partition(own: Mapping[str, Any]) -> tuple[int, int]:
-    numbers = own.get(_PARTITION_ID, 0), own.get(_NUM_PARTITIONS, 1)
+    numbers = own.get(PARTITION_ID, 0), own.get(NUM_PARTITIONS, 1)
     try:
         return int(numbers[0]), int(numbers[1])
     except (ValueError, TypeError):
         raise DataError(
-            f"{_PARTITION_ID}={numbers[0]!r}, {_NUM_PARTITIONS}={numbers[1]!r}: must be whole"
+            f"{PARTITION_ID}={numbers[0]!r}, {NUM_PARTITIONS}={numbers[1]!r}: must be whole"
             " numbers in --node-config"
         ) from None
 
@@ -210,10 +212,10 @@ def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
             f" {partition_id} (counted from 0); add an entry or start fewer SuperNodes"
         )
     entry: dict[str, Any] = entries[partition_id]
-    unknown = sorted(set(entry) - set(_PATHS))
+    unknown = sorted(set(entry) - set(PATHS))
     if unknown:
         raise DataError(
             f"simulation-nodes={path}: entry {partition_id} has {unknown[0]!r};"
-            f" only {', '.join(_PATHS)} may stand there"
+            f" only {', '.join(PATHS)} may stand there"
         )
     return {key: str(file.parent / Path(str(p)).expanduser()) for key, p in entry.items()}

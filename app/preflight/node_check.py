@@ -15,7 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.node.identity import IdentityError, peer_lines, read_peers, readable_fingerprint
-from app.node.node_config import paths, unknown
+from app.node.node_config import (
+    DATA_PATH,
+    IDENTITY_KEY,
+    PEERS_FILE,
+    POLICY_FILE,
+    STATE_PATH,
+    paths,
+    unknown,
+)
 from app.node.policy import NONE, Policy, PolicyError, load_policy
 from app.preflight.worst_case import worst_case
 from privacy.ledger.budget import LedgerError
@@ -37,10 +45,10 @@ def inspect(node_config: dict[str, Any]) -> Findings:
     """Inspect every file that a node's configuration names."""
     found, given = Findings(), paths(node_config)
     found.gaps += unknown(node_config)
-    policy = _policy(given.get("policy-file"), found)
-    _identity(given.get("identity-key"), given.get("peers-file"), policy, found)
-    _data(given.get("data-path"), policy, found)
-    _state(given.get("state-path"), policy, found)
+    policy = _policy(given.get(POLICY_FILE), found)
+    _identity(given.get(IDENTITY_KEY), given.get(PEERS_FILE), policy, found)
+    _data(given.get(DATA_PATH), policy, found)
+    _state(given.get(STATE_PATH), policy, found)
     if policy is not None:
         found.lines += ["", *worst_case(policy), ""]
     return found

@@ -20,7 +20,7 @@ from workloads.values import Contribution, PrivateContribution, StateRefusedErro
 log = logging.getLogger("flwr.tacet")
 
 _TRAINING_STREAM = 3
-# Of the configuration, the file or the model; no record is the reason.
+# Raised because of the configuration, a file or the model, never because of a record.
 _NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, RequestRefusedError)
 
 
@@ -46,7 +46,7 @@ def contribute(
     except _NOT_OF_A_RECORD:
         raise
     except Exception:
-        # A record might be. That there is no answer would tell of it: noise alone, then.
+        # A record may be the reason, and a refusal would reveal it: answer with noise alone.
         log.exception("this node's contribution is noise alone")
         return codec.nothing(request.query.server_round, training=request.training)
 

@@ -10,8 +10,9 @@ from privacy.bounding.modulus import grid_step, wrap_probability
 from privacy.bounding.rotation import block_size, padded_dimension
 from privacy.bounding.sensitivity import rounded_l2
 from privacy.mode import Place
-from privacy.plan.release import Mechanism, Unit
+from privacy.plan.release import Mechanism
 from privacy.plan.terms import BETA, PrivacyTerms
+from privacy.unit import Unit
 
 # Steps of the grid in one standard deviation: more would not fit the samplers' integers.
 _FINEST = 2.0**34

@@ -9,8 +9,9 @@ from privacy.bounding.bounded_sum import clipped_delta2
 from privacy.bounding.sensitivity import dithered_l2, rounded_l1
 from privacy.mode import Place
 from privacy.plan.noise_grid import NoiseGrid
-from privacy.plan.release import Mechanism, Neighbours, Release, Schedule, Unit
+from privacy.plan.release import Mechanism, Neighbours, Release, Schedule
 from privacy.plan.terms import PrivacyTerms
+from privacy.unit import Unit
 
 #: Scalars are integers in steps of 2^-30.
 SCALAR_ONE = 2**30

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import exp
 
 from privacy.mode import Mode, Place
-from privacy.plan.release import Mechanism, Unit
+from privacy.plan.release import Mechanism
+from privacy.unit import Unit
 
 #: What the papers use: conditional rounding accepts with probability at least 1 - beta.
 BETA = exp(-0.5)

@@ -47,7 +47,7 @@ class Codec(Protocol):
         ...
 
     def hash(self) -> bytes:
-        """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
+        """Return SHA-256 of the codec's numbers (32 bytes), for the mask binding."""
         ...
 
     def encode(self, contribution: Any, context: SumContext) -> tuple[Vector, NDArray[Any]]:

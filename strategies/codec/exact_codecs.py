@@ -58,7 +58,7 @@ class _ExactCodec(ABC):
         return num_values
 
     def hash(self) -> bytes:
-        """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
+        """Return SHA-256 of the codec's numbers (32 bytes), for the mask binding."""
         return hash_numbers(self)
 
     def encode(self, contribution: Contribution, context: SumContext) -> Encoded:

@@ -1,19 +1,17 @@
 """Fixed point: float vectors to integers modulo 2^b, and back from a sum.
 
-A value x in [-R, R] becomes the integer nearest to x * L / R, so the resolution is R / L.
+A value x in [-R, R] becomes the integer nearest to x * L / R, so one step is R / L.
 Negative integers are two's complement. The sum of n contributions lies in [-nL, nL] and
-fits as nL <= 2^(b-1) - 1: without noise a wrap cannot happen. Noise on the grid needs room
-of its own; `headroom` reserves that many steps of the sum.
+fits as nL <= 2^(b-1) - 1: a wrap cannot happen.
 """
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secagg.crypto.prg import Vector, word_dtype
+from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
 from strategies.secagg.packing import MAX_BITS, MIN_BITS
 
 _FLOAT_BITS = 53
@@ -21,26 +19,24 @@ _CHUNK = 1 << 16  # values encoded at a time, so that the float64 copies stay sm
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """An encoded contribution.
+class Quantised:
+    """A contribution on the grid.
 
     Parameters
     ----------
     vector : ndarray of shape (d,), unsigned
         Integers modulo 2^b, ready to be masked.
-    num_clipped, num_nonfinite : int
-        Entries out of the clip range, and entries that were NaN or infinite and became 0.
-        Both depend on the data: send them under the mask only.
+    num_clipped : int
+        Entries out of the clip range. It depends on the data: send it under the mask only.
     """
 
     vector: Vector
     num_clipped: int
-    num_nonfinite: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedPoint:
-    """A fixed-point grid on which the sum of a whole cohort cannot wrap.
+    """The finest fixed-point grid on which the sum of a whole cohort cannot wrap.
 
     Parameters
     ----------
@@ -50,10 +46,6 @@ class FixedPoint:
         R: entries are clipped to [-R, R].
     num_contributions : int
         n: the most contributions that one sum may hold.
-    resolution : float or None
-        The coarsest grid step wanted, in units of the update; None takes the finest that fits.
-    headroom : int
-        Steps of the sum kept free for noise on either side.
 
     Raises
     ------
@@ -64,8 +56,6 @@ class FixedPoint:
     modulus_bits: int
     clip_range: float
     num_contributions: int
-    resolution: float | None = None
-    headroom: int = 0
 
     def __post_init__(self) -> None:
         if not MIN_BITS <= self.modulus_bits <= MAX_BITS:
@@ -74,39 +64,25 @@ class FixedPoint:
             )
         if not (np.isfinite(self.clip_range) and self.clip_range > 0):
             raise ValueError(f"clip_range={self.clip_range} is not positive")
-        if self.num_contributions < 1 or self.headroom < 0:
+        if self.num_contributions < 1:
+            raise ValueError(f"num_contributions={self.num_contributions} must be at least 1")
+        if not self.levels:
+            bits = self.num_contributions.bit_length() + 1
             raise ValueError(
-                f"num_contributions={self.num_contributions} must be at least 1 and "
-                f"headroom={self.headroom} at least 0"
+                f"modulus_bits={self.modulus_bits} holds sums within +-{self._half} steps, but"
+                f" num_contributions={self.num_contributions} with one step each need"
+                f" +-{self.num_contributions}: take modulus_bits={bits} or more, or fewer"
+                " contributions"
             )
-        if self.resolution is not None and not 0 < self.resolution <= self.clip_range:
-            raise ValueError(
-                f"resolution={self.resolution} is not in (0, clip_range={self.clip_range}]"
-            )
-        self._check_fit()
 
-    def _check_fit(self) -> None:
-        half = 2 ** (self.modulus_bits - 1) - 1
-        need = self.num_contributions * self.levels + self.headroom
-        if self.levels >= 1 and need <= half:
-            return
-        wanted = max(1, self.levels) * self.num_contributions + self.headroom
-        bits = wanted.bit_length() + 1
-        grid = f"at resolution {self.step:g}" if self.levels else "with one step each"
-        raise ValueError(
-            f"modulus_bits={self.modulus_bits} holds sums within +-{half} steps, but "
-            f"num_contributions={self.num_contributions} in +-clip_range={self.clip_range:g} "
-            f"{grid} and headroom={self.headroom} need +-{wanted}: take modulus_bits={bits} or "
-            "more, a coarser resolution, a smaller clip_range or fewer contributions"
-        )
+    @property
+    def _half(self) -> int:
+        return 2 ** (self.modulus_bits - 1) - 1
 
     @property
     def levels(self) -> int:
         """L: the integer that stands for the clip range."""
-        if self.resolution is not None:
-            return ceil(self.clip_range / self.resolution)
-        half = 2 ** (self.modulus_bits - 1) - 1
-        most = max(0, (half - self.headroom) // self.num_contributions)
+        most = self._half // self.num_contributions
         # A float64 of more than 53 bits would round up, and the sum could wrap.
         spare = max(0, most.bit_length() - _FLOAT_BITS)
         return most >> spare << spare
@@ -116,48 +92,37 @@ class FixedPoint:
         """R / L: the grid step, in units of the update."""
         return self.clip_range / self.levels
 
-    def encode(self, update: NDArray[Any], dither: NDArray[Any] | None = None) -> Encoded:
-        """Encode one contribution.
+    def encode(self, update: NDArray[Any]) -> Quantised:
+        """Round one contribution to the nearest steps, halves to even.
 
         Parameters
         ----------
         update : ndarray of shape (d,), floating
-            In units of the update.
-        dither : ndarray of shape (d,), floating, optional
-            Uniform in [0, 1) and independent of the data: rounds down after adding it, which
-            is unbiased. None rounds to the nearest step, halves to even.
+            In units of the update. Entries that are NaN or infinite become 0.
 
         Returns
         -------
-        Encoded
+        Quantised
             Float64 scratch is one chunk of 65,536 values.
         """
-        if update.ndim != 1 or (dither is not None and dither.shape != update.shape):
-            raise ValueError("update and dither are one-dimensional and of one length")
+        if update.ndim != 1:
+            raise ValueError("an update is one-dimensional")
         out = np.empty(len(update), word_dtype(self.modulus_bits))
-        clipped = nonfinite = 0
+        clipped = 0
         for start in range(0, len(update), _CHUNK):
             part = slice(start, start + _CHUNK)
             x = update[part].astype(np.float64)
-            finite = np.isfinite(x)
-            x[~finite] = 0.0
-            nonfinite += x.size - int(np.count_nonzero(finite))
+            x[~np.isfinite(x)] = 0.0
             clipped += int(np.count_nonzero(np.abs(x) > self.clip_range))
             x *= self.levels / self.clip_range
             np.clip(x, -self.levels, self.levels, out=x)
-            rounded = np.rint(x) if dither is None else np.floor(x + dither[part])
-            np.clip(rounded, -self.levels, self.levels, out=rounded)
-            out[part] = rounded.astype(np.int64).astype(out.dtype)
-        _reduce(out, self.modulus_bits)
-        return Encoded(out, clipped, nonfinite)
+            out[part] = np.rint(x).astype(np.int64).astype(out.dtype)
+        reduce_modulus(out, self.modulus_bits)
+        return Quantised(out, clipped)
 
     def decode_sum(self, total: Vector) -> NDArray[np.float64]:
         """Return the sum in units of the update, shape (d,), from integers modulo 2^b."""
         return to_signed(total, self.modulus_bits).astype(np.float64) * np.float64(self.step)
-
-
-def _reduce(vector: Vector, modulus_bits: int) -> None:
-    vector &= vector.dtype.type((1 << modulus_bits) - 1)
 
 
 def to_signed(vector: Vector, modulus_bits: int) -> NDArray[np.int64]:

@@ -81,7 +81,7 @@ class PrivateCodec:
 
     @property
     def noise_scale(self) -> float:
-        """Scale of one node's noise in grid steps, for the protocol's plan; 0 for none."""
+        """Scale of one node's noise in grid steps, for the mask binding; 0 for none."""
         return self.plan.node_noise_scale
 
     @property
@@ -122,7 +122,7 @@ class PrivateCodec:
         return self.plan.padded_dimension if num_values else 0
 
     def hash(self) -> bytes:
-        """Return SHA-256 of the codec's numbers (32 bytes), for the plan."""
+        """Return SHA-256 of the codec's numbers (32 bytes), for the mask binding."""
         return hash_numbers(self)
 
     def nothing(self, server_round: int, *, training: bool) -> PrivateContribution:

@@ -1,4 +1,4 @@
-"""The canonical hashes that bind keys and masks: of the adverts, the roster and the plan."""
+"""The canonical hashes that bind keys and masks: of adverts, roster and mask binding."""
 
 import hashlib
 import struct
@@ -35,8 +35,7 @@ def roster_hash(roster: Roster) -> bytes:
 class MaskBinding:
     """Everything that the masks of an attempt are bound to, beside roster and U2.
 
-    Its hash is the `plan` of the messages. A client must fill this from what it is about to
-    *use*, never from what it was told.
+    A client must fill this from what it is about to *use*, never from what it was told.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ class MaskBinding:
     def hash(
         self, roster: bytes, cohort: tuple[int, ...], numbers: tuple[int, int, int]
     ) -> bytes:
-        """Return the 32-byte plan hash.
+        """Return the 32 bytes from which all masks are derived.
 
         `roster` is the roster's hash, `cohort` is U2 (ascending node ids), `numbers` are t, T
         and c.

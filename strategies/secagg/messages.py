@@ -6,8 +6,9 @@ Decisions where `protocol.md` leaves room:
   so that an attempt's messages are the same in the bootstrap and in the steady state.
 * A masked input lists the peers whose share did not decrypt (`rejected`). It depends on
   received ciphertexts only. The server leaves nodes out until no complaint is left.
-* `plan` also rides in the train request, so that an honest mistake is a named refusal and
-  not a random sum; a client uses only the hash that it computed itself.
+* The hash of the mask binding also rides in the train request, so that an honest mistake is
+  a named refusal (`PLAN_MISMATCH`) and not a random sum; a client uses only the hash that it
+  computed itself.
 """
 
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ class TrainRequest(Wire):
         tuple[tuple[int, bytes], ...],
         Field(rows(SEALED_BYTES), "sealed by the sender for this receiver, roster and attempt"),
     ]
-    plan: Annotated[bytes, Field(HASH, "public: what the server says the plan hash is")]
+    binding: Annotated[bytes, Field(HASH, "public: the server's hash of the mask binding")]
     next_attempt: Annotated[
         AttemptId | None, Field(option(ATTEMPT), "public: asks for the next advert")
     ]
@@ -177,7 +178,7 @@ class ConsistencyRequest(Wire):
 
 @dataclass(frozen=True)
 class ConsistencyReply(Wire):
-    """Client to server to peers: a signature over attempt, plan and survivor set."""
+    """Client to server to peers: a signature over attempt, mask binding and survivor set."""
 
     TYPE: ClassVar[int] = 8
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]

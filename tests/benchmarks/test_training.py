@@ -11,7 +11,8 @@ from app.config.load import load_config
 from benchmarks import flamby_heart, heart_privacy, mnist, mnist_peer, mnist_rows, mnist_silos
 from benchmarks.mnist_settings import Result, Settings
 from privacy.accounting.calibration import calibrate
-from privacy.plan.release import Mechanism, Neighbours, Release, Unit
+from privacy.plan.release import Mechanism, Neighbours, Release
+from privacy.unit import Unit
 from tasks.heart import HOSPITALS
 from tasks.schema import Optimizer
 from tests import ROOT

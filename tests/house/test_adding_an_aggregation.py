@@ -1,4 +1,8 @@
-"""A third aggregation needs its package, one YAML and one line, and nothing else."""
+"""A third aggregation is known by its descriptor and its YAML: no other code names it.
+
+The third one here is ``plain`` under another name, put into the registry by the test. That a
+package of its own needs a line in the import contracts is in ``test_import_contracts.py``.
+"""
 
 import re
 import shutil

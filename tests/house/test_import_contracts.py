@@ -14,13 +14,23 @@ from tests import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
 PACKAGES = PROJECT["importlinter"]["root_packages"]
 
+#: A new data set or workload needs no line in a contract; every other new file does.
+OPEN = {"tasks", "workloads"}
+FOLDERS = sorted(
+    file.parent.relative_to(ROOT).as_posix()
+    for package in PACKAGES
+    for file in (ROOT / package).rglob("__init__.py")
+)
 
 #: What is added to a copy of the tree, and how the report names it.
 BREAKS = [
-    ("app/newfile.py", "", "- app.newfile"),
-    ("app/node/newfile.py", "", "- app.node.newfile"),
-    ("strategies/rounds/newfile.py", "", "- strategies.rounds.newfile"),
-    ("privacy/newfile.py", "", "- privacy.newfile"),
+    *(
+        (f"{folder}/newfile.py", "", f"- {folder.replace('/', '.')}.newfile")
+        for folder in FOLDERS
+        if folder not in OPEN
+    ),
+    # An aggregation is a package, and needs a line too.
+    ("strategies/newpackage/__init__.py", "", "- strategies.newpackage"),
     ("app/round/contribute.py", "import hydra", "app.round.contribute -> hydra"),
     ("app/node/policy.py", "import omegaconf", "app.node.policy -> omegaconf"),
     ("tasks/models.py", "import flwr", "tasks.models -> flwr"),
@@ -41,6 +51,7 @@ def lint(tree, breaks):
         shutil.copytree(ROOT / package, tree / package, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tree)
     for file, line, _ in breaks:
+        (tree / file).parent.mkdir(exist_ok=True)
         with (tree / file).open("a") as source:
             source.write(f"\n{line}\n")
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
@@ -63,6 +74,13 @@ def report(tmp_path_factory):
 @pytest.mark.parametrize(("file", "line", "named"), BREAKS)
 def test_what_breaks_a_contract_is_named(report, file, line, named):
     assert named in report
+
+
+def test_every_folder_has_a_contract():
+    contracts = PROJECT["importlinter"]["contracts"]
+    layers = {one["containers"][0]: one for one in contracts if "containers" in one}
+    assert {*layers} == {folder.replace("/", ".") for folder in FOLDERS}
+    assert {name for name, one in layers.items() if not one.get("exhaustive")} == OPEN
 
 
 def test_a_package_is_named_wherever_packages_are():

@@ -1,6 +1,7 @@
 """Releases of so much noise on grids that are fine or coarse: for the tests of accounting."""
 
-from privacy.plan.release import Mechanism, Neighbours, Release, Unit
+from privacy.plan.release import Mechanism, Neighbours, Release
+from privacy.unit import Unit
 
 GAUSSIAN, LAPLACE, SKELLAM, DDG = Mechanism
 FINE = 2.0**24

@@ -153,7 +153,7 @@ def check_confirmations(
     2t > m + c, so two survivor sets cannot both find t signatures.
     """
     message = survivors_to_sign(
-        request.attempt, secrets.roster, secrets.plan, request.survivors
+        request.attempt, secrets.roster, secrets.binding, request.survivors
     )
     names = dict(secrets.identities)
     signers = {node for node, _ in request.confirmations}

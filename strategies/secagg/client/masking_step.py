@@ -31,7 +31,7 @@ class Opened:
 
     request: TrainRequest
     model: bytes
-    plan: bytes
+    binding: bytes
     min_survivors: int
     floor: int
     secrets: SharedSecrets
@@ -46,12 +46,12 @@ def open_request(
     node_id: int,
     parameters: ProtocolParameters,
 ) -> Opened:
-    """Check U2 and the plan, and decrypt all shares addressed to this node."""
+    """Check U2 and the mask binding, and decrypt all shares addressed to this node."""
     check_cohort(request.cohort, secrets.members, node_id, parameters)
     min_survivors = parameters.survivors(len(secrets.members))
     numbers = secrets.threshold, min_survivors, parameters.max_colluding
-    plan_hash = binding.hash(secrets.roster, request.cohort, numbers)
-    require(plan_hash == request.plan, RefusalReason.PLAN_MISMATCH)
+    binding_hash = binding.hash(secrets.roster, request.cohort, numbers)
+    require(binding_hash == request.binding, RefusalReason.PLAN_MISMATCH)
     near = {peer for peer, _ in secrets.peers}.intersection(request.cohort)
     expected = near.issuperset(sender for sender, _ in request.shares)
     require(expected, RefusalReason.SHARES_UNEXPECTED)
@@ -62,7 +62,7 @@ def open_request(
     return Opened(
         request=request,
         model=binding.model,
-        plan=plan_hash,
+        binding=binding_hash,
         min_survivors=min_survivors,
         floor=floor,
         secrets=secrets,
@@ -83,7 +83,7 @@ def mask_opened(
     secrets = opened.secrets
     peers = [(peer, keys[:32]) for peer, keys in secrets.peers if peer in opened.held]
     seeds = secrets.mask_seed, secrets.self_seed
-    mask_both(update, scalars, input_masks(node_id, seeds, peers, opened.plan))
+    mask_both(update, scalars, input_masks(node_id, seeds, peers, opened.binding))
     reduce_modulus(update, modulus_bits)
     return MaskedInput(
         attempt=opened.request.attempt,
@@ -101,7 +101,7 @@ def secrets_after_masking(opened: Opened) -> MaskedSecrets:
     secrets = opened.secrets
     return MaskedSecrets(
         roster=secrets.roster,
-        plan=opened.plan,
+        binding=opened.binding,
         threshold=secrets.threshold,
         min_survivors=opened.min_survivors,
         floor=opened.floor,

@@ -234,7 +234,7 @@ class ClientRole:
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_survivors(request.survivors, self._node_id, secrets)
         message = survivors_to_sign(
-            request.attempt, secrets.roster, secrets.plan, request.survivors
+            request.attempt, secrets.roster, secrets.binding, request.survivors
         )
         kept = replace(secrets, signed=_hash_nodes(request.survivors))
         self._stages.commit([self._stages.move(records, request.attempt, Event.CONFIRM, kept)])

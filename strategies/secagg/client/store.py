@@ -139,15 +139,15 @@ class SharedSecrets(Wire):
 class MaskedSecrets(Wire):
     """Kept from mask to unmask; the node's own seeds are gone.
 
-    `min_survivors` is T, `floor` the least survivors among those whose shares it holds,
-    `cohort` U2; `held` the share pairs (mask seed, self-mask seed) of the closed
-    neighbourhood; `rejected` the neighbours it did not mask with; `signed` the hash of the
-    survivor set it signed, or zeros.
+    `binding` is the hash of the mask binding, `min_survivors` T, `floor` the least survivors
+    among those whose shares it holds, `cohort` U2; `held` the share pairs (mask seed,
+    self-mask seed) of the closed neighbourhood; `rejected` the neighbours it did not mask
+    with; `signed` the hash of the survivor set it signed, or zeros.
     """
 
     TYPE: ClassVar[int] = 67
     roster: Annotated[bytes, Field(HASH, _LOCAL)]
-    plan: Annotated[bytes, Field(HASH, _LOCAL)]
+    binding: Annotated[bytes, Field(HASH, _LOCAL)]
     threshold: Annotated[int, Field(U16, _LOCAL)]
     min_survivors: Annotated[int, Field(U16, _LOCAL)]
     floor: Annotated[int, Field(U16, _LOCAL)]

@@ -109,15 +109,17 @@ def _pair(first: int, second: int) -> bytes:
     return struct.pack(">QQ", first, second)
 
 
-def pair_mask_keys(agreed: bytes, plan: bytes, first: int, second: int) -> tuple[bytes, bytes]:
+def pair_mask_keys(
+    agreed: bytes, binding: bytes, first: int, second: int
+) -> tuple[bytes, bytes]:
     """Return the update and scalar mask keys of two nodes, the same from both sides."""
-    context = plan, _pair(min(first, second), max(first, second))
+    context = binding, _pair(min(first, second), max(first, second))
     return derive(agreed, Use.PAIR_UPDATE, *context), derive(agreed, Use.PAIR_SCALARS, *context)
 
 
-def self_mask_keys(self_seed: bytes, plan: bytes, node_id: int) -> tuple[bytes, bytes]:
+def self_mask_keys(self_seed: bytes, binding: bytes, node_id: int) -> tuple[bytes, bytes]:
     """Return the update and scalar mask keys of one node's self mask."""
-    context = plan, struct.pack(">Q", node_id)
+    context = binding, struct.pack(">Q", node_id)
     update = derive(self_seed, Use.SELF_UPDATE, *context)
     return update, derive(self_seed, Use.SELF_SCALARS, *context)
 
@@ -218,7 +220,7 @@ def sign_advert(advert: Advert, identity: Identity | None) -> Advert:
 
 
 def survivors_to_sign(
-    attempt: AttemptId, roster: bytes, plan: bytes, survivors: tuple[int, ...]
+    attempt: AttemptId, roster: bytes, binding: bytes, survivors: tuple[int, ...]
 ) -> bytes:
     """Return the bytes that a consistency signature covers (Bonawitz et al. 2017, round 3)."""
-    return bind(Use.SIGN_SURVIVORS, attempt.to_bytes(), roster, plan, NODES.write(survivors))
+    return bind(Use.SIGN_SURVIVORS, attempt.to_bytes(), roster, binding, NODES.write(survivors))

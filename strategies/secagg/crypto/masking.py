@@ -30,7 +30,7 @@ def input_masks(
     node_id: int,
     seeds: tuple[bytes, bytes],
     peers: Iterable[tuple[int, bytes]],
-    plan: bytes,
+    binding: bytes,
 ) -> Iterator[Mask]:
     """Yield the masks that one node puts on its input.
 
@@ -38,21 +38,21 @@ def input_masks(
     the neighbours whose shares it holds.
     """
     mask_seed, self_seed = seeds
-    yield *self_mask_keys(self_seed, plan, node_id), True
+    yield *self_mask_keys(self_seed, binding, node_id), True
     pair = KeyPair(mask_seed)
     for peer, public_key in peers:
-        keys = pair_mask_keys(pair.agree(public_key), plan, node_id, peer)
+        keys = pair_mask_keys(pair.agree(public_key), binding, node_id, peer)
         yield *keys, node_id < peer
 
 
-def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], plan: bytes) -> Iterator[Mask]:
+def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], binding: bytes) -> Iterator[Mask]:
     """Yield the masks that remove the survivors' self masks from the sum."""
     for node_id, self_seed in self_seeds:
-        yield *self_mask_keys(self_seed, plan, node_id), False
+        yield *self_mask_keys(self_seed, binding, node_id), False
 
 
 def dropout_masks(
-    dropout: int, mask_seed: bytes, survivors: Iterable[tuple[int, bytes]], plan: bytes
+    dropout: int, mask_seed: bytes, survivors: Iterable[tuple[int, bytes]], binding: bytes
 ) -> Iterator[Mask]:
     """Yield the masks that remove one dropout's pairwise masks from the sum.
 
@@ -60,6 +60,6 @@ def dropout_masks(
     """
     pair = KeyPair(mask_seed)
     for survivor, public_key in survivors:
-        keys = pair_mask_keys(pair.agree(public_key), plan, dropout, survivor)
+        keys = pair_mask_keys(pair.agree(public_key), binding, dropout, survivor)
         # The survivor added it where its id is the lower one.
         yield *keys, survivor > dropout

@@ -4,8 +4,8 @@ The keystream under one key is read as little-endian words of the vector's type,
 it wraps modulo 2^8, 2^16, 2^32 or 2^64. The modulus 2^b divides that, and reducing once at
 the end is the same as reducing at every step; a word's low b bits are uniform.
 
-A key masks one segment of one plan only, so the counter starts at zero and never wraps:
-counter blocks are 128 bits and a segment stays far below 2^64 blocks.
+A key masks one segment under one mask binding only, so the counter starts at zero and never
+wraps: counter blocks are 128 bits and a segment stays far below 2^64 blocks.
 """
 
 from collections.abc import Iterable

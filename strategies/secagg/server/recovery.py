@@ -52,7 +52,7 @@ class Members:
 
 def open_sum(
     members: Members,
-    plan: bytes,
+    binding: bytes,
     inputs: dict[int, MaskedInput],
     replies: Mapping[int, UnmaskReply],
     dropouts: tuple[int, ...],
@@ -84,14 +84,14 @@ def open_sum(
         message = inputs.pop(node)
         add_packed(message.update, first.modulus_bits, update)
         scalars += np.frombuffer(message.scalars, "<u8")
-    mask_both(update, scalars, survivor_masks(self_seeds.items(), plan))
+    mask_both(update, scalars, survivor_masks(self_seeds.items(), binding))
     for node, seed in mask_seeds.items():
         met = [
             (other, members.adverts[other].mask_key)
             for other in survivors
             if other in members.near[node] and node not in rejected[other]
         ]
-        mask_both(update, scalars, dropout_masks(node, seed, met, plan))
+        mask_both(update, scalars, dropout_masks(node, seed, met, binding))
     reduce_modulus(update, first.modulus_bits)
     return update, scalars
 

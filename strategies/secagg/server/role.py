@@ -79,7 +79,7 @@ class ServerRole:
         self._confirmations: dict[int, bytes] = {}
         self._replies: dict[int, UnmaskReply] = {}
         self._members = Members(b"", 0, {}, {}, {})
-        self._plan = b""
+        self._binding = b""
         self._form: tuple[int, int, int] | None = None
         self.cohort: tuple[int, ...] = ()
         self.survivors: tuple[int, ...] = ()
@@ -155,14 +155,14 @@ class ServerRole:
         self._expect(Phase.MASKED)
         t, parameters = self._members.threshold, self._parameters
         numbers = t, parameters.survivors(len(self.members)), parameters.max_colluding
-        self._plan = binding.hash(self._members.roster, self.cohort, numbers)
+        self._binding = binding.hash(self._members.roster, self.cohort, numbers)
         self._form = form
 
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
         """Return the request for one node of U2; `next_attempt` asks for its next advert."""
         self._expect(Phase.MASKED)
         shares = tuple(sorted(self._inbox.get(node, {}).items()))
-        return TrainRequest(self.attempt, self.cohort, shares, self._plan, next_attempt)
+        return TrainRequest(self.attempt, self.cohort, shares, self._binding, next_attempt)
 
     def add_masked(self, sender: int, data: Buffer) -> MaskedInput:
         """Take one masked input and return it, for the advert in it.
@@ -208,7 +208,7 @@ class ServerRole:
         """Take one survivor's signature; a false one would stop every honest node."""
         reply = self._decode(Phase.CONFIRM, ConsistencyReply, data)
         message = survivors_to_sign(
-            self.attempt, self._members.roster, self._plan, self.survivors
+            self.attempt, self._members.roster, self._binding, self.survivors
         )
         advert = self._adverts.get(sender)
         if sender not in self.survivors or advert is None:
@@ -251,7 +251,7 @@ class ServerRole:
         self._inputs.clear()
         try:
             update, scalars = open_sum(
-                self._members, self._plan, inputs, self._replies, self.dropouts
+                self._members, self._binding, inputs, self._replies, self.dropouts
             )
         except RecoveryError as error:
             raise self._abandon(str(error)) from error

@@ -13,7 +13,7 @@ from app.cli.main import main
 from app.node.policy import Policy
 from app.preflight.worst_case import worst_case
 from privacy.ledger.ledger import Budget, Ledger
-from privacy.plan.release import Unit
+from privacy.unit import Unit
 from tests import ROOT
 from tests.app.cli.test_cli import complaint, tell
 from tests.privacy.ledger.ledger_kit import DELTA, OTHER, PLAN, RELEASE

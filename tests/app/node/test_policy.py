@@ -10,7 +10,7 @@ from app.config.run import GROUPS
 from app.node.admission import ProposedRun, check
 from app.node.policy import OPTIONS, Policy, PolicyError, load_policy
 from privacy.ledger.budget import Budget
-from privacy.plan.release import Unit
+from privacy.unit import Unit
 
 GOOD = """
 dataset: heart-2024

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from privacy.accounting.calibration import SMALLEST, CalibrationError, calibrate
 from privacy.accounting.epsilon import Accountant, accountant, analytic_gaussian, epsilon
 from privacy.bounding.modulus import grid_step
-from privacy.plan.release import Mechanism, Neighbours, Release, Unit
+from privacy.plan.release import Mechanism, Neighbours, Release
+from privacy.unit import Unit
 from tests.privacy import releases
 from tests.privacy.releases import DDG, FINE, GAUSSIAN, LAPLACE, SKELLAM
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from privacy.ledger.ledger import Budget, OverBudgetError
-from privacy.plan.release import Mechanism, Neighbours, Release, Unit
+from privacy.plan.release import Mechanism, Neighbours, Release
+from privacy.unit import Unit
 
 DELTA = 1e-5
 RELEASE = Release(

@@ -9,7 +9,8 @@ import pytest
 
 import privacy.database
 from privacy.ledger.ledger import Ledger, LedgerError
-from privacy.plan.release import Neighbours, Release, Unit
+from privacy.plan.release import Neighbours, Release
+from privacy.unit import Unit
 from tests.privacy.ledger.ledger_kit import DELTA, LARGE, PLAN, RELEASE, charge
 
 # Wrong use.

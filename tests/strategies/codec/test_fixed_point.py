@@ -62,44 +62,27 @@ def test_sum_is_within_half_a_step_each_and_never_wraps(bits, n, clip, seed):
     total = np.zeros(50, word_dtype(bits))
     for update in updates:
         encoded = grid.encode(update)
-        assert encoded.num_clipped == encoded.num_nonfinite == 0
+        assert encoded.num_clipped == 0
         total += encoded.vector
     reduce_modulus(total, bits)
     error = np.abs(grid.decode_sum(total) - updates.sum(0))
     assert error.max() <= n * grid.step * 0.5 + 1e-12 * n * clip
 
 
-def test_clipping_and_non_finite_entries_are_counted():
+def test_clipping_is_counted_and_what_is_not_finite_is_zero():
     grid = FixedPoint(modulus_bits=16, clip_range=1.0, num_contributions=4)
     update = np.array([0.5, 1.0, -1.0, 1.5, -9.0, np.nan, np.inf], np.float32)
     encoded = grid.encode(update)
-    assert (encoded.num_clipped, encoded.num_nonfinite) == (2, 2)
+    assert encoded.num_clipped == 2
     back = grid.decode_sum(encoded.vector)
     np.testing.assert_allclose(back, [0.5, 1, -1, 1, -1, 0, 0], atol=grid.step)
 
 
-def test_dither_is_unbiased_and_stays_on_the_grid():
-    """Mean of 40,000 roundings of 0.3: standard deviation 0.0023, bound at 6.5 of them."""
-    grid = FixedPoint(modulus_bits=8, clip_range=10.0, num_contributions=1, resolution=1.0)
-    rng = np.random.Generator(np.random.PCG64(5))
-    encoded = grid.encode(np.full(40_000, 0.3), rng.random(40_000))
-    values = codec.to_signed(encoded.vector, 8)
-    assert set(values.tolist()) == {0, 1}
-    assert abs(values.mean() - 0.3) < 0.015
-    edge = grid.encode(np.array([10.0, -10.0]), np.array([0.999, 0.0]))
-    assert codec.to_signed(edge.vector, 8).tolist() == [10, -10]
-
-
 def test_a_modulus_too_small_names_values_and_mend():
-    asked = {"clip_range": 4.0, "num_contributions": 100, "resolution": 0.001}
-    with pytest.raises(ValueError, match=r"modulus_bits=16.*100.*4.*0\.001.*modulus_bits=20"):
-        FixedPoint(modulus_bits=16, **asked)
-    assert FixedPoint(modulus_bits=20, **asked).levels == 4000
-    with pytest.raises(ValueError, match="modulus_bits=9 or more"):
+    with pytest.raises(ValueError, match=r"modulus_bits=8.*200.*modulus_bits=9 or more"):
         FixedPoint(modulus_bits=8, clip_range=1.0, num_contributions=200)
-    FixedPoint(modulus_bits=9, clip_range=1.0, num_contributions=200)
-    with pytest.raises(ValueError, match="headroom=500"):
-        FixedPoint(modulus_bits=9, clip_range=1.0, num_contributions=2, headroom=500)
+    assert FixedPoint(modulus_bits=9, clip_range=1.0, num_contributions=200).levels == 1
+    assert FixedPoint(modulus_bits=8, clip_range=1.0, num_contributions=127).levels == 1
 
 
 @pytest.mark.parametrize(
@@ -110,9 +93,6 @@ def test_a_modulus_too_small_names_values_and_mend():
         {"clip_range": 0.0},
         {"clip_range": float("nan")},
         {"num_contributions": 0},
-        {"headroom": -1},
-        {"resolution": 0.0},
-        {"resolution": 2.0},
     ],
 )
 def test_senseless_grids_are_refused(change):
@@ -124,8 +104,6 @@ def test_encode_refuses_other_shapes():
     grid = FixedPoint(modulus_bits=24, clip_range=1.0, num_contributions=3)
     with pytest.raises(ValueError):
         grid.encode(np.zeros((2, 2)))
-    with pytest.raises(ValueError):
-        grid.encode(np.zeros(2), np.zeros(3))
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))

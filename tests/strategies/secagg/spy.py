@@ -73,7 +73,7 @@ class Spy:
                 cancels = (
                     peer in chosen
                     and node in self.opened[peer].held
-                    and self.opened[peer].plan == mine.plan
+                    and self.opened[peer].binding == mine.binding
                 )
                 removable = self.knows("mask", node) or self.knows("mask", peer)
                 if not (cancels or removable):
@@ -96,18 +96,18 @@ class Spy:
         add_packed(message.update, bits, vector)
         own = self.seed("self", node)
         if own is not None:
-            mask_both(vector, scalars, survivor_masks([(node, own)], mine.plan))
+            mask_both(vector, scalars, survivor_masks([(node, own)], mine.binding))
         mask_seed = self.seed("mask", node)
         for peer in mine.held:
             if peer == node:
                 continue
             other = self.seed("mask", peer)
             if other is not None:
-                masks = dropout_masks(peer, other, [(node, mask_keys[node])], mine.plan)
+                masks = dropout_masks(peer, other, [(node, mask_keys[node])], mine.binding)
                 mask_both(vector, scalars, masks)
             elif mask_seed is not None:
                 assert KeyPair(mask_seed).public == mask_keys[node]
-                masks = dropout_masks(node, mask_seed, [(peer, mask_keys[peer])], mine.plan)
+                masks = dropout_masks(node, mask_seed, [(peer, mask_keys[peer])], mine.binding)
                 # Seen from the peer the sign is the other way round.
                 flipped = [(u, s, not add) for u, s, add in masks]
                 mask_both(vector, scalars, flipped)

@@ -192,7 +192,7 @@ def test_another_model_or_configuration_for_one_victim_gives_a_random_vector(wor
             binding = changed
             roster = ok(world.roles[node].open_train(request.encode(), binding_for()))
             lied = binding.hash(roster.secrets.roster, request.cohort, numbers)
-            request = dataclasses.replace(request, plan=lied)
+            request = dataclasses.replace(request, binding=lied)
         opened = ok(world.roles[node].open_train(request.encode(), binding))
         message = world.masked(opened, node)
         spy.saw_input(node, opened, message)

@@ -43,7 +43,7 @@ def trained() -> tuple[World, TrainRequest, int]:
         (lambda r: {"cohort": r.cohort[1:]}, "LEFT_OUT"),
         (lambda r: {"cohort": (*r.cohort, 999)}, "NOT_IN_COHORT"),
         (lambda r: {"cohort": r.cohort[:4]}, "PLAN_MISMATCH"),
-        (lambda r: {"plan": bytes(32)}, "PLAN_MISMATCH"),
+        (lambda r: {"binding": bytes(32)}, "PLAN_MISMATCH"),
         (lambda r: {"shares": (*r.shares, (999, bytes(94)))}, "SHARES_UNEXPECTED"),
         (lambda r: {"shares": r.shares[:2]}, "SHARES_TOO_FEW"),
         (lambda r: {"shares": ()}, "SHARES_TOO_FEW"),

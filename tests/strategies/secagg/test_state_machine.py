@@ -145,7 +145,7 @@ class MaliciousServer(RuleBasedStateMachine):
             self.saw(key, node, opened, reply, model)
 
     def shared_of(self, key: AttemptId, node: int):
-        """Read a node's shared stage: the harness uses it only to state the true plan hash."""
+        """Read a node's shared stage: the harness uses it only to state the true binding."""
         from strategies.secagg.client.store import SharedSecrets
 
         record = self.world.stores[node].table.get(key)
