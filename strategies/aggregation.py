@@ -13,15 +13,16 @@ from typing import Any, Protocol
 from flwr.app import Message
 from flwr.serverapp.strategy import FedAvg
 
-from strategies.codec.codec import Codec
+from strategies.codec.codec import Codec, Encoded
 from strategies.codec.run_state import RunState
+from strategies.codec.stages import SumContext
 from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.keys import Identity, Peers
 from tasks.schema import require
 from workloads.base import Workload
 from workloads.model_arrays import hash_state
-from workloads.values import Query, State
+from workloads.values import Contribution, Query, State
 
 
 @dataclass
@@ -188,15 +189,20 @@ class ClientSide(Protocol):
         """Read a request for a contribution, trusting nothing."""
         ...
 
-    def check_fits(self, request: Request, num_contributions: int) -> None:
+    def check_fits(self, num_contributions: int) -> None:
         """Refuse a cohort that the codec was not sized for."""
         ...
 
-    def contribute(self, request: Request, attempt: int | None) -> Any:
-        """Charge what a contribution reveals to the node's ledger, then return it; loads torch.
+    def contribute(self, attempt: int | None, context: SumContext) -> Encoded:
+        """Charge what the contribution to the request reveals, then return it encoded, once.
 
-        ``attempt`` is the number of the attempt; None where a round has only one.
+        Noise is in it, so that an aggregation never holds what it could add other noise to.
+        ``attempt`` is the number of the attempt; None where a round has only one. Loads torch.
         """
+        ...
+
+    def contribute_in_clear(self) -> Contribution:
+        """Return the contribution of a run in which nodes do not encode. Loads torch."""
         ...
 
 

@@ -119,11 +119,10 @@ class HeartConfig(TaskConfig):
     preprocessing: Preprocessing = Preprocessing.public_bounds
 
     def idle_keys(self) -> dict[str, str]:
-        """Return what splits records, where each hospital has its own and FLamby's split."""
+        """Return ``test_fraction`` where FLamby's split is used."""
         if self.partition.scheme is not Scheme.natural:
             return {}
-        why = "task.partition.scheme=natural has one split, FLamby's; take iid, say"
-        return dict.fromkeys(("test_fraction", "partition.min_examples"), why)
+        return {"test_fraction": "task.partition.scheme=natural has FLamby's split; take iid"}
 
 
 class Heart(Classification):

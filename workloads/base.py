@@ -180,6 +180,15 @@ class Workload(ABC):
         """Return the largest L2 norm of one unit's term, where no clip norm is needed."""
         raise NotImplementedError(f"{type(self).__name__} is bounded by privacy.clip_norm")
 
+    def check(self, state: State) -> None:  # noqa: B027 - not every workload has a wrong one
+        """Refuse a state that is none of this workload's, before anything is paid for it.
+
+        Raises
+        ------
+        StateRefusedError
+            If its arrays or its header do not fit.
+        """
+
     @abstractmethod
     def initial_state(self) -> State:
         """Return the state before the first round, the same everywhere."""

@@ -69,6 +69,10 @@ class ModelWorkload(Workload):
 
         return State(get_parameters(self.build_model()))
 
+    def check(self, state: State) -> None:
+        """Refuse arrays that are not the model's parameters."""
+        self.load(state)
+
     def load(self, state: State) -> nn.Module:
         """Return the model with a state's parameters.
 
@@ -82,7 +86,7 @@ class ModelWorkload(Workload):
         model = self.build_model()
         try:
             set_parameters(model, dict(state.arrays))
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise StateRefusedError(str(error)) from error
         return model
 

@@ -65,7 +65,13 @@ def privacy_plan(
     ValueError
         If no noise keeps to epsilon and fits the modulus.
     """
-    return resolve(privacy_terms(config, workload, length), kept)
+    try:
+        return resolve(privacy_terms(config, workload, length), kept)
+    except OverflowError as error:
+        raise ValueError(
+            f"the numbers of privacy.* are too large to compute with ({error}); lower"
+            " noise_multiplier, expected_batch_size or range_deviations"
+        ) from None
 
 
 def private_codec(

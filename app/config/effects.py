@@ -85,6 +85,8 @@ def _training(config: AppConfig) -> Idle:
             "task.training.num_epochs",
             f"task.training.num_steps={training.num_steps} counts steps; set that to 0",
         )
+    if training.num_steps == 1:
+        yield "task.training.momentum", "task.training.num_steps=1: one step gathers none"
     if training.optimizer is Optimizer.adam:
         yield "task.training.momentum", "task.training.optimizer=adam has moments of its own"
 
@@ -100,6 +102,8 @@ def _task(config: AppConfig) -> Idle:
             "task.partition.alpha",
             f"task.partition.scheme={scheme.value} draws no shares; take dirichlet, say",
         )
+    if task.is_shared and scheme is Scheme.natural:
+        yield "task.partition.min_examples", "task.partition.scheme=natural draws no shares"
     for key, why in config.task.idle_keys().items():
         yield f"task.{key}", why
 

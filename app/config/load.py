@@ -9,7 +9,7 @@ import difflib
 import os
 import shlex
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -18,7 +18,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -112,7 +112,37 @@ def to_dict(config: object) -> dict[str, object]:
 def task_config(name: str, values: Mapping[str, object]) -> object:
     """Return the typed configuration of a task from what ``to_dict`` gave for it."""
     schema = OmegaConf.structured(TASKS[name].Config)
-    return OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(dict(values))))
+    return _typed(OmegaConf.merge(schema, OmegaConf.create(dict(values))))
+
+
+def _typed(composed: DictConfig | ListConfig) -> object:
+    """Return the dataclasses of a configuration, of which nothing may be looked up.
+
+    Hydra removes backslashes from what it reads, so the words as given do not tell: an
+    interpolation such as ``${oc.env:...}`` would read the environment of whoever resolves it.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first value with an interpolation.
+    """
+    for value in _strings(OmegaConf.to_container(composed, resolve=False)):
+        if "${" in value:
+            raise ConfigError(f"{value!r}: interpolation is not allowed here")
+    return OmegaConf.to_object(composed)
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield every string in nested dicts and lists, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in cast(dict[object, object], value).items():
+            yield from _strings(key)
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in cast(list[object], value):
+            yield from _strings(inner)
 
 
 def _files() -> tuple[tuple[str, int, int], ...]:
@@ -135,8 +165,8 @@ def _load(
     with _HYDRA_LOCK:
         _register_schemas()
         try:
-            composed = _compose(choices + free)
-            config = cast(AppConfig, OmegaConf.to_object(OmegaConf.merge(composed, values)))
+            merged = OmegaConf.merge(_compose(choices + free), values)
+            config = cast(AppConfig, _typed(merged))
             refuse_idle(config, free)
             return config
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
@@ -170,6 +200,8 @@ def _split(run_config: dict[str, Scalar]) -> tuple[list[str], dict[str, Scalar],
         name = key.replace("-", "_")
         if name in GROUP_KEYS:
             choices.append(_group_choice(name, str(value)))
+        elif name in values:
+            raise ConfigError(f"run config: {key} is given twice; take one of them out")
         elif name in EVERYDAY_KEYS:
             if isinstance(value, str) and "${" in value:
                 raise ConfigError(f"{key}={value!r}: interpolation is not allowed here")
@@ -195,10 +227,14 @@ def _free_overrides(text: str) -> list[str]:
         words = shlex.split(text)
     except ValueError as error:
         raise ConfigError(f"overrides={text!r}: {error}") from None
+    seen: set[str] = set()
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key:
             raise ConfigError(f"overrides: {word!r} is not of the form key=value")
+        if key in seen:
+            raise ConfigError(f"overrides: {key} is given twice; take one of them out")
+        seen.add(key)
         if key.startswith(("hydra", "+", "~")) or "@" in key:
             raise ConfigError(f"overrides: {key!r} is not a key of this configuration")
         if "${" in word:

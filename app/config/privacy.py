@@ -14,7 +14,8 @@ from privacy.plan.release import Mechanism
 from privacy.unit import Unit
 from tasks.schema import GradSampleMode, require
 
-_SMALLEST_NORM, _LARGEST_NORM = 1e-12, 1e12
+#: No clip norm, configured or adapted, is outside.
+SMALLEST_NORM, LARGEST_NORM = 1e-12, 1e12
 
 
 class LocalNoise(Enum):
@@ -134,9 +135,9 @@ class PrivateConfig(PrivacyConfig):
             _require_positive("privacy.noise_multiplier", self.noise_multiplier)
         require(0 < self.delta < 1, f"privacy.delta={self.delta}: must be in (0, 1)")
         require(
-            self.clip_norm is None or _SMALLEST_NORM <= self.clip_norm <= _LARGEST_NORM,
-            f"privacy.clip_norm={self.clip_norm}: must be in [{_SMALLEST_NORM:g},"
-            f" {_LARGEST_NORM:g}]; beyond, floating point would not keep to it",
+            self.clip_norm is None or SMALLEST_NORM <= self.clip_norm <= LARGEST_NORM,
+            f"privacy.clip_norm={self.clip_norm}: must be in [{SMALLEST_NORM:g},"
+            f" {LARGEST_NORM:g}]; beyond, floating point would not keep to it",
         )
         _require_positive("privacy.range_deviations", self.range_deviations)
         require(

@@ -5,12 +5,14 @@ from flwr.app import Message
 from app.builders.run import config_hash
 from app.config.load import ConfigError
 from app.node.session import NodeSession
-from app.round.contribute import contribute
+from app.round.contribute import contribute, contribute_in_clear
 from app.round.request import read
 from strategies.aggregation import AggregationConfig, Request
+from strategies.codec.codec import Encoded
+from strategies.codec.stages import SumContext
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.keys import Identity
-from workloads.values import Contribution, PrivateContribution
+from workloads.values import Contribution
 
 
 class SessionSide:
@@ -24,6 +26,7 @@ class SessionSide:
 
     def __init__(self, session: NodeSession) -> None:
         self._session = session
+        self._request: Request | None = None
 
     @property
     def config(self) -> AggregationConfig:
@@ -71,20 +74,30 @@ class SessionSide:
 
     def read(self, message: Message) -> Request:
         """Read a request for a contribution, trusting nothing."""
-        return read(message, self._session)
+        self._request = read(message, self._session)
+        return self._request
 
-    def check_fits(self, request: Request, num_contributions: int) -> None:
+    def check_fits(self, num_contributions: int) -> None:
         """Refuse a cohort that the codec was not sized for."""
         try:
-            request.codec.check_fits(num_contributions)
+            self._asked().codec.check_fits(num_contributions)
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
-    def contribute(
-        self, request: Request, attempt: int | None
-    ) -> Contribution | PrivateContribution:
-        """Charge what a contribution reveals to the node's ledger, then return it; loads torch.
+    def contribute(self, attempt: int | None, context: SumContext) -> Encoded:
+        """Charge what the contribution to the request reveals, then return it encoded, once.
 
-        One call, so that no aggregation can forget the first half.
+        By the request as it was read here, whatever an aggregation has made of its copy.
         """
-        return contribute(request, self._session, attempt)
+        request, self._request = self._asked(), None
+        return contribute(request, self._session, attempt, context)
+
+    def contribute_in_clear(self) -> Contribution:
+        """Return the contribution of a run in which nodes do not encode."""
+        request, self._request = self._asked(), None
+        return contribute_in_clear(request, self._session)
+
+    def _asked(self) -> Request:
+        if self._request is None:
+            raise RuntimeError("no request was read, or it was answered already")
+        return self._request

@@ -1,6 +1,8 @@
 """From a request to a contribution that may leave: the steps that all aggregations share."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,9 @@ from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
 from strategies.aggregation import Request
+from strategies.codec.codec import Encoded
 from strategies.codec.private_codec import PrivateCodec
+from strategies.codec.stages import SumContext
 from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import DataError, LocalData, ModelRefusedError
 from workloads.base import Privacy
@@ -25,9 +29,9 @@ _NOT_OF_A_RECORD = (ConfigError, DataError, ModelRefusedError, RequestRefusedErr
 
 
 def contribute(
-    request: Request, session: NodeSession, attempt: int | None
-) -> Contribution | PrivateContribution:
-    """Train or evaluate, as the request asks; loads torch. What it reveals is charged first.
+    request: Request, session: NodeSession, attempt: int | None, context: SumContext
+) -> Encoded:
+    """Train or evaluate and encode, as the request asks. What it reveals is charged first.
 
     Raises
     ------
@@ -37,18 +41,48 @@ def contribute(
         If this node's records do not fit the task.
     """
     codec = request.codec
+    if session.config.privacy.mode is None:
+        return codec.encode(_exact(request, session), context)
     if not isinstance(codec, PrivateCodec):
-        return _exact(request, session)
+        raise TypeError(f"a private run with {type(codec).__name__}")
+    # Refused before it is charged, for it depends on nothing of this node's.
+    with _refusing_states():
+        request.workload.check(request.state)
     # Before a record is looked at: whether there is an answer may depend on the records too.
     _pay(request, codec, session, attempt)
     try:
-        return _private(request, codec, session)
+        return codec.encode(_private(request, codec, session), context)
     except _NOT_OF_A_RECORD:
         raise
     except Exception:
         # A record may be the reason, and a refusal would reveal it: answer with noise alone.
         log.exception("this node's contribution is noise alone")
-        return codec.nothing(request.query.server_round, training=request.training)
+        nothing = codec.nothing(request.query.server_round, training=request.training)
+        return codec.encode(nothing, context)
+
+
+def contribute_in_clear(request: Request, session: NodeSession) -> Contribution:
+    """Train or evaluate, as a request of a run without privacy asks.
+
+    Raises
+    ------
+    RequestRefusedError
+        If the state does not fit.
+    DataError
+        If this node's records do not fit the task.
+    """
+    if request.node_encodes or session.config.privacy.mode is not None:
+        raise TypeError("in this run a contribution leaves encoded")
+    return _exact(request, session)
+
+
+@contextmanager
+def _refusing_states() -> Iterator[None]:
+    """Turn the refusal of a state into that of its request."""
+    try:
+        yield
+    except StateRefusedError as error:
+        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
 
 
 def _pay(
@@ -62,15 +96,13 @@ def _pay(
 def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
     records = workload.task.load(session.source)
-    try:
+    with _refusing_states():
         if not request.training:
             return workload.evaluate(state, query, records)
         rng = rng_of(
             session.config, session.source.partition_id, query.server_round, secure=False
         )
         return workload.contribute(state, query, records, rng)
-    except StateRefusedError as error:
-        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
 
 
 def _private(
@@ -81,7 +113,7 @@ def _private(
     plan = codec.plan
     records: LocalData = workload.task.load(session.source)
     privacy = Privacy(plan=plan, clip_norm=codec.clip_norm, loss_clip=codec.loss_clip)
-    try:
+    with _refusing_states():
         metrics = None
         if request.training:
             _warn_of_delta(plan.terms.delta, len(records.train))
@@ -96,8 +128,6 @@ def _private(
             secure=privacy.mode.hides_records,
         )
         contribution = workload.bounded(state, query, records, rng, privacy)
-    except StateRefusedError as error:
-        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
     return replace(contribution, metrics=metrics)
 
 

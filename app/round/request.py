@@ -1,12 +1,11 @@
 """What a train or evaluate message asks, read with no trust in it."""
 
-from math import isfinite
-
 from flwr.app import Message
 
 from app.builders.run import build_codec, node_encodes
 from app.builders.workload import build_workload
 from app.config.load import ConfigError
+from app.config.privacy import LARGEST_NORM, SMALLEST_NORM
 from app.config.run import AppConfig
 from app.node.session import NodeSession
 from strategies.aggregation import Request
@@ -43,6 +42,9 @@ def read(message: Message, session: NodeSession) -> Request:
     except MalformedRequestError as error:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST) from error
     config = session.config
+    # The last evaluation counts as a round more.
+    if not 1 <= query.server_round <= config.num_rounds + (kind == _EVALUATE):
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     clip_norm = _clip_norm(message, config)
     try:
         workload = build_workload(config)
@@ -65,6 +67,6 @@ def _clip_norm(message: Message, config: AppConfig) -> float | None:
     if config.privacy.adaptive is None:
         return None
     told = message.content.config_records.get(CONFIG, {}).get(CLIP_NORM)
-    if type(told) is not float or not (isfinite(told) and told > 0):
+    if type(told) is not float or not SMALLEST_NORM <= told <= LARGEST_NORM:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     return told

@@ -17,7 +17,7 @@ from privacy.unit import Unit
 FINENESS = 2.0**40
 # A projection of each entry, so it moves no two sums apart.
 _LARGEST = 2.0**62
-# So many rows after a projection still fit: 2^62 + 2^21 bounds of 2^40 steps.
+# The sum of so many rows, of 2^40 steps each, is within the projection.
 _MOST_ROWS = 2**21
 
 _MAKER = object()
@@ -131,13 +131,14 @@ def sum_of_terms(terms: Floats, bound: float) -> BoundedSum:
     ----------
     Unit: one record. Neighbours: one row more or less. Sensitivity: C in L2 norm, exactly:
     clipping keeps to C, rounding toward zero shortens, and integers add without error. Where
-    more than 2^21 rows could overflow, entries are projected to +-2^62, which moves no two
-    sums apart.
+    rows are so many that the sum could overflow, it is projected to +-2^62 after each of them:
+    a row more is one step more, and a projection moves no two sums apart.
     """
     total = np.zeros(terms.shape[1], np.int64)
-    for number, row in enumerate(terms, start=1):
+    may_overflow = len(terms) > _MOST_ROWS
+    for row in terms:
         total += _toward_zero(clip_l2(row, bound).vector, bound)
-        if number % _MOST_ROWS == 0:
+        if may_overflow:
             np.clip(total, -(2**62), 2**62, out=total)
     return _bounded(total, bound, FINENESS, Unit.EXAMPLE)
 
@@ -211,6 +212,8 @@ def _bounded(
     unit: Unit,
     delta1: float | None = None,
 ) -> BoundedSum:
+    if not 0 < bound / FINENESS < math.inf:
+        raise ValueError(f"bound={bound}: must be finite and above 0")
     if delta1 is None:
         delta1 = rounded_l1(delta2, max(1, len(integers)))
     return BoundedSum._make(  # pyright: ignore[reportPrivateUsage]

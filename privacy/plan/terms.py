@@ -11,6 +11,8 @@ from privacy.unit import Unit
 
 #: What the papers use: conditional rounding accepts with probability at least 1 - beta.
 BETA = exp(-0.5)
+# An accountant's time grows with the steps; a node holds its ledger's lock meanwhile.
+_MOST_STEPS = 10**7
 
 
 _MECHANISMS = {
@@ -102,6 +104,12 @@ class PrivacyTerms:
             raise ValueError(f"mechanism={self.mechanism}: {self.place} noise has {known}")
         if self.mechanism is Mechanism.LAPLACE and self.unit is Unit.EXAMPLE:
             raise ValueError("mechanism=laplace: it hides clients only; take gaussian")
+        steps = self.num_rounds * self.num_local_steps
+        if steps > _MOST_STEPS:
+            raise ValueError(
+                f"{self.num_rounds} rounds of {self.num_local_steps} steps: more than"
+                f" {_MOST_STEPS:.0e} in all cannot be accounted for in time; lower num-rounds"
+            )
         distributed = self.place is Place.DISTRIBUTED
         if distributed and not 0 <= self.max_colluding < self.min_survivors:
             raise ValueError(

@@ -4,6 +4,7 @@ Flower's ``Array.numpy()`` gives the bytes to ``numpy.load``, which believes wha
 says: a reply of a few bytes could ask for terabytes, or raise nearly anything.
 """
 
+import math
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +19,26 @@ _HEADER_BYTES = 1024
 
 class BadArrayError(ValueError):
     """A serialised array of another shape or type than is expected."""
+
+
+def read_array(array: Array) -> NDArray[Any]:
+    """Return a copy of an array of numbers of any shape, as large as its bytes are.
+
+    Raises
+    ------
+    BadArrayError
+        If it is anything else, such as an archive, an object or a structure.
+    """
+    shape, is_fortran, found, offset = _header(array)
+    size = len(array.data) - offset
+    if (
+        found.kind not in "fiub"
+        or not found.isnative
+        or math.prod(shape) * found.itemsize != size
+    ):
+        raise BadArrayError(f"{found} of shape {shape} in {size} bytes")
+    values = np.frombuffer(array.data, found, offset=offset)
+    return values.reshape(shape, order="F" if is_fortran else "C").copy()
 
 
 def read_vector(array: Array, dtype: str, length: int | None = None) -> NDArray[Any]:
@@ -38,21 +59,29 @@ def read_vector(array: Array, dtype: str, length: int | None = None) -> NDArray[
         If it is anything else.
     """
     expected = np.dtype(dtype)
+    if length is not None and tuple(array.shape) != (length,):
+        raise BadArrayError(f"{array.stype} of shape {tuple(array.shape)}")
+    shape, _, found, offset = _header(array)
+    size = len(array.data) - offset
+    if found != expected or shape != (size // expected.itemsize,) or size % expected.itemsize:
+        raise BadArrayError(f"{found} of shape {shape} in {size} bytes")
+    values = np.frombuffer(array.data, expected, offset=offset)
+    if length is not None and len(values) != length:
+        raise BadArrayError(f"{len(values)} values, not {length}")
+    return values
+
+
+def _header(array: Array) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return shape, order, dtype and where the values begin."""
+    if array.stype != _STYPE:
+        raise BadArrayError(f"{array.stype!r} is no array")
     try:
-        if array.stype != _STYPE or (length is not None and tuple(array.shape) != (length,)):
-            raise BadArrayError(f"{array.stype} of shape {tuple(array.shape)}")
         stream = BytesIO(array.data[:_HEADER_BYTES])
         if npy.read_magic(stream) != (1, 0):
             raise BadArrayError("not numpy's format 1.0")
-        shape, _, found = npy.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
-        size = len(array.data) - stream.tell()
-        if found != expected or shape != (size // expected.itemsize,):
-            raise BadArrayError(f"{found} of shape {shape} in {size} bytes")
-        values = np.frombuffer(array.data, expected, offset=stream.tell())
+        header = npy.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
     except BadArrayError:
         raise
     except Exception as error:
         raise BadArrayError(f"{type(error).__name__} in the header") from None
-    if length is not None and len(values) != length:
-        raise BadArrayError(f"{len(values)} values, not {length}")
-    return values
+    return *header, stream.tell()

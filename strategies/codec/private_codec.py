@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,6 +202,7 @@ class PrivateCodec:
                 bound = clipped_delta2(bound, self.plan.terms.dimension)
             self._check_bound(update, bound, l1=self.plan.terms.bounds_l1)
             values = update.in_units_of(self.clip_norm)
+        _check_length("update", values, self.plan.terms.dimension)
         return run_forward(self.stages, Passing(values), context).vector
 
     def _check_bound(self, bounded: BoundedSum, most: float, *, l1: bool = False) -> None:
@@ -217,11 +219,14 @@ class PrivateCodec:
         due: dict[str, float] = {}
         if contribution.clip_bit is not None:
             self._check_bound(contribution.clip_bit, 0.5)
-            due[CLIP_BITS] = float(contribution.clip_bit.in_units_of(SCALAR_ONE**-1)[0])
+            values = contribution.clip_bit.in_units_of(SCALAR_ONE**-1)
+            _check_length(CLIP_BITS, values, 1)
+            due[CLIP_BITS] = float(values[0])
         if contribution.metrics is not None:
             names = self.released_metrics
             self._check_bound(contribution.metrics, sqrt(len(names)))
             values = contribution.metrics.in_units_of(SCALAR_ONE**-1)
+            _check_length("metrics", values, len(names))
             due |= dict(zip(names, map(float, values), strict=True))
         rng = secure_generator()
         encoded = np.zeros(len(self.scalar_names), np.int64)
@@ -251,3 +256,9 @@ class PrivateCodec:
         if has_metrics:
             sums[EVAL_PREFIX + "loss"] *= self.loss_clip
         return sums
+
+
+def _check_length(what: str, values: NDArray[Any], planned: int) -> None:
+    """Refuse a vector that the plan was not made for: its noise is accounted by length."""
+    if values.shape != (planned,):
+        raise ValueError(f"{what}: {values.shape} numbers, but the plan is for {planned}")

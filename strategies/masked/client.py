@@ -77,10 +77,9 @@ def _masked(
     if request.query.server_round != attempt.round:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     num_members = len(opened.request.cohort)
-    side.check_fits(request, num_members)
-    contribution = side.contribute(request, attempt.attempt)
+    side.check_fits(num_members)
     shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
-    update, sums = codec.encode(contribution, shared)
+    update, sums = side.contribute(attempt.attempt, shared)
     return role.mask(opened, update, sums, codec.modulus_bits)
 
 

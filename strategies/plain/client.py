@@ -21,13 +21,13 @@ def answer(message: Message, side: ClientSide) -> Message:
         not allow it.
     """
     request = side.read(message)
-    contribution = side.contribute(request, None)
     if request.node_encodes:
         seed = plain_seed(side.run_id, request.query.server_round)
         # Nobody knows here how many there are; neither codec that is used so needs it.
         shared = SumContext(seed=seed, num_contributions=1)
-        vector, scalars = request.codec.encode(contribution, shared)
+        vector, scalars = side.contribute(None, shared)
         return Message(encoded_record(vector, scalars), reply_to=message)
+    contribution = side.contribute_in_clear()
     if not contribution.is_finite():
         raise RequestRefusedError(Reason.NON_FINITE)
     return Message(to_record(contribution), reply_to=message)

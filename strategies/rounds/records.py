@@ -16,7 +16,7 @@ from flwr.app import (
 )
 from numpy.typing import NDArray
 
-from strategies.codec.arrays import BadArrayError, read_vector
+from strategies.codec.arrays import BadArrayError, read_array, read_vector
 from strategies.codec.codec import Codec, Encoded, form_of
 from strategies.secagg.crypto.prg import Vector, word_dtype
 from workloads.values import EVAL_PREFIX, NUM_EXAMPLES, Arrays, Contribution, Query, State
@@ -148,7 +148,8 @@ def read_request(content: RecordDict) -> tuple[State, Query]:
         if type(number) is not int or number < 0:
             raise MalformedRequestError(f"{ROUND}={number!r}")
         header, values = (_json_of(told.get(key)) for key in (_HEADER, _QUERY))
-        return State(to_parameters(arrays), header), Query(number, values)
+        state = {name: read_array(array) for name, array in arrays.items()}
+        return State(state, header), Query(number, values)
     except MalformedRequestError:
         raise
     # Flower's arrays hold whatever bytes the server sent, and fail in many ways.

@@ -16,6 +16,7 @@ from app.config.load import (
     load_config,
     options,
     resolved,
+    task_config,
     to_yaml,
 )
 from tests import ROOT
@@ -160,3 +161,39 @@ def test_the_hash_of_a_configuration_is_worked_out_once(monkeypatch):
     hashes = {config_hash(load_config({"seed": 4242})) for _ in range(5)}
     assert (len(hashes), len(worked_out)) == (1, 1)
     assert config_hash(load_config({"seed": 4243})) not in hashes
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        r"task.training.learning_rate=$\{oc.env\:TACET_SECRET\}",
+        r"task.training.learning_rate=${oc.env:TACET_SECRET}",
+        r"task.training={learning_rate:$\{oc.env\:TACET_SECRET\}}",
+        r"algorithm.workload=$\{oc.env\:TACET_SECRET\}",
+    ],
+)
+def test_no_value_is_looked_up_on_the_machine_that_reads_it(monkeypatch, word):
+    """Hydra removes the backslashes after the words were looked at."""
+    monkeypatch.setenv("TACET_SECRET", "4711")
+    with pytest.raises(ConfigError) as info:
+        load_config({"overrides": f"'{word}'"})
+    assert "interpolation is not allowed" in str(info.value)
+    assert "4711" not in str(info.value)
+
+
+def test_a_model_file_looks_nothing_up_either(monkeypatch):
+    monkeypatch.setenv("TACET_SECRET", "0.4711")
+    with pytest.raises(ConfigError, match="interpolation is not allowed"):
+        task_config("digits", {"test_fraction": "${oc.env:TACET_SECRET}"})
+
+
+@pytest.mark.parametrize(
+    "run_config",
+    [
+        {"num-rounds": 3, "num_rounds": 5},
+        {"overrides": "early_stopping.patience=3 early_stopping.patience=4"},
+    ],
+)
+def test_what_is_given_twice_is_refused(run_config):
+    with pytest.raises(ConfigError, match="given twice"):
+        load_config(run_config)

@@ -121,3 +121,15 @@ def test_more_records_than_fit_do_not_wrap(monkeypatch):
     assert totals[-1] == 2**62
     # One record more or less moves none of them by more than its bound.
     assert all(0 <= after - before <= 2**61 for before, after in pairwise(totals))
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, np.nan, np.inf])
+def test_a_bound_that_bounds_nothing_is_refused(bound):
+    for make in (
+        lambda: one_term(np.ones(2), bound),
+        lambda: sum_of_terms(np.ones((1, 2)), bound),
+        lambda: sum_of_clipped(np.ones(2), bound),
+        lambda: no_terms(2, bound, Unit.CLIENT),
+    ):
+        with pytest.raises(ValueError, match="must be"), np.errstate(all="ignore"):
+            make()

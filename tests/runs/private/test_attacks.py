@@ -11,7 +11,7 @@ from app.config.load import ConfigError, load_config
 from app.node.settings import settings_of, simulate_in_this_process
 from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
-from strategies.codec import stages
+from strategies.codec import private_stages
 from tasks.base import DataError, Examples
 from tasks.csv.encoding import encode
 from tests.kits import codec_kit
@@ -33,7 +33,7 @@ def test_central_noise_is_added_modulo_the_modulus(monkeypatch, option):
     # The same noisy sum, split differently between the sum and the noise.
     for total, noise in ((edge, 3 * fine + 1), (edge + np.uint32(2), fine + 1)):
         monkeypatch.setattr(
-            stages, "draw", lambda *a, noise=noise: np.full(a[2], noise, np.int64)
+            private_stages, "draw", lambda *a, noise=noise: np.full(a[2], noise, np.int64)
         )
         aggregate = codec.decode(
             total,

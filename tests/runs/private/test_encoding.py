@@ -255,6 +255,17 @@ def test_laplace_noise_takes_terms_that_are_bounded_in_l1_only(tmp_path):
         codec.encode(PrivateContribution(wrong), context(4))
 
 
+@pytest.mark.parametrize("option", ["client_local", "example_local"])
+def test_a_vector_of_another_length_than_planned_is_refused(tmp_path, option):
+    codec = codec_of(load_config(run_config_of(tmp_path, option, "secagg")), 31)
+    longer = np.ones(32)
+    update = NoisedUpdate(longer)
+    if option == "client_local":
+        update = one_term(longer, codec.clip_norm).bounded
+    with pytest.raises(ValueError, match="but the plan is for 31"):
+        codec.encode(PrivateContribution(update), context(4))
+
+
 def test_private_noise_is_drawn_anew_for_every_contribution(tmp_path):
     codec = codec_of(load_config(run_config_of(tmp_path, "client_distributed", "secagg")), 31)
     drawn = {codec.encode(zeros(codec), context(4))[0].tobytes() for _ in range(20)}
