@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -30,6 +30,7 @@ _HEADER = "header"
 _GIVE_MODEL = "give the model.safetensors of a run folder"
 _START_ANEW = "start a new run in another output-dir"
 
+T = TypeVar("T")
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -79,13 +80,13 @@ def load_checkpoint(path: Path) -> tuple[int, State, Arrays]:
     """
     tensors, metadata = _load(path, _CHECKPOINT_FORMAT, _START_ANEW)
     try:
-        order = json.loads(metadata["order"])
-        arrays = {name: tensors.pop(_MODEL + name) for name in order}
-        header = json.loads(metadata.get(_HEADER, "{}"))
+        order = _json_of(metadata["order"], list)
+        arrays = {str(name): tensors.pop(f"{_MODEL}{name}") for name in order}
+        header = _json_of(metadata.get(_HEADER, "{}"), dict)
         if foreign := [name for name in tensors if not name.startswith(_OPTIMIZER)]:
             raise ValueError(f"{foreign[0]!r} is no tensor of a checkpoint")
         kept = {name.removeprefix(_OPTIMIZER): values for name, values in tensors.items()}
-        return int(metadata["round"]), State(arrays, header), kept
+        return _round_of(metadata["round"]), State(arrays, header), kept
     except (KeyError, TypeError, ValueError) as error:
         raise _unusable(path, error, _START_ANEW) from None
 
@@ -170,6 +171,24 @@ def _load(path: Path, expected: str, mend: str) -> tuple[Tensors, dict[str, str]
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (OSError, SafetensorError, AttributeError, TypeError, ValueError) as error:
         raise _unusable(path, error, mend) from None
+
+
+def _json_of(text: str, kind: type[T]) -> T:
+    """Return what a JSON text holds, which must be of this type."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON that is too deep") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"{text[:40]} is no {kind.__name__}")
+    return value
+
+
+def _round_of(text: str) -> int:
+    """Return the number of a round, as ``save_checkpoint`` writes it."""
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
+        raise ValueError(f"round {text[:40]!r} is no round")
+    return int(text)
 
 
 def _unusable(path: Path, error: Exception, mend: str) -> ModelFileError:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from app.config.load import load_config
-from app.results.model_file import ModelFileError, load_model
+from app.results.model_file import ModelFileError, load_checkpoint, load_model
 from app.results.run_folder import RunFolder, RunFolderError
 from app.simulation.in_process import simulate
 from tests.kits.killed_runs import KilledError, plain_run, resumed, run_until
@@ -162,3 +162,26 @@ def test_model_and_checkpoint_are_not_taken_for_each_other(run_config):
         load_model(checkpoint)
     checkpoint.write_bytes((folder / "model.safetensors").read_bytes())
     assert "is not 'tacet-checkpoint-1'; start a new run" in refusal(run_config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"round": "-5"}, "is no round"),
+        ({"round": "1_0"}, "is no round"),
+        ({"round": "9" * 5000}, "is no round"),
+        ({"order": '"w"'}, "is no list"),
+        ({"order": '["v"]'}, "is missing"),
+        ({"header": "null"}, "is no dict"),
+        ({"header": "[" * 100_000 + "]" * 100_000}, "JSON"),
+    ],
+)
+def test_a_checkpoint_with_other_metadata_is_refused(tmp_path, changes, words):
+    metadata = {"format": "tacet-checkpoint-1", "order": '["w"]', "round": "1", "header": "{}"}
+    file = tmp_path / "checkpoint.safetensors"
+    tensors = {"model/w": np.zeros(2, np.float32)}
+    file.write_bytes(save(tensors, metadata=metadata))
+    assert load_checkpoint(file)[0] == 1
+    file.write_bytes(save(tensors, metadata=metadata | changes))
+    with pytest.raises(ModelFileError, match=words):
+        load_checkpoint(file)
