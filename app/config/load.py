@@ -227,14 +227,10 @@ def _free_overrides(text: str) -> list[str]:
         words = shlex.split(text)
     except ValueError as error:
         raise ConfigError(f"overrides={text!r}: {error}") from None
-    seen: set[str] = set()
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key:
             raise ConfigError(f"overrides: {word!r} is not of the form key=value")
-        if key in seen:
-            raise ConfigError(f"overrides: {key} is given twice; take one of them out")
-        seen.add(key)
         if key.startswith(("hydra", "+", "~")) or "@" in key:
             raise ConfigError(f"overrides: {key!r} is not a key of this configuration")
         if "${" in word:

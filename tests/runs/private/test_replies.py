@@ -251,7 +251,15 @@ def test_a_refusal_carries_its_reason_alone(tmp_path, told, reason):
     assert not reply.has_content()
 
 
-@pytest.mark.parametrize("norm", [5e-324, 1.7e308])
+@pytest.mark.parametrize("norm", [5e-324, 9e-13, 1.1e12, 1.7e308])
+@pytest.mark.usefixtures("simulated")
+def test_a_clip_norm_that_floats_would_not_keep_to_is_refused(tmp_path, norm):
+    run_config = run_config_of(tmp_path, "client_local", "plain", ADAPTIVE)
+    reply = ask(run_config, told={"clip-norm": norm})
+    assert reply.error.reason == "malformed_request"
+
+
+@pytest.mark.parametrize("norm", [1e-12, 1e12])
 @pytest.mark.usefixtures("simulated")
 def test_an_absurd_clip_norm_still_gives_a_bounded_noisy_reply(tmp_path, norm):
     """The server chooses it: the integers must not tell more for any value."""
