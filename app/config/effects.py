@@ -85,8 +85,6 @@ def _training(config: AppConfig) -> Idle:
             "task.training.num_epochs",
             f"task.training.num_steps={training.num_steps} counts steps; set that to 0",
         )
-    if training.num_steps == 1:
-        yield "task.training.momentum", "task.training.num_steps=1: one step gathers none"
     if training.optimizer is Optimizer.adam:
         yield "task.training.momentum", "task.training.optimizer=adam has moments of its own"
 
