@@ -56,6 +56,7 @@ def test_a_run_trains_and_leaves_its_folder(environment, tmp_path):
     load_model(folder / "model.safetensors")
 
 
+@pytest.mark.timeout(900)
 def test_deterministic_runs_give_the_same_model(environment, tmp_path):
     """Also of three out of four clients, whose ids are drawn anew in each run."""
     models = []
@@ -134,6 +135,7 @@ def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, 
     assert "hospital4.csv, line 1, column radius: it is missing" in output
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_run_is_resumed(environment, tmp_path):
     folder = tmp_path / "run"
     run_config = 'task="breast_cancer" algorithm="fedavgm" num-rounds={}'
