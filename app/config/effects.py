@@ -1,6 +1,6 @@
 """Keys that have no effect in a combination of options: they are refused where given."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -55,8 +55,7 @@ def _idle(config: AppConfig) -> Idle:
     yield from _training(config)
     yield from _task(config)
     is_private = config.privacy.mode is not None
-    for key, why in config.aggregation.idle_keys(is_private=is_private).items():
-        yield f"aggregation.{key}", why
+    yield from _under("aggregation", config.aggregation.idle_keys(is_private=is_private))
     yield from _codec(config)
     yield from _privacy(config)
     if not config.early_stopping.patience:
@@ -66,12 +65,17 @@ def _idle(config: AppConfig) -> Idle:
         )
 
 
+def _under(group: str, idle: Mapping[str, str]) -> Idle:
+    """Yield the keys of a group with its name before each; the empty key is the whole group."""
+    for key, why in idle.items():
+        yield (f"{group}.{key}" if key else group), why
+
+
 def _training(config: AppConfig) -> Idle:
     """Yield what of ``task.training`` the workload does not use."""
     training = config.task.training
     idle = WORKLOADS[workload_name(config.algorithm)].idle_training
-    for key, why in idle.items():
-        yield f"task.training.{key}".rstrip("."), why
+    yield from _under("task.training", idle)
     if idle:
         return
     mode = config.privacy.mode
@@ -102,8 +106,7 @@ def _task(config: AppConfig) -> Idle:
         )
     if task.is_shared and scheme is Scheme.natural:
         yield "task.partition.min_examples", "task.partition.scheme=natural draws no shares"
-    for key, why in config.task.idle_keys().items():
-        yield f"task.{key}", why
+    yield from _under("task", config.task.idle_keys())
 
 
 def _codec(config: AppConfig) -> Idle:

@@ -124,25 +124,28 @@ def _typed(composed: DictConfig | ListConfig) -> object:
     Raises
     ------
     ConfigError
-        Naming the first value with an interpolation.
+        Naming the key of the first value with an interpolation.
     """
-    for value in _strings(OmegaConf.to_container(composed, resolve=False)):
-        if "${" in value:
-            raise ConfigError(f"{value!r}: interpolation is not allowed here")
+    for key, text in _strings("", OmegaConf.to_container(composed, resolve=False)):
+        if "${" in text:
+            raise ConfigError(
+                f"{key}={text!r}: interpolation is not allowed here; give the value itself"
+            )
     return OmegaConf.to_object(composed)
 
 
-def _strings(value: object) -> Iterator[str]:
-    """Yield every string in nested dicts and lists, keys included."""
+def _strings(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yield every string in nested dicts and lists, names included, with its dotted key."""
     if isinstance(value, str):
-        yield value
+        yield key, value
     elif isinstance(value, dict):
-        for key, inner in cast(dict[object, object], value).items():
-            yield from _strings(key)
-            yield from _strings(inner)
+        for name, inner in cast(dict[object, object], value).items():
+            dotted = f"{key}.{name}" if key else str(name)
+            yield dotted, str(name)
+            yield from _strings(dotted, inner)
     elif isinstance(value, list):
         for inner in cast(list[object], value):
-            yield from _strings(inner)
+            yield from _strings(key, inner)
 
 
 def _files() -> tuple[tuple[str, int, int], ...]:
@@ -203,8 +206,6 @@ def _split(run_config: dict[str, Scalar]) -> tuple[list[str], dict[str, Scalar],
         elif name in values:
             raise ConfigError(f"run config: {key} is given twice; take one of them out")
         elif name in EVERYDAY_KEYS:
-            if isinstance(value, str) and "${" in value:
-                raise ConfigError(f"{key}={value!r}: interpolation is not allowed here")
             values[name] = value
         else:
             known = [k.replace("_", "-") for k in (*GROUP_KEYS, *EVERYDAY_KEYS)]

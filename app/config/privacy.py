@@ -4,11 +4,16 @@ Nothing here that a guarantee depends on has a default: what is not given is ref
 """
 
 from dataclasses import dataclass, field
-from enum import Enum
-from math import isfinite
 
 from omegaconf import MISSING
 
+from app.config.privacy_parts import (
+    AdaptiveClipConfig,
+    DistributedNoise,
+    LocalNoise,
+    MetricsConfig,
+    require_positive,
+)
 from privacy.mode import Mode, Place
 from privacy.plan.release import Mechanism
 from privacy.unit import Unit
@@ -16,49 +21,6 @@ from tasks.schema import GradSampleMode, require
 
 #: No clip norm, configured or adapted, is outside.
 SMALLEST_NORM, LARGEST_NORM = 1e-12, 1e12
-
-
-class LocalNoise(Enum):
-    """Noise that one node adds in full."""
-
-    gaussian = "gaussian"
-    laplace = "laplace"
-
-
-class DistributedNoise(Enum):
-    """Noise that the nodes add in shares."""
-
-    distributed_discrete_gaussian = "distributed_discrete_gaussian"
-    skellam = "skellam"
-
-
-@dataclass
-class MetricsConfig:
-    """Metrics of held-out records, which are releases too: noised and paid for.
-
-    Attributes
-    ----------
-    every : int
-        Rounds between two releases; the last model is scored as well. 0: none at all.
-    noise_multiplier : float
-        Standard deviation of their noise over their sensitivity; above 0 if there are any.
-    loss_clip : float
-        A record's loss counts as this much at most.
-    """
-
-    every: int = 0
-    noise_multiplier: float = 0.0
-    loss_clip: float = 5.0
-
-    def __post_init__(self) -> None:
-        name = "privacy.metrics"
-        require(self.every >= 0, f"{name}.every={self.every}: must not be negative")
-        require(
-            not self.every or 0 < self.noise_multiplier < float("inf"),
-            f"{name}.noise_multiplier={self.noise_multiplier}: must be above 0, for metrics"
-            f" are released every {self.every} rounds; {name}.every=0 releases none",
-        )
-        _require_positive(f"{name}.loss_clip", self.loss_clip)
 
 
 @dataclass
@@ -81,7 +43,7 @@ class PrivacyConfig:
         return None
 
     @property
-    def adaptive(self) -> "AdaptiveClipConfig | None":
+    def adaptive(self) -> AdaptiveClipConfig | None:
         """Return how the clip norm follows the updates; None where it is fixed."""
         return None
 
@@ -130,16 +92,16 @@ class PrivateConfig(PrivacyConfig):
             f"{given}={self.noise_multiplier}: give one of the two; there is no default",
         )
         if self.epsilon is not None:
-            _require_positive("privacy.epsilon", self.epsilon)
+            require_positive("privacy.epsilon", self.epsilon)
         if self.noise_multiplier is not None:
-            _require_positive("privacy.noise_multiplier", self.noise_multiplier)
+            require_positive("privacy.noise_multiplier", self.noise_multiplier)
         require(0 < self.delta < 1, f"privacy.delta={self.delta}: must be in (0, 1)")
         require(
             self.clip_norm is None or SMALLEST_NORM <= self.clip_norm <= LARGEST_NORM,
             f"privacy.clip_norm={self.clip_norm}: must be in [{SMALLEST_NORM:g},"
             f" {LARGEST_NORM:g}]; beyond, floating point would not keep to it",
         )
-        _require_positive("privacy.range_deviations", self.range_deviations)
+        require_positive("privacy.range_deviations", self.range_deviations)
         require(
             self.population >= 2,
             f"privacy.population={self.population}: must be the number of all nodes, 2 or more",
@@ -193,7 +155,7 @@ class ExamplePrivacyConfig(PrivateConfig):
             0 < self.sampling_rate <= 1,
             f"privacy.sampling_rate={self.sampling_rate}: must be in (0, 1]",
         )
-        _require_positive("privacy.expected_batch_size", self.expected_batch_size)
+        require_positive("privacy.expected_batch_size", self.expected_batch_size)
         require(
             self.max_physical_batch >= 1,
             f"privacy.max_physical_batch={self.max_physical_batch}: must be at least 1",
@@ -226,38 +188,6 @@ class ExampleDistributedConfig(ExamplePrivacyConfig):
 @dataclass
 class ExampleCentralConfig(ExamplePrivacyConfig):
     """The same step; the server adds the noise, and is trusted to."""
-
-
-@dataclass
-class AdaptiveClipConfig:
-    """A clip norm that follows a quantile of the updates' norms (Andrew et al. 2021).
-
-    Attributes
-    ----------
-    bit_noise : float
-        Standard deviation of the noise on the number of updates under the clip norm; 0
-        keeps the clip norm as it is.
-    target_quantile : float
-        This share of the updates should be under it, in (0, 1).
-    learning_rate : float
-        How fast it moves, above 0.
-    """
-
-    bit_noise: float = 0.0
-    target_quantile: float = 0.5
-    learning_rate: float = 0.2
-
-    def __post_init__(self) -> None:
-        name = "privacy.adaptive_clip"
-        require(
-            0 <= self.bit_noise < float("inf"),
-            f"{name}.bit_noise={self.bit_noise}: must be finite and not negative",
-        )
-        require(
-            0 < self.target_quantile < 1,
-            f"{name}.target_quantile={self.target_quantile}: must be in (0, 1)",
-        )
-        _require_positive(f"{name}.learning_rate", self.learning_rate)
 
 
 @dataclass
@@ -318,10 +248,6 @@ PRIVACY: dict[str, type] = {
     "client_distributed": ClientDistributedConfig,
     "client_central": ClientCentralConfig,
 }
-
-
-def _require_positive(name: str, value: float) -> None:
-    require(isfinite(value) and value > 0, f"{name}={value}: must be finite and above 0")
 
 
 _MODES: dict[type, Mode] = {

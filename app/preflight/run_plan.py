@@ -163,6 +163,6 @@ def _modulus(plan: PrivacyPlan) -> dict[str, Any]:
         "step": plan.step,
         "padded_dimension": plan.padded_dimension,
     }
-    if plan.wrap_probability is not None:
-        found["wrap_probability"] = plan.wrap_probability
+    if (wraps := plan.wrap_probability) is not None:
+        found["wrap_probability"] = wraps
     return found

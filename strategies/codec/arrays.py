@@ -31,11 +31,9 @@ def read_array(array: Array) -> NDArray[Any]:
     """
     shape, is_fortran, found, offset = _header(array)
     size = len(array.data) - offset
-    if (
-        found.kind not in "fiub"
-        or not found.isnative
-        or math.prod(shape) * found.itemsize != size
-    ):
+    is_number = found.kind in "fiub" and found.isnative
+    is_whole = min(shape, default=0) >= 0 and math.prod(shape) * found.itemsize == size
+    if not (is_number and is_whole):
         raise BadArrayError(f"{found} of shape {shape} in {size} bytes")
     values = np.frombuffer(array.data, found, offset=offset)
     return values.reshape(shape, order="F" if is_fortran else "C").copy()

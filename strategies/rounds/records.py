@@ -43,11 +43,10 @@ class MalformedRequestError(ValueError):
 
 def to_record(contribution: Contribution) -> RecordDict:
     """Return the content of the reply that carries a contribution in clear, as float32."""
+    update = Array(contribution.update.astype(np.float32, copy=False))
     return RecordDict(
         {
-            UPDATE: ArrayRecord(
-                {UPDATE: Array(contribution.update.astype(np.float32, copy=False))}
-            ),
+            UPDATE: ArrayRecord({UPDATE: update}),
             SUMS: MetricRecord(dict(contribution.sums)),
         }
     )

@@ -178,6 +178,8 @@ def test_no_value_is_looked_up_on_the_machine_that_reads_it(monkeypatch, word):
     with pytest.raises(ConfigError) as info:
         load_config({"overrides": f"'{word}'"})
     assert "interpolation is not allowed" in str(info.value)
+    # Naming the key, however the word hid it.
+    assert word.partition("=")[0] in str(info.value)
     assert "4711" not in str(info.value)
 
 

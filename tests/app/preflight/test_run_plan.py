@@ -49,12 +49,18 @@ def test_no_privacy_is_said_to_be_none():
     ("free", "words"),
     [
         ("aggregation.codec.modulus_bits=8 privacy.population=2000", "modulus_bits"),
+        ("privacy.noise_multiplier=1e300", "noise_multiplier"),
     ],
 )
 def test_what_cannot_be_is_refused(free, words):
     with pytest.raises(PlanError) as info:
         plan_run(load_config(composing("client_distributed", free=free)))
     assert words in str(info.value)
+
+
+def test_more_steps_than_can_be_accounted_for_are_refused():
+    with pytest.raises(PlanError, match="lower num-rounds"):
+        plan_run(load_config(composing("client_distributed", **{"num-rounds": 10**7 + 1})))
 
 
 # The command
