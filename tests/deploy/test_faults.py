@@ -97,7 +97,8 @@ def test_a_run_outlives_its_serverapp_and_its_superlink(federation):
     resumed = config.replace("output-dir=", "resume-from=")
 
     submitted = federation.start_run(config, "server.log")
-    wait_for(federation, lambda: lines(federation, "server"))
+    # A round counts from its checkpoint on, which is written after its line.
+    wait_for(federation, (federation.home / "server" / "checkpoint.safetensors").exists)
     kill_serverapp(federation, submitted)
     before = spent(federation, 0)
     assert before["num_charges"] >= 1
