@@ -40,7 +40,10 @@ test: lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: lint
-	$(BIN)/python -m pytest $(PARALLEL) -m "not e2e and not deploy and not docker"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not e2e and not deploy and not docker and not slow"
+
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --durations=25 -m slow tests
 
 test-deploy: .venv/installed-dev
 	$(BIN)/python -m pytest $(PARALLEL) -m deploy tests/deploy

@@ -25,12 +25,13 @@ FLOWERS = {
     "flower SecAgg+": "flower_secaggplus",
     GUARDED: "flower_fedavg",
 }
-#: What each of our rows adds to the run config.
+_SIGNED = "aggregation.identities=true aggregation.peers_file={peers}"
+#: What each of our rows adds to the run config; ``peers`` is the trial's peers file.
 SYSTEMS = {
     "plain": "aggregation=plain",
-    "secagg": "aggregation.identities=true aggregation.min_survivors=3",
+    "secagg": f"{_SIGNED} aggregation.min_survivors=3",
     "secagg, example_distributed": (
-        "aggregation.identities=true privacy=example_distributed privacy.epsilon=3"
+        f"{_SIGNED} privacy=example_distributed privacy.epsilon=3"
         " privacy.delta=1e-3 privacy.clip_norm=1 privacy.population=3"
         " privacy.sampling_rate=0.5 privacy.expected_batch_size=700"
         " aggregation.min_survivors=3 task.training.learning_rate=1"
@@ -85,7 +86,8 @@ def measure(home: Path, num_nodes: int, num_rounds: int) -> list[Row]:
         before = _num_received(trial)
         if system in SYSTEMS:
             folder = home / f"run-{len(took)}"
-            seconds = _tacet(trial, SYSTEMS[system], num_rounds, folder)
+            more = SYSTEMS[system].format(peers=trial.home / "peers")
+            seconds = _tacet(trial, more, num_rounds, folder)
         else:
             seconds = _flower(trial, apps[system], num_rounds)
         took[system] = seconds, _num_received(trial) - before

@@ -90,8 +90,7 @@ class Row:
     def cells(self) -> list[str]:
         """Return the formatted cells."""
         case, found = self.case, self.measured
-        k = case.num_neighbors
-        graph = "complete" if k is None else f"{k} neighbours"
+        graph = f"{case.num_neighbors} neighbours" if case.is_sparse else "complete"
         return [
             self.system,
             _named(case),

@@ -35,25 +35,34 @@ class Case:
         n and d.
     dropouts : int
         Clients that answer everything before their masked input, and then no more.
-    num_neighbors : int or None
-        k of the k-regular graph; None for the complete graph.
+    is_sparse : bool
+        Whether each client masks with some others only.
     """
 
     clients: int
     parameters: int
     dropouts: int
-    num_neighbors: int | None = None
+    is_sparse: bool = False
 
     @staticmethod
     def of(clients: int, parameters: int, dropouts: int) -> "Case":
-        """Return a case on the complete graph, or over 100 clients on the default graph."""
-        if clients <= _COMPLETE_UP_TO:
-            return Case(clients, parameters, dropouts)
-        protocol = ProtocolParameters(
-            min_survivors=None, max_colluding=1, max_dropout_fraction=dropouts / clients
+        """Return a case on the complete graph, or over 100 clients on a sparse one."""
+        return Case(clients, parameters, dropouts, clients > _COMPLETE_UP_TO)
+
+    @property
+    def protocol(self) -> ProtocolParameters:
+        """Return the protocol's numbers."""
+        return ProtocolParameters(
+            min_survivors=None,
+            max_colluding=1,
+            is_sparse=self.is_sparse,
+            max_dropout_fraction=self.dropouts / self.clients,
         )
-        neighbors = protocol.shape(clients).num_neighbors
-        return Case(clients, parameters, dropouts, neighbors)
+
+    @property
+    def num_neighbors(self) -> int:
+        """Return the number of others that each client masks with."""
+        return self.protocol.shape(self.clients).num_neighbors
 
     @property
     def dropped(self) -> frozenset[int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import RecordDict
 
 from app.node.protocol_store import ContextStore
@@ -18,11 +19,11 @@ from strategies.secagg import graph
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
-from strategies.secagg.crypto import keys
-from strategies.secagg.crypto.keys import Identity, pin
-from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.crypto import identity, keys
+from strategies.secagg.crypto.identity import Identity, pin
 from strategies.secagg.messages import Refusal
 from strategies.secagg.server import recovery
+from strategies.secagg.server.outcome import Phase
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
@@ -55,10 +56,7 @@ class _Attempt:
 
     def __init__(self, case: Case, *, identities: bool) -> None:
         n = case.clients
-        neighbors = case.num_neighbors or n - 1
-        parameters = ProtocolParameters(
-            min_survivors=None, max_colluding=1, num_neighbors=neighbors
-        )
+        parameters = case.protocol
         known = _identities(n) if identities else [None] * n
         self.case = case
         self.ids = [1000 + i for i in range(n)]
@@ -135,10 +133,13 @@ class _Attempt:
         return num_bytes
 
     def unmask(self, *, traced: bool = False) -> Measured:
-        """Run the unmask trip and open the sum."""
+        """Run the unmask trip, after the confirm trip if there is one, and open the sum."""
         server, running = self.server, self.server_clock.running
         with running():
             server.close_masked()
+        if server.phase is Phase.CONFIRM:
+            self._confirm()
+        with running():
             request = server.unmask_request().encode()
         for node in self.survivors:
             with self.client(node) as role:
@@ -161,6 +162,19 @@ class _Attempt:
             error=self.case.error(total),
             error_bound=len(self.survivors) * self.grid.step / 2,
         )
+
+    def _confirm(self) -> None:
+        """Have the survivors sign their view."""
+        running = self.server_clock.running
+        with running():
+            request = self.server.confirm_request().encode()
+        for node in self.survivors:
+            with self.client(node) as role:
+                view = _ok(role.confirm(request)).encode()
+            with running():
+                self.server.add_view(node, view)
+        with running():
+            self.server.close_views()
 
     def _stop_tracing(self) -> float:
         peak = tracemalloc.get_traced_memory()[1]
@@ -189,7 +203,7 @@ def measure_peaks(case: Case) -> Peaks:
 def num_masks(case: Case) -> tuple[float, float]:
     """Return how many masks a client, and on average the server, must generate."""
     survivors = len(case.surviving)
-    neighbors = case.num_neighbors or case.clients - 1
+    neighbors = case.num_neighbors
     met = survivors * neighbors / (case.clients - 1)
     return neighbors + 1, survivors + case.dropouts * met
 
@@ -201,12 +215,12 @@ def _identities(num_clients: int) -> list[Identity]:
 
 
 def _public(seed: bytes) -> bytes:
-    return keys.Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
 
 def _forget() -> None:
     """Empty the caches that parties share in this process only."""
-    for cached in (keys._public_key, graph._ring, recovery._lagrange):
+    for cached in (keys._public_key, identity._public_key, graph._ring, recovery._lagrange):
         cached.cache_clear()
 
 

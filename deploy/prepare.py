@@ -61,9 +61,10 @@ def exchange() -> None:
     """Hand over the public parts: what the organisations would do among themselves."""
     named = [f"hospital-{folder.name}={folder / 'identity.pub'}" for folder in HOSPITALS]
     authority = SUPERLINK / "tls" / "ca.crt"
-    for folder in HOSPITALS:
+    for folder in (*HOSPITALS, SUPERLINK):
         if not (folder / "peers").exists():
             step("keys", "merge", "--out", folder / "peers", *named)
+    for folder in HOSPITALS:
         shutil.copyfile(authority, folder / "ca.crt")
         shutil.copyfile(folder / "flower-key.pub", OPERATOR / f"hospital-{folder.name}.pub")
     shutil.copyfile(authority, OPERATOR / "ca.crt")

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,12 +20,14 @@ from strategies.secagg.client.transitions import as_markdown
 from strategies.secagg.graph import ProtocolParameters, failure_probability
 from strategies.secagg.messages import (
     FIELD_BYTES,
+    INPUT_PROOF_BYTES,
     MESSAGES,
     SEALED_BYTES,
     SIGNATURE_BYTES,
     Advert,
     MaskedInput,
     Roster,
+    ShareRow,
     SharesUpload,
     TrainRequest,
     UnmaskReply,
@@ -95,27 +98,30 @@ def traffic_table() -> str:
     """Return a client's bytes in a steady round, by trip, for a few cohorts."""
     rows: list[tuple[object, ...]] = []
     for n, d in ((5, 10_000), (10, 1_000_000), (100, 100_000)):
-        k = ProtocolParameters(min_survivors=None, max_colluding=1).shape(n).num_neighbors
-        sizes = [f"{len(message.encode()):,}" for message in _steady_round(n, k, d)]
-        rows.append((n, k, f"{d:,}", *sizes))
-    head = ("n", "k", "parameters", "train, down", "train, up", "unmask, down", "unmask, up")
+        sizes = [f"{len(message.encode()):,}" for message in _steady_round(n, d)]
+        rows.append((n, f"{d:,}", *sizes))
+    head = ("n", "parameters", "train, down", "train, up", "unmask, down", "unmask, up")
     return table(head, rows)
 
 
-def _steady_round(n: int, k: int, d: int) -> tuple[Wire, ...]:
-    """Return one client's four messages, signed, with 8 scalars and nobody missing."""
+def _steady_round(n: int, d: int) -> tuple[Wire, ...]:
+    """Return one client's four messages: complete graph, signed, 8 scalars, nobody missing."""
     this, after, key = AttemptId(1, 1, 0), AttemptId(1, 2, 1), bytes(32)
-    nodes, near = tuple(range(n)), tuple(range(k))
-    advert = Advert(after, 1, key, key, key, key, key, bytes(SIGNATURE_BYTES)).encode()
-    sealed = tuple((node, bytes(SEALED_BYTES)) for node in near)
-    shares = tuple((node, bytes(FIELD_BYTES)) for node in (*near, k))
+    nodes, signature = tuple(range(n)), bytes(SIGNATURE_BYTES)
+    quorum = ProtocolParameters(min_survivors=None, max_colluding=1).shape(n).threshold
+    advert = Advert(after, 1, key, key, key, key, key, signature).encode()
+    row = ShareRow(bytes(SEALED_BYTES), key, key, signature).encode()
+    rows = tuple((node, row) for node in nodes[1:])
+    shares = tuple((node, bytes(FIELD_BYTES)) for node in nodes)
+    proofs = tuple((node, bytes(INPUT_PROOF_BYTES)) for node in nodes[:quorum])
     roster = Roster(after, 2, 2, (advert,) * n).encode()
     update, scalars = bytes(packed_bytes(d, 32)), bytes(8 * 8)
+    upload = SharesUpload(after, rows, bytes(64), signature).encode()
     return (
-        TrainRequest(this, nodes, sealed, key, after),
-        MaskedInput(this, 32, d, update, scalars, (), advert),
-        UnmaskRequest(this, nodes, (), (), roster),
-        UnmaskReply(this, shares, (), SharesUpload(after, sealed).encode()),
+        TrainRequest(this, nodes, rows, key, after),
+        MaskedInput(this, 32, d, update, scalars, (), advert, signature),
+        UnmaskRequest(this, nodes, (), proofs, (), roster),
+        UnmaskReply(this, shares, (), upload, signature),
     )
 
 
@@ -141,7 +147,7 @@ def threshold_table() -> str:
 
 def graph_table() -> str:
     """Return the degree that is chosen above 32 nodes, and the bound on its failure."""
-    parameters = ProtocolParameters(min_survivors=None, max_colluding=1)
+    parameters = ProtocolParameters(min_survivors=None, max_colluding=1, is_sparse=True)
     rows = list[tuple[object, ...]]()
     for n in (33, 50, 100, 200, 500):
         shape, dropouts, least = parameters.shape(n), n // 10, parameters.survivors(n)
@@ -164,7 +170,9 @@ def config_table() -> str:
         words = dict(_attributes(inspect.getdoc(cls) or ""))
         for field in dataclasses.fields(cls):
             if field.default is not dataclasses.MISSING:
-                default = str(field.default).lower() or '""'
+                default = field.default
+                default = default.value if isinstance(default, Enum) else str(default).lower()
+                default = default or '""'
                 rows.append((f"`{prefix}.{field.name}`", f"`{default}`", words[field.name]))
     return table(("key", "default", "meaning"), rows)
 

@@ -18,7 +18,7 @@ from strategies.codec.run_state import RunState
 from strategies.codec.stages import SumContext
 from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.client.store import Store
-from strategies.secagg.crypto.keys import Identity, Peers
+from strategies.secagg.crypto.identity import Identity, Peers
 from tasks.schema import require
 from workloads.base import Workload
 from workloads.model_arrays import hash_state
@@ -84,6 +84,10 @@ class AggregationConfig:
     @property
     def is_signed(self) -> bool:
         """Return whether nodes sign and know each other."""
+        return False
+
+    def is_sparse(self, num_simulated: int | None) -> bool:
+        """Return whether nodes mask with some others only; None for a deployment."""
         return False
 
     def idle_keys(self, *, is_private: bool) -> dict[str, str]:

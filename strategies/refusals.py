@@ -34,6 +34,9 @@ class Reason(StrEnum):
     NO_ANSWER = "no_answer"
     MALFORMED_REPLY = "malformed_reply"
     FLOWER_ERROR = "flower_error"
+    # Not from a client: the server says these of one.
+    IN_DISPUTE = "in_dispute"
+    PROTOCOL_BROKEN = "protocol_broken"
 
 
 class RequestRefusedError(Exception):
@@ -52,6 +55,7 @@ def is_permanent(reason: str) -> bool:
         Reason.POLICY_REFUSED,
         Reason.BUDGET_EXHAUSTED,
         Reason.LEDGER_REFUSED,
+        Reason.PROTOCOL_BROKEN,
     )
 
 

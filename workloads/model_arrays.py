@@ -33,18 +33,23 @@ def add_to(arrays: Mapping[str, NDArray[Any]], update: NDArray[np.float32]) -> A
 def hash_state(state: State, values: Mapping[str, Any]) -> bytes:
     """Return SHA-256 of what a request asks about (32 bytes).
 
+    It is over what a node loads, so that no other order or type of the same values, and no
+    negative zero, passes for another question.
+
     Parameters
     ----------
     state : State
-        Names, types, shapes and values of its arrays are hashed, and its header.
+        Names, shapes and values in float32 of its arrays are hashed, and its header.
     values : dict
         The query's own values.
     """
-    digest = hashlib.sha256(b"tacet/model/v1")
-    for name, array in state.arrays.items():
-        head = f"{len(name)}:{name}:{array.dtype.str}:{array.shape}".encode()
+    digest = hashlib.sha256(b"tacet/model/v2")
+    for name, array in sorted(state.arrays.items()):
+        head = f"{len(name)}:{name}:{array.shape}".encode()
         digest.update(len(head).to_bytes(4, "big") + head)
-        digest.update(np.ascontiguousarray(array).data)
+        with np.errstate(over="ignore"):
+            loaded = np.ascontiguousarray(array, dtype="<f4") + np.float32(0)
+        digest.update(loaded.data)
     if state.header or values:
         asked = [dict(state.header), dict(values)]
         digest.update(json.dumps(asked, sort_keys=True).encode())

@@ -27,6 +27,7 @@ from omegaconf.errors import (
 )
 
 from app.config.effects import refuse_idle
+from app.config.removed import REMOVED
 from app.config.run import GROUPS, AppConfig
 from tasks.registry import TASKS
 
@@ -249,6 +250,8 @@ def _one_line(error: Exception, choices: list[str]) -> str:
     cause = error.__cause__ if error.__cause__ is not None else error
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = str(cause.full_key)
+        if key in REMOVED:
+            return f"{key} is no key any more: {REMOVED[key]}"
         close = _did_you_mean(key, _known_keys(choices))
         return f"{key} is not a key of this configuration{close}"
     if isinstance(cause, MissingMandatoryValue) and cause.full_key:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.config.load import option_of
-from app.config.run import AppConfig
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.unit import Unit
@@ -30,7 +29,9 @@ class ProposedRun:
         T and c of the run's config, T = 0 where that leaves it to the cohort; not looked at
         where the server sees each contribution.
     identities : bool
-        Whether adverts are signed.
+        Whether every message is signed.
+    is_sparse : bool
+        Whether clients mask with some others only.
     noise_multiplier, delta : float or None
         Of the run's plan; None for ``none``.
     epsilon : float or None
@@ -46,6 +47,7 @@ class ProposedRun:
     min_survivors: int
     max_colluding: int
     identities: bool
+    is_sparse: bool
     noise_multiplier: float | None
     epsilon: float | None
     delta: float | None
@@ -70,7 +72,7 @@ def admit(session: NodeSession, noise_multiplier: float | None = None) -> None:
         policy = _policy(session)
         session.approved_bundles()
         if policy is not None:
-            check(policy, _proposed(session.config, policy, noise_multiplier))
+            check(policy, _proposed(session, policy, noise_multiplier))
     except PolicyError as error:
         raise RequestRefusedError(Reason.POLICY_REFUSED) from error
 
@@ -86,7 +88,10 @@ def _policy(session: NodeSession) -> Policy | None:
     return session.policy
 
 
-def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None) -> ProposedRun:
+def _proposed(
+    session: NodeSession, policy: Policy, noise_multiplier: float | None
+) -> ProposedRun:
+    config = session.config
     privacy, aggregation = config.privacy, config.aggregation
     private = privacy.private
     if private and noise_multiplier is None:
@@ -101,6 +106,7 @@ def _proposed(config: AppConfig, policy: Policy, noise_multiplier: float | None)
         min_survivors=aggregation.promised_survivors,
         max_colluding=aggregation.promised_colluding,
         identities=aggregation.is_signed,
+        is_sparse=aggregation.is_sparse(session.settings.num_simulated),
         noise_multiplier=noise_multiplier if private else None,
         # The ledger holds what is really released against the cap.
         epsilon=None,
@@ -161,6 +167,11 @@ def _sums(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         yield (
             "aggregation.identities=false, but require_identities=true; take"
             " aggregation.identities=true"
+        )
+    if proposed.is_sparse and not policy.allow_sparse_graph:
+        yield (
+            "aggregation.graph is sparse, but allow_sparse_graph=false; take"
+            " aggregation.graph=complete"
         )
 
 

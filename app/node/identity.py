@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from strategies.secagg.crypto.keys import Identity, Peers, fingerprint, pin
+from strategies.secagg.crypto.identity import Identity, Peers, fingerprint, pin
 from tasks.base import DataError
 
 

@@ -55,7 +55,10 @@ class Policy:
     data_path : Path or None
         Where the records lie; relative to the policy's own folder.
     require_identities : bool
-        Masks are only agreed with peers of the node's own peers file.
+        Masks are only agreed with peers of the node's own peers file, and shares given only for
+        the one view of an attempt that the others have signed.
+    allow_sparse_graph : bool
+        Whether a run may have clients mask with some others only.
     tasks : tuple of str or None
         The tasks that a run may take; None for any.
     bundles : tuple of str or None
@@ -72,6 +75,7 @@ class Policy:
     min_noise_multiplier: float = 0.0
     data_path: Path | None = None
     require_identities: bool = True
+    allow_sparse_graph: bool = False
     tasks: tuple[str, ...] | None = None
     bundles: tuple[str, ...] | None = None
 
@@ -244,6 +248,7 @@ _READERS: dict[str, _Reader] = {
     "min_noise_multiplier": _number("a finite number, at least 0", lambda x: x >= 0),
     "data_path": _text,
     "require_identities": _flag,
+    "allow_sparse_graph": _flag,
     "tasks": _texts(),
     "bundles": _digests,
 }

@@ -33,6 +33,7 @@ CREATE INDEX IF NOT EXISTS secagg_open ON secagg (run_id) WHERE {_IS_OPEN};
 CREATE INDEX IF NOT EXISTS secagg_revealed ON secagg (run_id, model) WHERE {_IS_REVEALED}
 """
 _SELECT = "SELECT round, attempt, stage, expires_at, terms, model, secrets FROM secagg"
+_MODEL = 5  # its column there
 _OPEN_ONES = f"{_SELECT} INDEXED BY secagg_open WHERE run_id = ? AND {_IS_OPEN}"
 _NAMED_ONE = f"{_SELECT} WHERE run_id = ? AND round = ? AND attempt = ?"
 _REVEALED_ONE = (
@@ -67,11 +68,12 @@ class SqliteStore:
         run = _run_key(run_id)
         queries: list[tuple[str, tuple[object, ...]]]
         queries = [(_ANY_ONE, (run,)), (_OPEN_ONES, (run,))]
-        queries += [(_NAMED_ONE, (run, *a[1:])) for a in attempts if a.run_id == run_id]
-        if model:
-            queries.append((_REVEALED_ONE, (run, model)))
+        named = [(_NAMED_ONE, (run, *a[1:])) for a in attempts if a.run_id == run_id]
         with transaction(self._path, _SCHEMA) as database:
-            rows = [row for query in queries for row in database.execute(*query)]
+            asked = [row for query in named for row in database.execute(*query)]
+            models = {model, *(row[_MODEL] for row in asked)} - {b""}
+            queries += [(_REVEALED_ONE, (run, one)) for one in models]
+            rows = asked + [row for query in queries for row in database.execute(*query)]
         return {
             AttemptId(run_id, row[0], row[1]): Record(Stage(row[2]), *row[3:]) for row in rows
         }
@@ -123,12 +125,15 @@ class ContextStore:
         self, run_id: int, attempts: Collection[AttemptId] = (), model: bytes = b""
     ) -> Mapping[AttemptId, Record]:
         """Return what a message may depend on, see `Store.records`."""
-        names = [*map(_name, attempts), model.hex()]
+        names = [*map(_name, attempts)]
         with _CONTEXT_LOCK:
             open_ones, closed = self._table(run_id, _OPEN), self._table(run_id, _CLOSED)
             rows = [*islice(closed.values(), 1), *open_ones.values()]
             rows += [closed[name] for name in names if name in closed]
-        return dict(map(_decoded, rows))
+            found = dict(map(_decoded, rows))
+            models = {model, *(found[a].model for a in attempts if a in found)}
+            rows = [closed[one.hex()] for one in models if one.hex() in closed]
+        return found | dict(map(_decoded, rows))
 
     def advance(self, changes: Sequence[Change]) -> bool:
         """Make all changes, or none and return False where one stage is not as expected."""

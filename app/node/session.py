@@ -15,7 +15,7 @@ from app.node.settings import NodeSettings
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.ledger.ledger import Ledger
 from strategies.secagg.client.store import Store
-from strategies.secagg.crypto.keys import Identity
+from strategies.secagg.crypto.identity import Identity
 from tasks.base import DataSource
 
 # A simulated node without a policy has no name for its data.

@@ -85,7 +85,13 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         )
     if not policy.require_identities:
         found.gaps.append(
-            "require_identities=false: a server can play all other nodes itself; take it out"
+            "require_identities=false: a server can play all other nodes itself, and tell each"
+            " node of other survivors; take it out"
+        )
+    if policy.allow_sparse_graph:
+        found.gaps.append(
+            "allow_sparse_graph=true: above 32 nodes a malicious server can surround this node"
+            " with those that suit it; take it out"
         )
     if not policy.bundles:
         found.gaps.append(

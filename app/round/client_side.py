@@ -11,7 +11,7 @@ from strategies.aggregation import AggregationConfig, Request
 from strategies.codec.codec import Encoded
 from strategies.codec.stages import SumContext
 from strategies.secagg.client.store import Store
-from strategies.secagg.crypto.keys import Identity
+from strategies.secagg.crypto.identity import Identity
 from workloads.values import Contribution
 
 

@@ -13,20 +13,22 @@ from strategies.rounds.strategy import RoundStrategy
 def _serve(side: ServerSide) -> RoundStrategy:
     from strategies.masked.settings import SecAggSettings
     from strategies.masked.strategy import SecAgg
+    from strategies.secagg.server.disputes import Disputes
 
     config: SecAggConfig = side.config
-    peers = side.read_peers(config.peers_file) if config.peers_file else None
-    if config.consistency_check and peers is None:
+    if config.identities and not config.peers_file:
         raise ValueError(
-            "aggregation.consistency_check=true: the server needs aggregation.peers_file too"
+            "aggregation.identities=true: the server needs aggregation.peers_file too, to tell"
+            " a node's signature from another's"
         )
+    peers = side.read_peers(config.peers_file) if config.identities else None
     settings = SecAggSettings(
         run_id=side.run_id,
         parameters=config.parameters(side.num_simulated),
         coding=side.coding,
         config_hash=side.config_hash,
-        consistency_check=config.consistency_check,
         peers=peers,
+        disputes=Disputes(config.max_colluding),
     )
     return SecAgg(side.inner, side.min_replies, side.workload, settings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from flwr.app import Message, RecordDict
 
@@ -31,7 +32,8 @@ from strategies.rounds.records import message_kind
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.messages import Roster
-from strategies.secagg.server.role import AbandonedError, BadReplyError, ServerRole
+from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase
+from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import Wire
 from workloads.values import Aggregate
 
@@ -77,17 +79,29 @@ class MaskedRound:
             If the numbers do not fit the cohort, before anything is sent; or if training
             diverged everywhere.
         """
+        known = set(self._settings.disputes.liars)
         try:
-            if role is None or role.attempt.round != self._asked.number:
-                role = self._bootstrap(self._new_role(self._asked.number))
-            self._num_asked = max(self._num_asked, len(role.cohort))
-            self._collect_masked(role)
-            if len(role.survivors) < self._strategy.min_replies:
-                raise AbandonedError(f"{len(role.survivors)} survivors")
-            return self._open(role)
+            result = self._run(role)
         except AbandonedError as error:
             log.warning("secure aggregation, round %d: %s", self._asked.number, error)
-            return RoundResult(None, {}, self._num_asked, 0, self._failures)
+            result = RoundResult(None, {}, self._num_asked, 0)
+        return replace(result, failures=self._failures | self._named(known))
+
+    def _run(self, role: ServerRole | None) -> RoundResult:
+        if role is None or role.attempt.round != self._asked.number:
+            role = self._bootstrap(self._new_role(self._asked.number))
+        self._num_asked = max(self._num_asked, len(role.cohort))
+        self._collect_masked(role)
+        if len(role.survivors) < self._strategy.min_replies:
+            raise AbandonedError(f"{len(role.survivors)} survivors")
+        return self._open(role)
+
+    def _named(self, known: set[int]) -> dict[int, str]:
+        """Return the liars that this attempt has shown, for the loop to leave them out."""
+        liars = self._settings.disputes.liars
+        for node in set(liars) - known:
+            log.warning("client %d breaks the protocol: %s", node, liars[node])
+        return dict.fromkeys(set(liars) - known, Reason.PROTOCOL_BROKEN)
 
     def _new_role(self, number: int) -> ServerRole:
         """Begin an attempt with a new number, as a node takes part in each only once."""
@@ -133,6 +147,7 @@ class MaskedRound:
         settings.coding.note_release(asked.number, training=self._training)
         self._exchange(messages, takes)
         role.close_masked()
+        self._failures |= dict.fromkeys(role.sat_out, Reason.IN_DISPUTE)
 
     def _model_messages(
         self,
@@ -153,10 +168,9 @@ class MaskedRound:
 
     def _open(self, role: ServerRole) -> RoundResult:
         """Run the unmask trip, with the shares of the next round, and step."""
-        if self._settings.consistency_check:
-            request = role.consistency_request()
-            self._ask_all(role.survivors, CONFIRM, request, role.add_confirmation)
-            role.close_confirmations()
+        if role.phase is Phase.CONFIRM:
+            self._ask_all(role.survivors, CONFIRM, role.confirm_request(), role.add_view)
+            role.close_views()
         following = self._following
         roster = _close_adverts(following)
         self._unmask(role, following, roster)
@@ -209,7 +223,7 @@ class MaskedRound:
                 )
             state = self._strategy.step(asked.number, asked.state, aggregate)
         means = aggregate.means()
-        return RoundResult(state, means, self._num_asked, num_survivors, self._failures)
+        return RoundResult(state, means, self._num_asked, num_survivors)
 
     def _report_counts(self, aggregate: Aggregate, num_survivors: int) -> None:
         counted = aggregate.sums

@@ -92,6 +92,5 @@ def _role(side: ClientSide, trust: TrustPolicy) -> ClientRole:
         store=side.store,
         bundle=side.bundle,
         trust=trust,
-        consistency_check=config.consistency_check,
         lifetime_seconds=config.secrets_seconds,
     )

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from strategies.aggregation import AggregationConfig
 from strategies.secagg.graph import ProtocolParameters
 from tasks.schema import require
+
+
+class Graph(Enum):
+    """Who masks with whom where there are more than 32 clients."""
+
+    auto = "auto"
+    complete = "complete"
+    sparse = "sparse"
 
 
 @dataclass
@@ -21,17 +30,17 @@ class SecAggConfig(AggregationConfig):
         c: so many clients may collude with the server.
     threshold : int
         t: shares that rebuild a seed; 0 for two thirds of the neighbourhood, plus one.
-    num_neighbors : int
-        Clients that each one masks with; 0 for all up to 32 clients, then as many as keep the
-        chance of a failed round below 1e-9.
+    graph : Graph
+        ``complete``: everyone masks with everyone. ``sparse``: above 32 clients each one masks
+        with as many as keep the chance of a failed round below 1e-9, which hides nothing from a
+        malicious server. ``auto``: sparse in a simulation, else complete.
     max_dropout_fraction : float
         The dropouts for which that number is chosen, in [0, 1).
-    consistency_check : bool
-        Survivors sign the survivor set before anything is opened; needs identities.
     identities : bool
-        Adverts are signed, and checked against each node's own peers file.
+        Every message is signed, and checked against each node's own peers file; and nodes give
+        shares only once they are shown that all of them see the same survivors.
     peers_file : str
-        The peers file on the server, which then leaves out early what nodes would refuse.
+        The peers file on the server; needed with identities.
     secrets_seconds : float
         Nodes delete an attempt's secrets so long after its last step.
     """
@@ -39,15 +48,14 @@ class SecAggConfig(AggregationConfig):
     min_survivors: int = 0
     max_colluding: int = 1
     threshold: int = 0
-    num_neighbors: int = 0
+    graph: Graph = Graph.auto
     max_dropout_fraction: float = 0.1
-    consistency_check: bool = False
     identities: bool = False
     peers_file: str = ""
     secrets_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        for name in ("min_survivors", "max_colluding", "threshold", "num_neighbors"):
+        for name in ("min_survivors", "max_colluding", "threshold"):
             value = getattr(self, name)
             require(value >= 0, f"aggregation.{name}={value}: must not be negative")
         require(
@@ -63,8 +71,9 @@ class SecAggConfig(AggregationConfig):
             f"aggregation.secrets_seconds={self.secrets_seconds}: must be above 0",
         )
         require(
-            self.identities or not self.consistency_check,
-            "aggregation.consistency_check=true: signatures need aggregation.identities=true",
+            self.min_survivors > 0 or not self.identities,
+            "aggregation.min_survivors=0: with aggregation.identities=true T must be a number,"
+            " or the server chooses it with the roster; give it, e.g. two thirds of the nodes",
         )
 
     @property
@@ -79,25 +88,28 @@ class SecAggConfig(AggregationConfig):
 
     @property
     def is_signed(self) -> bool:
-        """Return whether adverts are signed."""
+        """Return whether every message is signed."""
         return self.identities
 
     def idle_keys(self, *, is_private: bool) -> dict[str, str]:
-        """Return what is for a graph that is computed, and for identities that are on."""
+        """Return what is for a sparse graph, and for identities that are on."""
         idle: dict[str, str] = {}
-        if self.num_neighbors:
-            why = (
-                f"aggregation.num_neighbors={self.num_neighbors} is given; take one of them out"
-            )
-            idle["max_dropout_fraction"] = why
+        if self.graph is Graph.complete:
+            idle["max_dropout_fraction"] = "aggregation.graph=complete: nothing is chosen by it"
         if not self.identities:
             idle["peers_file"] = "without aggregation.identities=true nobody signs"
         return idle
 
+    def is_sparse(self, num_simulated: int | None) -> bool:
+        """Return whether clients above 32 mask with some others only."""
+        if self.graph is Graph.auto:
+            return num_simulated is not None
+        return self.graph is Graph.sparse
+
     @property
     def num_trips(self) -> int:
-        """Return mask, unmask and, with the consistency check, confirm in between."""
-        return 3 if self.consistency_check else 2
+        """Return mask and unmask; with identities, a round with dropouts takes one more."""
+        return 2
 
     @property
     def num_key_trips(self) -> int:
@@ -123,6 +135,6 @@ class SecAggConfig(AggregationConfig):
             min_survivors=self.min_survivors or None,
             max_colluding=0 if num_simulated == 2 else self.max_colluding,
             threshold=self.threshold or None,
-            num_neighbors=self.num_neighbors or None,
+            is_sparse=self.is_sparse(num_simulated),
             max_dropout_fraction=self.max_dropout_fraction,
         )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from strategies.codec.run_state import RunState
 from strategies.rounds.attempt import RunStoppedError
-from strategies.secagg.crypto.keys import Peers
+from strategies.secagg.crypto.identity import Peers
 from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
@@ -27,26 +28,26 @@ class SecAggSettings:
         Contributions to integers.
     config_hash : bytes
         SHA-256 of the resolved shared configuration.
-    consistency_check : bool
-        Whether survivors sign the survivor set before anything is opened.
     peers : mapping or None
         Pinned public keys by fingerprint, where identities are on.
+    disputes : Disputes
+        Who is at fault, over the whole run.
     """
 
     run_id: int
     parameters: ProtocolParameters
     coding: RunState
     config_hash: bytes
-    consistency_check: bool = False
     peers: Peers | None = None
+    disputes: Disputes
 
     def new_role(self, number: int, attempt: int) -> ServerRole:
         """Return the server's role for one attempt at a round."""
         return ServerRole(
             AttemptId(self.run_id, number, attempt),
             self.parameters,
-            consistency_check=self.consistency_check,
             peers=self.peers,
+            disputes=self.disputes,
         )
 
     def check_fits(self, num_members: int) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from strategies.secagg.messages import Roster
 from strategies.secagg.wire import NODES
 
-_ROSTER_DOMAIN = b"tacet/secagg/v1/roster"
-_ADVERTS_DOMAIN = b"tacet/secagg/v1/adverts"
-_PLAN_DOMAIN = b"tacet/secagg/v1/plan"
+_ROSTER_DOMAIN = b"tacet/secagg/v2/roster"
+_ADVERTS_DOMAIN = b"tacet/secagg/v2/adverts"
+_PLAN_DOMAIN = b"tacet/secagg/v2/plan"
 
 
 def adverts_hash(adverts: tuple[bytes, ...]) -> bytes:

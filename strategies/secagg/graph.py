@@ -1,8 +1,9 @@
 """The graph of who masks with whom, its thresholds and the requirements of section 4.
 
-A node's neighbourhood is closed: m members, itself among them. Up to 32 nodes, and against
-a malicious server always, the graph is complete (m = n). Above, each node has an even
-number k of neighbours (m = k + 1): the nodes are put on a ring in an order drawn from the
+A node's neighbourhood is closed: m members, itself among them. The graph is complete (m = n)
+unless a sparse one is asked for, which a malicious server can draw again until a node's
+neighbours suit it, and up to 32 nodes always. On a sparse one each node has an even number k
+of neighbours (m = k + 1): the nodes are put on a ring in an order drawn from the
 hash of all adverts, and each is joined to the k / 2 next on either side. This is the
 Harary graph on a random permutation of Bell, Bonawitz, Gascon, Lepoint and Raykova, Secure
 Single-Server Aggregation with (Poly)Logarithmic Overhead, CCS 2020, section 3, whose three
@@ -51,17 +52,17 @@ class ProtocolParameters:
         c: the clients that may collude with the server.
     threshold : int or None
         t; None takes floor(2m/3) + 1 for a neighbourhood of m members.
-    num_neighbors : int or None
-        k, even, or at least n - 1 for the complete graph; None takes the complete graph up
-        to 32 members and above that the k of `choose_num_neighbors`.
+    is_sparse : bool
+        Whether each node has only the k neighbours of `choose_num_neighbors` where there are
+        more than 32 members.
     max_dropout_fraction : float
-        The share of dropouts for which k is chosen; used only where `num_neighbors` is None.
+        The share of dropouts for which k is chosen; used only on a sparse graph.
     """
 
     min_survivors: int | None
     max_colluding: int
     threshold: int | None = None
-    num_neighbors: int | None = None
+    is_sparse: bool = False
     max_dropout_fraction: float = 0.1
 
     def __post_init__(self) -> None:
@@ -74,8 +75,6 @@ class ProtocolParameters:
             )
         if self.threshold is not None and self.threshold < 2:
             raise ValueError(f"threshold={self.threshold} must be at least 2")
-        if self.num_neighbors is not None and self.num_neighbors < 2:
-            raise ValueError(f"num_neighbors={self.num_neighbors} must be at least 2")
         if not 0 <= self.max_dropout_fraction < 1:
             raise ValueError(
                 f"max_dropout_fraction={self.max_dropout_fraction} is not in [0, 1)"
@@ -84,11 +83,11 @@ class ProtocolParameters:
     def to_bytes(self) -> bytes:
         """Return canonical bytes, which a node pins at its first contact with a run."""
         return struct.pack(
-            ">IIIId",
+            ">III?d",
             self.min_survivors or 0,
             self.max_colluding,
             self.threshold or 0,
-            self.num_neighbors or 0,
+            self.is_sparse,
             self.max_dropout_fraction,
         )
 
@@ -111,7 +110,8 @@ class ProtocolParameters:
                 f"a cohort of {n} is under min_survivors={self.min_survivors}: "
                 "sample more nodes or lower min_survivors"
             )
-        k = self._num_neighbors(n)
+        is_sparse = self.is_sparse and n > COMPLETE_UP_TO
+        k = choose_num_neighbors(n, self) if is_sparse else n - 1
         t = self.threshold or default_threshold(k + 1)
         self._check_threshold(k + 1, t, self.survivors(n))
         return Shape(n, k, t)
@@ -120,19 +120,13 @@ class ProtocolParameters:
         """Return T for a roster of n members."""
         return self.min_survivors or default_threshold(num_members)
 
-    def _num_neighbors(self, n: int) -> int:
-        k = self.num_neighbors
-        if k is None:
-            if n <= COMPLETE_UP_TO:
-                return n - 1
-            return choose_num_neighbors(n, self)
-        if k >= n - 1:
-            return n - 1
-        if k % 2:
-            raise ValueError(
-                f"num_neighbors={k} is odd: take {k + 1}, or {n - 1} for the complete graph"
-            )
-        return k
+    def quorum(self, shape: Shape) -> int:
+        """Return q: the signatures that show one view of the attempt to a node.
+
+        Two sets of q members of the roster have an honest member in common, as 2q > n + c. It
+        is t on the complete graph.
+        """
+        return max(shape.threshold, (shape.num_members + self.max_colluding) // 2 + 1)
 
     def _check_threshold(self, m: int, t: int, minimum: int) -> None:
         c = self.max_colluding

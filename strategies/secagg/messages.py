@@ -5,12 +5,17 @@ Decisions where `protocol.md` leaves room:
 * The unmask reply and the train reply carry the next attempt's message as an opaque blob,
   so that an attempt's messages are the same in the bootstrap and in the steady state.
 * A masked input lists the peers whose share did not decrypt (`rejected`). It depends on
-  received ciphertexts only. The server leaves nodes out until no complaint is left.
+  received ciphertexts only.
+* The signature of a masked input covers the hash of its payload, and not the payload, so that
+  it can be shown to other nodes without the payload (section 5).
+* A refusal is not signed: whoever forges one silences a node, and cannot do more.
 * The hash of the mask binding also rides in the train request, so that an honest mistake is
   a named refusal (`PLAN_MISMATCH`) and not a random sum; a client uses only the hash that it
   computed itself.
 """
 
+import hashlib
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, ClassVar
@@ -32,13 +37,17 @@ from strategies.secagg.wire import (
     fixed,
     option,
     rows,
+    table,
 )
 
 FIELD_BYTES = 33  # an element of the Shamir field
 SEALED_BYTES = 12 + 2 * FIELD_BYTES + 16  # nonce, both shares, tag
 SIGNATURE_BYTES = 64
+MAX_ROW_BYTES = 4096
+INPUT_PROOF_BYTES = 32 + SIGNATURE_BYTES  # hash of the payload, signature
 NO_IDENTITY = bytes(32)
 _TO_ALL = "public in the protocol: names the attempt"
+_SIGNED = "over public values and the bytes of this message only; empty without identities"
 
 
 class RefusalReason(IntEnum):
@@ -66,11 +75,10 @@ class RefusalReason(IntEnum):
     MODEL_REPEATED = 20
     SURVIVORS_TOO_FEW = 21
     SURVIVORS_NOT_IN_COHORT = 22
-    SURVIVORS_INCOMPLETE = 23
     SURVIVOR_NOT_MASKED = 24
     BOTH_SHARES = 25
-    CONSISTENCY_MISSING = 26
-    CONSISTENCY_BROKEN = 27
+    VIEW_NOT_SIGNED = 26
+    VIEW_BROKEN = 27
     BAD_INPUT = 28
     ATTEMPT_CLOSED = 29
     SHARES_UNEXPECTED = 30
@@ -116,18 +124,38 @@ class Roster(Wire):
 
 
 @dataclass(frozen=True)
+class ShareRow(Wire):
+    """Client to server to one peer: a dealer's shares for one neighbour.
+
+    The hashes let the server tell a false share from a true one when it is revealed.
+    """
+
+    TYPE: ClassVar[int] = 12
+    sealed: Annotated[bytes, Field(fixed(SEALED_BYTES), "AES-GCM under a key the server lacks")]
+    mask_hash: Annotated[bytes, Field(HASH, "hash of a share, which is 256 uniform bits")]
+    self_hash: Annotated[bytes, Field(HASH, "hash of a share, which is 256 uniform bits")]
+    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
+
+    @staticmethod
+    def hashes(data: bytes) -> bytes:
+        """Return both hashes of an encoded row (64 bytes, less if it is too short)."""
+        return data[4 + SEALED_BYTES : 4 + SEALED_BYTES + 64]
+
+
+@dataclass(frozen=True)
 class SharesUpload(Wire):
-    """Client to server: one encrypted share pair for each neighbour."""
+    """Client to server: a row of shares for each neighbour."""
 
     TYPE: ClassVar[int] = 4
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
-    shares: Annotated[
+    rows: Annotated[
         tuple[tuple[int, bytes], ...],
-        Field(
-            rows(SEALED_BYTES),
-            "AES-GCM under a key the server lacks; the receivers are the graph",
-        ),
+        Field(table(MAX_ROW_BYTES), "ShareRows; the receivers are the graph"),
     ]
+    own_hashes: Annotated[
+        bytes, Field(fixed(64), "hashes of the dealer's shares of its own two seeds")
+    ]
+    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
 
 @dataclass(frozen=True)
@@ -137,9 +165,9 @@ class TrainRequest(Wire):
     TYPE: ClassVar[int] = 5
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
     cohort: Annotated[tuple[int, ...], Field(NODES, "public: U2, the nodes that shared")]
-    shares: Annotated[
+    rows: Annotated[
         tuple[tuple[int, bytes], ...],
-        Field(rows(SEALED_BYTES), "sealed by the sender for this receiver, roster and attempt"),
+        Field(table(MAX_ROW_BYTES), "ShareRows by dealer, for this receiver alone"),
     ]
     binding: Annotated[bytes, Field(HASH, "public: the server's hash of the mask binding")]
     next_attempt: Annotated[
@@ -165,11 +193,19 @@ class MaskedInput(Wire):
         tuple[int, ...], Field(NODES, "which received ciphertexts were false, no data")
     ]
     next_advert: Annotated[bytes | None, Field(option(blob(512)), "an Advert")]
+    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
+
+    def payload_hash(self) -> bytes:
+        """Return SHA-256 of the masked values (32 bytes), which a signature covers."""
+        digest = hashlib.sha256(struct.pack(">BQ", self.modulus_bits, self.num_parameters))
+        digest.update(self.update)
+        digest.update(self.scalars)
+        return digest.digest()
 
 
 @dataclass(frozen=True)
-class ConsistencyRequest(Wire):
-    """Server to client, optional trip: sign this survivor set."""
+class ConfirmRequest(Wire):
+    """Server to client, where somebody dropped out: sign this survivor set."""
 
     TYPE: ClassVar[int] = 7
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
@@ -177,8 +213,8 @@ class ConsistencyRequest(Wire):
 
 
 @dataclass(frozen=True)
-class ConsistencyReply(Wire):
-    """Client to server to peers: a signature over attempt, mask binding and survivor set."""
+class ConfirmReply(Wire):
+    """Client to server to peers: the signature over the view, see `view_to_sign`."""
 
     TYPE: ClassVar[int] = 8
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
@@ -187,17 +223,25 @@ class ConsistencyReply(Wire):
 
 @dataclass(frozen=True)
 class UnmaskRequest(Wire):
-    """Server to client: survivors and dropouts of this attempt, roster of the next."""
+    """Server to client: survivors and dropouts, the proof that all nodes see the same."""
 
     TYPE: ClassVar[int] = 9
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
     survivors: Annotated[tuple[int, ...], Field(NODES, "public: U3")]
-    dropouts: Annotated[tuple[int, ...], Field(NODES, "public: U2 without U3")]
-    confirmations: Annotated[
+    dropouts: Annotated[
+        tuple[int, ...],
+        Field(NODES, "public: those of U2 without U3 with whom survivors masked"),
+    ]
+    inputs: Annotated[
         tuple[tuple[int, bytes], ...],
         Field(
-            rows(SIGNATURE_BYTES), "the survivors' signatures; empty without consistency check"
+            rows(INPUT_PROOF_BYTES),
+            "hash and signature of masked inputs that reject nobody; where U3 is U2",
         ),
+    ]
+    views: Annotated[
+        tuple[tuple[int, bytes], ...],
+        Field(rows(SIGNATURE_BYTES), "the survivors' signatures over the view, else"),
     ]
     next_roster: Annotated[bytes | None, Field(option(blob()), "a Roster")]
 
@@ -220,6 +264,7 @@ class UnmaskReply(Wire):
         Field(rows(FIELD_BYTES), "of dropouts only: their inputs stay under their self masks"),
     ]
     next_shares: Annotated[bytes | None, Field(option(blob()), "a SharesUpload")]
+    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
 
 @dataclass(frozen=True)
@@ -235,11 +280,12 @@ MESSAGES: tuple[type[Wire], ...] = (
     AdvertRequest,
     Advert,
     Roster,
+    ShareRow,
     SharesUpload,
     TrainRequest,
     MaskedInput,
-    ConsistencyRequest,
-    ConsistencyReply,
+    ConfirmRequest,
+    ConfirmReply,
     UnmaskRequest,
     UnmaskReply,
     Refusal,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
-VERSION = 1
+VERSION = 2
 MAX_MEMBERS = 10_000
 MAX_BLOB_BYTES = 4 << 20
 MAX_PAYLOAD_BYTES = 4 << 30
@@ -141,6 +141,24 @@ def rows(num_bytes: int) -> Kind:
         return table
 
     return Kind(f"4 + {size} a row", write, read)
+
+
+def table(limit: int) -> Kind:
+    """Return the kind of a table from node id to at most `limit` bytes, ids ascending."""
+    one = blob(limit)
+
+    def write(value: tuple[tuple[int, bytes], ...]) -> bytes:
+        _ascending([node for node, _ in value], ValueError)
+        parts = [struct.pack(">Q", node) + one.write(item) for node, item in value]
+        return _count(len(value)) + b"".join(parts)
+
+    def read(r: Reader) -> tuple[tuple[int, bytes], ...]:
+        count = r.length(MAX_MEMBERS)
+        entries = tuple((U64.read(r), one.read(r)) for _ in range(count))
+        _ascending([node for node, _ in entries], DecodeError)
+        return entries
+
+    return Kind("4 + each (12 + length)", write, read)
 
 
 def option(inner: Kind) -> Kind:

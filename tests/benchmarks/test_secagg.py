@@ -64,10 +64,10 @@ def test_peaks_are_in_vectors():
 
 
 def test_large_cases_take_the_default_graph():
-    assert Case.of(100, 10, 10).num_neighbors is None
+    assert not Case.of(100, 10, 10).is_sparse
     assert tacet_secagg.num_masks(Case.of(100, 10, 10)) == (100, 90 + 10 * 90 * 99 / 99)
     many = Case.of(500, 10, 150)
-    assert many.num_neighbors is not None
+    assert many.is_sparse
     assert many.num_neighbors < 499
     assert len(many.dropped) == 150
 

@@ -76,6 +76,7 @@ def test_a_policy_asks_what_it_shows_the_server(tmp_path):
         min_survivors=0,
         max_colluding=0,
         identities=False,
+        is_sparse=False,
         noise_multiplier=None,
         epsilon=None,
         delta=None,

@@ -124,4 +124,4 @@ NODE = IDS[0]
 
 def told(attempt: AttemptId, dropouts: set[int]) -> UnmaskRequest:
     survivors = tuple(node for node in IDS if node not in dropouts)
-    return UnmaskRequest(attempt, survivors, tuple(sorted(dropouts)), (), None)
+    return UnmaskRequest(attempt, survivors, tuple(sorted(dropouts)), (), (), None)

@@ -36,11 +36,12 @@ def run_config(tmp_path) -> dict:
         "deterministic": True,
         "output-dir": str(tmp_path / "run"),
         "simulation-nodes": str(tmp_path / "nodes.yaml"),
-        "overrides": f"{FAST} aggregation.identities=true",
+        "overrides": f"{FAST} {SIGNED} aggregation.peers_file={tmp_path}/peers.yaml",
     }
 
 
 FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=3"
+SIGNED = "aggregation.identities=true aggregation.min_survivors=3"
 
 
 class Watched:
@@ -71,17 +72,26 @@ class Watched:
         return {n: r.error.reason for k, n, r in self.replies if k == kind and r.has_error()}
 
 
-def test_signed_and_confirmed_the_model_is_the_same(run_config, tmp_path):
+@pytest.mark.parametrize("silent", [None, 1003])
+def test_signed_the_model_is_the_same(run_config, tmp_path, silent):
+    """A node that drops out costs the trip in which the others sign their view."""
     plain = {**run_config, "overrides": FAST, "output-dir": str(tmp_path / "off")}
-    off = simulate(plain, NUM_NODES)
-    run_config["overrides"] += (
-        f" aggregation.consistency_check=true aggregation.peers_file={tmp_path}/peers.yaml"
-    )
-    watched = Watched(run_config)
+
+    def fault(message, real):
+        meta = message.metadata
+        gone = meta.dst_node_id == silent and meta.message_type == "train"
+        return None if gone else real(message)
+
+    plain_clients = {
+        n: lambda m, real=c: fault(m, real) for n, c in make_clients(plain, NUM_NODES).items()
+    }
+    off = simulate(plain, NUM_NODES, plain_clients)
+    watched = Watched(run_config, fault)
     on = watched.run()
-    assert "train.confirm" in watched.kinds()
-    planned = plan_run(load_config(run_config)).num_trips
-    assert len(watched.replies) == planned * NUM_NODES
+    assert ("train.confirm" in watched.kinds()) == (silent is not None)
+    if silent is None:
+        planned = plan_run(load_config(run_config)).num_trips
+        assert len(watched.replies) == planned * NUM_NODES
     adverts = [
         Advert.decode(unwrap(reply.content))
         for kind, _, reply in watched.replies
@@ -92,8 +102,8 @@ def test_signed_and_confirmed_the_model_is_the_same(run_config, tmp_path):
         np.testing.assert_array_equal(on.arrays[name].numpy(), off.arrays[name].numpy())
 
 
-def test_the_consistency_check_needs_the_peers_file_on_the_server(run_config):
-    run_config["overrides"] += " aggregation.consistency_check=true"
+def test_identities_need_the_peers_file_on_the_server(run_config):
+    run_config["overrides"] = f"{FAST} {SIGNED}"
     with pytest.raises(ConfigError, match=r"aggregation\.peers_file"):
         Watched(run_config).run()
 
@@ -110,6 +120,7 @@ def make_a_stranger(tmp_path: Path) -> None:
 
 def test_a_stranger_is_refused_by_the_others(run_config, tmp_path):
     make_a_stranger(tmp_path)
+    run_config["overrides"] = run_config["overrides"].replace("peers.yaml", "strangers.yaml")
     watched = Watched(run_config)
     with pytest.raises(RunStoppedError, match="secagg_unknown_identity"):
         watched.run()
@@ -120,7 +131,6 @@ def test_a_stranger_is_refused_by_the_others(run_config, tmp_path):
 
 def test_a_server_that_knows_the_peers_goes_on_without_a_stranger(run_config, tmp_path):
     make_a_stranger(tmp_path)
-    run_config["overrides"] += f" aggregation.peers_file={tmp_path}/peers.yaml"
     watched = Watched(run_config)
     assert watched.run().num_rounds == 2
     trained = {node for kind, node, _ in watched.replies if kind == "train"}

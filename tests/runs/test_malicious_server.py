@@ -5,14 +5,20 @@ handlers around them.
 """
 
 import dataclasses
+import hashlib
 from collections import Counter
 
+import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord
 
+from strategies import aggregation
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, wrap
 from strategies.secagg.messages import Roster, UnmaskReply, UnmaskRequest
 from strategies.secagg.wire import AttemptId
+from tests.kits import attacked_nodes
 from tests.kits.attacked_nodes import FIRST, IDS, NODE, SECOND, Nodes, told
+from workloads import model_arrays
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def test_the_honest_server_is_answered(nodes):
 
 def test_both_shares_of_one_node_in_one_request(nodes):
     nodes.masked(FIRST)
-    request = UnmaskRequest(FIRST, IDS, IDS[3:], (), None)
+    request = UnmaskRequest(FIRST, IDS, IDS[3:], (), (), None)
     for node in IDS:
         assert nodes.refuses(node, UNMASK, wrap(request)) == "secagg_both_shares"
         assert nodes.secrets(node) == set()
@@ -94,3 +100,48 @@ def test_a_model_again_with_one_node_fewer(nodes):
     request = nodes.shared(SECOND).train_request(NODE)
     assert nodes.refuses(NODE, "train", nodes.model(request)) == "secagg_model_repeated"
     assert nodes.secrets(NODE) == set()
+
+
+def reordered(arrays: ArrayRecord) -> ArrayRecord:
+    return ArrayRecord(dict(reversed(list(arrays.items()))))
+
+
+def as_float64(arrays: ArrayRecord) -> ArrayRecord:
+    return ArrayRecord({n: Array(a.numpy().astype(np.float64)) for n, a in arrays.items()})
+
+
+def with_negative_zeros(arrays: ArrayRecord) -> ArrayRecord:
+    found = {n: a.numpy().copy() for n, a in arrays.items()}
+    for values in found.values():
+        values[values == 0] = -0.0
+    return ArrayRecord({n: Array(values) for n, values in found.items()})
+
+
+@pytest.mark.parametrize("disguise", [reordered, as_float64, with_negative_zeros])
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_same_model_in_disguise(nodes, monkeypatch, disguise, is_on):
+    """(iv) What a node loads is hashed: no other order or type passes for another model."""
+    nodes.arrays = ArrayRecord(
+        {n: Array(np.zeros_like(a.numpy())) for n, a in nodes.arrays.items()}
+    )
+    if not is_on:
+        for module in (model_arrays, aggregation, attacked_nodes):
+            monkeypatch.setattr(module, "hash_state", hash_of_bytes)
+    server = nodes.masked(FIRST)
+    for node in IDS:
+        nodes.ask(node, UNMASK, server.unmask_request())
+    nodes.arrays = disguise(nodes.arrays)
+    request = nodes.shared(SECOND).train_request(NODE)
+    if is_on:
+        assert nodes.refuses(NODE, "train", nodes.model(request)) == "secagg_model_repeated"
+    else:
+        assert not nodes.send(NODE, "train", nodes.model(request)).has_error()
+
+
+def hash_of_bytes(state, values) -> bytes:
+    """Hash a model as it was hashed when this attack was found."""
+    digest = hashlib.sha256()
+    for name, array in state.arrays.items():
+        digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()

@@ -3,21 +3,23 @@
 A `ProtocolRefusedError` has a text for the local log; only its reason leaves the node.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 from strategies.secagg.client.store import MaskedSecrets, Record
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.crypto.keys import (
+from strategies.secagg.crypto.identity import (
     Identity,
     advert_to_sign,
-    is_low_order,
-    survivors_to_sign,
+    input_to_sign,
+    view_to_sign,
 )
+from strategies.secagg.crypto.keys import is_low_order
 from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import Advert, RefusalReason, Roster, UnmaskRequest
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.wire import NODES, AttemptId
 
 
 class ProtocolRefusedError(Exception):
@@ -134,33 +136,63 @@ def check_survivors(survivors: tuple[int, ...], node_id: int, secrets: MaskedSec
 
 
 def check_split(request: UnmaskRequest, cohort: Iterable[int]) -> None:
-    """Check that survivors and dropouts are apart and together are U2."""
+    """Check that survivors and dropouts are apart and both within U2."""
     survivors, dropouts = set(request.survivors), set(request.dropouts)
     both = survivors & dropouts
     require(not both, RefusalReason.BOTH_SHARES, f"of {sorted(both)}")
-    everyone = set(cohort)
-    within = survivors | dropouts <= everyone
+    within = survivors | dropouts <= set(cohort)
     require(within, RefusalReason.SURVIVORS_NOT_IN_COHORT)
-    require(survivors | dropouts == everyone, RefusalReason.SURVIVORS_INCOMPLETE)
 
 
-def check_confirmations(
-    request: UnmaskRequest, secrets: MaskedSecrets, identity: Identity
+def hash_nodes(nodes: tuple[int, ...]) -> bytes:
+    """Return SHA-256 of node ids (32 bytes), for the survivor set that a node has signed."""
+    return hashlib.sha256(NODES.write(nodes)).digest()
+
+
+def check_one_view(
+    request: UnmaskRequest, secrets: MaskedSecrets, stage: Stage, identity: Identity
 ) -> None:
-    """Check that t survivors, all that are shown, signed exactly this survivor set.
+    """Check that q members of the roster have the view of the attempt that this node has.
 
-    Bonawitz et al. 2017, round 3 (consistency check). An honest node signs once, and
-    2t > m + c, so two survivor sets cannot both find t signatures.
+    Protocol, section 5 (iv). Either U3 is U2, and q masked inputs under this node's own plan
+    reject nobody: then no view was signed and no seed of a dropout is given. Or this node has
+    signed its view, and so have q in all. Two different views cannot both find q signers, and
+    so one attempt opens one sum; see ``docs/one-view.md``.
     """
-    message = survivors_to_sign(
-        request.attempt, secrets.roster, secrets.binding, request.survivors
+    if stage is Stage.CONFIRMED:
+        signed = hash_nodes(request.survivors) == secrets.signed
+        require(signed, RefusalReason.VIEW_BROKEN, "not the survivors that it signed")
+        proofs = list(_views(request, secrets))
+    else:
+        whole = request.survivors == secrets.cohort and not request.dropouts
+        require(whole, RefusalReason.VIEW_NOT_SIGNED, "U3 is not U2, and no view was signed")
+        proofs = list(_inputs(request, secrets))
+    enough = len(proofs) >= secrets.quorum
+    require(
+        enough, RefusalReason.VIEW_NOT_SIGNED, f"{len(proofs)} of {secrets.quorum} signatures"
     )
-    names = dict(secrets.identities)
-    signers = {node for node, _ in request.confirmations}
-    known = signers <= set(request.survivors)
-    require(known, RefusalReason.CONSISTENCY_BROKEN, "signed by others than survivors")
-    enough = len(signers) >= secrets.threshold
-    require(enough, RefusalReason.CONSISTENCY_MISSING, f"{len(signers)} signatures")
-    for node, signature in request.confirmations:
+    names, survivors = dict(secrets.identities), set(request.survivors)
+    for node, message, signature in proofs:
+        require(node in survivors, RefusalReason.VIEW_BROKEN, f"signed by {node}, not in U3")
         good = identity.verify(names[node], signature, message)
-        require(good, RefusalReason.CONSISTENCY_BROKEN, f"signature of node {node}")
+        require(good, RefusalReason.VIEW_BROKEN, f"signature of node {node}")
+
+
+def _views(
+    request: UnmaskRequest, secrets: MaskedSecrets
+) -> Iterator[tuple[int, bytes, bytes]]:
+    message = view_to_sign(request.attempt, secrets.roster, secrets.binding, request.survivors)
+    for node, signature in request.views:
+        yield node, message, signature
+
+
+def _inputs(
+    request: UnmaskRequest, secrets: MaskedSecrets
+) -> Iterator[tuple[int, bytes, bytes]]:
+    for node, proof in request.inputs:
+        payload_hash, signature = proof[:32], proof[32:]
+        yield (
+            node,
+            input_to_sign(request.attempt, secrets.binding, (), payload_hash),
+            signature,
+        )

@@ -5,7 +5,7 @@ must have decrypted before a node masks, else t of its closed neighbourhood; the
 holds later for the survivors among them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import check_cohort, require
 from strategies.secagg.client.sharing import open_shares
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
+from strategies.secagg.crypto.identity import Identity, input_to_sign
 from strategies.secagg.crypto.masking import input_masks, mask_both
 from strategies.secagg.crypto.prg import Vector, reduce_modulus
-from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import (
     MaskedInput,
     RefusalReason,
@@ -34,6 +35,7 @@ class Opened:
     binding: bytes
     min_survivors: int
     floor: int
+    quorum: int
     secrets: SharedSecrets
     held: dict[int, bytes]
     rejected: tuple[int, ...]
@@ -45,6 +47,7 @@ def open_request(
     secrets: SharedSecrets,
     node_id: int,
     parameters: ProtocolParameters,
+    identity: Identity | None,
 ) -> Opened:
     """Check U2 and the mask binding, and decrypt all shares addressed to this node."""
     check_cohort(request.cohort, secrets.members, node_id, parameters)
@@ -53,11 +56,11 @@ def open_request(
     binding_hash = binding.hash(secrets.roster, request.cohort, numbers)
     require(binding_hash == request.binding, RefusalReason.PLAN_MISMATCH)
     near = {peer for peer, _ in secrets.peers}.intersection(request.cohort)
-    expected = near.issuperset(sender for sender, _ in request.shares)
+    expected = near.issuperset(sender for sender, _ in request.rows)
     require(expected, RefusalReason.SHARES_UNEXPECTED)
-    held, rejected = open_shares(request, node_id, secrets)
-    complete = secrets.num_neighbors == len(secrets.members) - 1
-    floor = min_survivors if complete else secrets.threshold
+    held, rejected = open_shares(request, node_id, secrets, identity)
+    shape = Shape(len(secrets.members), secrets.num_neighbors, secrets.threshold)
+    floor = min_survivors if shape.is_complete else secrets.threshold
     require(len(held) >= floor, RefusalReason.SHARES_TOO_FEW, f"{len(held)} under {floor}")
     return Opened(
         request=request,
@@ -65,6 +68,7 @@ def open_request(
         binding=binding_hash,
         min_survivors=min_survivors,
         floor=floor,
+        quorum=parameters.quorum(shape),
         secrets=secrets,
         held=held,
         rejected=rejected,
@@ -77,15 +81,16 @@ def mask_opened(
     segments: tuple[Vector, NDArray[np.uint64]],
     modulus_bits: int,
     next_advert: bytes | None,
+    identity: Identity | None,
 ) -> MaskedInput:
-    """Mask both segments in place, with the peers whose shares are held, and pack them."""
+    """Mask both segments in place, with the peers whose shares are held; pack and sign them."""
     update, scalars = segments
     secrets = opened.secrets
     peers = [(peer, keys[:32]) for peer, keys in secrets.peers if peer in opened.held]
     seeds = secrets.mask_seed, secrets.self_seed
     mask_both(update, scalars, input_masks(node_id, seeds, peers, opened.binding))
     reduce_modulus(update, modulus_bits)
-    return MaskedInput(
+    message = MaskedInput(
         attempt=opened.request.attempt,
         modulus_bits=modulus_bits,
         num_parameters=len(update),
@@ -93,7 +98,14 @@ def mask_opened(
         scalars=scalars.astype("<u8").tobytes(),
         rejected=opened.rejected,
         next_advert=next_advert,
+        signature=b"",
     )
+    if identity is None:
+        return message
+    text = input_to_sign(
+        message.attempt, opened.binding, message.rejected, message.payload_hash()
+    )
+    return replace(message, signature=identity.sign(text))
 
 
 def secrets_after_masking(opened: Opened) -> MaskedSecrets:
@@ -102,7 +114,7 @@ def secrets_after_masking(opened: Opened) -> MaskedSecrets:
     return MaskedSecrets(
         roster=secrets.roster,
         binding=opened.binding,
-        threshold=secrets.threshold,
+        quorum=opened.quorum,
         min_survivors=opened.min_survivors,
         floor=opened.floor,
         cohort=opened.request.cohort,

@@ -14,7 +14,6 @@ Decisions where `protocol.md` leaves room:
 * A node that masked but is listed as a dropout refuses: an honest server leaves it alone.
 """
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -43,15 +42,16 @@ from strategies.secagg.client.store import (
     Store,
 )
 from strategies.secagg.client.transitions import Event
-from strategies.secagg.crypto.keys import RandomBytes, survivors_to_sign
+from strategies.secagg.crypto.identity import reply_to_sign, sign, view_to_sign
+from strategies.secagg.crypto.keys import RandomBytes
 from strategies.secagg.crypto.prg import Vector, word_dtype
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     FIELD_BYTES,
     Advert,
     AdvertRequest,
-    ConsistencyReply,
-    ConsistencyRequest,
+    ConfirmReply,
+    ConfirmRequest,
     MaskedInput,
     Refusal,
     RefusalReason,
@@ -61,7 +61,7 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
-from strategies.secagg.wire import NODES, AttemptId, Buffer, peek_attempt
+from strategies.secagg.wire import AttemptId, Buffer, peek_attempt
 
 
 class ClientRole:
@@ -78,9 +78,8 @@ class ClientRole:
     bundle : bytes
         SHA-256 of the code that runs here.
     trust : TrustPolicy
-        Identity, peers and approved bundles.
-    consistency_check : bool
-        Reveal only with signed survivor sets; needs an identity.
+        Identity, peers and approved bundles. With an identity, every message is signed and
+        shares are given for one view of the attempt only.
     lifetime_seconds : float
         Secrets are deleted this long after the last step of their attempt.
     clock, random_bytes : callable
@@ -96,21 +95,15 @@ class ClientRole:
         store: Store,
         bundle: bytes,
         trust: TrustPolicy | None = None,
-        consistency_check: bool = False,
         lifetime_seconds: float = 3600.0,
         clock: Callable[[], float] = time.time,
         random_bytes: RandomBytes = os.urandom,
     ) -> None:
         self._trust = trust or TrustPolicy()
-        if consistency_check and self._trust.identity is None:
-            raise ValueError("consistency_check=True needs an identity to sign with")
         self._node_id, self._parameters, self._bundle = node_id, parameters, bundle
         self._random = random_bytes
-        self._stages = Stages(
-            store, run_id, parameters, consistency_check, lifetime_seconds, clock
-        )
+        self._stages = Stages(store, run_id, parameters, lifetime_seconds, clock)
         self._boundary = ErrorBoundary(self._stages)
-        self._consistency_check = consistency_check
 
     def advertise(self, data: Buffer) -> Advert | Refusal:
         """Answer an `AdvertRequest` (bootstrap); closes the run's other open attempts."""
@@ -156,9 +149,9 @@ class ClientRole:
         attempt = peek_attempt(data)
         self._stages.close([attempt] if attempt is not None else [])
 
-    def confirm(self, data: Buffer) -> ConsistencyReply | Refusal:
-        """Answer a `ConsistencyRequest`: sign the survivor set, once."""
-        return self._boundary.answer(ConsistencyRequest, data, self._confirm)
+    def confirm(self, data: Buffer) -> ConfirmReply | Refusal:
+        """Answer a `ConfirmRequest`: sign the view with this survivor set, once."""
+        return self._boundary.answer(ConfirmRequest, data, self._confirm)
 
     def unmask(self, data: Buffer) -> UnmaskReply | Refusal:
         """Answer an `UnmaskRequest`: one share of each node of U2, never both."""
@@ -186,7 +179,8 @@ class ClientRole:
         self._stages.check(records, roster.attempt, Event.SHARE)
         own = AdvertisedSecrets.decode(records[roster.attempt].secrets)
         adverts, shape = checks.check_roster(roster, own.advert, self._parameters, self._trust)
-        upload, kept = share_seeds(roster, adverts, shape, own, self._random)
+        identity = self._trust.identity
+        upload, kept = share_seeds(roster, adverts, shape, own, identity, self._random)
         return upload, self._stages.move(records, roster.attempt, Event.SHARE, kept)
 
     def _open(self, request: TrainRequest, binding: MaskBinding) -> Opened:
@@ -196,7 +190,9 @@ class ClientRole:
             self._stages.check(records, request.next_attempt, Event.ADVERTISE)
         secrets = SharedSecrets.decode(records[request.attempt].secrets)
         checks.check_model(records, request.attempt, binding.model)
-        return open_request(request, binding, secrets, self._node_id, self._parameters)
+        return open_request(
+            request, binding, secrets, self._node_id, self._parameters, self._trust.identity
+        )
 
     def _mask(
         self, opened: Opened, update: Vector, scalars: NDArray[np.uint64], modulus_bits: int
@@ -219,26 +215,27 @@ class ClientRole:
             (update, np.append(scalars, np.uint64(1))),
             modulus_bits,
             advert.encode() if advert is not None else None,
+            self._trust.identity,
         )
         self._stages.commit(changes)
         return reply
 
-    def _confirm(self, request: ConsistencyRequest) -> ConsistencyReply:
+    def _confirm(self, request: ConfirmRequest) -> ConfirmReply:
         records = self._stages.records(named(request))
         self._stages.check(records, request.attempt, Event.CONFIRM)
         identity = self._trust.identity
         if identity is None:
             raise ProtocolRefusedError(
-                RefusalReason.CONSISTENCY_MISSING, "no identity to sign with"
+                RefusalReason.VIEW_NOT_SIGNED, "no identity to sign with"
             )
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_survivors(request.survivors, self._node_id, secrets)
-        message = survivors_to_sign(
+        message = view_to_sign(
             request.attempt, secrets.roster, secrets.binding, request.survivors
         )
-        kept = replace(secrets, signed=_hash_nodes(request.survivors))
+        kept = replace(secrets, signed=checks.hash_nodes(request.survivors))
         self._stages.commit([self._stages.move(records, request.attempt, Event.CONFIRM, kept)])
-        return ConsistencyReply(request.attempt, identity.sign(message))
+        return ConfirmReply(request.attempt, identity.sign(message))
 
     def _unmask(self, request: UnmaskRequest) -> UnmaskReply:
         records = self._stages.records(named(request))
@@ -246,25 +243,26 @@ class ClientRole:
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_split(request, secrets.cohort)
         checks.check_survivors(request.survivors, self._node_id, secrets)
-        if self._consistency_check and self._trust.identity is not None:
-            signed = _hash_nodes(request.survivors) == secrets.signed
-            require(signed, RefusalReason.CONSISTENCY_BROKEN, "not the survivors it signed")
-            checks.check_confirmations(request, secrets, self._trust.identity)
+        identity, stage = self._trust.identity, records[request.attempt].stage
+        if identity is not None:
+            checks.check_one_view(request, secrets, stage, identity)
+        # Asked again, as two attempts may have been masked at the same time.
+        model = records[request.attempt].model
+        checks.check_model(records, request.attempt, model)
         changes = [self._stages.move(records, request.attempt, Event.UNMASK, None)]
+        changes += self._stages.closing_retried(records, request.attempt, model)
         upload: SharesUpload | None = None
         if request.next_roster is not None:
             upload, change = self._shared(records, Roster.decode(request.next_roster))
             changes.append(change)
         self._stages.commit(changes)
-        survivors = set(request.survivors)
+        survivors, dropouts = set(request.survivors), set(request.dropouts)
         held = secrets.held
-        return UnmaskReply(
+        reply = UnmaskReply(
             attempt=request.attempt,
             self_shares=tuple((n, s[FIELD_BYTES:]) for n, s in held if n in survivors),
-            mask_shares=tuple((n, s[:FIELD_BYTES]) for n, s in held if n not in survivors),
+            mask_shares=tuple((n, s[:FIELD_BYTES]) for n, s in held if n in dropouts),
             next_shares=upload.encode() if upload is not None else None,
+            signature=b"",
         )
-
-
-def _hash_nodes(nodes: tuple[int, ...]) -> bytes:
-    return hashlib.sha256(NODES.write(nodes)).digest()
+        return replace(reply, signature=sign(identity, reply_to_sign(secrets.binding, reply)))

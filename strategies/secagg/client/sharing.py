@@ -1,18 +1,26 @@
 """The client's keys and shares: drawing an advert, sharing seeds, opening received shares."""
 
+from dataclasses import replace
+
 from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.client.store import SHARE_PAIR_BYTES, AdvertisedSecrets, SharedSecrets
 from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.identity import (
+    Identity,
+    row_to_sign,
+    shares_to_sign,
+    sign,
+    sign_advert,
+)
 from strategies.secagg.crypto.keys import (
     NONCE_BYTES,
     SEED_BYTES,
-    Identity,
     KeyPair,
     RandomBytes,
     commit,
+    hash_pair,
     seal,
     share_key,
-    sign_advert,
     unseal,
 )
 from strategies.secagg.graph import Shape, neighborhood
@@ -21,10 +29,11 @@ from strategies.secagg.messages import (
     NO_IDENTITY,
     Advert,
     Roster,
+    ShareRow,
     SharesUpload,
     TrainRequest,
 )
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.wire import AttemptId, DecodeError
 
 
 def draw_advert(
@@ -55,6 +64,7 @@ def share_seeds(
     adverts: tuple[Advert, ...],
     shape: Shape,
     own: AdvertisedSecrets,
+    identity: Identity | None,
     random_bytes: RandomBytes,
 ) -> tuple[SharesUpload, SharedSecrets]:
     """Share mask seed and self-mask seed with the closed neighbourhood.
@@ -69,19 +79,18 @@ def share_seeds(
     mask_shares = shamir.split(own.mask_seed, shape.threshold, points, random_bytes)
     self_shares = shamir.split(own.self_seed, shape.threshold, points, random_bytes)
     bound, pair = roster_hash(roster), KeyPair(own.share_seed)
-    nonces = random_bytes(NONCE_BYTES * len(near))
-    sealed: list[tuple[int, bytes]] = []
+    rows: list[tuple[int, bytes]] = []
     peers: list[tuple[int, bytes]] = []
     own_shares = b""
-    for i, member in enumerate(near):
-        text, peer = mask_shares[i] + self_shares[i], adverts[member]
+    for member, mask_share, self_share in zip(near, mask_shares, self_shares, strict=True):
+        text, peer = mask_share + self_share, adverts[member]
         if peer.node_id == node_id:
             own_shares = text
             continue
         agreed, to = pair.agree(peer.share_key), (node_id, peer.node_id)
-        nonce = nonces[NONCE_BYTES * i : NONCE_BYTES * (i + 1)]
         key = share_key(agreed, bound, *to)
-        sealed.append((peer.node_id, seal(key, bound, to, text, nonce)))
+        sealed = seal(key, bound, to, text, random_bytes(NONCE_BYTES))
+        rows.append((peer.node_id, _row(sealed, text, bound, to, identity)))
         peers.append(
             (peer.node_id, peer.mask_key + share_key(agreed, bound, peer.node_id, node_id))
         )
@@ -97,35 +106,61 @@ def share_seeds(
         mask_seed=own.mask_seed,
         self_seed=own.self_seed,
     )
-    return SharesUpload(roster.attempt, tuple(sealed)), kept
+    own_hashes = hash_pair(own_shares, bound, node_id, node_id)
+    upload = SharesUpload(roster.attempt, tuple(rows), own_hashes, b"")
+    return replace(upload, signature=sign(identity, shares_to_sign(bound, upload))), kept
+
+
+def _row(
+    sealed: bytes, text: bytes, roster: bytes, pair: tuple[int, int], identity: Identity | None
+) -> bytes:
+    """Return the encoded and signed row of one ordered pair."""
+    hashes = hash_pair(text, roster, *pair)
+    row = ShareRow(sealed, hashes[:32], hashes[32:], b"")
+    return replace(row, signature=sign(identity, row_to_sign(roster, *pair, row))).encode()
 
 
 def open_shares(
-    request: TrainRequest, node_id: int, secrets: SharedSecrets
+    request: TrainRequest, node_id: int, secrets: SharedSecrets, identity: Identity | None
 ) -> tuple[dict[int, bytes], tuple[int, ...]]:
-    """Decrypt the shares addressed to this node.
+    """Check and decrypt the shares addressed to this node.
 
     Returns
     -------
     dict of int to bytes, tuple of int
         The 66-byte share pair of each neighbour in U2 (and this node's own), and the
-        neighbours in U2 whose share is missing or false, ascending.
+        neighbours in U2 whose row is missing or false in any part, ascending.
     """
-    received, cohort = dict(request.shares), set(request.cohort)
+    received, cohort = dict(request.rows), set(request.cohort)
+    names = dict(secrets.identities)
     held, rejected = {node_id: secrets.own_shares}, list[int]()
     for peer, keys in secrets.peers:
         if peer not in cohort:
             continue
-        sealed = received.get(peer, b"")
-        text = unseal(keys[32:], secrets.roster, (peer, node_id), sealed)
-        if text is not None and _is_pair(text):
+        row, pair = _decoded(received.get(peer, b"")), (peer, node_id)
+        if row is not None and identity is not None:
+            signed = row_to_sign(secrets.roster, *pair, row)
+            row = row if identity.verify(names[peer], row.signature, signed) else None
+        text = _opened(row, keys[32:], secrets.roster, pair) if row is not None else None
+        if text is not None:
             held[peer] = text
         else:
             rejected.append(peer)
     return held, tuple(rejected)
 
 
-def _is_pair(text: bytes) -> bool:
-    mask_share, self_share = text[:FIELD_BYTES], text[FIELD_BYTES:]
-    whole = len(text) == SHARE_PAIR_BYTES
-    return whole and shamir.is_element(mask_share) and shamir.is_element(self_share)
+def _decoded(data: bytes) -> ShareRow | None:
+    try:
+        return ShareRow.decode(data)
+    except DecodeError:
+        return None
+
+
+def _opened(row: ShareRow, key: bytes, roster: bytes, pair: tuple[int, int]) -> bytes | None:
+    """Return the share pair in a row: two field elements, of which the row has the hashes."""
+    text = unseal(key, roster, pair, row.sealed)
+    if text is None or len(text) != SHARE_PAIR_BYTES:
+        return None
+    elements = shamir.is_element(text[:FIELD_BYTES]) and shamir.is_element(text[FIELD_BYTES:])
+    hashed = hash_pair(text, roster, *pair) == row.mask_hash + row.self_hash
+    return text if elements and hashed else None

@@ -21,13 +21,11 @@ class Stages:
         store: Store,
         run_id: int,
         parameters: ProtocolParameters,
-        consistency_check: bool,
         lifetime_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._store, self._run_id = store, run_id
         self._parameters = hashlib.sha256(parameters.to_bytes()).digest()
-        self._consistency_check = consistency_check
         self._lifetime, self._clock = lifetime_seconds, clock
 
     def expire(self) -> None:
@@ -67,7 +65,7 @@ class Stages:
         """Return the stage before and after `event`, or refuse."""
         require(attempt.run_id == self._run_id, RefusalReason.UNKNOWN_ATTEMPT, "another run")
         stage = records[attempt].stage if attempt in records else Stage.NONE
-        after = step(stage, event, self._consistency_check)
+        after = step(stage, event)
         if isinstance(after, RefusalReason):
             raise ProtocolRefusedError(after, f"{event.name} at {stage.name}")
         return stage, after

@@ -89,8 +89,9 @@ class Store(Protocol):
     ) -> Mapping[AttemptId, Record]:
         """Return what a message may depend on: a few of a run's records, however many it has.
 
-        Those are the open ones, those of `attempts`, one that is REVEALED over `model` if a
-        model is given, and at least one if the run has any.
+        Those are the open ones, those of `attempts`, one that is REVEALED over `model` (if it
+        is given) and one over the model of each of `attempts`, and at least one if the run has
+        any.
         """
         ...
 
@@ -139,8 +140,9 @@ class SharedSecrets(Wire):
 class MaskedSecrets(Wire):
     """Kept from mask to unmask; the node's own seeds are gone.
 
-    `binding` is the hash of the mask binding, `min_survivors` T, `floor` the least survivors
-    among those whose shares it holds, `cohort` U2; `held` the share pairs (mask seed,
+    `binding` is the hash of the mask binding, `quorum` the signatures that show one view,
+    `min_survivors` T, `floor` the least survivors among those whose shares it holds, `cohort`
+    U2; `held` the share pairs (mask seed,
     self-mask seed) of the closed neighbourhood; `rejected` the neighbours it did not mask
     with; `signed` the hash of the survivor set it signed, or zeros.
     """
@@ -148,7 +150,7 @@ class MaskedSecrets(Wire):
     TYPE: ClassVar[int] = 67
     roster: Annotated[bytes, Field(HASH, _LOCAL)]
     binding: Annotated[bytes, Field(HASH, _LOCAL)]
-    threshold: Annotated[int, Field(U16, _LOCAL)]
+    quorum: Annotated[int, Field(U16, _LOCAL)]
     min_survivors: Annotated[int, Field(U16, _LOCAL)]
     floor: Annotated[int, Field(U16, _LOCAL)]
     cohort: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]

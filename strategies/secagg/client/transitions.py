@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 from strategies.secagg.messages import (
     AdvertRequest,
-    ConsistencyRequest,
+    ConfirmRequest,
     RefusalReason,
     Roster,
     TrainRequest,
@@ -78,18 +78,16 @@ MESSAGE_EVENTS: Mapping[type[Wire], tuple[tuple[Which, Event], ...]] = MappingPr
         AdvertRequest: ((Which.NAMED, Event.ADVERTISE),),
         Roster: ((Which.NAMED, Event.SHARE),),
         TrainRequest: ((Which.NAMED, Event.MASK), (Which.NEXT, Event.ADVERTISE)),
-        ConsistencyRequest: ((Which.NAMED, Event.CONFIRM),),
+        ConfirmRequest: ((Which.NAMED, Event.CONFIRM),),
         UnmaskRequest: ((Which.NAMED, Event.UNMASK), (Which.NEXT, Event.SHARE)),
     }
 )
 
 
-def step(stage: Stage, event: Event, consistency_check: bool) -> Stage | RefusalReason:
+def step(stage: Stage, event: Event) -> Stage | RefusalReason:
     """Return the next stage, or why there is none."""
     if stage is Stage.NONE and event is not Event.ADVERTISE:
         return RefusalReason.UNKNOWN_ATTEMPT
-    if consistency_check and (stage, event) == (Stage.MASKED, Event.UNMASK):
-        return RefusalReason.CONSISTENCY_MISSING
     after = TRANSITIONS.get((stage, event))
     if after is not None:
         return after
@@ -108,6 +106,6 @@ def as_markdown() -> str:
     head = "| stage | " + " | ".join(event.name for event in Event) + " |"
     lines = [head, "|---" * (len(Event) + 1) + "|"]
     for stage in Stage:
-        cells = [step(stage, event, False).name for event in Event]
+        cells = [step(stage, event).name for event in Event]
         lines.append(f"| {stage.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

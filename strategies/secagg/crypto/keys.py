@@ -1,53 +1,52 @@
-"""Keys: X25519 agreement, HKDF-SHA256, sealed shares, and signed adverts.
+"""Keys: X25519 agreement, HKDF-SHA256 and sealed shares.
 
 Every derivation and signature starts with its own constant (`Use`), so that no byte string
 made for one purpose is valid for another. Contexts have a length in front, so that no two
 different contexts are the same bytes.
 
-Sources: X25519 RFC 7748, HKDF RFC 5869, AES-GCM NIST SP 800-38D, Ed25519 RFC 8032.
+Sources: X25519 RFC 7748, HKDF RFC 5869, AES-GCM NIST SP 800-38D.
 """
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strategies.secagg.crypto.prg import KEY_BYTES
-from strategies.secagg.messages import NO_IDENTITY, Advert
-from strategies.secagg.wire import NODES, AttemptId
 
 SEED_BYTES = 32
 _SHA256 = SHA256()
 NONCE_BYTES = 12
 RandomBytes = Callable[[int], bytes]
-Peers = Mapping[bytes, bytes]
 
 
 class Use(Enum):
     """The constant that separates each use of a hash, a key or a signature."""
 
-    SHARE = b"tacet/secagg/v1/share-encryption"
-    PAIR_UPDATE = b"tacet/secagg/v1/pairwise-mask/update"
-    PAIR_SCALARS = b"tacet/secagg/v1/pairwise-mask/scalars"
-    SELF_UPDATE = b"tacet/secagg/v1/self-mask/update"
-    SELF_SCALARS = b"tacet/secagg/v1/self-mask/scalars"
-    COMMITMENT = b"tacet/secagg/v1/self-mask-commitment"
+    SHARE = b"tacet/secagg/v2/share-encryption"
+    PAIR_UPDATE = b"tacet/secagg/v2/pairwise-mask/update"
+    PAIR_SCALARS = b"tacet/secagg/v2/pairwise-mask/scalars"
+    SELF_UPDATE = b"tacet/secagg/v2/self-mask/update"
+    SELF_SCALARS = b"tacet/secagg/v2/self-mask/scalars"
+    COMMITMENT = b"tacet/secagg/v2/self-mask-commitment"
+    # People have compared these by phone: another version of the protocol keeps them.
     FINGERPRINT = b"tacet/secagg/v1/identity-fingerprint"
-    SIGN_ADVERT = b"tacet/secagg/v1/sign-advert"
-    SIGN_SURVIVORS = b"tacet/secagg/v1/sign-survivors"
-    GRAPH = b"tacet/secagg/v1/graph"
+    SIGN_ADVERT = b"tacet/secagg/v2/sign-advert"
+    SIGN_SHARES = b"tacet/secagg/v2/sign-shares"
+    SIGN_INPUT = b"tacet/secagg/v2/sign-masked-input"
+    SIGN_VIEW = b"tacet/secagg/v2/sign-view"
+    SIGN_REPLY = b"tacet/secagg/v2/sign-unmask-reply"
+    SIGN_ROW = b"tacet/secagg/v2/sign-row"
+    MASK_SHARE = b"tacet/secagg/v2/hash-of-mask-share"
+    SELF_SHARE = b"tacet/secagg/v2/hash-of-self-mask-share"
+    GRAPH = b"tacet/secagg/v2/graph"
 
 
 def bind(use: Use, *context: bytes) -> bytes:
@@ -129,6 +128,21 @@ def share_key(agreed: bytes, roster: bytes, sender: int, receiver: int) -> bytes
     return derive(agreed, Use.SHARE, roster, _pair(sender, receiver), num_bytes=32)
 
 
+def hash_share(use: Use, share: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
+    """Return SHA-256 of one share, bound to its kind, roster, dealer and receiver (32 bytes).
+
+    It hides the share: without t - 1 others that is uniform over 256 bits.
+    """
+    return hashlib.sha256(bind(use, roster, _pair(dealer, receiver), share)).digest()
+
+
+def hash_pair(text: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
+    """Return the hashes of a mask share and the self-mask share behind it (64 bytes)."""
+    half = len(text) // 2
+    mask = hash_share(Use.MASK_SHARE, text[:half], roster, dealer, receiver)
+    return mask + hash_share(Use.SELF_SHARE, text[half:], roster, dealer, receiver)
+
+
 def seal(key: bytes, roster: bytes, pair: tuple[int, int], text: bytes, nonce: bytes) -> bytes:
     """Return nonce and AES-GCM ciphertext; associated data are use, roster and ordered pair."""
     return nonce + AESGCM(key).encrypt(nonce, text, bind(Use.SHARE, roster, _pair(*pair)))
@@ -141,86 +155,3 @@ def unseal(key: bytes, roster: bytes, pair: tuple[int, int], sealed: bytes) -> b
         return AESGCM(key).decrypt(nonce, body, bind(Use.SHARE, roster, _pair(*pair)))
     except (InvalidTag, ValueError):
         return None
-
-
-def fingerprint(public_key: bytes) -> bytes:
-    """Return the 32-byte fingerprint of an Ed25519 public key."""
-    return hashlib.sha256(bind(Use.FINGERPRINT, public_key)).digest()
-
-
-def pin(public_keys: list[bytes]) -> dict[bytes, bytes]:
-    """Return the pinned peers, by fingerprint, for a list of Ed25519 public keys."""
-    return {fingerprint(key): key for key in public_keys}
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The node's own Ed25519 key and the peers that it has pinned, itself among them.
-
-    Parameters
-    ----------
-    seed : bytes
-        32-byte private key.
-    peers : mapping of bytes to bytes
-        Public key for each fingerprint; see `pin`.
-    """
-
-    seed: bytes
-    peers: Peers
-
-    def __post_init__(self) -> None:
-        if self.fingerprint not in self.peers:
-            raise ValueError("the peers file does not list this node's own identity key")
-
-    @property
-    def public(self) -> bytes:
-        """The 32-byte public key."""
-        return self._key.public_key().public_bytes_raw()
-
-    @property
-    def fingerprint(self) -> bytes:
-        """The fingerprint of the public key."""
-        return fingerprint(self.public)
-
-    @property
-    def _key(self) -> Ed25519PrivateKey:
-        return Ed25519PrivateKey.from_private_bytes(self.seed)
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte signature of a message made with `bind`."""
-        return self._key.sign(message)
-
-    def verify(self, who: bytes, signature: bytes, message: bytes) -> bool:
-        """Say whether `signature` is that of the pinned peer with fingerprint `who`."""
-        return verify(self.peers, who, signature, message)
-
-
-def verify(peers: Peers, who: bytes, signature: bytes, message: bytes) -> bool:
-    """Say whether a pinned peer, named by its fingerprint, signed the message."""
-    if who not in peers:
-        return False
-    try:
-        Ed25519PublicKey.from_public_bytes(peers[who]).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def advert_to_sign(advert: Advert) -> bytes:
-    """Return the bytes that an advert's signature covers: all its other fields."""
-    return bind(Use.SIGN_ADVERT, replace(advert, signature=b"").encode())
-
-
-def sign_advert(advert: Advert, identity: Identity | None) -> Advert:
-    """Return the advert under this node's identity, or unsigned if identities are off."""
-    if identity is None:
-        return replace(advert, identity=NO_IDENTITY, signature=b"")
-    named = replace(advert, identity=identity.fingerprint, signature=b"")
-    return replace(named, signature=identity.sign(advert_to_sign(named)))
-
-
-def survivors_to_sign(
-    attempt: AttemptId, roster: bytes, binding: bytes, survivors: tuple[int, ...]
-) -> bytes:
-    """Return the bytes that a consistency signature covers (Bonawitz et al. 2017, round 3)."""
-    return bind(Use.SIGN_SURVIVORS, attempt.to_bytes(), roster, binding, NODES.write(survivors))

@@ -1,6 +1,6 @@
 """Recovery at the server: rebuild and check seeds from shares, open the sum."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,25 +21,34 @@ from strategies.secagg.messages import (
 )
 from strategies.secagg.packing import add_packed
 
-_MAX_WINDOWS = 32
-
 
 class RecoveryError(Exception):
     """A node with too few true shares, so that the sum stays closed."""
 
 
+class LyingDealerError(RecoveryError):
+    """A node whose shares, as it dealt them, do not give the seed that it committed to."""
+
+    def __init__(self, node: int) -> None:
+        super().__init__(f"the shares that node {node} dealt do not give its seed")
+        self.node = node
+
+
 @dataclass(frozen=True)
 class Members:
-    """The members U1: roster hash, t, and each node's advert, neighbours and point."""
+    """The members U1: roster hash, t, q, and each node's advert, neighbours and point."""
 
     roster: bytes
     threshold: int
+    quorum: int
     adverts: Mapping[int, Advert]
     near: Mapping[int, frozenset[int]]
     point: Mapping[int, int]
 
     @staticmethod
-    def of(roster: Roster, shape: Shape, adverts: Mapping[int, Advert]) -> "Members":
+    def of(
+        roster: Roster, shape: Shape, quorum: int, adverts: Mapping[int, Advert]
+    ) -> "Members":
         """Draw the graph of a roster."""
         ids, seed = sorted(adverts), adverts_hash(roster.adverts)
         near = {
@@ -47,7 +56,8 @@ class Members:
             for at, node in enumerate(ids)
         }
         point = {node: at + 1 for at, node in enumerate(ids)}
-        return Members(roster_hash(roster), shape.threshold, dict(adverts), near, point)
+        bound = roster_hash(roster)
+        return Members(bound, shape.threshold, quorum, dict(adverts), near, point)
 
 
 def open_sum(
@@ -66,7 +76,7 @@ def open_sum(
     inputs : dict of int to MaskedInput
         By survivor; emptied, so that each payload can go as soon as it is added.
     replies : mapping of int to UnmaskReply
-        By answering survivor.
+        By answering survivor. Each share is the one that its dealer dealt, by its hash.
 
     Returns
     -------
@@ -114,79 +124,21 @@ def _seeds(
 def _checked_seed(
     members: Members, node: int, shares: Mapping[int, bytes], self_mask: bool
 ) -> bytes:
+    if len(shares) < members.threshold:
+        raise RecoveryError(f"{len(shares)} shares of node {node}'s seed")
+    points = tuple(sorted(shares)[: members.threshold])
     advert = members.adverts[node]
-
-    def is_seed(seed: bytes) -> bool:
-        if self_mask:
-            return commit(seed) == advert.commitment
-        return KeyPair(seed).public == advert.mask_key
-
-    seed = recover_seed(shares, members.threshold, is_seed)
-    if seed is None:
-        raise RecoveryError(f"{len(shares)} shares of node {node} do not give its seed")
+    seed = shamir.combine(_lagrange(points), [shares[point] for point in points])
+    good = seed is not None and (
+        commit(seed) == advert.commitment
+        if self_mask
+        else KeyPair(seed).public == advert.mask_key
+    )
+    if seed is None or not good:
+        raise LyingDealerError(node)
     return seed
 
 
 @lru_cache(maxsize=256)
 def _lagrange(points: tuple[int, ...]) -> list[int]:
     return shamir.coefficients(points)
-
-
-def recover_seed(
-    shares: Mapping[int, bytes], threshold: int, is_seed: Callable[[bytes], bool]
-) -> bytes | None:
-    """Return the seed that the shares meet in and that `is_seed` accepts.
-
-    Parameters
-    ----------
-    shares : mapping of int to bytes
-        33-byte share by point.
-    threshold : int
-        t.
-    is_seed : callable
-        Compares with the public key or the commitment of the advert.
-
-    Returns
-    -------
-    bytes or None
-        None with fewer than t shares, or where every set of t that was tried holds a false
-        share. Sets are up to 32 windows in the order of the points, so that one coefficient
-        computation (cached) serves all seeds, and a few liars are passed over.
-    """
-    points = sorted(shares)
-    ring = points + points[: threshold - 1]
-    for start in range(min(_MAX_WINDOWS, len(points))):
-        window = tuple(sorted(ring[start : start + threshold]))
-        if len(points) < threshold:
-            return None
-        seed = shamir.combine(_lagrange(window), [shares[point] for point in window])
-        if seed is not None and is_seed(seed):
-            return seed
-        if len(points) == threshold:
-            return None
-    return None
-
-
-def leave_out(complaints: Mapping[int, frozenset[int]]) -> frozenset[int]:
-    """Return nodes whose removal leaves no complaint among the rest.
-
-    `complaints` maps a node to the peers that it did not mask with. Either side may lie, so
-    a complaint counts against both; the node with most of them goes first. One liar against
-    many goes alone, whether it complains or is complained of.
-    """
-    edges = {
-        (min(node, peer), max(node, peer))
-        for node, peers in complaints.items()
-        for peer in peers
-        if peer in complaints
-    }
-    gone: set[int] = set()
-    while edges:
-        degree: dict[int, int] = {}
-        for edge in edges:
-            for node in edge:
-                degree[node] = degree.get(node, 0) + 1
-        worst = max(degree, key=lambda node: (degree[node], node))
-        gone.add(worst)
-        edges = {edge for edge in edges if worst not in edge}
-    return frozenset(gone)

@@ -82,7 +82,7 @@ def test_patience_needs_held_out_records():
         ({"task": "heart", "overrides": "task.partition.min_examples=5"}, "min_examples"),
         (
             {
-                "overrides": "aggregation.num_neighbors=6 aggregation.max_dropout_fraction=0.3",
+                "overrides": "aggregation.graph=complete aggregation.max_dropout_fraction=0.3",
             },
             "aggregation.max_dropout_fraction",
         ),

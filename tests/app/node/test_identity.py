@@ -24,7 +24,7 @@ from app.node.identity import (
     readable_fingerprint,
     write_peers,
 )
-from strategies.secagg.crypto.keys import fingerprint
+from strategies.secagg.crypto.identity import fingerprint
 
 
 def mode(path: Path) -> int:

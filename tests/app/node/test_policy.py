@@ -23,6 +23,7 @@ min_colluding: 1
 min_noise_multiplier: 0.5
 privacy: [example_local, example_distributed]
 require_identities: true
+allow_sparse_graph: true
 tasks: [heart, csv]
 bundles: [{}]
 """.format("AB" * 32)
@@ -62,13 +63,16 @@ def test_a_policy_is_read(tmp_path):
         privacy=("example_local", "example_distributed"),
         tasks=("heart", "csv"),
         bundles=("ab" * 32,),
+        allow_sparse_graph=True,
     )
 
 
 def test_what_has_a_default_may_be_left_out(tmp_path):
     short = dict.fromkeys(("data_path", "min_noise_multiplier", "tasks", "bundles"))
-    policy = load_policy(changed(tmp_path, require_identities=None, **short))
+    short |= dict.fromkeys(("require_identities", "allow_sparse_graph"))
+    policy = load_policy(changed(tmp_path, **short))
     assert policy.require_identities
+    assert not policy.allow_sparse_graph
     assert (policy.tasks, policy.bundles, policy.data_path) == (None, None, None)
     assert policy.budget == Budget(3.0, 1e-5)
 
@@ -172,6 +176,7 @@ PROPOSED = ProposedRun(
     min_survivors=3,
     max_colluding=1,
     identities=True,
+    is_sparse=False,
     noise_multiplier=0.5,
     epsilon=3.0,
     delta=1e-5,
@@ -219,6 +224,7 @@ def test_a_run_within_the_policy_passes(changes):
         ({"min_survivors": 2}, ("min_survivors=2", "min_survivors=3", "raise")),
         ({"max_colluding": 0}, ("max_colluding=0", "min_colluding=1", "raise")),
         ({"identities": False}, ("identities=false", "require_identities=true")),
+        ({"is_sparse": True}, ("graph is sparse", "allow_sparse_graph=false")),
         ({"noise_multiplier": 0.4}, ("0.4", "min_noise_multiplier=0.5", "raise")),
         ({"noise_multiplier": None}, ("not given", "min_noise_multiplier=0.5")),
         ({"noise_multiplier": float("nan")}, ("nan", "min_noise_multiplier=0.5")),

@@ -21,4 +21,6 @@ def trained(world: World, number: int = 1, model: str = "model 1") -> tuple[Serv
 
 def split(world: World, dropouts: set[int], at=None) -> bytes:
     survivors = tuple(n for n in world.ids if n not in dropouts)
-    return UnmaskRequest(at or attempt(), survivors, tuple(sorted(dropouts)), (), None).encode()
+    return UnmaskRequest(
+        at or attempt(), survivors, tuple(sorted(dropouts)), (), (), None
+    ).encode()

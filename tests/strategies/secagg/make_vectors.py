@@ -130,18 +130,20 @@ def failures() -> list[dict[str, str]]:
     add(
         "unmask before masking",
         "advertised",
-        UnmaskRequest(attempt(), ids, (), (), None).encode(),
+        UnmaskRequest(attempt(), ids, (), (), (), None).encode(),
     )
     add(
-        "two survivors", "masked", UnmaskRequest(attempt(), ids[:2], ids[2:], (), None).encode()
+        "two survivors",
+        "masked",
+        UnmaskRequest(attempt(), ids[:2], ids[2:], (), (), None).encode(),
     )
-    add("both shares", "masked", UnmaskRequest(attempt(), ids, ids[2:], (), None).encode())
+    add("both shares", "masked", UnmaskRequest(attempt(), ids, ids[2:], (), (), None).encode())
     add(
         "unknown survivor",
         "masked",
-        UnmaskRequest(attempt(), (*ids, 999), (), (), None).encode(),
+        UnmaskRequest(attempt(), (*ids, 999), (), (), (), None).encode(),
     )
-    add("node in neither set", "masked", UnmaskRequest(attempt(), (), (), (), None).encode())
+    add("no survivors", "masked", UnmaskRequest(attempt(), (), (), (), (), None).encode())
     return found
 
 

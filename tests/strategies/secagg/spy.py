@@ -7,18 +7,29 @@ pairwise mask that does not cancel inside the set.
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 
-from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.crypto import shamir
 from strategies.secagg.crypto.keys import KeyPair
 from strategies.secagg.crypto.masking import dropout_masks, mask_both, survivor_masks
 from strategies.secagg.crypto.prg import reduce_modulus, word_dtype
 from strategies.secagg.messages import MaskedInput, UnmaskReply
 from strategies.secagg.packing import add_packed
+
+
+class Told(Protocol):
+    """What a node was told of an attempt: whom it masks with, under which mask binding."""
+
+    @property
+    def held(self) -> Collection[int]: ...
+
+    @property
+    def binding(self) -> bytes: ...
 
 
 @dataclass
@@ -28,13 +39,14 @@ class Spy:
     members: tuple[int, ...]
     threshold: int
     colluders: frozenset[int] = frozenset()
-    opened: dict[int, Opened] = field(default_factory=dict)
+    opened: dict[int, Told] = field(default_factory=dict)
     inputs: dict[int, MaskedInput] = field(default_factory=dict)
+    told_seeds: dict[tuple[str, int], bytes] = field(default_factory=dict)
     shares: dict[str, dict[int, dict[int, bytes]]] = field(
         default_factory=lambda: {"self": defaultdict(dict), "mask": defaultdict(dict)}
     )
 
-    def saw_input(self, node: int, opened: Opened, message: MaskedInput) -> None:
+    def saw_input(self, node: int, opened: Told, message: MaskedInput) -> None:
         assert node not in self.inputs, "two masked inputs under one attempt's keys"
         self.opened[node], self.inputs[node] = opened, message
 
@@ -81,7 +93,9 @@ class Spy:
         return True
 
     def seed(self, kind: str, node: int) -> bytes | None:
-        """Return a seed from its shares, without colluders."""
+        """Return a seed from its shares, or of a colluder that has told it."""
+        if (kind, node) in self.told_seeds:
+            return self.told_seeds[kind, node]
         points = {p: s for p, s in self.shares[kind][node].items() if p <= len(self.members)}
         chosen = sorted(points)[: self.threshold]
         if len(chosen) < self.threshold:
@@ -90,26 +104,37 @@ class Spy:
 
     def unmask_one(self, node: int, mask_keys: dict[int, bytes], bits: int) -> np.ndarray:
         """Take every mask off one input that the recovered seeds allow, as the server would."""
-        message, mine = self.inputs[node], self.opened[node]
-        vector = np.zeros(message.num_parameters, word_dtype(bits))
-        scalars = np.zeros(len(message.scalars) // 8, np.uint64)
-        add_packed(message.update, bits, vector)
-        own = self.seed("self", node)
+        return self.unmask_sum(frozenset({node}), mask_keys, bits)[0]
+
+    def unmask_sum(
+        self, chosen: frozenset[int], mask_keys: dict[int, bytes], bits: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take every mask off the sum of some inputs that the recovered seeds allow.
+
+        Returns vector and scalars; of a sum that is open, the last scalar is how many it is
+        over.
+        """
+        first = self.inputs[min(chosen)]
+        vector = np.zeros(first.num_parameters, word_dtype(bits))
+        scalars = np.zeros(len(first.scalars) // 8, np.uint64)
+        for node in sorted(chosen):
+            add_packed(self.inputs[node].update, bits, vector)
+            scalars += np.frombuffer(self.inputs[node].scalars, "<u8")
+            mask_both(vector, scalars, self._removable(node, chosen, mask_keys))
+        reduce_modulus(vector, bits)
+        return vector, scalars
+
+    def _removable(self, node: int, chosen: frozenset[int], mask_keys: dict[int, bytes]):
+        mine = self.opened[node]
+        own, mask_seed = self.seed("self", node), self.seed("mask", node)
         if own is not None:
-            mask_both(vector, scalars, survivor_masks([(node, own)], mine.binding))
-        mask_seed = self.seed("mask", node)
-        for peer in mine.held:
-            if peer == node:
-                continue
+            yield from survivor_masks([(node, own)], mine.binding)
+        for peer in set(mine.held) - chosen:
             other = self.seed("mask", peer)
             if other is not None:
-                masks = dropout_masks(peer, other, [(node, mask_keys[node])], mine.binding)
-                mask_both(vector, scalars, masks)
+                yield from dropout_masks(peer, other, [(node, mask_keys[node])], mine.binding)
             elif mask_seed is not None:
                 assert KeyPair(mask_seed).public == mask_keys[node]
                 masks = dropout_masks(node, mask_seed, [(peer, mask_keys[peer])], mine.binding)
                 # Seen from the peer the sign is the other way round.
-                flipped = [(u, s, not add) for u, s, add in masks]
-                mask_both(vector, scalars, flipped)
-        reduce_modulus(vector, bits)
-        return vector
+                yield from ((u, s, not add) for u, s, add in masks)

@@ -103,7 +103,6 @@ def test_a_lower_floor_of_survivors_needs_more_neighbours():
         ({"min_survivors": 4, "max_colluding": 1, "threshold": 3}, 5, "threshold from 4 to 5"),
         ({"min_survivors": 5, "max_colluding": 1, "threshold": 6}, 5, "more than the members"),
         ({"min_survivors": 3, "max_colluding": 1}, 5, "min_survivors=3 is under threshold=4"),
-        ({"min_survivors": 9, "max_colluding": 1, "num_neighbors": 5}, 20, "take 6"),
     ],
 )
 def test_parameters_that_break_section_4_are_refused_with_values(parameters, n, says):
@@ -116,7 +115,6 @@ def test_parameters_that_break_section_4_are_refused_with_values(parameters, n, 
     [
         {"min_survivors": 1, "max_colluding": 1},
         {"min_survivors": 3, "max_colluding": -1},
-        {"min_survivors": 3, "max_colluding": 1, "num_neighbors": 1},
         {"min_survivors": 3, "max_colluding": 1, "threshold": 0},
         {"min_survivors": 3, "max_colluding": 1, "max_dropout_fraction": 1.0},
     ],
@@ -129,11 +127,25 @@ def test_senseless_parameters_are_refused(parameters):
 def test_shapes():
     assert ProtocolParameters(min_survivors=3, max_colluding=1).shape(3) == Shape(3, 2, 3)
     assert ProtocolParameters(min_survivors=22, max_colluding=1).shape(32).is_complete
-    big = ProtocolParameters(min_survivors=300, max_colluding=1).shape(400)
+    assert ProtocolParameters(min_survivors=300, max_colluding=1).shape(400).is_complete
+    sparse = ProtocolParameters(min_survivors=300, max_colluding=1, is_sparse=True)
+    big = sparse.shape(400)
     assert not big.is_complete
     assert big.threshold == graph.default_threshold(big.num_neighbors + 1)
-    assert (
-        ProtocolParameters(min_survivors=14, max_colluding=1, num_neighbors=99)
-        .shape(20)
-        .is_complete
-    )
+    small = ProtocolParameters(min_survivors=22, max_colluding=1, is_sparse=True)
+    assert small.shape(32).is_complete
+    assert not small.shape(33).is_complete
+
+
+@pytest.mark.parametrize("c", [0, 1, 2])
+@pytest.mark.parametrize("n", [8, 9, 20, 32, 33, 50, 101])
+def test_two_quorums_of_one_roster_have_an_honest_member_in_common(n, c):
+    for is_sparse in (False, True):
+        parameters = ProtocolParameters(
+            min_survivors=None, max_colluding=c, is_sparse=is_sparse
+        )
+        shape = parameters.shape(n)
+        q = parameters.quorum(shape)
+        assert 2 * q > n + c
+        assert q <= parameters.survivors(n)
+        assert not shape.is_complete or q == shape.threshold

@@ -4,68 +4,225 @@ import dataclasses
 
 import pytest
 
+from strategies.secagg.binding import roster_hash
+from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.identity import reply_to_sign, shares_to_sign, sign
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import MaskedInput, UnmaskReply
+from strategies.secagg.messages import MaskedInput, ShareRow, UnmaskReply
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError
+from strategies.secagg.server.role import ServerRole
 from tests.strategies.secagg.world import LARGER, PARAMETERS, World, attempt, binding_for, ok
 
 
-def test_a_liar_is_passed_over_and_a_crowd_of_liars_ends_the_attempt():
-    for num_liars, fine in ((1, True), (2, False)):
-        world = World(PARAMETERS, 5)
-        server = world.ready(attempt())
-        world.train(server, world.ids, binding_for())
-        server.close_masked()
-        request = server.unmask_request().encode()
-        for i, node in enumerate(world.ids):
-            reply = ok(world.roles[node].unmask(request))
-            if i < num_liars:
-                false = tuple((other, bytes(33)) for other, _ in reply.self_shares)
-                reply = dataclasses.replace(reply, self_shares=false)
-            server.add_unmask(node, reply.encode())
-        if fine:
-            world.check(server.finish(), world.ids)
+@pytest.mark.parametrize("with_identities", [False, True])
+@pytest.mark.parametrize(("num_liars", "fine"), [(1, True), (2, False)])
+def test_a_false_share_names_who_gave_it(with_identities, num_liars, fine):
+    world = World(PARAMETERS, 5, with_identities=with_identities)
+    server = world.ready(attempt())
+    world.train(server, world.ids, binding_for())
+    server.close_masked()
+    request = server.unmask_request().encode()
+    liars = world.ids[:num_liars]
+    for node in world.ids:
+        reply = ok(world.roles[node].unmask(request))
+        if node in liars:
+            false = tuple((other, bytes(33)) for other, _ in reply.self_shares)
+            reply = signed_again(world, node, dataclasses.replace(reply, self_shares=false))
+            with pytest.raises(BadReplyError, match="never dealt"):
+                server.add_unmask(node, reply.encode())
         else:
-            with pytest.raises(AbandonedError, match="do not give its seed"):
-                server.finish()
+            server.add_unmask(node, reply.encode())
+    assert set(world.disputes.liars) == set(liars)
+    if fine:
+        world.check(server.finish(), world.ids)
+    else:
+        with pytest.raises(AbandonedError, match="3 shares of node"):
+            server.finish()
 
 
-def test_a_malicious_client_that_spoils_its_shares_is_left_out():
-    world = World(LARGER, 6)
+def signed_again(world: World, node: int, reply: UnmaskReply) -> UnmaskReply:
+    """Sign an altered reply: its sender lies, and nobody on the way."""
+    identity = world.identity.get(node)
+    kept = world.bindings[node]
+    return dataclasses.replace(reply, signature=sign(identity, reply_to_sign(kept, reply)))
+
+
+def spoiled(world: World, bad: int, rows) -> ServerRole:
+    """Run an attempt up to its masked inputs; ``rows`` changes what ``bad`` deals."""
     server = world.server(attempt())
-    roster, bad = world.bootstrap(server), world.ids[2]
+    roster = world.bootstrap(server)
     for node in world.ids:
         upload = ok(world.roles[node].share(roster.encode()))
         if node == bad:
             upload = dataclasses.replace(
-                upload, shares=tuple((to, bytes(94)) for to, _ in upload.shares)
+                upload, rows=tuple((to, rows(to, row)) for to, row in upload.rows)
             )
+            text = shares_to_sign(roster_hash(roster), upload)
+            signature = sign(world.identity.get(node), text)
+            upload = dataclasses.replace(upload, signature=signature)
         server.add_shares(node, upload.encode())
     server.close_shares()
     world.train(server, world.ids, binding_for())
+    return server
+
+
+def false_row(data: bytes) -> bytes:
+    """Return a row in its form that does not decrypt; its own signature is not renewed."""
+    return dataclasses.replace(ShareRow.decode(data), sealed=bytes(94)).encode()
+
+
+@pytest.mark.parametrize("with_identities", [False, True])
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_who_deals_false_shares_to_all_is_left_out_alone(with_identities, place):
+    """Whatever its id: nobody masked with it, so that nothing of it is needed."""
+    world = World(LARGER, 6, with_identities=with_identities)
+    bad = world.ids[place]
+    server = spoiled(world, bad, lambda _, row: false_row(row))
     honest = [node for node in world.ids if node != bad]
     assert server.close_masked() == tuple(honest)
-    # Nobody holds shares of its mask seed, so the sum cannot be opened around its masks.
-    with pytest.raises(AbandonedError, match=f"of node {bad}"):
-        world.unmask(server, honest)
+    assert set(world.disputes.liars) == {bad}
+    world.check(world.unmask(server, honest), honest)
+    # It does not come into another attempt of the run.
+    again = world.server(attempt(2))
+    with pytest.raises(BadReplyError, match=f"advert from {bad}"):
+        world.bootstrap(again)
 
 
-def test_one_false_share_leaves_out_its_sender_and_the_sum_is_exact():
-    world = World(ProtocolParameters(min_survivors=7, max_colluding=1), 10)
-    server = world.server(attempt())
-    roster, bad = world.bootstrap(server), world.ids[2]
-    victims = world.ids[3:5]
-    for node in world.ids:
-        upload = ok(world.roles[node].share(roster.encode()))
-        if node == bad:
-            shares = tuple((to, bytes(94) if to in victims else s) for to, s in upload.shares)
-            upload = dataclasses.replace(upload, shares=shares)
-        server.add_shares(node, upload.encode())
-    server.close_shares()
-    world.train(server, world.ids, binding_for())
+TEN = ProtocolParameters(min_survivors=7, max_colluding=1)
+
+
+def test_false_shares_for_some_leave_out_their_dealer_and_the_sum_is_exact():
+    world = World(TEN, 10)
+    bad, victims = world.ids[2], world.ids[3:5]
+    server = spoiled(world, bad, lambda to, row: false_row(row) if to in victims else row)
     honest = [node for node in world.ids if node != bad]
     assert server.close_masked() == tuple(honest)
     world.check(world.unmask(server, honest), honest)
+
+
+@pytest.mark.parametrize("place", [0, 9])
+def test_one_false_share_names_a_pair_and_both_sit_out(place):
+    world = World(TEN, 10)
+    bad, victim = world.ids[place], world.ids[5]
+    server = spoiled(world, bad, lambda to, row: false_row(row) if to == victim else row)
+    others = [node for node in world.ids if node not in (bad, victim)]
+    assert server.close_masked() == tuple(others)
+    assert server.sat_out == tuple(sorted((bad, victim)))
+    assert world.disputes.liars == {}
+    world.check(world.unmask(server, others), others)
+
+
+def test_a_row_that_its_dealer_has_not_signed_names_the_dealer_alone():
+    """The upload is signed as a whole, so that the row in it is the dealer's own."""
+    world = World(TEN, 10, with_identities=True)
+    bad, victim = world.ids[0], world.ids[5]
+    server = spoiled(world, bad, lambda to, row: false_row(row) if to == victim else row)
+    honest = [node for node in world.ids if node != bad]
+    assert server.close_masked() == tuple(honest)
+    assert set(world.disputes.liars) == {bad}
+    world.check(world.unmask(server, honest), honest)
+
+
+def test_those_who_masked_with_a_liar_that_too_few_hold_shares_of_sit_out():
+    """Two of ten hold shares of it, t is 7: its masks on their inputs could not be removed."""
+    world = World(TEN, 10)
+    bad, met = world.ids[0], world.ids[1:3]
+    server = spoiled(world, bad, lambda to, row: row if to in met else false_row(row))
+    others = [node for node in world.ids if node != bad and node not in met]
+    assert server.close_masked() == tuple(others)
+    assert set(world.disputes.liars) == {bad}
+    world.check(world.unmask(server, others), others)
+
+
+def test_a_liar_that_complains_of_everyone_is_left_out_alone():
+    world = World(LARGER, 6)
+    server = world.ready(attempt())
+    server.bind_masks(binding_for())
+    bad = world.ids[5]
+    honest = world.ids[:5]
+    for node in world.ids:
+        request = server.train_request(node)
+        message = world.masked(world.opened(server, node, binding_for()), node)
+        if node == bad:
+            assert request.rows
+            message = dataclasses.replace(message, rejected=tuple(honest))
+        server.add_masked(node, message.encode())
+    assert server.close_masked() == tuple(honest)
+    assert set(world.disputes.liars) == {bad}
+    world.check(world.unmask(server, honest), honest)
+
+
+def test_complaints_about_others_than_peers_are_no_reply():
+    world = World(PARAMETERS, 5)
+    server = world.ready(attempt())
+    server.bind_masks(binding_for())
+    node = world.ids[0]
+    message = world.masked(world.opened(server, node, binding_for()), node)
+    for rejected in ((node,), (999,)):
+        wrong = dataclasses.replace(message, rejected=rejected)
+        with pytest.raises(BadReplyError, match="rejects others"):
+            server.add_masked(node, wrong.encode())
+
+
+def test_shares_that_do_not_give_the_seed_name_their_dealer(monkeypatch):
+    """They decrypt and match their hashes: only their sum shows it, in the unmask trip."""
+    world = World(PARAMETERS, 5)
+    bad, honest_split = world.ids[1], shamir.split
+
+    def of_another_seed(seed, threshold, points, random_bytes):
+        return honest_split(bytes(32), threshold, points, random_bytes)
+
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
+    for node in world.ids:
+        with monkeypatch.context() as patched:
+            if node == bad:
+                patched.setattr(shamir, "split", of_another_seed)
+            upload = ok(world.roles[node].share(roster.encode()))
+        server.add_shares(node, upload.encode())
+    server.close_shares()
+    world.train(server, world.ids, binding_for())
+    assert server.close_masked() == tuple(world.ids)
+    with pytest.raises(AbandonedError, match=f"node {bad} dealt"):
+        world.unmask(server, world.ids)
+    assert set(world.disputes.liars) == {bad}
+
+
+@pytest.mark.parametrize("trip", ["shares", "masked input", "view", "unmask reply"])
+def test_what_its_sender_has_not_signed_is_no_reply_and_names_nobody(trip):
+    """Another node has answered in its name."""
+    world = World(PARAMETERS, 5, with_identities=True)
+    server, victim = world.server(attempt()), world.ids[0]
+    roster = world.bootstrap(server)
+    forged = bytes(64)
+
+    def refused(add, message):
+        with pytest.raises(BadReplyError, match=f"{trip} from {victim}: signature"):
+            add(victim, dataclasses.replace(message, signature=forged).encode())
+
+    for node in world.ids:
+        upload = ok(world.roles[node].share(roster.encode()))
+        if node == victim and trip == "shares":
+            return refused(server.add_shares, upload)
+        server.add_shares(node, upload.encode())
+    server.close_shares()
+    server.bind_masks(binding_for())
+    for node in world.ids[:4]:
+        message = world.masked(world.opened(server, node, binding_for()), node)
+        if node == victim and trip == "masked input":
+            return refused(server.add_masked, message)
+        server.add_masked(node, message.encode())
+    server.close_masked()
+    request = server.confirm_request().encode()
+    for node in world.ids[:4]:
+        view = ok(world.roles[node].confirm(request))
+        if node == victim and trip == "view":
+            return refused(server.add_view, view)
+        server.add_view(node, view.encode())
+    server.close_views()
+    refused(server.add_unmask, ok(world.roles[victim].unmask(server.unmask_request().encode())))
+    assert world.disputes.liars == {}
+    return None
 
 
 def test_server_treats_bad_replies_as_dropouts():
@@ -96,7 +253,7 @@ def test_server_treats_bad_replies_as_dropouts():
         (a, uploads[a]),
         (b, uploads[a]),
         (999, uploads[b]),
-        (b, dataclasses.replace(uploads[b], shares=uploads[b].shares[1:])),
+        (b, dataclasses.replace(uploads[b], rows=uploads[b].rows[1:])),
     ):
         with pytest.raises(BadReplyError):
             server.add_shares(sender, upload.encode())
@@ -119,7 +276,7 @@ def test_server_treats_bad_replies_as_dropouts():
     server.close_masked()
     for sender in (late, 999):
         with pytest.raises(BadReplyError):
-            server.add_unmask(sender, UnmaskReply(attempt(), (), (), None).encode())
+            server.add_unmask(sender, UnmaskReply(attempt(), (), (), None, b"").encode())
     world.check(world.unmask(server, world.ids[:5]), world.ids[:5])
 
 
@@ -140,20 +297,17 @@ def test_server_leaves_out_adverts_that_honest_nodes_would_refuse():
     assert ok(world.roles[b].advertise(request)).identity != advert.identity
 
 
-def test_false_confirmations_are_not_passed_on():
-    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
+def test_a_view_of_no_survivor_and_too_few_views():
+    world = World(PARAMETERS, 5, with_identities=True)
     server = world.ready(attempt())
-    world.train(server, world.ids, binding_for())
+    world.train(server, world.ids[:4], binding_for())
     server.close_masked()
-    request = server.consistency_request().encode()
-    reply = ok(world.roles[world.ids[0]].confirm(request))
-    with pytest.raises(BadReplyError, match="signature"):
-        server.add_confirmation(world.ids[1], reply.encode())
+    reply = ok(world.roles[world.ids[0]].confirm(server.confirm_request().encode()))
     with pytest.raises(BadReplyError, match="no survivor"):
-        server.add_confirmation(999, reply.encode())
-    server.add_confirmation(world.ids[0], reply.encode())
-    with pytest.raises(AbandonedError, match="1 confirmations"):
-        server.close_confirmations()
+        server.add_view(999, reply.encode())
+    server.add_view(world.ids[0], reply.encode())
+    with pytest.raises(AbandonedError, match="1 signed their view where 4"):
+        server.close_views()
 
 
 def test_a_client_that_breaks_the_scalars_is_noticed():
@@ -166,5 +320,5 @@ def test_a_client_that_breaks_the_scalars_is_noticed():
             message = dataclasses.replace(message, scalars=bytes(len(message.scalars)))
         server.add_masked(node, message.encode())
     server.close_masked()
-    with pytest.raises(AbandonedError, match="did not cancel"):
+    with pytest.raises(AbandonedError, match="contribution is not possible"):
         world.unmask(server, world.ids)

@@ -156,27 +156,6 @@ def test_different_survivors_learn_at_most_the_honest_sum(world):
         assert looks_random(spy.unmask_one(node, mask_keys(world), BITS), world.inputs[node])
 
 
-def test_the_consistency_check_stops_a_second_story():
-    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
-    server = world.ready(attempt())
-    world.train(server, world.ids, binding_for())
-    server.close_masked()
-    request = server.consistency_request().encode()
-    for node in world.ids:
-        server.add_confirmation(node, ok(world.roles[node].confirm(request)).encode())
-    server.close_confirmations()
-    honest = server.unmask_request()
-    victim = world.ids[4]
-    other = dataclasses.replace(
-        honest,
-        survivors=honest.survivors[:4],
-        dropouts=(victim,),
-        confirmations=honest.confirmations[:4],
-    )
-    reply = world.roles[world.ids[0]].unmask(other.encode())
-    assert refusal_name(reply) == "CONSISTENCY_BROKEN"
-
-
 @pytest.mark.parametrize(
     "changed", [binding_for("crafted"), binding_for(config="no noise"), binding_for(noise=3.0)]
 )
@@ -206,7 +185,7 @@ def test_another_model_or_configuration_for_one_victim_gives_a_random_vector(wor
     assert spy.open_sets() == []
     for node in world.ids:
         assert looks_random(spy.unmask_one(node, mask_keys(world), BITS), world.inputs[node])
-    with pytest.raises(AbandonedError, match="did not cancel"):
+    with pytest.raises(AbandonedError, match="contribution is not possible"):
         server.finish()
 
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.secagg.crypto import keys, prg, shamir
+from strategies.secagg.crypto.identity import Identity
 from strategies.secagg.crypto.keys import Use
-from strategies.secagg.server.recovery import leave_out, recover_seed
+from strategies.secagg.server.disputes import Disputes
 from tests.strategies.secagg.world import identities, stream
 
 SEEDS = st.binary(min_size=32, max_size=32)
@@ -69,26 +70,29 @@ def test_coefficients_refuse_repeated_points():
         shamir.coefficients([1, 1])
 
 
-@given(st.integers(1, 6), st.integers(0, 6), st.integers(0, 2**32))
-def test_recovery_passes_over_a_liar_where_it_can(threshold, extra, at):
-    seed, points = bytes(range(32)), list(range(1, threshold + extra + 1))
-    shares = dict(zip(points, shamir.split(seed, threshold, points, stream(5)), strict=True))
-    liar = points[at % len(points)]
-    shares[liar] = bytes(33)
-    found = recover_seed(shares, threshold, seed.__eq__)
-    assert found == (seed if extra else None)
-    del shares[liar]
-    assert recover_seed(shares, threshold, seed.__eq__) == (seed if extra else None)
+def test_a_dispute_names_a_pair_and_only_a_crowd_of_them_a_liar():
+    disputes = Disputes(max_colluding=1)
+    everyone = dict.fromkeys(range(6), ())
+    assert disputes.sitting_out(everyone) == frozenset()
+    disputes.add(3, 0)
+    # Both sit out, whichever complains and whatever their ids.
+    assert disputes.sitting_out({**everyone, 3: (0,)}) == {0, 3}
+    assert disputes.sitting_out({**everyone, 0: (3,)}) == {0, 3}
+    # The same peer again shows no more.
+    disputes.add(3, 0)
+    assert disputes.liars == {}
+    disputes.add(3, 1)
+    assert set(disputes.liars) == {3}
+    assert disputes.sitting_out({**everyone, 3: (0, 1)}) == {3}
+    assert disputes.sitting_out({**everyone, 1: (3,)}) == {3}
+    # A complaint about a node that sent no input leaves everyone in.
+    assert disputes.sitting_out({0: (9,), 1: ()}) == {3}
 
 
-def test_leaving_out_takes_the_liar_not_its_victims():
-    everyone = {i: frozenset() for i in range(5)}
-    assert leave_out(everyone) == frozenset()
-    assert leave_out(everyone | {3: frozenset({0, 1, 2})}) == {3}
-    accused = {i: frozenset({4}) for i in range(4)} | {4: frozenset()}
-    assert leave_out(accused) == {4}
-    # A complaint about a node that is gone already leaves everyone in.
-    assert leave_out({0: frozenset({9}), 1: frozenset()}) == frozenset()
+def test_one_dispute_makes_no_liar_even_if_nobody_may_collude():
+    disputes = Disputes(max_colluding=0)
+    disputes.add(1, 2)
+    assert disputes.liars == {}
 
 
 @pytest.mark.parametrize("bits", [8, 16, 24, 32, 40, 64])
@@ -191,4 +195,4 @@ def test_identities_sign_for_themselves_only():
     assert not two.verify(bytes(32), signature, b"message")
     assert not two.verify(one.fingerprint, b"", b"message")
     with pytest.raises(ValueError, match="peers file"):
-        keys.Identity(bytes(32), one.peers)
+        Identity(bytes(32), one.peers)

@@ -61,24 +61,21 @@ def test_dropouts_before_keys_are_not_in_the_roster():
 
 
 @pytest.mark.parametrize("with_identities", [False, True])
-@pytest.mark.parametrize("consistency", [False, True])
-def test_identities_and_consistency_check(with_identities, consistency):
-    if consistency and not with_identities:
-        with pytest.raises(ValueError, match="needs an identity"):
-            World(PARAMETERS, 5, consistency_check=True)
-        return
-    world = World(PARAMETERS, 5, with_identities=with_identities, consistency_check=consistency)
-    server = world.ready(attempt())
-    world.train(server, world.ids[1:], binding_for())
+@pytest.mark.parametrize("num_gone", [0, 1])
+def test_the_confirm_trip_takes_place_where_somebody_drops_out(with_identities, num_gone):
+    world = World(PARAMETERS, 5, with_identities=with_identities)
+    server, alive = world.ready(attempt()), world.ids[num_gone:]
+    world.train(server, alive, binding_for())
     server.close_masked()
-    world.check(world.unmask(server, world.ids[1:]), world.ids[1:])
+    confirms = with_identities and num_gone > 0
+    assert server.phase is (Phase.CONFIRM if confirms else Phase.UNMASK)
+    world.check(world.unmask(server, alive), alive)
 
 
 def test_ring_graph_gives_the_exact_sum_with_dropouts():
-    parameters = ProtocolParameters(
-        min_survivors=12, max_colluding=1, threshold=5, num_neighbors=6
-    )
-    world = World(parameters, 16)
+    parameters = ProtocolParameters(min_survivors=26, max_colluding=1, is_sparse=True)
+    world = World(parameters, 34, with_identities=True, dimension=8)
+    assert not parameters.shape(34).is_complete
     server = world.ready(attempt())
     alive = [node for i, node in enumerate(world.ids) if i not in (2, 9)]
     world.train(server, alive, binding_for())

@@ -6,26 +6,21 @@ import pathlib
 import numpy as np
 import pytest
 
-from strategies.secagg.client.checks import TrustPolicy
-from strategies.secagg.client.role import ClientRole
 from strategies.secagg.client.transitions import Event, Stage, as_markdown, step
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
-    ConsistencyRequest,
     RefusalReason,
     TrainRequest,
     UnmaskRequest,
 )
 from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import (
-    BUNDLE,
     PARAMETERS,
     World,
     attempt,
     binding_for,
     ok,
     refused,
-    stream,
 )
 
 
@@ -44,9 +39,9 @@ def trained() -> tuple[World, TrainRequest, int]:
         (lambda r: {"cohort": (*r.cohort, 999)}, "NOT_IN_COHORT"),
         (lambda r: {"cohort": r.cohort[:4]}, "PLAN_MISMATCH"),
         (lambda r: {"binding": bytes(32)}, "PLAN_MISMATCH"),
-        (lambda r: {"shares": (*r.shares, (999, bytes(94)))}, "SHARES_UNEXPECTED"),
-        (lambda r: {"shares": r.shares[:2]}, "SHARES_TOO_FEW"),
-        (lambda r: {"shares": ()}, "SHARES_TOO_FEW"),
+        (lambda r: {"rows": (*r.rows, (999, bytes(94)))}, "SHARES_UNEXPECTED"),
+        (lambda r: {"rows": r.rows[:2]}, "SHARES_TOO_FEW"),
+        (lambda r: {"rows": ()}, "SHARES_TOO_FEW"),
         (lambda r: {"attempt": attempt(2)}, "UNKNOWN_ATTEMPT"),
         (lambda r: {"next_attempt": r.attempt}, "REPEATED"),
         (lambda r: {"next_attempt": AttemptId(5, 2, 0)}, "UNKNOWN_ATTEMPT"),
@@ -100,7 +95,6 @@ def test_a_fault_inside_says_nothing_but_internal(caplog):
     [
         ((0, 1, 2, 3, 4), (1,), "BOTH_SHARES"),
         ((0, 1, 2), (3, 4), "SURVIVORS_TOO_FEW"),
-        ((0, 1, 2, 3), (), "SURVIVORS_INCOMPLETE"),
         ((1, 2, 3, 4), (0,), "LEFT_OUT"),
         ((0, 1, 2, 3, 4, 9), (), "SURVIVORS_NOT_IN_COHORT"),
         ((0, 1, 2, 3), (4, 9), "SURVIVORS_NOT_IN_COHORT"),
@@ -112,10 +106,15 @@ def test_unmask_requests(survivors, dropouts, reason):
     world.train(server, world.ids, binding_for())
     ids = [*world.ids, 0, 0, 0, 0, 999]
     request = UnmaskRequest(
-        attempt(), tuple(ids[i] for i in survivors), tuple(ids[i] for i in dropouts), (), None
+        attempt(),
+        tuple(ids[i] for i in survivors),
+        tuple(ids[i] for i in dropouts),
+        (),
+        (),
+        None,
     )
     refused(world, node, world.roles[node].unmask(request.encode()), reason)
-    good = UnmaskRequest(attempt(), tuple(world.ids), (), (), None)
+    good = UnmaskRequest(attempt(), tuple(world.ids), (), (), (), None)
     refused(world, node, world.roles[node].unmask(good.encode()), "ATTEMPT_CLOSED")
 
 
@@ -124,10 +123,10 @@ def test_a_second_unmask_request_is_refused_whatever_it_asks():
     server, node = world.ready(attempt()), world.ids[0]
     world.train(server, world.ids, binding_for())
     ids = tuple(world.ids)
-    ok(world.roles[node].unmask(UnmaskRequest(attempt(), ids, (), (), None).encode()))
+    ok(world.roles[node].unmask(UnmaskRequest(attempt(), ids, (), (), (), None).encode()))
     for request in (
-        UnmaskRequest(attempt(), ids, (), (), None),
-        UnmaskRequest(attempt(), ids[:4], ids[4:], (), None),
+        UnmaskRequest(attempt(), ids, (), (), (), None),
+        UnmaskRequest(attempt(), ids[:4], ids[4:], (), (), None),
     ):
         refused(world, node, world.roles[node].unmask(request.encode()), "REPEATED")
 
@@ -137,89 +136,24 @@ def test_a_survivor_that_the_node_did_not_mask_with():
     server, node = world.ready(attempt()), world.ids[0]
     server.bind_masks(binding_for())
     request = server.train_request(node)
-    spoiled = ((request.shares[0][0], bytes(94)), *request.shares[1:])
-    wrong = dataclasses.replace(request, shares=spoiled)
+    spoiled = ((request.rows[0][0], bytes(94)), *request.rows[1:])
+    wrong = dataclasses.replace(request, rows=spoiled)
     opened = ok(world.roles[node].open_train(wrong.encode(), binding_for()))
     assert opened.rejected == (spoiled[0][0],)
     assert world.masked(opened, node).rejected == (spoiled[0][0],)
     reply = world.roles[node].unmask(
-        UnmaskRequest(attempt(), tuple(world.ids), (), (), None).encode()
+        UnmaskRequest(attempt(), tuple(world.ids), (), (), (), None).encode()
     )
     refused(world, node, reply, "SURVIVOR_NOT_MASKED")
-
-
-def confirmed(count: int) -> tuple[World, UnmaskRequest, int]:
-    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
-    server = world.ready(attempt())
-    world.train(server, world.ids, binding_for())
-    server.close_masked()
-    request = server.consistency_request().encode()
-    signed = {n: ok(world.roles[n].confirm(request)).signature for n in world.ids}
-    shown = tuple(sorted(signed.items()))[:count]
-    return world, UnmaskRequest(attempt(), tuple(world.ids), (), shown, None), world.ids[0]
-
-
-def test_confirmations():
-    world, request, node = confirmed(3)
-    refused(world, node, world.roles[node].unmask(request.encode()), "CONSISTENCY_MISSING")
-    world, request, node = confirmed(4)
-    first, second = request.confirmations[:2]
-    forged = ((first[0], second[1]), *request.confirmations[1:])
-    wrong = dataclasses.replace(request, confirmations=forged)
-    refused(world, node, world.roles[node].unmask(wrong.encode()), "CONSISTENCY_BROKEN")
-    world, request, node = confirmed(5)
-    ids = request.survivors
-    wrong = dataclasses.replace(request, survivors=ids[:4], dropouts=ids[4:])
-    refused(world, node, world.roles[node].unmask(wrong.encode()), "CONSISTENCY_BROKEN")
-    world, request, node = confirmed(5)
-    stranger = (*request.confirmations, (999, bytes(64)))
-    wrong = dataclasses.replace(request, confirmations=stranger)
-    refused(world, node, world.roles[node].unmask(wrong.encode()), "CONSISTENCY_BROKEN")
-    world, request, node = confirmed(4)
-    ok(world.roles[node].unmask(request.encode()))
-
-
-def test_without_the_consistency_trip_nothing_is_revealed():
-    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
-    server, node = world.ready(attempt()), world.ids[0]
-    world.train(server, world.ids, binding_for())
-    request = UnmaskRequest(attempt(), tuple(world.ids), (), (), None)
-    refused(world, node, world.roles[node].unmask(request.encode()), "CONSISTENCY_MISSING")
-
-
-def test_two_survivor_sets_are_not_signed():
-    world = World(PARAMETERS, 5, with_identities=True, consistency_check=True)
-    server, node = world.ready(attempt()), world.ids[0]
-    world.train(server, world.ids, binding_for())
-    ids = tuple(world.ids)
-    ok(world.roles[node].confirm(ConsistencyRequest(attempt(), ids).encode()))
-    reply = world.roles[node].confirm(ConsistencyRequest(attempt(), ids[:4]).encode())
-    refused(world, node, reply, "REPEATED")
-
-
-def test_own_identity_is_needed_to_confirm():
-    with pytest.raises(ValueError, match="identity"):
-        ClientRole(
-            node_id=1,
-            run_id=1,
-            parameters=PARAMETERS,
-            store=World(PARAMETERS, 5).stores[101],
-            bundle=BUNDLE,
-            trust=TrustPolicy(),
-            consistency_check=True,
-            random_bytes=stream(1),
-        )
 
 
 @pytest.mark.parametrize("stage", list(Stage))
 @pytest.mark.parametrize("event", list(Event))
 def test_the_table_never_goes_back_and_never_leaves_an_end(stage, event):
-    after = step(stage, event, False)
+    after = step(stage, event)
     if isinstance(after, Stage):
         assert after > stage
         assert stage not in (Stage.REVEALED, Stage.CLOSED)
-    strict = step(stage, event, True)
-    assert strict == after or strict is RefusalReason.CONSISTENCY_MISSING
     assert after.name in as_markdown()
 
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from strategies.secagg.crypto.keys import KeyPair, sign_advert
+from strategies.secagg.crypto.identity import sign_advert
+from strategies.secagg.crypto.keys import KeyPair
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Advert, AdvertRequest, Roster, UnmaskRequest
 from strategies.secagg.wire import AttemptId
@@ -108,7 +109,7 @@ def test_an_attempt_is_entered_once_even_after_it_was_closed():
 def test_stage_out_of_order():
     world, _, node = advertised()
     ids = tuple(world.ids)
-    early = UnmaskRequest(attempt(), ids, (), (), None).encode()
+    early = UnmaskRequest(attempt(), ids, (), (), (), None).encode()
     refused(world, node, world.roles[node].unmask(early), "WRONG_STAGE")
 
 

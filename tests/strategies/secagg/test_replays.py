@@ -51,14 +51,14 @@ def test_old_messages_are_refused_when_replayed(world):
 
 
 def retarget(request: TrainRequest, shares) -> bytes:
-    return dataclasses.replace(request, shares=tuple(shares)).encode()
+    return dataclasses.replace(request, rows=tuple(shares)).encode()
 
 
 def test_share_messages_of_another_attempt_do_not_open(world):
     first = world.ready(attempt(1))
     first.bind_masks(binding_for())
     node = world.ids[0]
-    old = first.train_request(node).shares
+    old = first.train_request(node).rows
     second = world.ready(attempt(2))
     second.bind_masks(binding_for())
     reply = world.roles[node].open_train(
@@ -72,14 +72,14 @@ def test_swapped_ciphertexts_do_not_open(world):
     server.bind_masks(binding_for())
     node, other = world.ids[:2]
     mine, theirs = server.train_request(node), server.train_request(other)
-    senders = [sender for sender, _ in mine.shares]
-    rotated = [s for _, s in mine.shares[1:]] + [mine.shares[0][1]]
+    senders = [sender for sender, _ in mine.rows]
+    rotated = [s for _, s in mine.rows[1:]] + [mine.rows[0][1]]
     swapped = retarget(mine, zip(senders, rotated, strict=True))
     assert (
         refusal_name(world.roles[node].open_train(swapped, binding_for())) == "SHARES_TOO_FEW"
     )
-    for_me = dict(mine.shares)
-    crossed = [(n, dict(mine.shares)[n]) for n in dict(theirs.shares) if n in for_me]
+    for_me = dict(mine.rows)
+    crossed = [(n, dict(mine.rows)[n]) for n in dict(theirs.rows) if n in for_me]
     crossed.insert(0, (node, bytes(94)))
     reply = world.roles[other].open_train(retarget(theirs, crossed), binding_for())
     assert refusal_name(reply) == "SHARES_TOO_FEW"
@@ -138,7 +138,7 @@ def test_mixing_bootstrap_and_steady_state(world):
     assert refusal_name(world.roles[b].unmask(split(world, set()))) == "ATTEMPT_CLOSED"
     # An unmask request whose roster is for an attempt without an advert closes this one.
     wrong = Roster(attempt(8), 4, 4, ())
-    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), wrong.encode()).encode()
+    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), (), wrong.encode()).encode()
     assert refusal_name(world.roles[c].unmask(request)) == "UNKNOWN_ATTEMPT"
     assert attempt(1) not in world.stores[c].secrets()
 
@@ -148,6 +148,6 @@ def test_a_refused_next_roster_reveals_nothing_of_this_round(world):
     world.train(server, world.ids, binding_for(), attempt(2))
     wrong = Roster(attempt(2), 4, 4, ()).encode()
     node = world.ids[0]
-    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), wrong).encode()
+    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), (), wrong).encode()
     assert refusal_name(world.roles[node].unmask(request)) == "ROSTER_TOO_SMALL"
     assert world.stores[node].secrets() == []

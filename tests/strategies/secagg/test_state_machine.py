@@ -83,7 +83,7 @@ class MaliciousServer(RuleBasedStateMachine):
 
     def keep_shares(self, upload: SharesUpload, at: int) -> None:
         assert self.ids[at] not in self.shares[upload.attempt], "one advert shared twice"
-        self.shares[upload.attempt][self.ids[at]] = dict(upload.shares)
+        self.shares[upload.attempt][self.ids[at]] = dict(upload.rows)
 
     def roster(self, key: AttemptId, skip: int) -> Roster:
         """Return the roster of an attempt, perhaps without one member."""
@@ -192,7 +192,7 @@ class MaliciousServer(RuleBasedStateMachine):
         gone = tuple(n for n in cohort if self.ids.index(n) in dropped)
         left = tuple(n for n in cohort if n not in gone)
         rides = self.roster(following, 0).encode() if following else None
-        request = UnmaskRequest(key, left, gone, (), rides).encode()
+        request = UnmaskRequest(key, left, gone, (), (), rides).encode()
         self.took(at, key, self.call("unmask", at, request, when))
 
     def took(self, at: int, key: AttemptId, reply: UnmaskReply | None) -> None:

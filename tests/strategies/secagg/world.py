@@ -13,11 +13,12 @@ from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import OPEN, Stage
-from strategies.secagg.crypto.keys import Identity, pin
+from strategies.secagg.crypto.identity import Identity, pin
 from strategies.secagg.crypto.prg import word_dtype
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Refusal, Roster
-from strategies.secagg.server.outcome import UnmaskedSum
+from strategies.secagg.server.disputes import Disputes
+from strategies.secagg.server.outcome import Phase, UnmaskedSum
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
@@ -53,13 +54,14 @@ class MemoryStore:
     ) -> Mapping[AttemptId, Record]:
         run = {key: record for key, record in self.table.items() if key.run_id == run_id}
         first = next(iter(run), None)
+        models = {model, *(run[key].model for key in attempts if key in run)} - {b""}
         return {
             key: record
             for key, record in run.items()
             if key == first
             or key in attempts
             or record.stage in OPEN
-            or (model and record.stage is Stage.REVEALED and record.model == model)
+            or (record.stage is Stage.REVEALED and record.model in models)
         }
 
     def advance(self, changes: Sequence[Change]) -> bool:
@@ -123,13 +125,14 @@ class World:
     parameters: ProtocolParameters
     num_nodes: int = 5
     with_identities: bool = False
-    consistency_check: bool = False
     seed: int = 0
     dimension: int = 40
     bits: int = BITS
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
+        self.bindings: dict[int, bytes] = {}
+        self.disputes = Disputes(self.parameters.max_colluding)
         self.ids = [101 + 7 * i for i in range(self.num_nodes)]
         self.stores = {node: MemoryStore() for node in self.ids}
         known = identities(self.num_nodes) if self.with_identities else []
@@ -154,7 +157,6 @@ class World:
             store=self.stores[node],
             bundle=BUNDLE,
             trust=TrustPolicy(self.identity.get(node), frozenset({BUNDLE})),
-            consistency_check=self.consistency_check,
             lifetime_seconds=100.0,
             clock=self.clock,
             random_bytes=random_bytes or stream(1000 * self.seed + node),
@@ -162,9 +164,7 @@ class World:
 
     def server(self, attempt: AttemptId) -> ServerRole:
         known = next(iter(self.identity.values())).peers if self.identity else None
-        return ServerRole(
-            attempt, self.parameters, consistency_check=self.consistency_check, peers=known
-        )
+        return ServerRole(attempt, self.parameters, peers=known, disputes=self.disputes)
 
     def bootstrap(self, server: ServerRole, nodes: Iterable[int] | None = None) -> Roster:
         """Run the advert trip and return the roster."""
@@ -188,7 +188,9 @@ class World:
         self, server: ServerRole, node: int, binding: MaskBinding, following=None
     ) -> Opened:
         request = server.train_request(node, following).encode()
-        return ok(self.roles[node].open_train(request, binding))
+        opened = ok(self.roles[node].open_train(request, binding))
+        self.bindings[node] = opened.binding
+        return opened
 
     def masked(self, opened: Opened, node: int):
         return ok(
@@ -210,13 +212,13 @@ class World:
         return sent
 
     def confirm(self, server: ServerRole) -> None:
-        request = server.consistency_request().encode()
+        request = server.confirm_request().encode()
         for node in server.survivors:
-            server.add_confirmation(node, ok(self.roles[node].confirm(request)).encode())
-        server.close_confirmations()
+            server.add_view(node, ok(self.roles[node].confirm(request)).encode())
+        server.close_views()
 
     def unmask(self, server: ServerRole, nodes: Iterable[int]) -> UnmaskedSum:
-        if self.consistency_check:
+        if server.phase is Phase.CONFIRM:
             self.confirm(server)
         request = server.unmask_request().encode()
         for node in nodes:

@@ -1,0 +1,139 @@
+"""The first two phases of an attempt: adverts in, roster out; shares in, U2 out.
+
+The guards of all phases are here too.
+"""
+
+from typing import TypeVar
+
+from strategies.secagg.crypto.identity import Peers, advert_to_sign, shares_to_sign, verify
+from strategies.secagg.crypto.keys import is_low_order
+from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.messages import Advert, AdvertRequest, Roster, SharesUpload
+from strategies.secagg.server.disputes import Disputes
+from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase
+from strategies.secagg.server.recovery import Members
+from strategies.secagg.server.rows import Rows
+from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
+
+_Message = TypeVar("_Message", bound=Wire)
+
+
+class KeyExchange:
+    """One attempt up to its shares; parameters as in `role.ServerRole`."""
+
+    def __init__(
+        self,
+        attempt: AttemptId,
+        parameters: ProtocolParameters,
+        *,
+        peers: Peers | None = None,
+        disputes: Disputes | None = None,
+    ) -> None:
+        self.attempt, self._parameters, self._peers = attempt, parameters, peers
+        self._disputes = disputes or Disputes(parameters.max_colluding)
+        self.phase = Phase.ADVERTS
+        self._adverts: dict[int, Advert] = {}
+        self._keys: set[bytes] = set()
+        self._members = Members(b"", 0, 0, {}, {}, {})
+        self._rows = Rows(self._members)
+        self.cohort: tuple[int, ...] = ()
+
+    def advert_request(self) -> AdvertRequest:
+        """Return the bootstrap's first message, the same for every node."""
+        return AdvertRequest(self.attempt)
+
+    def add_advert(self, sender: int, data: Buffer) -> None:
+        """Take one advert; the transport says who sent it."""
+        advert = self._decode(Phase.ADVERTS, Advert, data)
+        low = is_low_order(advert.mask_key) or is_low_order(advert.share_key)
+        keys = {advert.mask_key, advert.share_key, advert.commitment}
+        if advert.node_id != sender or sender in self._adverts or low:
+            raise BadReplyError(f"advert of node {advert.node_id} from {sender}: name or key")
+        if len(keys) < 3 or keys & self._keys:
+            raise BadReplyError(f"advert from {sender}: a key or commitment twice")
+        if self._peers is not None:
+            twice = any(a.identity == advert.identity for a in self._adverts.values())
+            signed = advert_to_sign(advert)
+            if twice or not verify(self._peers, advert.identity, advert.signature, signed):
+                raise BadReplyError(f"advert from {sender}: identity or signature")
+        if sender in self._disputes.liars:
+            raise BadReplyError(f"advert from {sender}: {self._disputes.liars[sender]}")
+        self._keys |= keys
+        self._adverts[sender] = advert
+
+    def close_adverts(self) -> Roster:
+        """Fix U1 and the graph, and return the roster for all of U1."""
+        self._expect(Phase.ADVERTS)
+        self._floor(len(self._adverts), "adverts")
+        ids = sorted(self._adverts)
+        adverts = tuple(self._adverts[node].encode() for node in ids)
+        try:
+            shape = self._parameters.shape(len(ids))
+        except ValueError as error:
+            raise self._abandon(str(error)) from error
+        roster = Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
+        quorum = self._parameters.quorum(shape)
+        self._members = Members.of(roster, shape, quorum, self._adverts)
+        self._rows = Rows(self._members)
+        self.phase = Phase.SHARES
+        return roster
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """U1, ascending; empty before the adverts are closed."""
+        return tuple(sorted(self._members.near))
+
+    def add_shares(self, sender: int, data: Buffer) -> None:
+        """Take one node's encrypted shares: one for each of its neighbours."""
+        upload = self._decode(Phase.SHARES, SharesUpload, data)
+        self._rows.check(sender, upload)
+        signed = shares_to_sign(self._members.roster, upload)
+        self._verify(sender, upload.signature, signed, "shares")
+        self._rows.add(sender, upload)
+
+    def close_shares(self) -> tuple[int, ...]:
+        """Fix and return U2."""
+        self._expect(Phase.SHARES)
+        self._floor(len(self._rows.dealers), "shares")
+        self.cohort = tuple(sorted(self._rows.dealers))
+        self.phase = Phase.MASKED
+        return self.cohort
+
+    def _verify(self, sender: int, signature: bytes, message: bytes, what: str) -> None:
+        """Take what its sender has not signed for no reply: somebody else may have sent it."""
+        if self._peers is None:
+            return
+        who = self._members.adverts[sender].identity
+        if not verify(self._peers, who, signature, message):
+            raise BadReplyError(f"{what} from {sender}: signature")
+
+    def _decode(self, phase: Phase, cls: type[_Message], data: Buffer) -> _Message:
+        self._expect(phase)
+        try:
+            message = cls.decode(data)
+        except DecodeError as error:
+            raise BadReplyError(f"{cls.__name__}: {error}") from error
+        if getattr(message, "attempt", None) != self.attempt:
+            raise BadReplyError(f"{cls.__name__} of another attempt")
+        return message
+
+    def _expect(self, phase: Phase) -> None:
+        if self.phase is not phase:
+            raise RuntimeError(f"called in phase {self.phase.name}, belongs in {phase.name}")
+
+    def _floor(self, count: int, what: str) -> None:
+        parameters, num_members = self._parameters, len(self.members)
+        least = (
+            parameters.survivors(num_members) if num_members else parameters.min_survivors or 0
+        )
+        floor = max(least, parameters.max_colluding + 2)
+        if count < floor:
+            raise self._abandon(f"{count} {what} where at least {floor} are needed")
+
+    def _abandon(self, why: str) -> AbandonedError:
+        self._forget()
+        self.phase = Phase.ABANDONED
+        return AbandonedError(f"{self.attempt}: {why}")
+
+    def _forget(self) -> None:
+        """Drop what clients have sent."""
