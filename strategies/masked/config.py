@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from strategies.aggregation import AggregationConfig
-from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.graph import COMPLETE_UP_TO, ProtocolParameters
 from tasks.schema import require
 
 
@@ -103,7 +103,7 @@ class SecAggConfig(AggregationConfig):
     def is_sparse(self, num_simulated: int | None) -> bool:
         """Return whether clients above 32 mask with some others only."""
         if self.graph is Graph.auto:
-            return num_simulated is not None
+            return num_simulated is not None and num_simulated > COMPLETE_UP_TO
         return self.graph is Graph.sparse
 
     @property

@@ -6,7 +6,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap, wrap
-from strategies.secagg.messages import MaskedInput, Roster
+from strategies.secagg.messages import MaskedInput, Roster, UnmaskRequest
+from strategies.secagg.wire import VERSION
 from tests.kits.attacked_nodes import FIRST, NODE, SECOND, Nodes, told
 
 
@@ -15,14 +16,16 @@ def nodes() -> Nodes:
     return Nodes()
 
 
-HEAD = b"TS\x01\x09" + FIRST.to_bytes()
+HEAD = b"TS" + bytes([VERSION, UnmaskRequest.TYPE]) + FIRST.to_bytes()
 BROKEN = {
     "cut off": told(FIRST, set()).encode()[:-1],
     "one byte more": told(FIRST, set()).encode() + b"\0",
     "a huge length": HEAD + struct.pack(">I", 2**32 - 1),
     "a length beyond the end": HEAD + struct.pack(">I", 9_999),
     "another message": Roster(FIRST, 3, 3, ()).encode(),
-    "another version": b"TS\x02\x09" + told(FIRST, set()).encode()[4:],
+    "another version": b"TS"
+    + bytes([VERSION + 1, UnmaskRequest.TYPE])
+    + told(FIRST, set()).encode()[4:],
 }
 
 
@@ -35,7 +38,7 @@ def test_a_broken_message_closes_the_attempt_that_it_names(nodes, name):
     assert nodes.refuses(NODE, UNMASK, wrap(told(FIRST, set()))) == "secagg_attempt_closed"
 
 
-@pytest.mark.parametrize("data", [b"", b"x", bytes(7), b"TS\x01\x09" + bytes(3)])
+@pytest.mark.parametrize("data", [b"", b"x", bytes(7), b"TS" + bytes([VERSION, 9, 0, 0, 0])])
 @pytest.mark.parametrize("kind", [ADVERT, SHARE, "train", UNMASK])
 def test_garbage_that_names_no_attempt_is_refused(nodes, kind, data):
     """It closes nothing: anything at all would else end every attempt."""
