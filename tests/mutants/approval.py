@@ -6,7 +6,9 @@ _GUARD = "app/approval/guard.py"
 _ADMISSION = "app/node/admission.py"
 _POLICY = "app/node/policy.py"
 _GUARD_TESTS = ("tests/app/approval/test_guard.py",)
-_PROCESS = ("tests/app/approval/test_process.py",)
+_COMMANDS = "tests/app/approval/test_commands.py"
+_PROCESS = "tests/app/approval/test_process.py"
+_PRIVATE = "tests/runs/private/test_refusals.py"
 _POLICY_TESTS = ("tests/app/node/test_policy.py",)
 
 
@@ -34,35 +36,35 @@ _OF_CODE = (
         _GUARD,
         "os.environ.pop(RUNNING, None)",
         "pass",
-        _PROCESS,
+        (f"{_PROCESS}::test_of_an_altered_bundle_nothing_is_installed_or_imported",),
     ),
     Mutation(
         "a-supernode-keeps-a-bundle-named-from-outside",
         "app/approval/supernode.py",
         "environment.pop(RUNNING, None)",
         "pass",
-        ("tests/app/approval/test_commands.py",),
+        (f"{_COMMANDS}::test_a_guarded_supernode_finds_the_guard_and_no_other_command",),
     ),
     Mutation(
         "flower-finds-the-bundle-by-its-name",
         _GUARD,
         'default_app_ref="", app_path=str(self._installed), multi_app=True',
         "**_options",
-        _PROCESS,
+        (f"{_PROCESS}::test_what_lies_there_under_the_same_name_is_not_taken",),
     ),
     Mutation(
         "dependencies-of-a-bundle-are-installed",
         _GUARD,
         "setattr(runner, _DEPENDENCIES, guard.install_dependencies)",
         "pass",
-        _PROCESS,
+        (f"{_PROCESS}::test_dependencies_of_a_bundle_are_not_installed",),
     ),
     Mutation(
         "installed-code-runs-in-place-of-the-bundle",
         _GUARD,
         "        _forget_own_modules()\n",
         "",
-        _PROCESS,
+        (f"{_PROCESS}::test_an_approved_bundle_runs_from_itself_and_signs_its_hash",),
     ),
     Mutation(
         "a-node-without-a-guard-runs-anything",
@@ -127,7 +129,7 @@ _OF_FLOORS = (
         _ADMISSION,
         "is_private and not session.settings.simulated",
         "session.settings.simulated",
-        ("tests/runs/private/test_refusals.py",),
+        (f"{_PRIVATE}::test_a_private_run_in_a_deployment_needs_a_policy",),
     ),
     Mutation(
         "the-group-may-write-a-policy",

@@ -8,7 +8,7 @@ _HERE = "tests/strategies/secagg/"
 _ROSTERS = (f"{_HERE}test_refused_rosters.py",)
 _REFUSALS = (f"{_HERE}test_refusals.py",)
 _VIEWS = (f"{_HERE}test_one_view.py",)
-_SPARSE = (f"{_HERE}test_refusals.py", f"{_HERE}test_protocol.py")
+_SPARSE = (f"{_HERE}test_sparse_refusals.py",)
 _NUMBERS = (f"{_HERE}test_graph.py",)
 
 

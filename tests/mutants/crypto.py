@@ -10,7 +10,7 @@ _HERE = "tests/strategies/secagg/"
 _PRIMITIVES = (f"{_HERE}test_primitives.py",)
 _VIEWS = (f"{_HERE}test_one_view.py",)
 _REFUSALS = (f"{_HERE}test_refusals.py",)
-_BOUND = (f"{_HERE}test_vectors.py", f"{_HERE}test_one_view.py")
+_VECTORS = (f"{_HERE}test_vectors.py",)
 
 MUTATIONS = (
     Mutation(
@@ -56,7 +56,7 @@ MUTATIONS = (
         _KEYS,
         "bind(use, roster, _pair(dealer, receiver), share)",
         "bind(use, _pair(dealer, receiver), share)",
-        _BOUND,
+        _VECTORS,
     ),
     Mutation(
         "any-signature-is-good",
@@ -77,14 +77,14 @@ MUTATIONS = (
         _IDENTITY,
         "roster, binding, NODES.write(survivors))",
         "roster, binding)",
-        _BOUND,
+        _VIEWS,
     ),
     Mutation(
         "a-view-does-not-say-its-plan",
         _IDENTITY,
         "roster, binding, NODES.write(survivors))",
         "roster, NODES.write(survivors))",
-        _BOUND,
+        _VIEWS,
     ),
     Mutation(
         "an-advert-does-not-sign-its-code",
@@ -119,14 +119,14 @@ MUTATIONS = (
         _BINDING,
         "noise_scale, *numbers",
         "noise_scale, 0, 0, 0",
-        _BOUND,
+        _VECTORS,
     ),
     Mutation(
         "a-roster-hash-leaves-the-thresholds-out",
         _BINDING,
         "adverts_hash(roster.adverts) + shape",
         "adverts_hash(roster.adverts)",
-        _BOUND,
+        _VECTORS,
     ),
     Mutation(
         "one-signer-counts-twice",

@@ -6,12 +6,15 @@ _CONTRIBUTE = "app/round/contribute.py"
 _STORE = "app/node/protocol_store.py"
 _DATABASE = "privacy/database.py"
 _IDENTITY = "app/node/identity.py"
-_PAID = ("tests/runs/private/test_ledger.py",)
-_ATTACKS = ("tests/runs/private/test_attacks.py",)
+_PAID = (
+    "tests/runs/private/test_ledger.py::test_no_record_is_looked_at_before_it_is_paid_for",
+)
 _FILE_TESTS = ("tests/app/node/test_protocol_store.py",)
 _IDENTITY_TESTS = ("tests/app/node/test_identity.py",)
 _CONFIG = ("tests/app/config/test_config.py",)
-_PRIVATE_REFUSALS = ("tests/runs/private/test_refusals.py",)
+_PRIVATE = "tests/runs/private/test_refusals.py"
+_SIDE = "tests/app/round/test_client_side.py"
+_SERVER = "tests/runs/test_malicious_server.py"
 _CHARGE_FIRST = """    _pay(request, codec, session, attempt)
     try:
         return codec.encode(_private(request, codec, session), context)
@@ -31,63 +34,63 @@ _OF_MESSAGES = (
         _CONTRIBUTE,
         '        log.exception("this node\'s contribution is noise alone")\n',
         "        raise\n",
-        _ATTACKS,
+        ("tests/runs/private/test_attacks.py::test_a_failure_in_training_is_noise_alone",),
     ),
     Mutation(
         "a-message-is-answered-without-the-policy",
         "app/client.py",
         "        admit(session)\n",
         "",
-        _PRIVATE_REFUSALS,
+        (f"{_PRIVATE}::test_a_policy_refuses",),
     ),
     Mutation(
         "calibrated-noise-is-not-held-against-the-floor",
         "app/node/spending.py",
         "admit(session, plan.least_noise_multiplier)",
         "admit(session)",
-        _PRIVATE_REFUSALS,
+        (f"{_PRIVATE}::test_noise_that_was_calibrated_is_held_against_the_floor",),
     ),
     Mutation(
         "a-ledger-goes-by-flowers-node-id",
         "app/node/spending.py",
         "policy is not None and session.settings.state_path is None",
         "policy is None and session.settings.state_path is None",
-        _PRIVATE_REFUSALS,
+        (f"{_PRIVATE}::test_a_policy_without_a_state_path_is_refused_before_anything_leaves",),
     ),
     Mutation(
         "a-contribution-leaves-twice",
         "app/round/client_side.py",
         "request, self._request = self._asked(), None\n        return contribute(",
         "request = self._asked()\n        return contribute(",
-        ("tests/app/round/test_client_side.py",),
+        (f"{_SIDE}::test_no_contribution_leaves_without_noise_or_twice",),
     ),
     Mutation(
         "rounds-that-a-run-does-not-have-are-taken",
         "app/round/request.py",
         "if not 1 <= query.server_round <=",
         "if not 0 <= query.server_round <=",
-        ("tests/app/round/test_client_side.py",),
+        (f"{_SIDE}::test_a_round_that_the_run_does_not_have_is_refused_before_it_costs",),
     ),
     Mutation(
         "the-model-of-another-round-is-trained-on",
         "strategies/masked/client.py",
         "if request.query.server_round != attempt.round:",
         "if request.query.server_round < 0:",
-        ("tests/runs/test_malicious_server.py",),
+        (f"{_SERVER}::test_a_model_under_the_number_of_another_round",),
     ),
     Mutation(
         "negative-zeros-make-another-model",
         "workloads/model_arrays.py",
         " + np.float32(0)",
         "",
-        ("tests/runs/test_malicious_server.py",),
+        (f"{_SERVER}::test_the_same_model_in_disguise",),
     ),
     Mutation(
         "the-shape-of-an-array-is-not-hashed",
         "workloads/model_arrays.py",
         "{len(name)}:{name}:{array.shape}",
         "{len(name)}:{name}",
-        ("tests/runs/test_malicious_server.py",),
+        ("tests/strategies/rounds/test_contribution.py",),
     ),
 )
 _OF_CONFIGURATION = (
@@ -110,7 +113,9 @@ _OF_CONFIGURATION = (
         "app/node/settings.py",
         "if given is not None and given.resolve() != path.resolve():",
         "if given is not None:\n        return given\n    if path.name == '':",
-        _ATTACKS,
+        (
+            "tests/runs/private/test_attacks.py::test_the_policys_records_are_the_ones_that_are_used",
+        ),
     ),
     Mutation(
         "batches-can-be-foretold",

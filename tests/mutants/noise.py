@@ -6,8 +6,8 @@ _STAGES = "strategies/codec/private_stages.py"
 _CODEC = "strategies/codec/private_codec.py"
 _PLAN = "privacy/plan/plan.py"
 _TERMS = "privacy/plan/terms.py"
-_NOISE = ("tests/runs/private/test_noise.py",)
-_ENCODING = ("tests/runs/private/test_encoding.py",)
+_NOISE = "tests/runs/private/test_noise.py"
+_ENCODING = "tests/runs/private/test_encoding.py"
 _SAMPLERS = ("tests/privacy/noise/test_samplers.py",)
 _CALIBRATION = ("tests/privacy/accounting/test_calibration.py",)
 
@@ -17,21 +17,21 @@ MUTATIONS = (
         _STAGES,
         "draw(terms.mechanism, plan.node_noise_scale,",
         "draw(terms.mechanism, 0.7 * plan.node_noise_scale,",
-        _NOISE,
+        (f"{_NOISE}::test_a_masked_sum_holds_a_share_of_every_survivor",),
     ),
     Mutation(
         "the-server-adds-less-noise",
         _STAGES,
         "scale = plan.noise_multiplier / plan.step * fine",
         "scale = 0.7 * plan.noise_multiplier / plan.step * fine",
-        _NOISE,
+        (f"{_NOISE}::test_the_server_adds_the_noise_once",),
     ),
     Mutation(
         "metrics-get-less-noise",
         _CODEC,
         "scale = release.noise_scale / sqrt",
         "scale = 0.7 * release.noise_scale / sqrt",
-        _NOISE,
+        (f"{_NOISE}::test_metrics_have_noise_of_their_own",),
     ),
     Mutation(
         "the-gaussian-is-narrower",
@@ -73,21 +73,21 @@ MUTATIONS = (
         _CODEC,
         "not moved <= most * _SLACK",
         "not moved <= 3 * most",
-        _ENCODING,
+        (f"{_ENCODING}::test_a_private_codec_takes_bounded_sums_and_nothing_else",),
     ),
     Mutation(
         "the-server-does-not-reduce-noisy-sums",
         _STAGES,
         "to_signed((signed + whole).view(np.uint64), terms.modulus_bits)",
         "signed + whole",
-        ("tests/runs/private/test_attacks.py",),
+        ("tests/runs/private/test_attacks.py::test_central_noise_is_added_modulo_the_modulus",),
     ),
     Mutation(
         "colluders-noise-counts",
         _TERMS,
         "return self.min_survivors - self.max_colluding",
         "return self.min_survivors",
-        _NOISE,
+        (f"{_NOISE}::test_the_fewest_survivors_with_colluders_still_keep_the_promise",),
     ),
     Mutation(
         "colluders-noise-counts-in-the-account",
