@@ -12,9 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from tests import ROOT
 from tests.mutants.catalogue import MUTATIONS
-from tests.mutants.mutation import Mutation
-from tests.mutants.runner import Result, copy_tree, run_mutation, run_unmutated
+from tests.mutants.mutation import Mutation, StaleMutationError
+from tests.mutants.runner import (
+    Result,
+    copy_tree,
+    end_running,
+    run_mutation,
+    run_unmutated,
+)
 
 _Item = TypeVar("_Item")
 _WIDTHS = "{:8} {:6.1f} s  {}"
@@ -28,13 +35,12 @@ def main() -> int:
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
     if options.list:
-        for mutation in chosen:
-            print(f"{mutation.name}  ({mutation.file})")
-        return 0
+        return _list(chosen)
     folder = Path(tempfile.mkdtemp(prefix="tacet-mutants-"))
     try:
         results = _run(folder, chosen, options.jobs)
     finally:
+        end_running()
         shutil.rmtree(folder, ignore_errors=True)
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
@@ -46,10 +52,23 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
-    parser.add_argument("--list", action="store_true", help="print the names and run nothing")
+    parser.add_argument("--list", action="store_true", help="run nothing; 1 if any is stale")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="copies at once")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     return parser.parse_args()
+
+
+def _list(mutations: list[Mutation]) -> int:
+    """Print the names, and which mutations no longer fit their files."""
+    stale = 0
+    for mutation in mutations:
+        said = mutation.file
+        try:
+            mutation.applied(ROOT)
+        except StaleMutationError as error:
+            said, stale = f"STALE: {error}", stale + 1
+        print(f"{mutation.name}  ({said})")
+    return 1 if stale else 0
 
 
 def _run(folder: Path, mutations: list[Mutation], jobs: int) -> list[Result]:
@@ -81,13 +100,17 @@ def _each(
             copies.put(copy)
 
     results: list[Result] = []
-    with ThreadPoolExecutor(copies.qsize()) as pool:
+    pool = ThreadPoolExecutor(copies.qsize())
+    try:
         for done in as_completed([pool.submit(on_a_copy, item) for item in items]):
             result = done.result()
             results.append(result)
             print(_WIDTHS.format(result.status, result.seconds, result.name), flush=True)
             if result.status not in ("killed", "passes"):
                 print(f"         {result.detail}", flush=True)
+    finally:
+        # Ctrl-C ends what is running and starts nothing more.
+        pool.shutdown(wait=False, cancel_futures=True)
     return results
 
 

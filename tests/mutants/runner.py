@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.mutants.mutation import Mutation, StaleMutationError
 #: Longer than the slowest selection takes on a busy machine.
 TIMEOUT_SECONDS = 400.0
 _PASSED, _FAILED = 0, 1
+_running: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def run_tests(copy: Path, tests: tuple[str, ...]) -> tuple[int, str]:
         # So that the processes that a test has started end with it.
         start_new_session=True,
     )
+    _running.add(running.pid)
     try:
         output, _ = running.communicate(timeout=TIMEOUT_SECONDS)
         return running.returncode, output
@@ -101,6 +104,15 @@ def run_tests(copy: Path, tests: tuple[str, ...]) -> tuple[int, str]:
         os.killpg(running.pid, signal.SIGKILL)
         output, _ = running.communicate()
         return -1, f"{output}\nhung: ended after {TIMEOUT_SECONDS:.0f} s"
+    finally:
+        _running.discard(running.pid)
+
+
+def end_running() -> None:
+    """End what still runs, with all that it has started: Ctrl-C does not reach it."""
+    for pid in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _said(code: int, output: str) -> str:
