@@ -24,7 +24,7 @@ MUTATIONS = (
         "a-cost-that-is-no-number-passes",
         "if not found <= budget.epsilon * _SLACK:",
         "if found > budget.epsilon * _SLACK:",
-        _REFUSALS,
+        _CAPS,
     ),
     _in(
         "budget",
