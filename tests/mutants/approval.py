@@ -85,7 +85,7 @@ _OF_CODE = (
         "app/approval/bundle.py",
         "if len(set(names)) < len(names):",
         "if not names:",
-        ("tests/app/approval/test_bundle.py",),
+        (f"{_COMMANDS}::test_a_bundle_packed_otherwise_is_compared_file_by_file",),
     ),
 )
 _OF_FLOORS = (

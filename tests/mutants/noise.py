@@ -9,7 +9,9 @@ _TERMS = "privacy/plan/terms.py"
 _NOISE = "tests/runs/private/test_noise.py"
 _ENCODING = "tests/runs/private/test_encoding.py"
 _SAMPLERS = ("tests/privacy/noise/test_samplers.py",)
-_CALIBRATION = ("tests/privacy/accounting/test_calibration.py",)
+_PLANS = "tests/app/preflight/test_run_plan.py"
+_COLLUDERS = f"{_PLANS}::test_every_number_of_colluders_below_t_has_its_epsilon"
+_SEEN = f"{_PLANS}::test_who_sees_each_contribution_sees_another_in_its_place_and_who_was_drawn"
 
 MUTATIONS = (
     Mutation(
@@ -94,14 +96,14 @@ MUTATIONS = (
         _PLAN,
         "num_shares = terms.min_survivors - known",
         "num_shares = terms.min_survivors",
-        _CALIBRATION,
+        (_COLLUDERS,),
     ),
     Mutation(
         "a-replaced-contribution-moves-a-sum-once",
         _PLAN,
         "self.max_rounded_norm * (2 if self._is_replaced else 1)",
         "self.max_rounded_norm",
-        _CALIBRATION,
+        (_SEEN,),
     ),
     Mutation(
         "an-account-forgets-what-rounding-adds",
@@ -118,6 +120,6 @@ MUTATIONS = (
         _PLAN,
         "hidden = sampled and terms.place is not Place.LOCAL",
         "hidden = sampled",
-        ("tests/privacy/accounting/test_accounting_behaviour.py",),
+        (_SEEN,),
     ),
 )

@@ -106,10 +106,10 @@ _OF_STAGES = (
     _in("stages", "secrets-do-not-expire", "self._store.expire(", "bool(", _PROTOCOL),
     _in(
         "stages",
-        "messages-of-another-run-are-taken",
-        "ours = attempts[0].run_id == self._run_id",
-        "ours = True",
-        _ROSTERS,
+        "an-attempt-of-another-run-rides-along",
+        "require(attempt.run_id == self._run_id,",
+        "require(True,",
+        _REFUSALS,
     ),
     _in("stages", "parameters-may-change-in-a-run", "require(same,", "require(True,", _ROSTERS),
     _in(

@@ -60,7 +60,7 @@ def run_mutation(copy: Path, mutation: Mutation) -> Result:
     finally:
         path.write_bytes(original)
     status = {_PASSED: "SURVIVED", _FAILED: "killed"}.get(code, "ERROR")
-    if status == "killed" and not re.search("^FAILED ", output, re.MULTILINE):
+    if status == "killed" and not re.search("^FAILED tests/", output, re.MULTILINE):
         # The mutation broke a fixture: no test has looked at what it does.
         status = "ERROR"
     return Result(mutation.name, status, time.monotonic() - start, _said(code, output))
@@ -118,6 +118,6 @@ def end_running() -> None:
 def _said(code: int, output: str) -> str:
     """Return the line of the output that says most."""
     lines = [line for line in output.splitlines() if line.strip()]
-    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line for line in lines if line.startswith(("FAILED tests/", "ERROR tests/"))]
     last = lines[-1] if lines else "no output"
     return (failed or [last])[0] if code in (_PASSED, _FAILED) else f"status {code}: {last}"

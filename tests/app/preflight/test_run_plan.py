@@ -6,6 +6,8 @@ import math
 import pytest
 from torch import nn
 
+from app.builders.privacy import privacy_plan
+from app.builders.workload import build_workload
 from app.cli.main import main
 from app.config.load import load_config
 from app.preflight.run_plan import PlanError, plan_run
@@ -19,9 +21,23 @@ def test_every_number_of_colluders_below_t_has_its_epsilon():
     found = {a.num_colluding: a.epsilon for a in plan.adversaries[1:]}
     assert list(found) == [0, 1, 2, 3]
     spent = list(found.values())
-    assert spent == sorted(spent)
+    assert spent == sorted(set(spent))
     assert plan.adversaries[0].epsilon == found[0]
     assert all(math.isfinite(epsilon) for epsilon in spent)
+
+
+@pytest.mark.parametrize(
+    ("option", "least", "hidden"), [("client_local", 2, 1.0), ("client_central", 1, 0.5)]
+)
+def test_who_sees_each_contribution_sees_another_in_its_place_and_who_was_drawn(
+    option, least, hidden
+):
+    """Two contributions lie two clip norms apart, one and none lie one apart."""
+    config = load_config(composing(option, "plain", "rounds.cohort_fraction=0.5"))
+    plan = privacy_plan(config, build_workload(config), 31)
+    moved = plan.update_release().l2_sensitivity / plan.refinement * plan.step
+    assert least <= moved < 1.5 * least
+    assert plan.update_release(sampled=True).sampling_rate == hidden
 
 
 def test_a_trusted_server_is_said_to_be():
