@@ -68,6 +68,8 @@ def _lines(plan: RunPlan) -> list[str]:
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
         ("privacy", plan.privacy),
     ]
+    if plan.key_bytes:
+        rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
     if not plan.guarantee:
         rows.append(("guarantee", "none: the model may reveal anything about a record"))
         return _table(rows)
