@@ -66,6 +66,7 @@ def _lines(plan: RunPlan) -> list[str]:
         ("sums", plan.workload.replace("_", " ") + "s"),
         ("trips", f"{plan.num_trips}, one after the other"),
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
+        ("bad server", plan.malicious_server),
         ("privacy", plan.privacy),
     ]
     if plan.key_bytes:
