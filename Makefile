@@ -2,8 +2,10 @@
 # than Python 3.11 to 3.13.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where the locked torch comes from, as options of pip; its CPU build is what is meant.
+TORCH_FROM ?=
 
-.PHONY: help demo test test-fast test-slow test-deploy test-docker mutants lint format clean
+.PHONY: help demo test test-fast test-slow test-deploy test-docker mutants lint format lock sbom clean
 
 help:
 	@echo "make demo       train a model over 5 simulated clients, about two minutes with the install"
@@ -14,8 +16,28 @@ help:
 	@echo "make mutants    breaks promises in a copy, one at a time: the tests must notice each"
 	@echo "make lint       format, lint, types and import rules"
 	@echo "make format     format the code"
+	@echo "make lock       write deploy/locks anew from the ranges in pyproject.toml"
+	@echo "make sbom       write sbom.cdx.json: what .venv is made of"
 	@echo "make clean      remove what make has made"
 
+# LOCKED=1, as in CI: what deploy/locks names and nothing else, each file by its hash, and nothing
+# fetched to build with. An environment that was made without it is made anew.
+ifeq ($(LOCKED),1)
+LOCKS := $(addprefix deploy/locks/,setuptools.txt torch.txt dev.txt)
+
+.venv/locked: pyproject.toml $(LOCKS)
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement deploy/locks/setuptools.txt
+	$(BIN)/pip install --quiet --require-hashes --no-build-isolation --use-pep517 $(TORCH_FROM) \
+	  $(addprefix --requirement ,$(LOCKS)) || \
+	  { echo "not installed as deploy/locks says: see 'When it is refused' in docs/supply-chain.md" >&2; false; }
+	$(BIN)/pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	$(BIN)/pip check
+	@touch $@
+
+.venv/installed .venv/installed-dev: .venv/locked
+	@touch $@
+else
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable .
@@ -24,6 +46,20 @@ help:
 .venv/installed-dev: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
+endif
+
+# The tools have an environment of their own, so that they are not in what they describe.
+.venv/tools/installed: deploy/locks/tools.txt .venv/installed
+	$(PYTHON) -m venv --clear .venv/tools
+	.venv/tools/bin/pip install --quiet --require-hashes --requirement deploy/locks/tools.txt
+	@touch $@
+
+lock: .venv/installed
+	$(BIN)/python -m deploy.lock $(LOCK)
+
+sbom: .venv/tools/installed
+	.venv/tools/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
+	  --output-file sbom.cdx.json $(BIN)/python
 
 demo: .venv/installed
 	$(BIN)/python -m app.simulation --num-clients 5
@@ -62,5 +98,5 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info dist build
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info dist build sbom.cdx.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,6 +102,9 @@ class Measured:
         The size of the encoded reply with the masked input.
     error, error_bound : float
         The error of the sum, in units of the vector, and the bound by fixed point.
+    key_bytes_per_peer : float
+        What a client sends and receives in a steady round beside its update, a peer; 0 if not
+        known.
     """
 
     client: float
@@ -109,6 +112,7 @@ class Measured:
     bytes_per_parameter: float
     error: float
     error_bound: float
+    key_bytes_per_peer: float = 0.0
 
 
 def median(attempts: Sequence[Measured]) -> Measured:

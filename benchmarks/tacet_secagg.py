@@ -5,7 +5,7 @@ import statistics
 import tracemalloc
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from strategies.secagg.messages import Refusal
 from strategies.secagg.server import recovery
 from strategies.secagg.server.outcome import Phase
 from strategies.secagg.server.role import ServerRole
+from strategies.secagg.sizes import key_bytes
 from strategies.secagg.wire import AttemptId
 
 _RUN = 1
@@ -54,11 +55,11 @@ class Peaks:
 class _Attempt:
     """All parties of one attempt, with caches emptied between them."""
 
-    def __init__(self, case: Case, *, identities: bool) -> None:
+    def __init__(self, case: Case, *, hybrid: bool, identities: bool) -> None:
         n = case.clients
-        parameters = case.protocol
+        parameters = replace(case.protocol, is_hybrid=hybrid)
         known = _identities(n) if identities else [None] * n
-        self.case = case
+        self.case, self.parameters = case, parameters
         self.ids = [1000 + i for i in range(n)]
         self.clocks = {node: Clock() for node in self.ids}
         self.server_clock = Clock()
@@ -182,18 +183,21 @@ class _Attempt:
         return peak / (self.case.parameters * WORD_BYTES)
 
 
-def run(case: Case, *, identities: bool) -> Measured:
+def run(case: Case, *, hybrid: bool, identities: bool) -> Measured:
     """Run one attempt and return its measurements."""
-    attempt = _Attempt(case, identities=identities)
+    attempt = _Attempt(case, hybrid=hybrid, identities=identities)
     attempt.exchange_keys()
     num_bytes = attempt.train()
     figures = vars(attempt.unmask())
-    return Measured(**figures | {"bytes_per_parameter": num_bytes / case.parameters})
+    parameters = attempt.parameters
+    size = key_bytes(case.clients, parameters, signed=identities) / case.num_neighbors
+    more = {"bytes_per_parameter": num_bytes / case.parameters, "key_bytes_per_peer": size}
+    return Measured(**figures | more)
 
 
 def measure_peaks(case: Case) -> Peaks:
     """Run one attempt, slower, in which one client's masking and the opening are traced."""
-    attempt = _Attempt(case, identities=False)
+    attempt = _Attempt(case, hybrid=False, identities=False)
     attempt.exchange_keys()
     attempt.train(traced=attempt.survivors[0])
     attempt.unmask(traced=True)
@@ -220,7 +224,8 @@ def _public(seed: bytes) -> bytes:
 
 def _forget() -> None:
     """Empty the caches that parties share in this process only."""
-    for cached in (keys._public_key, identity._public_key, graph._ring, recovery._lagrange):
+    shared = keys._public_key, keys._kem_key, identity._public_key
+    for cached in (*shared, graph._ring, recovery._lagrange):
         cached.cache_clear()
 
 

@@ -36,6 +36,8 @@ if ! docker compose version >/dev/null 2>&1 && ! command -v docker-compose >/dev
 fi
 
 if ! docker image inspect "$base" >/dev/null 2>&1 && ! docker pull -q "$base" 2>/dev/null; then
+  # What is asked for by digest is that image, not one made here.
+  case $base in *@*) say "$base cannot be pulled, and no other image has its digest"; exit 1 ;; esac
   [ "$(id -u)" = 0 ] || { say "$base cannot be pulled, and only root may build it"; exit 1; }
   say "$base cannot be pulled: building it from Debian's packages"
   command -v debootstrap >/dev/null || {

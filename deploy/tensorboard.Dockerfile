@@ -2,9 +2,10 @@
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 ENV PATH=/opt/tensorboard/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1
-# setuptools: TensorBoard imports pkg_resources, which newer releases do not have.
+COPY deploy/locks/tensorboard.txt /tmp/
 RUN python3 -m venv /opt/tensorboard \
- && pip install --no-cache-dir --disable-pip-version-check 'tensorboard>=2.18,<3' 'setuptools<81'
+ && pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+      --requirement /tmp/tensorboard.txt
 COPY deploy/events.py /app/deploy/
 ARG UID=1000
 USER ${UID}:${UID}

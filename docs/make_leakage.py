@@ -18,23 +18,9 @@ from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets, SharedSecrets
 from strategies.secagg.client.transitions import as_markdown
 from strategies.secagg.graph import ProtocolParameters, failure_probability
-from strategies.secagg.messages import (
-    FIELD_BYTES,
-    INPUT_PROOF_BYTES,
-    MESSAGES,
-    SEALED_BYTES,
-    SIGNATURE_BYTES,
-    Advert,
-    MaskedInput,
-    Roster,
-    ShareRow,
-    SharesUpload,
-    TrainRequest,
-    UnmaskReply,
-    UnmaskRequest,
-)
-from strategies.secagg.packing import packed_bytes
-from strategies.secagg.wire import AttemptId, Field, Wire
+from strategies.secagg.messages import MESSAGES
+from strategies.secagg.sizes import key_bytes, steady_round
+from strategies.secagg.wire import Field, Wire
 
 DOCS = Path(__file__).parent
 LEAKAGE, PROTOCOL = DOCS / "leakage.md", DOCS / "secure-aggregation.md"
@@ -98,31 +84,16 @@ def traffic_table() -> str:
     """Return a client's bytes in a steady round, by trip, for a few cohorts."""
     rows: list[tuple[object, ...]] = []
     for n, d in ((5, 10_000), (10, 1_000_000), (100, 100_000)):
-        sizes = [f"{len(message.encode()):,}" for message in _steady_round(n, d)]
-        rows.append((n, f"{d:,}", *sizes))
-    head = ("n", "parameters", "train, down", "train, up", "unmask, down", "unmask, up")
-    return table(head, rows)
-
-
-def _steady_round(n: int, d: int) -> tuple[Wire, ...]:
-    """Return one client's four messages: complete graph, signed, 8 scalars, nobody missing."""
-    this, after, key = AttemptId(1, 1, 0), AttemptId(1, 2, 1), bytes(32)
-    nodes, signature = tuple(range(n)), bytes(SIGNATURE_BYTES)
-    quorum = ProtocolParameters(min_survivors=None, max_colluding=1).shape(n).threshold
-    advert = Advert(after, 1, key, key, key, key, key, signature).encode()
-    row = ShareRow(bytes(SEALED_BYTES), key, key, signature).encode()
-    rows = tuple((node, row) for node in nodes[1:])
-    shares = tuple((node, bytes(FIELD_BYTES)) for node in nodes)
-    proofs = tuple((node, bytes(INPUT_PROOF_BYTES)) for node in nodes[:quorum])
-    roster = Roster(after, 2, 2, (advert,) * n).encode()
-    update, scalars = bytes(packed_bytes(d, 32)), bytes(8 * 8)
-    upload = SharesUpload(after, rows, bytes(64), signature).encode()
-    return (
-        TrainRequest(this, nodes, rows, key, after),
-        MaskedInput(this, 32, d, update, scalars, (), advert, signature),
-        UnmaskRequest(this, nodes, (), proofs, (), roster),
-        UnmaskReply(this, shares, (), upload, signature),
-    )
+        for agreed in ("hybrid", "classical"):
+            parameters = ProtocolParameters(
+                min_survivors=None, max_colluding=1, is_hybrid=agreed == "hybrid"
+            )
+            messages = steady_round(n, parameters, signed=True, num_parameters=d, num_scalars=8)
+            sizes = [f"{len(message.encode()):,}" for message in messages]
+            each = key_bytes(n, parameters, signed=True) / (n - 1) / 1000
+            rows.append((n, f"{d:,}", agreed, *sizes, f"{each:.2f}"))
+    trips = ("train, down", "train, up", "unmask, down", "unmask, up")
+    return table(("n", "parameters", "keys", *trips, "kB a peer"), rows)
 
 
 def threshold_table() -> str:

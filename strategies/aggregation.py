@@ -99,6 +99,10 @@ class AggregationConfig:
         """Return the requests to each node in a round, one after the other."""
         return 1
 
+    def key_bytes(self, num_nodes: int) -> int:
+        """Return the bytes to and from a node in a round beside state and contribution."""
+        return 0
+
     @property
     def num_key_trips(self) -> int:
         """Return how many more there are before the first round."""

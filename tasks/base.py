@@ -174,6 +174,10 @@ class Task(ABC):
         """Raise ``ValueError`` if this task cannot be spread over so many nodes."""
 
 
+#: Metrics that are between 0 and 1 for each example.
+SHARE_METRICS = frozenset({"accuracy"})
+
+
 class Classification(Task):
     """Cross-entropy and accuracy; a binary model has a single logit."""
 

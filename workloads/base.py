@@ -180,6 +180,10 @@ class Workload(ABC):
         """Return the largest L2 norm of one unit's term, where no clip norm is needed."""
         raise NotImplementedError(f"{type(self).__name__} is bounded by privacy.clip_norm")
 
+    def share_names(self) -> tuple[str, ...]:
+        """Return the sums among them of numbers from 0 to 1, over the scored records."""
+        return ()
+
     def check(self, state: State) -> None:  # noqa: B027 - not every workload has a wrong one
         """Refuse a state that is none of this workload's, before anything is paid for it.
 

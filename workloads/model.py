@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
-from tasks.base import Task
+from tasks.base import SHARE_METRICS, Task
 from workloads.base import Privacy, Records, Workload
 from workloads.values import (
     EVAL_PREFIX,
@@ -44,6 +44,10 @@ class ModelWorkload(Workload):
         """Return the count and the loss of training, then those of the evaluation."""
         train = (NUM_EXAMPLES, TRAIN_LOSS) if training else ()
         return (*train, *names_of_scores(self.metric_names))
+
+    def share_names(self) -> tuple[str, ...]:
+        """Return the metrics that are shares of the records."""
+        return tuple(EVAL_PREFIX + name for name in self.metric_names if name in SHARE_METRICS)
 
     def build_model(self) -> nn.Module:
         """Return the run's untrained model, the same everywhere; loads torch.

@@ -141,6 +141,7 @@ def exact_codec(config: AppConfig, workload: Workload) -> Codec:
         clip_range=codec.clip_range,
         max_weight_examples=codec.max_weight_examples if workload.is_weighted else None,
         sum_names=workload.sum_names(training=True),
+        share_names=workload.share_names(),
     )
 
 

@@ -66,8 +66,11 @@ def _lines(plan: RunPlan) -> list[str]:
         ("sums", plan.workload.replace("_", " ") + "s"),
         ("trips", f"{plan.num_trips}, one after the other"),
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
+        ("bad server", plan.malicious_server),
         ("privacy", plan.privacy),
     ]
+    if plan.key_bytes:
+        rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
     if not plan.guarantee:
         rows.append(("guarantee", "none: the model may reveal anything about a record"))
         return _table(rows)

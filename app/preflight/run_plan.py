@@ -42,6 +42,10 @@ class RunPlan:
         Trips: requests to each node in order, the first keys included.
     bytes_down, bytes_up : int
         The model to a node and a contribution from it, a round, without keys and envelopes.
+    key_bytes : int
+        What a node sends and receives in a round beside those, in a full cohort.
+    malicious_server : str
+        What a server that breaks the protocol could learn, in words.
     guarantee : dict
         Unit, relation, delta, accountant, noise; empty for privacy=none.
     adversaries : list of Adversary
@@ -60,6 +64,8 @@ class RunPlan:
     num_trips: int
     bytes_down: int
     bytes_up: int
+    key_bytes: int
+    malicious_server: str
     guarantee: dict[str, Any] = field(default_factory=dict[str, Any])
     adversaries: list[Adversary] = field(default_factory=list[Adversary])
     modulus: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -115,7 +121,34 @@ def _in_common(config: AppConfig, workload: Workload, state: State, length: int)
         num_trips=trips + aggregation.num_key_trips,
         bytes_down=sum(values.nbytes for values in state.arrays.values()),
         bytes_up=ceil(length * _bits(config, workload) / 8),
+        key_bytes=aggregation.key_bytes(_cohort(config)),
+        malicious_server=_malicious_server(config),
     )
+
+
+def _malicious_server(config: AppConfig) -> str:
+    """Return what a server that breaks the protocol could learn, with the mend."""
+    aggregation = config.aggregation
+    if aggregation_of(aggregation).sees_contributions:
+        return "sees each contribution, as every server of this aggregation"
+    if not aggregation.is_signed:
+        return (
+            "can open single inputs: it may invent clients and tell each node another story;"
+            " aggregation.identities=true shuts it out"
+        )
+    if aggregation.is_sparse(None):
+        return (
+            "can surround a node with others that suit it; aggregation.graph=complete shuts it"
+            " out"
+        )
+    return "one sum over T survivors in each attempt, or nothing"
+
+
+def _cohort(config: AppConfig) -> int:
+    """Return the nodes of a round as far as the configuration tells."""
+    private = config.privacy.private
+    population = private.population if private else config.rounds.min_clients
+    return max(config.rounds.min_clients, ceil(population * config.rounds.cohort_fraction))
 
 
 def _bits(config: AppConfig, workload: Workload) -> int:

@@ -65,6 +65,10 @@ class Codec(Protocol):
         """Return the aggregate of two sums; ``has_metrics`` says whether nodes scored."""
         ...
 
+    def objection(self, found: Aggregate, num_survivors: int) -> str | None:
+        """Return why no sum of so many honest contributions is this one; None if it may be."""
+        ...
+
 
 def form_of(codec: Codec, num_values: int) -> tuple[int, int, int]:
     """Return modulus bits, length and number of scalars of what ``encode`` returns.

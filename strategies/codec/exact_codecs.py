@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.codec import possible
 from strategies.codec.codec import Encoded, hash_numbers
 from strategies.codec.fixed_point import decode_scalars, encode_scalars
 from strategies.codec.stages import (
@@ -29,7 +30,7 @@ from strategies.codec.stages import (
     run_forward,
 )
 from strategies.secagg.crypto.prg import Vector
-from workloads.values import Aggregate, Contribution
+from workloads.values import EVAL_PREFIX, NUM_EXAMPLES, Aggregate, Contribution
 
 _FRACTION_BITS = 20
 # 2,048 scalars below this cannot wrap modulo 2^64.
@@ -44,6 +45,10 @@ class _ExactCodec(ABC):
     @property
     @abstractmethod
     def _stages(self) -> tuple[CodecStage, ...]: ...
+
+    def objection(self, found: Aggregate, num_survivors: int) -> str | None:
+        """Return None: any sum may be an honest one, unless a codec knows better."""
+        return None
 
     @abstractmethod
     def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
@@ -126,12 +131,15 @@ class FixedPointCodec(_ExactCodec):
         The cap on weights: more records than this count as this many; None for no weights.
     sum_names : tuple of str
         Names of the workload's scalars.
+    share_names : tuple of str
+        Those among them that are sums of numbers from 0 to 1 over the scored records.
     """
 
     modulus_bits: int
     clip_range: float
     max_weight_examples: int | None
     sum_names: tuple[str, ...]
+    share_names: tuple[str, ...] = ()
 
     @property
     def scalar_names(self) -> tuple[str, ...]:
@@ -150,6 +158,24 @@ class FixedPointCodec(_ExactCodec):
     def check_fits(self, num_contributions: int) -> None:
         """Raise ``ValueError`` if the sum of so many does not fit; names the mends."""
         self._grid.fixed_point(num_contributions)
+
+    def objection(self, found: Aggregate, num_survivors: int) -> str | None:
+        """Return which weight, count or share is out of its bounds, see `possible`."""
+        sums, slack = found.sums, (num_survivors + 1) * 2.0**-_FRACTION_BITS
+        diverged = round(sums.get(NUM_DIVERGED, 0.0))
+        trains, entries = found.total.size > 0, num_survivors * found.total.size
+        scored = EVAL_PREFIX + NUM_EXAMPLES
+        return (
+            possible.wrong_count(sums, [NUM_DIVERGED], num_survivors, slack)
+            or possible.wrong_count(sums, [NUM_CLIPPED], entries, slack)
+            or possible.wrong_count(sums, [scored], num_survivors * _SCALAR_LIMIT, slack)
+            or possible.wrong_share(sums, self.share_names, scored, slack)
+            or (
+                possible.wrong_weight(found.weight, num_survivors, slack)
+                if trains and diverged < num_survivors
+                else None
+            )
+        )
 
     def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
         values = _in_order(sums, self.scalar_names)

@@ -15,6 +15,7 @@ from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
 from privacy.plan.release import Mechanism
+from strategies.codec import possible
 from strategies.codec.codec import hash_numbers
 from strategies.codec.private_stages import Rotate, RoundWithNoise
 from strategies.codec.stages import (
@@ -187,6 +188,41 @@ class PrivateCodec:
         found = run_backward(self.stages, Passing(update), context)
         unit = self.clip_norm if self.plan.terms.is_summed else 1.0
         return Aggregate(found.vector * unit, sums, found.weight)
+
+    def objection(self, found: Aggregate, num_survivors: int) -> str | None:
+        """Return which sum is out of its bounds by more than noise explains, see `possible`.
+
+        A noised sum may be negative or no whole number. Only a client's update has a bound of
+        its own; a gradient sum has one for each record, and how many there are is secret.
+        """
+        terms, z = self.plan.terms, possible.deviations(len(self.scalar_names) + 1)
+        count, *others = self.released_metrics or ("",)
+        if others and count in found.sums:
+            slack = 2 * z * self._scalar_deviation(num_survivors) * max(1.0, self.loss_clip)
+            if why := possible.wrong_share(found.sums, others[1:], count, slack):
+                return why
+        if not (len(found.total) and terms.is_summed and terms.mode.hides_clients):
+            return None
+        noise = self.clip_norm * self._deviation(num_survivors)
+        most = num_survivors * self.clip_norm + noise * (sqrt(len(found.total)) + z)
+        return possible.wrong_norm(float(np.linalg.norm(found.total)), most)
+
+    def _deviation(self, num_survivors: int) -> float:
+        """Bound the standard deviation of an entry of the sum, in clip norms.
+
+        Each node rounds, by at most half a step, and adds its noise; a central server its own.
+        Laplace noise of scale b has the deviation sqrt(2) b, and longer tails: 2 b allows them.
+        """
+        plan, steep = self.plan, self.plan.terms.mechanism is Mechanism.LAPLACE
+        node = plan.node_noise_scale * (2 if steep else 1)
+        rounded = num_survivors * (node**2 + 0.25) * plan.step**2
+        return sqrt(rounded + plan.noise_multiplier**2 * plan.terms.mode.is_central)
+
+    def _scalar_deviation(self, num_survivors: int) -> float:
+        """Return the standard deviation of the noise on a metric's sum."""
+        terms = self.plan.terms
+        shares = 1 if terms.mode.is_central else num_survivors / terms.num_shares
+        return self.plan.metrics_release().noise_scale * sqrt(shares) / SCALAR_ONE
 
     def _encode_update(self, contribution: PrivateContribution, context: SumContext) -> Vector:
         update = contribution.update

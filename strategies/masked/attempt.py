@@ -214,6 +214,14 @@ class MaskedRound:
     def _result(self, role: ServerRole, aggregate: Aggregate) -> RoundResult:
         asked, num_survivors = self._asked, len(role.survivors)
         self._report_counts(aggregate, num_survivors)
+        objection = self._settings.coding.codec.objection(aggregate, num_survivors)
+        if objection:
+            # The nodes have helped to open this sum, and do so once for each model.
+            raise RunStoppedError(
+                f"round {asked.number}: a participant's contribution is not possible:"
+                f" {objection}; under masks nobody can tell whose, and the model of the round"
+                " before stands"
+            )
         state = None
         if self._training:
             if aggregate.weight <= 0:

@@ -7,6 +7,7 @@ from enum import Enum
 
 from strategies.aggregation import AggregationConfig
 from strategies.secagg.graph import COMPLETE_UP_TO, ProtocolParameters
+from strategies.secagg.sizes import key_bytes
 from tasks.schema import require
 
 
@@ -16,6 +17,13 @@ class Graph(Enum):
     auto = "auto"
     complete = "complete"
     sparse = "sparse"
+
+
+class KeyAgreement(Enum):
+    """How two nodes agree on keys."""
+
+    hybrid = "hybrid"
+    classical = "classical"
 
 
 @dataclass
@@ -36,6 +44,9 @@ class SecAggConfig(AggregationConfig):
         malicious server. ``auto``: sparse in a simulation, else complete.
     max_dropout_fraction : float
         The dropouts for which that number is chosen, in [0, 1).
+    key_agreement : KeyAgreement
+        ``hybrid``: X25519 and ML-KEM-768, so that what is recorded today stays closed to a
+        quantum computer. ``classical``: X25519 alone.
     identities : bool
         Every message is signed, and checked against each node's own peers file; and nodes give
         shares only once they are shown that all of them see the same survivors.
@@ -50,6 +61,7 @@ class SecAggConfig(AggregationConfig):
     threshold: int = 0
     graph: Graph = Graph.auto
     max_dropout_fraction: float = 0.1
+    key_agreement: KeyAgreement = KeyAgreement.hybrid
     identities: bool = False
     peers_file: str = ""
     secrets_seconds: float = 3600.0
@@ -111,6 +123,13 @@ class SecAggConfig(AggregationConfig):
         """Return mask and unmask; with identities, a round with dropouts takes one more."""
         return 2
 
+    def key_bytes(self, num_nodes: int) -> int:
+        """Return the bytes of keys, shares and signatures; 0 where the numbers do not fit."""
+        try:
+            return key_bytes(num_nodes, self.parameters(None), signed=self.identities)
+        except ValueError:
+            return 0
+
     @property
     def num_key_trips(self) -> int:
         """Return the first keys and shares; later ones ride along (protocol, section 1)."""
@@ -136,5 +155,6 @@ class SecAggConfig(AggregationConfig):
             max_colluding=0 if num_simulated == 2 else self.max_colluding,
             threshold=self.threshold or None,
             is_sparse=self.is_sparse(num_simulated),
+            is_hybrid=self.key_agreement is KeyAgreement.hybrid,
             max_dropout_fraction=self.max_dropout_fraction,
         )

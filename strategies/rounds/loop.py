@@ -11,6 +11,8 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from strategies.refusals import is_permanent
 from strategies.rounds.attempt import (
     CohortTooSmallError,
@@ -94,21 +96,46 @@ class RoundLoop:
         if checkpoint:
             self._restore(checkpoint, list(state.arrays))
             state, reports = checkpoint.state, list(checkpoint.reports)
-        stopped_early = False
+        stopped_early, metrics = False, None
         for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
             if self._has_plateaued(reports):
                 stopped_early = True
                 log.info("early stopping: no better loss in %d rounds", self._settings.patience)
                 break
+            before = state
             closed = self._close_round(server_round, state)
             state = closed.state
             reports.append(closed.report)
             for observer in self._observers:
                 observer.round_closed(closed)
+            if self._has_converged(server_round, before, state):
+                stopped_early = server_round < self._settings.num_rounds
+                # Its scores are in this round: it was scored before it was trained on.
+                metrics = dict(closed.report.metrics)
+                break
         published = self._average.published(state)
-        metrics = self._final_metrics(len(reports), published)
+        if metrics is None:
+            metrics = self._final_metrics(len(reports), published)
         privacy = self._strategy.coding.report()
         return Outcome(published, len(reports), stopped_early, metrics, privacy)
+
+    def _has_converged(self, server_round: int, before: State, after: State) -> bool:
+        """Whether the next round would ask what this one asked: nodes answer that once only."""
+        if not all(np.array_equal(after.arrays[n], a) for n, a in before.arrays.items()):
+            return False
+        hashes = [
+            self._strategy.hash_asked(number, state)
+            for number, state in ((server_round, before), (server_round + 1, after))
+        ]
+        if hashes[0] != hashes[1]:
+            return False
+        log.warning(
+            "round %d left the model as it was, and the run ends: training has converged, or"
+            " the updates are zero (task.training.learning_rate) or below the codec's grid"
+            " (aggregation.codec.clip_range, aggregation.codec.modulus_bits)",
+            server_round,
+        )
+        return True
 
     def _restore(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
         """Restore everything that changes from round to round from the checkpoint."""

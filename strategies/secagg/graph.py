@@ -57,6 +57,8 @@ class ProtocolParameters:
         more than 32 members.
     max_dropout_fraction : float
         The share of dropouts for which k is chosen; used only on a sparse graph.
+    is_hybrid : bool
+        Whether keys are agreed by X25519 and ML-KEM-768, or by X25519 alone.
     """
 
     min_survivors: int | None
@@ -64,6 +66,7 @@ class ProtocolParameters:
     threshold: int | None = None
     is_sparse: bool = False
     max_dropout_fraction: float = 0.1
+    is_hybrid: bool = True
 
     def __post_init__(self) -> None:
         if self.max_colluding < 0 or not (
@@ -83,12 +86,13 @@ class ProtocolParameters:
     def to_bytes(self) -> bytes:
         """Return canonical bytes, which a node pins at its first contact with a run."""
         return struct.pack(
-            ">III?d",
+            ">III?d?",
             self.min_survivors or 0,
             self.max_colluding,
             self.threshold or 0,
             self.is_sparse,
             self.max_dropout_fraction,
+            self.is_hybrid,
         )
 
     def shape(self, num_members: int) -> Shape:

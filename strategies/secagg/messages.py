@@ -43,10 +43,17 @@ from strategies.secagg.wire import (
 FIELD_BYTES = 33  # an element of the Shamir field
 SEALED_BYTES = 12 + 2 * FIELD_BYTES + 16  # nonce, both shares, tag
 SIGNATURE_BYTES = 64
+X25519_BYTES = 32
+KEM_KEY_BYTES = 1184  # ML-KEM-768, FIPS 203
+KEM_TEXT_BYTES = 1088
+# KEM ciphertext, the pair's secret under AES-GCM, its hash.
+PAIR_PART_BYTES = KEM_TEXT_BYTES + 12 + 32 + 16 + 32
+MAX_ADVERT_BYTES = 4096
 MAX_ROW_BYTES = 4096
 INPUT_PROOF_BYTES = 32 + SIGNATURE_BYTES  # hash of the payload, signature
 NO_IDENTITY = bytes(32)
 _TO_ALL = "public in the protocol: names the attempt"
+_FRESH_KEY = "fresh public key, X25519 and if hybrid ML-KEM-768; independent of the data"
 _SIGNED = "over public values and the bytes of this message only; empty without identities"
 
 
@@ -102,8 +109,8 @@ class Advert(Wire):
     node_id: Annotated[int, Field(U64, "public: Flower's name of the node")]
     bundle: Annotated[bytes, Field(HASH, "public: hash of the approved code")]
     identity: Annotated[bytes, Field(HASH, "public: fingerprint of the pinned identity key")]
-    mask_key: Annotated[bytes, Field(HASH, "fresh X25519 public key, independent of the data")]
-    share_key: Annotated[bytes, Field(HASH, "fresh X25519 public key, independent of the data")]
+    mask_key: Annotated[bytes, Field(blob(X25519_BYTES + KEM_KEY_BYTES), _FRESH_KEY)]
+    share_key: Annotated[bytes, Field(blob(X25519_BYTES + KEM_KEY_BYTES), _FRESH_KEY)]
     commitment: Annotated[
         bytes, Field(HASH, "hash of a fresh 32-byte seed, independent of the data")
     ]
@@ -119,7 +126,7 @@ class Roster(Wire):
     threshold: Annotated[int, Field(U16, "public: shares needed to rebuild a seed")]
     num_neighbors: Annotated[int, Field(U16, "public: degree of the graph")]
     adverts: Annotated[
-        tuple[bytes, ...], Field(blobs(512), "public: encoded adverts by node id")
+        tuple[bytes, ...], Field(blobs(MAX_ADVERT_BYTES), "public: encoded adverts by node id")
     ]
 
 
@@ -134,6 +141,13 @@ class ShareRow(Wire):
     sealed: Annotated[bytes, Field(fixed(SEALED_BYTES), "AES-GCM under a key the server lacks")]
     mask_hash: Annotated[bytes, Field(HASH, "hash of a share, which is 256 uniform bits")]
     self_hash: Annotated[bytes, Field(HASH, "hash of a share, which is 256 uniform bits")]
+    kem_text: Annotated[
+        bytes, Field(blob(KEM_TEXT_BYTES), "ML-KEM-768 ciphertext for the receiver's share key")
+    ]
+    pair_part: Annotated[
+        bytes,
+        Field(blob(PAIR_PART_BYTES), "the pair's secret, sealed for the receiver's mask key"),
+    ]
     signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
     @staticmethod
@@ -192,7 +206,7 @@ class MaskedInput(Wire):
     rejected: Annotated[
         tuple[int, ...], Field(NODES, "which received ciphertexts were false, no data")
     ]
-    next_advert: Annotated[bytes | None, Field(option(blob(512)), "an Advert")]
+    next_advert: Annotated[bytes | None, Field(option(blob(MAX_ADVERT_BYTES)), "an Advert")]
     signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
     def payload_hash(self) -> bytes:

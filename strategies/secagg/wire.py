@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
 VERSION = 2
 MAX_MEMBERS = 10_000
-MAX_BLOB_BYTES = 4 << 20
+MAX_BLOB_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 4 << 30
 _MAGIC = b"TS"
 

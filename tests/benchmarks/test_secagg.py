@@ -11,7 +11,7 @@ from benchmarks.secagg_cases import Case, Measured
 
 def test_both_sums_are_right_within_their_stated_error():
     case = Case.of(5, 200, 1)
-    attempts = [tacet_secagg.run(case, identities=on) for on in (False, True)]
+    attempts = [tacet_secagg.run(case, hybrid=on, identities=on) for on in (False, True)]
     attempts.append(flower_secagg.run(case))
     for attempt in attempts:
         assert 0 < attempt.error <= attempt.error_bound < 1e-4
@@ -30,8 +30,8 @@ def test_secagg_prints_what_it_writes(tmp_path, capsys):
     figures = json.loads(json_file.read_text())
     lines = capsys.readouterr().out.splitlines()
     assert [row["system"] for row in figures["rows"]] == [
-        "tacet",
-        "tacet, identities",
+        secagg.CLASSICAL,
+        secagg.SIGNED,
         "flower",
     ]
     for row, line in zip(figures["rows"], lines[2:], strict=False):
@@ -49,12 +49,14 @@ def test_secagg_says_which_required_figure_is_missed():
         measured = Measured(client, server, 4.0, 0.0, 1.0)
         return secagg.Row(system, secagg.REQUIRED, 1, measured, 1.0, 1.0)
 
-    rows = [row("tacet", 1.0, 1.0), row("flower", 41.0, 399.0)]
-    verdicts = secagg.requirements(rows, peaks)
-    assert [one.holds for one in verdicts] == [True, True, False, True, False]
+    ours = [row(secagg.CLASSICAL, 1.0, 1.0), row(secagg.SIGNED, 2.0, 2.0)]
+    verdicts = secagg.requirements([*ours, row("flower", 61.0, 499.0)], peaks)
+    assert [one.holds for one in verdicts] == [True, True, False, True, False, True, False]
     assert str(verdicts[2]) == "FAIL  server's peak, vectors: 4, at most 3"
-    assert str(verdicts[3]) == "PASS  client, times faster than Flower's: 41, at least 40"
-    assert len(secagg.requirements(rows[:1], peaks)) == 3
+    assert str(verdicts[3]) == (
+        "PASS  tacet, classical: client, times faster than Flower's: 61, at least 60"
+    )
+    assert len(secagg.requirements(ours, peaks)) == 3
 
 
 def test_peaks_are_in_vectors():

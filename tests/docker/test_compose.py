@@ -14,6 +14,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
+from deploy.lock import LOCKS, entries, normal
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap
 from strategies.secagg.messages import Advert, MaskedInput, SharesUpload, UnmaskReply
 from tests.docker.demo import HOSPITALS, PROJECT, SERVICES, Demo, output
@@ -147,6 +148,26 @@ def test_no_compiler_is_left_in_the_image(demo: Demo):
     assert (
         output("docker", "run", "--rm", "--network=none", image, "sh", "-c", script) == "none\n"
     )
+
+
+def test_the_image_holds_what_is_locked_and_lists_it(demo: Demo):
+    script = (
+        "import importlib.metadata as m, json;"
+        "print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    )
+    found = json.loads(demo.execute("superlink", "python3", "-I", "-c", script))
+    installed = {normal(name): version for name, version in found.items()}
+    bill = json.loads(demo.execute("superlink", "cat", "/usr/share/tacet/sbom.cdx.json"))
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {normal(one["name"]): one for one in bill["components"]}
+    assert {name: one["version"] for name, one in listed.items()} == installed
+    for name in ("flwr", "torch", "opacus"):
+        purl = f"pkg:pypi/{name}@{installed[name]}"
+        assert listed[name]["purl"] == purl.replace("+", "%2B")
+    locks = ((LOCKS / f"{name}.txt").read_text() for name in ("torch", "image"))
+    locked = {name: one.version for text in locks for name, one in entries(text).items()}
+    # pip is the base image's own. What builds and lists is not there.
+    assert installed == locked | {name: installed[name] for name in ("pip", "tacet")}
 
 
 # --- what the SuperLink stored

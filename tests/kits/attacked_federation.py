@@ -5,6 +5,7 @@ with its own identity key. The server keeps what it hears in a spy, which says w
 could open.
 """
 
+import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from app.server import _initial_state
 from strategies.codec.codec import mask_binding
 from strategies.masked.messages import ADVERT, CONFIRM, SHARE, UNMASK, unwrap, wrap
 from strategies.rounds.records import to_arrays
-from strategies.secagg.client.sharing import open_shares
+from strategies.secagg.client.sharing import Self, open_shares
 from strategies.secagg.client.store import SharedSecrets
 from strategies.secagg.messages import (
     FIELD_BYTES,
@@ -31,6 +32,7 @@ from strategies.secagg.messages import (
     ConfirmRequest,
     MaskedInput,
     Roster,
+    ShareRow,
     SharesUpload,
     TrainRequest,
     UnmaskReply,
@@ -148,7 +150,12 @@ class Attempt:
         for node in self.members:
             upload = SharesUpload.decode(federation.ask(node, SHARE, self.roster))
             self.rows[node] = dict(upload.rows)
-        self.spy = Spy(self.members, shape.threshold)
+        self.spy = Spy(
+            self.members,
+            shape.threshold,
+            parts=lambda lower, higher: ShareRow.decode(self.rows[lower][higher]).pair_part,
+            roster=role._members.roster,
+        )
         self.cohorts: dict[int, tuple[int, ...]] = {}
         self.views: dict[tuple[int, ...], dict[int, bytes]] = {}
 
@@ -212,8 +219,8 @@ class Attempt:
         rows = tuple((dealer, self.rows[dealer][node]) for dealer in self.near[node] - {node})
         request = TrainRequest(self.key, self.members, tuple(sorted(rows)), bytes(32), None)
         identity = load_identity(*self.world.keys[node])
-        held, _ = open_shares(request, node, own, identity)
-        for dealer, text in held.items():
+        me = Self(node, b"", identity, self.world.parameters.is_hybrid, os.urandom)
+        for dealer, text in open_shares(request, own, me).held.items():
             self.spy.shares["mask"][dealer][point] = text[:FIELD_BYTES]
             self.spy.shares["self"][dealer][point] = text[FIELD_BYTES:]
 

@@ -19,6 +19,7 @@ import torch
 
 import privacy.noise.randomness as randomness
 from app.simulation.in_process import simulate
+from strategies.codec.private_codec import PrivateCodec
 from tests.kits.private_kit import ADAPTIVE, LEGAL, overrides
 
 FILE = Path(__file__).with_name("recorded_models.json")
@@ -72,9 +73,15 @@ CASES: dict[str, dict] = dict([*_plain_cases(), *_private_cases()])
 
 @contextmanager
 def still() -> Iterator[None]:
-    """Give every generator of noise one known key, so that the order of its uses is nothing."""
+    """Give every generator of noise one known key, so that the order of its uses is nothing.
+
+    All nodes draw the same noise then, which adds up as that of honest nodes never does.
+    """
     cipher = randomness.ChaCha
-    with patch.object(randomness, "ChaCha", lambda key, rounds: cipher(key=1, rounds=rounds)):
+    one_key = patch.object(
+        randomness, "ChaCha", lambda key, rounds: cipher(key=1, rounds=rounds)
+    )
+    with one_key, patch.object(PrivateCodec, "objection", lambda *_: None):
         yield
 
 

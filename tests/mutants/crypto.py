@@ -37,15 +37,15 @@ MUTATIONS = (
     Mutation(
         "share-keys-are-the-same-both-ways",
         _KEYS,
-        "derive(agreed, Use.SHARE, roster, _pair(sender, receiver)",
-        "derive(agreed, Use.SHARE, roster, _pair(*sorted((sender, receiver)))",
+        "Use.SHARE, roster, _pair(sender, receiver)",
+        "Use.SHARE, roster, _pair(*sorted((sender, receiver)))",
         _PRIMITIVES,
     ),
     Mutation(
         "share-keys-are-for-any-roster",
         _KEYS,
-        "derive(agreed, Use.SHARE, roster, _pair",
-        "derive(agreed, Use.SHARE, _pair",
+        "Use.SHARE, roster, _pair(sender",
+        "Use.SHARE, _pair(sender",
         _PRIMITIVES,
     ),
     Mutation(

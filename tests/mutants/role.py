@@ -13,7 +13,9 @@ _LIARS = (f"{_HERE}test_malicious_clients.py",)
 _ROWS = (f"{_HERE}test_share_rows.py",)
 _PROTOCOL = (f"{_HERE}test_protocol.py",)
 _ROSTERS = (f"{_HERE}test_refused_rosters.py",)
-_CHECK_SURVIVORS = "checks.check_survivors(request.survivors, self._node_id, secrets)\n        "
+_CHECK_SURVIVORS = (
+    "checks.check_survivors(request.survivors, self._me.node_id, secrets)\n        "
+)
 
 
 def _in(file: str, name: str, old: str, new: str, tests: tuple[str, ...]) -> Mutation:
@@ -160,8 +162,8 @@ _OF_MASKING = (
     _in(
         "masking_step",
         "one-share-too-few-is-enough",
-        "len(held) >= floor",
-        "len(held) >= floor - 1",
+        "len(shares.held) >= floor",
+        "len(shares.held) >= floor - 1",
         _REFUSALS,
     ),
     _in(
@@ -172,24 +174,24 @@ _OF_MASKING = (
         _ROWS,
     ),
     _in(
-        "masking_step",
-        "a-node-masks-with-whom-it-rejected",
-        "for peer, keys in secrets.peers if peer in opened.held]",
-        "for peer, keys in secrets.peers]",
+        "sharing",
+        "a-node-does-not-say-whom-it-rejects",
+        "rejected.append(peer)",
+        "pass",
         _LIARS,
     ),
     _in(
         "sharing",
         "rows-are-not-verified",
-        "row if identity.verify(names[peer], row.signature, signed) else None",
+        "row if me.identity.verify(names[peer], row.signature, signed) else None",
         "row if names[peer] and signed else None",
         _ROWS,
     ),
     _in(
         "sharing",
         "hashes-of-shares-are-not-checked",
-        "if elements and hashed",
-        "if elements",
+        "elements and hash_pair(text, roster, *ends) == row.mask_hash + row.self_hash",
+        "elements",
         _ROWS,
     ),
     _in(

@@ -76,7 +76,7 @@ MUTATIONS = (
     _in(
         "recovery",
         "a-mask-seed-need-not-be-that-of-the-key",
-        "KeyPair(seed).public == advert.mask_key",
+        "KeyPair(seed, hybrid=members.is_hybrid).public == advert.mask_key",
         "True",
     ),
     _in(

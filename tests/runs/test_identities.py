@@ -148,7 +148,10 @@ def swap_advert(roster: Roster) -> Roster:
         advert = Advert.decode(data)
         if advert.node_id != VICTIM:
             return data
-        keys = {"mask_key": KeyPair(seed).public, "share_key": KeyPair(bytes([8] * 32)).public}
+        keys = {
+            "mask_key": KeyPair(seed, hybrid=True).public,
+            "share_key": KeyPair(bytes([8] * 32), hybrid=True).public,
+        }
         return dataclasses.replace(advert, **keys, commitment=commit(seed)).encode()
 
     return dataclasses.replace(roster, adverts=tuple(forged(a) for a in roster.adverts))

@@ -16,9 +16,15 @@ from strategies.secagg.crypto.identity import (
     input_to_sign,
     view_to_sign,
 )
-from strategies.secagg.crypto.keys import is_low_order
+from strategies.secagg.crypto.keys import is_public_key
 from strategies.secagg.graph import ProtocolParameters, Shape
-from strategies.secagg.messages import Advert, RefusalReason, Roster, UnmaskRequest
+from strategies.secagg.messages import (
+    X25519_BYTES,
+    Advert,
+    RefusalReason,
+    Roster,
+    UnmaskRequest,
+)
 from strategies.secagg.wire import NODES, AttemptId
 
 
@@ -62,9 +68,10 @@ def check_roster(
         require(
             advert.attempt == roster.attempt, RefusalReason.WRONG_ADVERT, "of another attempt"
         )
-        keys += [advert.mask_key, advert.share_key, advert.commitment]
-        low = is_low_order(advert.mask_key) or is_low_order(advert.share_key)
-        require(not low, RefusalReason.BAD_KEY, f"low order, node {advert.node_id}")
+        pair = advert.mask_key, advert.share_key
+        keys += [*(key[:X25519_BYTES] for key in pair), advert.commitment]
+        good = all(is_public_key(key, hybrid=parameters.is_hybrid) for key in pair)
+        require(good, RefusalReason.BAD_KEY, f"form or low order, node {advert.node_id}")
     require(len(set(keys)) == len(keys), RefusalReason.DUPLICATE_KEY, "a key or commitment")
     _check_trust(adverts, trust)
     return adverts, shape

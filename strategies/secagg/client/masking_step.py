@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import check_cohort, require
-from strategies.secagg.client.sharing import open_shares
+from strategies.secagg.client.sharing import OpenedShares, Self, open_shares
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
-from strategies.secagg.crypto.identity import Identity, input_to_sign
+from strategies.secagg.crypto.identity import input_to_sign
 from strategies.secagg.crypto.masking import input_masks, mask_both
 from strategies.secagg.crypto.prg import Vector, reduce_modulus
 from strategies.secagg.graph import ProtocolParameters, Shape
@@ -37,20 +37,28 @@ class Opened:
     floor: int
     quorum: int
     secrets: SharedSecrets
-    held: dict[int, bytes]
-    rejected: tuple[int, ...]
+    shares: OpenedShares
+
+    @property
+    def held(self) -> dict[int, bytes]:
+        """The share pairs of those that it masks with, and its own."""
+        return self.shares.held
+
+    @property
+    def rejected(self) -> tuple[int, ...]:
+        """The neighbours in U2 that it does not mask with."""
+        return self.shares.rejected
 
 
 def open_request(
     request: TrainRequest,
     binding: MaskBinding,
     secrets: SharedSecrets,
-    node_id: int,
     parameters: ProtocolParameters,
-    identity: Identity | None,
+    me: Self,
 ) -> Opened:
     """Check U2 and the mask binding, and decrypt all shares addressed to this node."""
-    check_cohort(request.cohort, secrets.members, node_id, parameters)
+    check_cohort(request.cohort, secrets.members, me.node_id, parameters)
     min_survivors = parameters.survivors(len(secrets.members))
     numbers = secrets.threshold, min_survivors, parameters.max_colluding
     binding_hash = binding.hash(secrets.roster, request.cohort, numbers)
@@ -58,10 +66,11 @@ def open_request(
     near = {peer for peer, _ in secrets.peers}.intersection(request.cohort)
     expected = near.issuperset(sender for sender, _ in request.rows)
     require(expected, RefusalReason.SHARES_UNEXPECTED)
-    held, rejected = open_shares(request, node_id, secrets, identity)
+    shares = open_shares(request, secrets, me)
     shape = Shape(len(secrets.members), secrets.num_neighbors, secrets.threshold)
     floor = min_survivors if shape.is_complete else secrets.threshold
-    require(len(held) >= floor, RefusalReason.SHARES_TOO_FEW, f"{len(held)} under {floor}")
+    enough = len(shares.held) >= floor
+    require(enough, RefusalReason.SHARES_TOO_FEW, f"{len(shares.held)} under {floor}")
     return Opened(
         request=request,
         model=binding.model,
@@ -70,25 +79,23 @@ def open_request(
         floor=floor,
         quorum=parameters.quorum(shape),
         secrets=secrets,
-        held=held,
-        rejected=rejected,
+        shares=shares,
     )
 
 
 def mask_opened(
     opened: Opened,
-    node_id: int,
+    me: Self,
     segments: tuple[Vector, NDArray[np.uint64]],
     modulus_bits: int,
     next_advert: bytes | None,
-    identity: Identity | None,
 ) -> MaskedInput:
     """Mask both segments in place, with the peers whose shares are held; pack and sign them."""
     update, scalars = segments
     secrets = opened.secrets
-    peers = [(peer, keys[:32]) for peer, keys in secrets.peers if peer in opened.held]
-    seeds = secrets.mask_seed, secrets.self_seed
-    mask_both(update, scalars, input_masks(node_id, seeds, peers, opened.binding))
+    pair, met = me.keys(secrets.mask_seed), opened.shares.met
+    masks = input_masks(me.node_id, pair, secrets.self_seed, met, opened.binding)
+    mask_both(update, scalars, masks)
     reduce_modulus(update, modulus_bits)
     message = MaskedInput(
         attempt=opened.request.attempt,
@@ -100,12 +107,12 @@ def mask_opened(
         next_advert=next_advert,
         signature=b"",
     )
-    if identity is None:
+    if me.identity is None:
         return message
     text = input_to_sign(
         message.attempt, opened.binding, message.rejected, message.payload_hash()
     )
-    return replace(message, signature=identity.sign(text))
+    return replace(message, signature=me.identity.sign(text))
 
 
 def secrets_after_masking(opened: Opened) -> MaskedSecrets:

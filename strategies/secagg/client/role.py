@@ -32,7 +32,7 @@ from strategies.secagg.client.masking_step import (
     secrets_after_masking,
 )
 from strategies.secagg.client.refusing import ErrorBoundary, named
-from strategies.secagg.client.sharing import draw_advert, share_seeds
+from strategies.secagg.client.sharing import Self, draw_advert, share_seeds
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
     AdvertisedSecrets,
@@ -100,8 +100,10 @@ class ClientRole:
         random_bytes: RandomBytes = os.urandom,
     ) -> None:
         self._trust = trust or TrustPolicy()
-        self._node_id, self._parameters, self._bundle = node_id, parameters, bundle
-        self._random = random_bytes
+        self._parameters = parameters
+        self._me = Self(
+            node_id, bundle, self._trust.identity, parameters.is_hybrid, random_bytes
+        )
         self._stages = Stages(store, run_id, parameters, lifetime_seconds, clock)
         self._boundary = ErrorBoundary(self._stages)
 
@@ -165,9 +167,7 @@ class ClientRole:
 
     def _drawn(self, records: Records, attempt: AttemptId) -> tuple[Advert, Change]:
         self._stages.check(records, attempt, Event.ADVERTISE)
-        advert, secrets = draw_advert(
-            attempt, self._node_id, self._bundle, self._trust.identity, self._random
-        )
+        advert, secrets = draw_advert(attempt, self._me)
         return advert, self._stages.move(records, attempt, Event.ADVERTISE, secrets)
 
     def _share(self, roster: Roster) -> SharesUpload:
@@ -179,8 +179,7 @@ class ClientRole:
         self._stages.check(records, roster.attempt, Event.SHARE)
         own = AdvertisedSecrets.decode(records[roster.attempt].secrets)
         adverts, shape = checks.check_roster(roster, own.advert, self._parameters, self._trust)
-        identity = self._trust.identity
-        upload, kept = share_seeds(roster, adverts, shape, own, identity, self._random)
+        upload, kept = share_seeds(roster, adverts, shape, own, self._me)
         return upload, self._stages.move(records, roster.attempt, Event.SHARE, kept)
 
     def _open(self, request: TrainRequest, binding: MaskBinding) -> Opened:
@@ -190,9 +189,7 @@ class ClientRole:
             self._stages.check(records, request.next_attempt, Event.ADVERTISE)
         secrets = SharedSecrets.decode(records[request.attempt].secrets)
         checks.check_model(records, request.attempt, binding.model)
-        return open_request(
-            request, binding, secrets, self._node_id, self._parameters, self._trust.identity
-        )
+        return open_request(request, binding, secrets, self._parameters, self._me)
 
     def _mask(
         self, opened: Opened, update: Vector, scalars: NDArray[np.uint64], modulus_bits: int
@@ -211,11 +208,10 @@ class ClientRole:
         changes += self._stages.closing_retried(records, request.attempt, opened.model)
         reply = mask_opened(
             opened,
-            self._node_id,
+            self._me,
             (update, np.append(scalars, np.uint64(1))),
             modulus_bits,
             advert.encode() if advert is not None else None,
-            self._trust.identity,
         )
         self._stages.commit(changes)
         return reply
@@ -229,7 +225,7 @@ class ClientRole:
                 RefusalReason.VIEW_NOT_SIGNED, "no identity to sign with"
             )
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
-        checks.check_survivors(request.survivors, self._node_id, secrets)
+        checks.check_survivors(request.survivors, self._me.node_id, secrets)
         message = view_to_sign(
             request.attempt, secrets.roster, secrets.binding, request.survivors
         )
@@ -242,7 +238,7 @@ class ClientRole:
         self._stages.check(records, request.attempt, Event.UNMASK)
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_split(request, secrets.cohort)
-        checks.check_survivors(request.survivors, self._node_id, secrets)
+        checks.check_survivors(request.survivors, self._me.node_id, secrets)
         identity, stage = self._trust.identity, records[request.attempt].stage
         if identity is not None:
             checks.check_one_view(request, secrets, stage, identity)

@@ -1,10 +1,16 @@
 """The client's keys and shares: drawing an advert, sharing seeds, opening received shares."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.client.store import SHARE_PAIR_BYTES, AdvertisedSecrets, SharedSecrets
 from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.hybrid import (
+    hash_part,
+    open_pair_secret,
+    pair_secret,
+    seal_pair_secret,
+)
 from strategies.secagg.crypto.identity import (
     Identity,
     row_to_sign,
@@ -18,15 +24,18 @@ from strategies.secagg.crypto.keys import (
     KeyPair,
     RandomBytes,
     commit,
+    encapsulate,
     hash_pair,
     seal,
     share_key,
     unseal,
 )
+from strategies.secagg.crypto.masking import Met
 from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.messages import (
     FIELD_BYTES,
     NO_IDENTITY,
+    X25519_BYTES,
     Advert,
     Roster,
     ShareRow,
@@ -36,67 +45,80 @@ from strategies.secagg.messages import (
 from strategies.secagg.wire import AttemptId, DecodeError
 
 
-def draw_advert(
-    attempt: AttemptId,
-    node_id: int,
-    bundle: bytes,
-    identity: Identity | None,
-    random_bytes: RandomBytes,
-) -> tuple[Advert, AdvertisedSecrets]:
+@dataclass(frozen=True)
+class Self:
+    """The node for which keys are drawn and shares made.
+
+    Parameters
+    ----------
+    node_id : int
+        Flower's name of it.
+    bundle : bytes
+        SHA-256 of the code that runs here.
+    identity : Identity or None
+        None where nobody signs.
+    is_hybrid : bool
+        Whether keys are agreed by ML-KEM too.
+    random_bytes : callable
+        Uniform secret bytes.
+    """
+
+    node_id: int
+    bundle: bytes
+    identity: Identity | None
+    is_hybrid: bool
+    random_bytes: RandomBytes
+
+    def keys(self, seed: bytes) -> KeyPair:
+        """Return the key pair of a seed."""
+        return KeyPair(seed, hybrid=self.is_hybrid)
+
+
+def draw_advert(attempt: AttemptId, me: Self) -> tuple[Advert, AdvertisedSecrets]:
     """Draw three fresh independent seeds and return the advert and what to keep."""
-    mask_seed, share_seed, self_seed = (random_bytes(SEED_BYTES) for _ in range(3))
+    mask_seed, share_seed, self_seed = (me.random_bytes(SEED_BYTES) for _ in range(3))
     unsigned = Advert(
         attempt=attempt,
-        node_id=node_id,
-        bundle=bundle,
+        node_id=me.node_id,
+        bundle=me.bundle,
         identity=NO_IDENTITY,
-        mask_key=KeyPair(mask_seed).public,
-        share_key=KeyPair(share_seed).public,
+        mask_key=me.keys(mask_seed).public,
+        share_key=me.keys(share_seed).public,
         commitment=commit(self_seed),
         signature=b"",
     )
-    advert = sign_advert(unsigned, identity)
+    advert = sign_advert(unsigned, me.identity)
     return advert, AdvertisedSecrets(advert.encode(), mask_seed, share_seed, self_seed)
 
 
 def share_seeds(
-    roster: Roster,
-    adverts: tuple[Advert, ...],
-    shape: Shape,
-    own: AdvertisedSecrets,
-    identity: Identity | None,
-    random_bytes: RandomBytes,
+    roster: Roster, adverts: tuple[Advert, ...], shape: Shape, own: AdvertisedSecrets, me: Self
 ) -> tuple[SharesUpload, SharedSecrets]:
     """Share mask seed and self-mask seed with the closed neighbourhood.
 
-    `adverts` and `shape` come from `checks.check_roster`. The seed of the share-encryption
-    key is used here and not kept; the keys that open the neighbours' shares are.
+    `adverts` and `shape` come from `checks.check_roster`.
     """
-    node_id = Advert.decode(own.advert).node_id
     ids = tuple(advert.node_id for advert in adverts)
-    near = neighborhood(shape, adverts_hash(roster.adverts), ids.index(node_id))
+    near = neighborhood(shape, adverts_hash(roster.adverts), ids.index(me.node_id))
     points = [member + 1 for member in near]
-    mask_shares = shamir.split(own.mask_seed, shape.threshold, points, random_bytes)
-    self_shares = shamir.split(own.self_seed, shape.threshold, points, random_bytes)
-    bound, pair = roster_hash(roster), KeyPair(own.share_seed)
+    mask_shares = shamir.split(own.mask_seed, shape.threshold, points, me.random_bytes)
+    self_shares = shamir.split(own.self_seed, shape.threshold, points, me.random_bytes)
+    dealer = _Dealer(me, roster_hash(roster), own.mask_seed, me.keys(own.share_seed))
     rows: list[tuple[int, bytes]] = []
     peers: list[tuple[int, bytes]] = []
     own_shares = b""
     for member, mask_share, self_share in zip(near, mask_shares, self_shares, strict=True):
         text, peer = mask_share + self_share, adverts[member]
-        if peer.node_id == node_id:
+        if peer.node_id == me.node_id:
             own_shares = text
             continue
-        agreed, to = pair.agree(peer.share_key), (node_id, peer.node_id)
-        key = share_key(agreed, bound, *to)
-        sealed = seal(key, bound, to, text, random_bytes(NONCE_BYTES))
-        rows.append((peer.node_id, _row(sealed, text, bound, to, identity)))
-        peers.append(
-            (peer.node_id, peer.mask_key + share_key(agreed, bound, peer.node_id, node_id))
-        )
+        row = dealer.row(peer, text)
+        rows.append((peer.node_id, row.encode()))
+        keys = peer.mask_key[:X25519_BYTES] + peer.share_key[:X25519_BYTES]
+        peers.append((peer.node_id, keys + hash_part(row.pair_part)))
     named = any(advert.identity != NO_IDENTITY for advert in adverts)
     kept = SharedSecrets(
-        roster=bound,
+        roster=dealer.roster,
         num_neighbors=shape.num_neighbors,
         threshold=shape.threshold,
         members=ids,
@@ -104,49 +126,111 @@ def share_seeds(
         peers=tuple(peers),
         own_shares=own_shares,
         mask_seed=own.mask_seed,
+        share_seed=own.share_seed,
         self_seed=own.self_seed,
     )
-    own_hashes = hash_pair(own_shares, bound, node_id, node_id)
+    own_hashes = hash_pair(own_shares, dealer.roster, me.node_id, me.node_id)
     upload = SharesUpload(roster.attempt, tuple(rows), own_hashes, b"")
-    return replace(upload, signature=sign(identity, shares_to_sign(bound, upload))), kept
+    signature = sign(me.identity, shares_to_sign(dealer.roster, upload))
+    return replace(upload, signature=signature), kept
 
 
-def _row(
-    sealed: bytes, text: bytes, roster: bytes, pair: tuple[int, int], identity: Identity | None
-) -> bytes:
-    """Return the encoded and signed row of one ordered pair."""
-    hashes = hash_pair(text, roster, *pair)
-    row = ShareRow(sealed, hashes[:32], hashes[32:], b"")
-    return replace(row, signature=sign(identity, row_to_sign(roster, *pair, row))).encode()
+@dataclass(frozen=True)
+class _Dealer:
+    """A node that deals its shares under one roster."""
+
+    me: Self
+    roster: bytes
+    mask_seed: bytes
+    share_keys: KeyPair
+
+    def row(self, peer: Advert, text: bytes) -> ShareRow:
+        """Return the signed row for one peer; the lower node of a pair sends its secret too."""
+        me, ends = self.me, (self.me.node_id, peer.node_id)
+        part = b""
+        if me.node_id < peer.node_id:
+            part = seal_pair_secret(
+                self.mask_seed, peer.mask_key, self.roster, ends, me.random_bytes
+            )
+        fresh, kem_text = encapsulate(peer.share_key)
+        key = share_key(self.share_keys.agree(peer.share_key) + fresh, self.roster, *ends)
+        nonce = me.random_bytes(NONCE_BYTES)
+        sealed = seal(key, self.roster, ends, text, nonce, hash_part(part))
+        hashes = hash_pair(text, self.roster, *ends)
+        row = ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part, b"")
+        return replace(row, signature=sign(me.identity, row_to_sign(self.roster, *ends, row)))
 
 
-def open_shares(
-    request: TrainRequest, node_id: int, secrets: SharedSecrets, identity: Identity | None
-) -> tuple[dict[int, bytes], tuple[int, ...]]:
-    """Check and decrypt the shares addressed to this node.
+@dataclass(frozen=True, repr=False)
+class OpenedShares:
+    """What a node got from its neighbours in U2.
 
-    Returns
-    -------
-    dict of int to bytes, tuple of int
-        The 66-byte share pair of each neighbour in U2 (and this node's own), and the
-        neighbours in U2 whose row is missing or false in any part, ascending.
+    `held` are the 66-byte share pairs by node, its own among them; `met` the neighbours that it
+    masks with; `rejected` those whose row is missing or false in any part, ascending.
     """
+
+    held: dict[int, bytes]
+    met: tuple[Met, ...]
+    rejected: tuple[int, ...]
+
+
+def open_shares(request: TrainRequest, secrets: SharedSecrets, me: Self) -> OpenedShares:
+    """Check and decrypt the rows addressed to this node."""
     received, cohort = dict(request.rows), set(request.cohort)
+    receiver = _Receiver(me, secrets, me.keys(secrets.mask_seed), me.keys(secrets.share_seed))
     names = dict(secrets.identities)
-    held, rejected = {node_id: secrets.own_shares}, list[int]()
+    held, met, rejected = {me.node_id: secrets.own_shares}, list[Met](), list[int]()
     for peer, keys in secrets.peers:
         if peer not in cohort:
             continue
-        row, pair = _decoded(received.get(peer, b"")), (peer, node_id)
-        if row is not None and identity is not None:
-            signed = row_to_sign(secrets.roster, *pair, row)
-            row = row if identity.verify(names[peer], row.signature, signed) else None
-        text = _opened(row, keys[32:], secrets.roster, pair) if row is not None else None
-        if text is not None:
-            held[peer] = text
-        else:
+        row = _decoded(received.get(peer, b""))
+        if row is not None and me.identity is not None:
+            signed = row_to_sign(secrets.roster, peer, me.node_id, row)
+            row = row if me.identity.verify(names[peer], row.signature, signed) else None
+        found = receiver.open(peer, keys, row) if row is not None else None
+        if found is None:
             rejected.append(peer)
-    return held, tuple(rejected)
+        else:
+            held[peer], one = found
+            met.append(one)
+    return OpenedShares(held, tuple(met), tuple(rejected))
+
+
+@dataclass(frozen=True)
+class _Receiver:
+    """A node that opens the rows addressed to it."""
+
+    me: Self
+    secrets: SharedSecrets
+    mask_keys: KeyPair
+    share_keys: KeyPair
+
+    def open(self, peer: int, keys: bytes, row: ShareRow) -> tuple[bytes, Met] | None:
+        """Return the share pair in a row and whom to mask with; None if a part is false."""
+        roster, ends = self.secrets.roster, (peer, self.me.node_id)
+        mask_key, peer_key = keys[:X25519_BYTES], keys[X25519_BYTES : 2 * X25519_BYTES]
+        fresh = self.share_keys.decapsulate(row.kem_text)
+        secret = self._pair_secret(peer, row)
+        if fresh is None or secret is None:
+            return None
+        key = share_key(self.share_keys.agree(peer_key) + fresh, roster, *ends)
+        text = unseal(key, roster, ends, row.sealed, hash_part(row.pair_part))
+        if text is None or not _is_pair(text, row, roster, ends):
+            return None
+        is_lower = peer < self.me.node_id
+        part_hash = hash_part(row.pair_part) if is_lower else keys[2 * X25519_BYTES :]
+        return text, Met(peer, mask_key, secret, part_hash)
+
+    def _pair_secret(self, peer: int, row: ShareRow) -> bytes | None:
+        """Return K: sent by the lower node, derived where this is the lower one."""
+        roster, me = self.secrets.roster, self.me
+        if peer < me.node_id:
+            return open_pair_secret(self.mask_keys, row.pair_part, roster, (peer, me.node_id))
+        if row.pair_part:
+            return None
+        if not me.is_hybrid:
+            return b""
+        return pair_secret(self.secrets.mask_seed, roster, (me.node_id, peer))
 
 
 def _decoded(data: bytes) -> ShareRow | None:
@@ -156,11 +240,9 @@ def _decoded(data: bytes) -> ShareRow | None:
         return None
 
 
-def _opened(row: ShareRow, key: bytes, roster: bytes, pair: tuple[int, int]) -> bytes | None:
-    """Return the share pair in a row: two field elements, of which the row has the hashes."""
-    text = unseal(key, roster, pair, row.sealed)
-    if text is None or len(text) != SHARE_PAIR_BYTES:
-        return None
-    elements = shamir.is_element(text[:FIELD_BYTES]) and shamir.is_element(text[FIELD_BYTES:])
-    hashed = hash_pair(text, roster, *pair) == row.mask_hash + row.self_hash
-    return text if elements and hashed else None
+def _is_pair(text: bytes, row: ShareRow, roster: bytes, ends: tuple[int, int]) -> bool:
+    """Say whether a text is two field elements, and those that the row's hashes are of."""
+    elements = len(text) == SHARE_PAIR_BYTES and all(
+        shamir.is_element(share) for share in (text[:FIELD_BYTES], text[FIELD_BYTES:])
+    )
+    return elements and hash_pair(text, roster, *ends) == row.mask_hash + row.self_hash

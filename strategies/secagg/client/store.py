@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol
 
 from strategies.secagg.client.transitions import FINAL, OPEN, Stage
-from strategies.secagg.messages import FIELD_BYTES
+from strategies.secagg.messages import FIELD_BYTES, MAX_ADVERT_BYTES
 from strategies.secagg.wire import (
     HASH,
     NODES,
@@ -109,7 +109,7 @@ class AdvertisedSecrets(Wire):
     """Kept from advert to share."""
 
     TYPE: ClassVar[int] = 65
-    advert: Annotated[bytes, Field(blob(512), _LOCAL)]
+    advert: Annotated[bytes, Field(blob(MAX_ADVERT_BYTES), _LOCAL)]
     mask_seed: Annotated[bytes, Field(HASH, _LOCAL)]
     share_seed: Annotated[bytes, Field(HASH, _LOCAL)]
     self_seed: Annotated[bytes, Field(HASH, _LOCAL)]
@@ -117,11 +117,12 @@ class AdvertisedSecrets(Wire):
 
 @dataclass(frozen=True)
 class SharedSecrets(Wire):
-    """Kept from share to mask; the share-encryption seed is gone.
+    """Kept from share to mask.
 
-    `members` are U1. `peers` holds for each neighbour its mask key and the key that opens its
-    share; `own_shares` are this node's shares of its own two seeds; `identities` are the
-    members' fingerprints, empty without identities.
+    `members` are U1. `peers` holds for each neighbour its X25519 mask key and share key, and
+    the hash of the part of the own row for it (`hybrid.hash_part`); `own_shares` are this
+    node's shares of its own two seeds; `identities` are the members' fingerprints, empty
+    without identities.
     """
 
     TYPE: ClassVar[int] = 66
@@ -130,9 +131,10 @@ class SharedSecrets(Wire):
     threshold: Annotated[int, Field(U16, _LOCAL)]
     members: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
     identities: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32), _LOCAL)]
-    peers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(64), _LOCAL)]
+    peers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(96), _LOCAL)]
     own_shares: Annotated[bytes, Field(fixed(SHARE_PAIR_BYTES), _LOCAL)]
     mask_seed: Annotated[bytes, Field(HASH, _LOCAL)]
+    share_seed: Annotated[bytes, Field(HASH, _LOCAL)]
     self_seed: Annotated[bytes, Field(HASH, _LOCAL)]
 
 

@@ -1,25 +1,30 @@
-"""Keys: X25519 agreement, HKDF-SHA256 and sealed shares.
+"""Keys: hybrid key agreement, HKDF-SHA256 and sealed shares.
 
 Every derivation and signature starts with its own constant (`Use`), so that no byte string
 made for one purpose is valid for another. Contexts have a length in front, so that no two
 different contexts are the same bytes.
 
-Sources: X25519 RFC 7748, HKDF RFC 5869, AES-GCM NIST SP 800-38D.
+Sources: X25519 RFC 7748, ML-KEM FIPS 203, HKDF RFC 5869, AES-GCM NIST SP 800-38D.
 """
 
 import hashlib
 import struct
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import (
+    MLKEM768PrivateKey,
+    MLKEM768PublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strategies.secagg.crypto.prg import KEY_BYTES
+from strategies.secagg.messages import KEM_KEY_BYTES, KEM_TEXT_BYTES, X25519_BYTES
 
 SEED_BYTES = 32
 _SHA256 = SHA256()
@@ -46,6 +51,11 @@ class Use(Enum):
     SIGN_ROW = b"tacet/secagg/v2/sign-row"
     MASK_SHARE = b"tacet/secagg/v2/hash-of-mask-share"
     SELF_SHARE = b"tacet/secagg/v2/hash-of-self-mask-share"
+    X25519_SEED = b"tacet/secagg/v2/x25519-seed"
+    KEM_SEED = b"tacet/secagg/v2/ml-kem-768-seed"
+    PAIR_SECRET = b"tacet/secagg/v2/pair-secret"
+    PAIR_SEAL = b"tacet/secagg/v2/pair-secret-encryption"
+    PAIR_COMMITMENT = b"tacet/secagg/v2/pair-secret-commitment"
     GRAPH = b"tacet/secagg/v2/graph"
 
 
@@ -87,16 +97,71 @@ def _public_key(raw: bytes) -> X25519PublicKey:
     return X25519PublicKey.from_public_bytes(raw)
 
 
-class KeyPair:
-    """An X25519 key pair made from a 32-byte seed."""
+@lru_cache(maxsize=2048)
+def _kem_key(raw: bytes) -> MLKEM768PublicKey:
+    # Checked with the roster, used right afterwards.
+    return MLKEM768PublicKey.from_public_bytes(raw)
 
-    def __init__(self, seed: bytes) -> None:
-        self._private = X25519PrivateKey.from_private_bytes(seed)
-        self.public: bytes = self._private.public_key().public_bytes_raw()
+
+class KeyPair:
+    """An X25519 key pair and, for hybrid agreement, an ML-KEM-768 one, of one 32-byte seed.
+
+    Parameters
+    ----------
+    seed : bytes
+        32 bytes, from which HKDF derives a seed for each.
+    hybrid : bool
+        Whether there is the second.
+    """
+
+    def __init__(self, seed: bytes, *, hybrid: bool) -> None:
+        self._seed, self._hybrid = seed, hybrid
+        own = derive(seed, Use.X25519_SEED, num_bytes=X25519_BYTES)
+        self._private = X25519PrivateKey.from_private_bytes(own)
+
+    @cached_property
+    def _kem(self) -> MLKEM768PrivateKey:
+        own = derive(self._seed, Use.KEM_SEED, num_bytes=64)
+        return MLKEM768PrivateKey.from_seed_bytes(own)
+
+    @cached_property
+    def public(self) -> bytes:
+        """The public key: 32 bytes of X25519 and, if hybrid, 1184 of ML-KEM-768 behind them."""
+        first = self._private.public_key().public_bytes_raw()
+        return first + self._kem.public_key().public_bytes_raw() if self._hybrid else first
 
     def agree(self, public_key: bytes) -> bytes:
-        """Return the 32-byte agreed secret; `ValueError` for a key of low order."""
-        return self._private.exchange(_public_key(public_key))
+        """Return the 32 bytes that X25519 agrees on; `ValueError` for a key of low order."""
+        return self._private.exchange(_public_key(public_key[:X25519_BYTES]))
+
+    def decapsulate(self, text: bytes) -> bytes | None:
+        """Return the 32-byte secret in a ciphertext, nothing if classical, None if malformed.
+
+        A ciphertext for another key gives another secret, and no error (FIPS 203, section 6.3).
+        """
+        if not self._hybrid:
+            return b"" if not text else None
+        return self._kem.decapsulate(text) if len(text) == KEM_TEXT_BYTES else None
+
+
+def encapsulate(public_key: bytes) -> tuple[bytes, bytes]:
+    """Return a fresh secret and its ciphertext for a key; nothing for a classical one."""
+    if len(public_key) == X25519_BYTES:
+        return b"", b""
+    return _kem_key(public_key[X25519_BYTES:]).encapsulate()
+
+
+def is_public_key(public_key: bytes, *, hybrid: bool) -> bool:
+    """Say whether bytes are a public key of this form, whose parts can be used."""
+    due = X25519_BYTES + (KEM_KEY_BYTES if hybrid else 0)
+    if len(public_key) != due or is_low_order(public_key[:X25519_BYTES]):
+        return False
+    try:
+        if hybrid:
+            _kem_key(public_key[X25519_BYTES:])
+    except ValueError:
+        return False
+    return True
 
 
 def commit(self_seed: bytes) -> bytes:
@@ -109,11 +174,16 @@ def _pair(first: int, second: int) -> bytes:
 
 
 def pair_mask_keys(
-    agreed: bytes, binding: bytes, first: int, second: int
+    secret: bytes, part_hash: bytes, binding: bytes, first: int, second: int
 ) -> tuple[bytes, bytes]:
-    """Return the update and scalar mask keys of two nodes, the same from both sides."""
-    context = binding, _pair(min(first, second), max(first, second))
-    return derive(agreed, Use.PAIR_UPDATE, *context), derive(agreed, Use.PAIR_SCALARS, *context)
+    """Return the update and scalar mask keys of two nodes, the same from both sides.
+
+    `secret` is what X25519 agrees on and, if hybrid, the pair's own secret behind it.
+    `part_hash` is of the row's part that brought that (`hybrid.seal_pair_secret`), so that
+    nobody can give one node a secret of another part than its peer has sent.
+    """
+    context = binding, part_hash, _pair(min(first, second), max(first, second))
+    return derive(secret, Use.PAIR_UPDATE, *context), derive(secret, Use.PAIR_SCALARS, *context)
 
 
 def self_mask_keys(self_seed: bytes, binding: bytes, node_id: int) -> tuple[bytes, bytes]:
@@ -123,9 +193,9 @@ def self_mask_keys(self_seed: bytes, binding: bytes, node_id: int) -> tuple[byte
     return update, derive(self_seed, Use.SELF_SCALARS, *context)
 
 
-def share_key(agreed: bytes, roster: bytes, sender: int, receiver: int) -> bytes:
+def share_key(secret: bytes, roster: bytes, sender: int, receiver: int) -> bytes:
     """Return the 32-byte AES-GCM key for shares from `sender` to `receiver`, one direction."""
-    return derive(agreed, Use.SHARE, roster, _pair(sender, receiver), num_bytes=32)
+    return derive(secret, Use.SHARE, roster, _pair(sender, receiver), num_bytes=32)
 
 
 def hash_share(use: Use, share: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
@@ -143,15 +213,23 @@ def hash_pair(text: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
     return mask + hash_share(Use.SELF_SHARE, text[half:], roster, dealer, receiver)
 
 
-def seal(key: bytes, roster: bytes, pair: tuple[int, int], text: bytes, nonce: bytes) -> bytes:
-    """Return nonce and AES-GCM ciphertext; associated data are use, roster and ordered pair."""
-    return nonce + AESGCM(key).encrypt(nonce, text, bind(Use.SHARE, roster, _pair(*pair)))
+def seal(
+    key: bytes, roster: bytes, pair: tuple[int, int], text: bytes, nonce: bytes, part: bytes
+) -> bytes:
+    """Return nonce and AES-GCM ciphertext; associated data are roster, ordered pair and `part`.
+
+    `part` is the hash of what else is in the row for this pair.
+    """
+    bound = bind(Use.SHARE, roster, _pair(*pair), part)
+    return nonce + AESGCM(key).encrypt(nonce, text, bound)
 
 
-def unseal(key: bytes, roster: bytes, pair: tuple[int, int], sealed: bytes) -> bytes | None:
-    """Return the plaintext, or None if it is not for this roster, pair and use."""
+def unseal(
+    key: bytes, roster: bytes, pair: tuple[int, int], sealed: bytes, part: bytes
+) -> bytes | None:
+    """Return the plaintext, or None if it is not for this roster, pair, part and use."""
     nonce, body = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
-        return AESGCM(key).decrypt(nonce, body, bind(Use.SHARE, roster, _pair(*pair)))
+        return AESGCM(key).decrypt(nonce, body, bind(Use.SHARE, roster, _pair(*pair), part))
     except (InvalidTag, ValueError):
         return None

@@ -6,6 +6,7 @@ every neighbour of higher id and subtracts that of every neighbour of lower id.
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +27,29 @@ def mask_both(update: Vector, scalars: NDArray[np.uint64], masks: Iterable[Mask]
         apply_masks(scalars, [(key, add) for _, key, add in batch])
 
 
+class Met(NamedTuple):
+    """A node that a pairwise mask is shared with.
+
+    `public` begins with its X25519 mask key; `secret` is K of the pair, empty if classical;
+    `part_hash` is of the part of a row that brought K (`hybrid.hash_part`).
+    """
+
+    node_id: int
+    public: bytes
+    secret: bytes
+    part_hash: bytes
+
+
 def input_masks(
-    node_id: int,
-    seeds: tuple[bytes, bytes],
-    peers: Iterable[tuple[int, bytes]],
-    binding: bytes,
+    node_id: int, pair: KeyPair, self_seed: bytes, peers: Iterable[Met], binding: bytes
 ) -> Iterator[Mask]:
     """Yield the masks that one node puts on its input.
 
-    `seeds` are its mask seed and self-mask seed, `peers` the ids and mask public keys of
-    the neighbours whose shares it holds.
+    `pair` are its mask keys, `peers` the neighbours whose shares it holds.
     """
-    mask_seed, self_seed = seeds
     yield *self_mask_keys(self_seed, binding, node_id), True
-    pair = KeyPair(mask_seed)
-    for peer, public_key in peers:
-        keys = pair_mask_keys(pair.agree(public_key), binding, node_id, peer)
-        yield *keys, node_id < peer
+    for peer in peers:
+        yield *_keys(node_id, pair, peer, binding), node_id < peer.node_id
 
 
 def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], binding: bytes) -> Iterator[Mask]:
@@ -52,14 +59,17 @@ def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], binding: bytes) -> I
 
 
 def dropout_masks(
-    dropout: int, mask_seed: bytes, survivors: Iterable[tuple[int, bytes]], binding: bytes
+    dropout: int, pair: KeyPair, survivors: Iterable[Met], binding: bytes
 ) -> Iterator[Mask]:
     """Yield the masks that remove one dropout's pairwise masks from the sum.
 
-    `survivors` are the ids and mask public keys of those that masked with the dropout.
+    `pair` are the dropout's mask keys, `survivors` those that masked with it.
     """
-    pair = KeyPair(mask_seed)
-    for survivor, public_key in survivors:
-        keys = pair_mask_keys(pair.agree(public_key), binding, dropout, survivor)
+    for survivor in survivors:
         # The survivor added it where its id is the lower one.
-        yield *keys, survivor > dropout
+        yield *_keys(dropout, pair, survivor, binding), survivor.node_id > dropout
+
+
+def _keys(node_id: int, pair: KeyPair, met: Met, binding: bytes) -> tuple[bytes, bytes]:
+    secret = pair.agree(met.public) + met.secret
+    return pair_mask_keys(secret, met.part_hash, binding, node_id, met.node_id)

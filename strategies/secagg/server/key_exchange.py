@@ -6,12 +6,12 @@ The guards of all phases are here too.
 from typing import TypeVar
 
 from strategies.secagg.crypto.identity import Peers, advert_to_sign, shares_to_sign, verify
-from strategies.secagg.crypto.keys import is_low_order
+from strategies.secagg.crypto.keys import is_public_key
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import Advert, AdvertRequest, Roster, SharesUpload
+from strategies.secagg.messages import X25519_BYTES, Advert, AdvertRequest, Roster, SharesUpload
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase
-from strategies.secagg.server.recovery import Members
+from strategies.secagg.server.recovery import NO_MEMBERS, Members
 from strategies.secagg.server.rows import Rows
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
 
@@ -34,7 +34,7 @@ class KeyExchange:
         self.phase = Phase.ADVERTS
         self._adverts: dict[int, Advert] = {}
         self._keys: set[bytes] = set()
-        self._members = Members(b"", 0, 0, {}, {}, {})
+        self._members = NO_MEMBERS
         self._rows = Rows(self._members)
         self.cohort: tuple[int, ...] = ()
 
@@ -45,9 +45,10 @@ class KeyExchange:
     def add_advert(self, sender: int, data: Buffer) -> None:
         """Take one advert; the transport says who sent it."""
         advert = self._decode(Phase.ADVERTS, Advert, data)
-        low = is_low_order(advert.mask_key) or is_low_order(advert.share_key)
-        keys = {advert.mask_key, advert.share_key, advert.commitment}
-        if advert.node_id != sender or sender in self._adverts or low:
+        pair = advert.mask_key, advert.share_key
+        good = all(is_public_key(key, hybrid=self._parameters.is_hybrid) for key in pair)
+        keys = {*(key[:X25519_BYTES] for key in pair), advert.commitment}
+        if advert.node_id != sender or sender in self._adverts or not good:
             raise BadReplyError(f"advert of node {advert.node_id} from {sender}: name or key")
         if len(keys) < 3 or keys & self._keys:
             raise BadReplyError(f"advert from {sender}: a key or commitment twice")
@@ -72,8 +73,7 @@ class KeyExchange:
         except ValueError as error:
             raise self._abandon(str(error)) from error
         roster = Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
-        quorum = self._parameters.quorum(shape)
-        self._members = Members.of(roster, shape, quorum, self._adverts)
+        self._members = Members.of(roster, self._parameters, self._adverts)
         self._rows = Rows(self._members)
         self.phase = Phase.SHARES
         return roster

@@ -1,6 +1,6 @@
 """Recovery at the server: rebuild and check seeds from shares, open the sum."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,10 +9,22 @@ from numpy.typing import NDArray
 
 from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.hybrid import (
+    hash_part,
+    is_pair_secret,
+    open_pair_secret,
+    pair_secret,
+)
 from strategies.secagg.crypto.keys import KeyPair, commit
-from strategies.secagg.crypto.masking import dropout_masks, mask_both, survivor_masks
+from strategies.secagg.crypto.masking import (
+    Mask,
+    Met,
+    dropout_masks,
+    mask_both,
+    survivor_masks,
+)
 from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
-from strategies.secagg.graph import Shape, neighborhood
+from strategies.secagg.graph import ProtocolParameters, neighborhood
 from strategies.secagg.messages import (
     Advert,
     MaskedInput,
@@ -27,37 +39,50 @@ class RecoveryError(Exception):
 
 
 class LyingDealerError(RecoveryError):
-    """A node whose shares, as it dealt them, do not give the seed that it committed to."""
+    """A node that dealt what does not give the secrets that it committed to."""
 
     def __init__(self, node: int) -> None:
-        super().__init__(f"the shares that node {node} dealt do not give its seed")
+        super().__init__(f"what node {node} dealt does not give its secrets")
         self.node = node
 
 
 @dataclass(frozen=True)
 class Members:
-    """The members U1: roster hash, t, q, and each node's advert, neighbours and point."""
+    """The members U1: roster hash, t, q, key agreement; each one's advert, peers and point."""
 
     roster: bytes
     threshold: int
     quorum: int
+    is_hybrid: bool
     adverts: Mapping[int, Advert]
     near: Mapping[int, frozenset[int]]
     point: Mapping[int, int]
 
     @staticmethod
     def of(
-        roster: Roster, shape: Shape, quorum: int, adverts: Mapping[int, Advert]
+        roster: Roster, parameters: ProtocolParameters, adverts: Mapping[int, Advert]
     ) -> "Members":
-        """Draw the graph of a roster."""
+        """Draw the graph of a roster; `ValueError` where the numbers do not fit it."""
+        shape = parameters.shape(len(adverts))
         ids, seed = sorted(adverts), adverts_hash(roster.adverts)
         near = {
             node: frozenset(ids[member] for member in neighborhood(shape, seed, at))
             for at, node in enumerate(ids)
         }
         point = {node: at + 1 for at, node in enumerate(ids)}
-        bound = roster_hash(roster)
-        return Members(bound, shape.threshold, quorum, dict(adverts), near, point)
+        return Members(
+            roster=roster_hash(roster),
+            threshold=shape.threshold,
+            quorum=parameters.quorum(shape),
+            is_hybrid=parameters.is_hybrid,
+            adverts=dict(adverts),
+            near=near,
+            point=point,
+        )
+
+
+NO_MEMBERS = Members(b"", 0, 0, False, {}, {}, {})
+PairPart = Callable[[int, int], bytes]
 
 
 def open_sum(
@@ -66,6 +91,7 @@ def open_sum(
     inputs: dict[int, MaskedInput],
     replies: Mapping[int, UnmaskReply],
     dropouts: tuple[int, ...],
+    pair_part: PairPart,
 ) -> tuple[Vector, NDArray[np.uint64]]:
     """Add the survivors' inputs and take the masks off.
 
@@ -77,6 +103,9 @@ def open_sum(
         By survivor; emptied, so that each payload can go as soon as it is added.
     replies : mapping of int to UnmaskReply
         By answering survivor. Each share is the one that its dealer dealt, by its hash.
+    pair_part : callable
+        From the lower and the higher node of a pair to the part of the row that brought its
+        secret.
 
     Returns
     -------
@@ -87,6 +116,10 @@ def open_sum(
     rejected = {node: frozenset(inputs[node].rejected) for node in survivors}
     self_seeds = _seeds(members, replies, survivors, self_masks=True)
     mask_seeds = _seeds(members, replies, dropouts, self_masks=False)
+    masks = list(survivor_masks(self_seeds.items(), binding))
+    for gone, seed in mask_seeds.items():
+        met = [s for s in survivors if s in members.near[gone] and gone not in rejected[s]]
+        masks += _dropout_masks(members, gone, seed, met, pair_part, binding)
     first = inputs[survivors[0]]
     update = np.zeros(first.num_parameters, word_dtype(first.modulus_bits))
     scalars = np.zeros(len(first.scalars) // 8, np.uint64)
@@ -94,16 +127,43 @@ def open_sum(
         message = inputs.pop(node)
         add_packed(message.update, first.modulus_bits, update)
         scalars += np.frombuffer(message.scalars, "<u8")
-    mask_both(update, scalars, survivor_masks(self_seeds.items(), binding))
-    for node, seed in mask_seeds.items():
-        met = [
-            (other, members.adverts[other].mask_key)
-            for other in survivors
-            if other in members.near[node] and node not in rejected[other]
-        ]
-        mask_both(update, scalars, dropout_masks(node, seed, met, binding))
+    mask_both(update, scalars, masks)
     reduce_modulus(update, first.modulus_bits)
     return update, scalars
+
+
+def _dropout_masks(
+    members: Members,
+    gone: int,
+    seed: bytes,
+    met: Iterable[int],
+    pair_part: PairPart,
+    binding: bytes,
+) -> Iterator[Mask]:
+    """Return the masks of a dropout with those who masked with it."""
+    pair = KeyPair(seed, hybrid=members.is_hybrid)
+    peers: list[Met] = []
+    for node in met:
+        ends = (min(gone, node), max(gone, node))
+        part = pair_part(*ends)
+        secret = _pair_secret(members, pair, seed, gone, ends, part)
+        if secret is None:
+            # The part is the lower node's, under its signature; the other one's key is true.
+            raise LyingDealerError(ends[0])
+        peers.append(Met(node, members.adverts[node].mask_key, secret, hash_part(part)))
+    return dropout_masks(gone, pair, peers, binding)
+
+
+def _pair_secret(
+    members: Members, pair: KeyPair, seed: bytes, gone: int, ends: tuple[int, int], part: bytes
+) -> bytes | None:
+    """Return K of a pair from a dropout's mask seed; None if the lower node sent another."""
+    if not members.is_hybrid:
+        return b""
+    if gone == ends[1]:
+        return open_pair_secret(pair, part, members.roster, ends)
+    secret = pair_secret(seed, members.roster, ends)
+    return secret if is_pair_secret(secret, part, members.roster, ends) else None
 
 
 def _seeds(
@@ -132,7 +192,7 @@ def _checked_seed(
     good = seed is not None and (
         commit(seed) == advert.commitment
         if self_mask
-        else KeyPair(seed).public == advert.mask_key
+        else KeyPair(seed, hybrid=members.is_hybrid).public == advert.mask_key
     )
     if seed is None or not good:
         raise LyingDealerError(node)

@@ -218,10 +218,15 @@ class ServerRole(KeyExchange):
         self._inputs.clear()
         try:
             update, scalars = open_sum(
-                self._members, self._binding, inputs, self._replies, self._needed
+                self._members,
+                self._binding,
+                inputs,
+                self._replies,
+                self._needed,
+                self._rows.pair_part,
             )
         except LyingDealerError as error:
-            self._disputes.prove(error.node, "it dealt shares that do not give its seed")
+            self._disputes.prove(error.node, "what it dealt does not give its secrets")
             raise self._abandon(str(error)) from error
         except RecoveryError as error:
             raise self._abandon(str(error)) from error

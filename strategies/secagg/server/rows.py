@@ -70,6 +70,13 @@ class Rows:
             for dealer, share in table
         )
 
+    def pair_part(self, lower: int, higher: int) -> bytes:
+        """Return the part of a row that brought the pair's secret; empty if there is none."""
+        try:
+            return ShareRow.decode(self._inbox[higher][lower]).pair_part
+        except (DecodeError, KeyError):
+            return b""
+
     def _hashes(self, dealer: int, holder: int) -> bytes:
         if dealer == holder:
             return self._own.get(dealer, b"")

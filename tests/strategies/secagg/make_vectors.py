@@ -6,6 +6,7 @@ entry under "failures" with the reason given. Bytes are hexadecimal.
 """
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,21 @@ import numpy as np
 
 from strategies.codec.fixed_point import FixedPoint
 from strategies.secagg import binding, messages, packing
-from strategies.secagg.crypto import keys, prg, shamir
+from strategies.secagg.crypto import hybrid, keys, prg, shamir
 from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
 from strategies.secagg.messages import Roster, UnmaskRequest
 from tests.strategies.secagg.world import World, attempt, binding_for, ok, refusal_name, stream
 
 PATH = Path(__file__).with_name("vectors.json")
-PARAMETERS = ProtocolParameters(min_survivors=3, max_colluding=1)
+# Classical: an ML-KEM ciphertext is random by itself, so that it cannot be written again.
+PARAMETERS = ProtocolParameters(min_survivors=3, max_colluding=1, is_hybrid=False)
 
 
 def primitives() -> dict[str, Any]:
     """Return keys, shares, masks, graph, codec and packing."""
-    one, two = (keys.KeyPair(bytes([i] * 32)) for i in (1, 2))
+    one, two = (keys.KeyPair(bytes([i] * 32), hybrid=False) for i in (1, 2))
+    kem = keys.KeyPair(bytes([1] * 32), hybrid=True)
+    ends, part = (7, 9), hybrid.hash_part(b"")
     agreed, plan = one.agree(two.public), bytes([3] * 32)
     points = [1, 2, 5]
     vector = np.arange(4, dtype=np.uint32)
@@ -34,12 +38,15 @@ def primitives() -> dict[str, Any]:
     encoded = grid.encode(np.array([0.0, 0.5, -1.0, 3.0]))
     return {
         "public_keys": [one.public.hex(), two.public.hex()],
+        "hybrid_public_key_sha256": hashlib.sha256(kem.public).hexdigest(),
+        "pair_secret_7_9": hybrid.pair_secret(bytes([1] * 32), plan, ends).hex(),
+        "share_hashes": keys.hash_pair(bytes(66), plan, *ends).hex(),
         "agreed": agreed.hex(),
-        "pair_mask_keys": [k.hex() for k in keys.pair_mask_keys(agreed, plan, 7, 9)],
+        "pair_mask_keys": [k.hex() for k in keys.pair_mask_keys(agreed, part, plan, 7, 9)],
         "self_mask_keys": [k.hex() for k in keys.self_mask_keys(bytes(32), plan, 7)],
         "share_key_7_to_9": keys.share_key(agreed, plan, 7, 9).hex(),
         "commitment_of_zeros": keys.commit(bytes(32)).hex(),
-        "sealed": keys.seal(bytes(32), plan, (7, 9), b"text", bytes(12)).hex(),
+        "sealed": keys.seal(bytes(32), plan, ends, b"text", bytes(12), part).hex(),
         "shares": {
             "seed": bytes(range(32)).hex(),
             "points": points,

@@ -7,7 +7,7 @@ pairwise mask that does not cancel inside the set.
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Protocol
@@ -15,8 +15,14 @@ from typing import Protocol
 import numpy as np
 
 from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.hybrid import hash_part, open_pair_secret, pair_secret
 from strategies.secagg.crypto.keys import KeyPair
-from strategies.secagg.crypto.masking import dropout_masks, mask_both, survivor_masks
+from strategies.secagg.crypto.masking import (
+    Met,
+    dropout_masks,
+    mask_both,
+    survivor_masks,
+)
 from strategies.secagg.crypto.prg import reduce_modulus, word_dtype
 from strategies.secagg.messages import MaskedInput, UnmaskReply
 from strategies.secagg.packing import add_packed
@@ -41,6 +47,9 @@ class Spy:
     colluders: frozenset[int] = frozenset()
     opened: dict[int, Told] = field(default_factory=dict)
     inputs: dict[int, MaskedInput] = field(default_factory=dict)
+    # From the ends of a pair to the part of the row that brought its secret; hybrid then.
+    parts: Callable[[int, int], bytes] | None = None
+    roster: bytes = b""
     told_seeds: dict[tuple[str, int], bytes] = field(default_factory=dict)
     shares: dict[str, dict[int, dict[int, bytes]]] = field(
         default_factory=lambda: {"self": defaultdict(dict), "mask": defaultdict(dict)}
@@ -132,9 +141,25 @@ class Spy:
         for peer in set(mine.held) - chosen:
             other = self.seed("mask", peer)
             if other is not None:
-                yield from dropout_masks(peer, other, [(node, mask_keys[node])], mine.binding)
+                pair, met = self._pair(peer, other, node, mask_keys)
+                yield from dropout_masks(peer, pair, [met], mine.binding)
             elif mask_seed is not None:
-                assert KeyPair(mask_seed).public == mask_keys[node]
-                masks = dropout_masks(node, mask_seed, [(peer, mask_keys[peer])], mine.binding)
+                pair, met = self._pair(node, mask_seed, peer, mask_keys)
+                assert pair.public == mask_keys[node]
+                masks = dropout_masks(node, pair, [met], mine.binding)
                 # Seen from the peer the sign is the other way round.
                 yield from ((u, s, not add) for u, s, add in masks)
+
+    def _pair(
+        self, known: int, seed: bytes, other: int, mask_keys: dict[int, bytes]
+    ) -> tuple[KeyPair, Met]:
+        """Return what gives the mask of a pair, from the mask seed of one of both."""
+        pair = KeyPair(seed, hybrid=self.parts is not None)
+        ends = min(known, other), max(known, other)
+        part = self.parts(*ends) if self.parts else b""
+        if known == ends[0] and self.parts:
+            secret = pair_secret(seed, self.roster, ends)
+        else:
+            secret = open_pair_secret(pair, part, self.roster, ends)
+        assert secret is not None
+        return pair, Met(other, mask_keys[other], secret, hash_part(part))

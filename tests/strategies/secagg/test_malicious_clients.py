@@ -5,13 +5,23 @@ import dataclasses
 import pytest
 
 from strategies.secagg.binding import roster_hash
+from strategies.secagg.client import sharing
 from strategies.secagg.crypto import shamir
+from strategies.secagg.crypto.hybrid import seal_pair_secret
 from strategies.secagg.crypto.identity import reply_to_sign, shares_to_sign, sign
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import MaskedInput, ShareRow, UnmaskReply
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError
 from strategies.secagg.server.role import ServerRole
-from tests.strategies.secagg.world import LARGER, PARAMETERS, World, attempt, binding_for, ok
+from tests.strategies.secagg.world import (
+    LARGER,
+    PARAMETERS,
+    World,
+    attempt,
+    binding_for,
+    ok,
+    stream,
+)
 
 
 @pytest.mark.parametrize("with_identities", [False, True])
@@ -327,3 +337,59 @@ def test_a_client_that_breaks_the_scalars_is_noticed():
     server.close_masked()
     with pytest.raises(AbandonedError, match="contribution is not possible"):
         world.unmask(server, world.ids)
+
+
+@pytest.mark.parametrize("with_identities", [False, True])
+def test_a_server_that_swaps_the_secret_of_a_pair_only_makes_a_dispute(with_identities):
+    """It seals a secret of its own for the higher node; signature or shares notice."""
+    world = World(LARGER, 6, with_identities=with_identities)
+    server = world.ready(attempt())
+    server.bind_masks(binding_for())
+    lower, higher = world.ids[:2]
+    key = server._members.adverts[higher].mask_key
+    forged = seal_pair_secret(
+        bytes(32), key, server._members.roster, (lower, higher), stream(3)
+    )
+    for node in world.ids:
+        request = server.train_request(node)
+        if node == higher:
+            rows = dict(request.rows)
+            row = dataclasses.replace(ShareRow.decode(rows[lower]), pair_part=forged)
+            rows[lower] = row.encode()
+            request = dataclasses.replace(request, rows=tuple(sorted(rows.items())))
+        opened = ok(world.roles[node].open_train(request.encode(), binding_for()))
+        assert opened.rejected == ((lower,) if node == higher else ())
+        world.bindings[node] = opened.binding
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_false_secret_of_a_pair_names_the_node_that_sent_it(monkeypatch, place):
+    """Seen once one of both drops out: the liar itself, or one that never looked at it."""
+    world = World(PARAMETERS, 5)
+    bad, gone = world.ids[0], world.ids[place]
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
+    honest = sharing.seal_pair_secret
+
+    def false(mask_seed, to, roster, ends, random_bytes):
+        if bad == gone:
+            return honest(bytes(32), to, roster, ends, random_bytes)
+        return (
+            bytes(1180)
+            if ends[1] == gone
+            else honest(mask_seed, to, roster, ends, random_bytes)
+        )
+
+    for node in world.ids:
+        with monkeypatch.context() as patched:
+            if node == bad:
+                patched.setattr(sharing, "seal_pair_secret", false)
+            upload = ok(world.roles[node].share(roster.encode()))
+        server.add_shares(node, upload.encode())
+    server.close_shares()
+    alive = [node for node in world.ids if node != gone]
+    world.train(server, alive, binding_for())
+    assert server.close_masked() == tuple(alive)
+    with pytest.raises(AbandonedError, match=f"node {bad} dealt"):
+        world.unmask(server, alive)
+    assert set(world.disputes.liars) == {bad}

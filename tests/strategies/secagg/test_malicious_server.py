@@ -16,6 +16,7 @@ from tests.strategies.secagg.attacks import split, trained
 from tests.strategies.secagg.spy import Spy
 from tests.strategies.secagg.world import (
     BITS,
+    CLASSICAL,
     PARAMETERS,
     World,
     attempt,
@@ -38,7 +39,7 @@ def mask_keys(world: World) -> dict[int, bytes]:
 @pytest.fixture
 def world(monkeypatch) -> World:
     """Five nodes; adverts are recorded as the server sees them."""
-    made = World(PARAMETERS, 5)
+    made = World(CLASSICAL, 5)
     made.adverts = {}
     add = ServerRole.add_advert
 
@@ -79,7 +80,9 @@ def test_own_keys_for_a_victim_are_refused_by_all_with_identities():
     roster = world.bootstrap(world.server(attempt()))
     victim = Advert.decode(roster.adverts[2])
     seed = bytes([5] * 32)
-    forged = dataclasses.replace(victim, mask_key=KeyPair(seed).public, commitment=commit(seed))
+    forged = dataclasses.replace(
+        victim, mask_key=KeyPair(seed, hybrid=True).public, commitment=commit(seed)
+    )
     adverts = (*roster.adverts[:2], forged.encode(), *roster.adverts[3:])
     shown = dataclasses.replace(roster, adverts=adverts)
     names = [refusal_name(world.roles[n].share(shown.encode())) for n in world.ids]
@@ -94,8 +97,8 @@ def test_a_victim_surrounded_by_invented_nodes_refuses_with_identities():
     invented = [
         dataclasses.replace(
             Advert.decode(advert),
-            mask_key=KeyPair(bytes([i] * 32)).public,
-            share_key=KeyPair(bytes([90 + i] * 32)).public,
+            mask_key=KeyPair(bytes([i] * 32), hybrid=True).public,
+            share_key=KeyPair(bytes([90 + i] * 32), hybrid=True).public,
             commitment=commit(bytes([i] * 32)),
         ).encode()
         for i, advert in enumerate(roster.adverts[1:])

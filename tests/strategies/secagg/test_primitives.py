@@ -6,9 +6,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.secagg.crypto import keys, prg, shamir
+from strategies.secagg.crypto import hybrid, keys, prg, shamir
 from strategies.secagg.crypto.identity import Identity
 from strategies.secagg.crypto.keys import Use
+from strategies.secagg.crypto.masking import Met, input_masks
 from strategies.secagg.server.disputes import Disputes
 from tests.strategies.secagg.world import identities, stream
 
@@ -141,14 +142,16 @@ def test_short_keys_are_refused():
 
 
 def test_both_sides_agree_and_every_use_and_context_gives_another_key():
-    one, two = keys.KeyPair(bytes([1] * 32)), keys.KeyPair(bytes([2] * 32))
+    one, two = (keys.KeyPair(bytes([i] * 32), hybrid=False) for i in (1, 2))
     agreed = one.agree(two.public)
     assert agreed == two.agree(one.public)
-    plan, other = bytes(32), bytes([9] * 32)
+    plan, other, part = bytes(32), bytes([9] * 32), bytes([5] * 32)
     found = [
-        *keys.pair_mask_keys(agreed, plan, 1, 2),
-        *keys.pair_mask_keys(agreed, other, 1, 2),
-        *keys.pair_mask_keys(agreed, plan, 1, 3),
+        *keys.pair_mask_keys(agreed, part, plan, 1, 2),
+        *keys.pair_mask_keys(agreed, part, other, 1, 2),
+        *keys.pair_mask_keys(agreed, part, plan, 1, 3),
+        *keys.pair_mask_keys(agreed, other, plan, 1, 2),
+        *keys.pair_mask_keys(agreed + part, part, plan, 1, 2),
         *keys.self_mask_keys(agreed, plan, 1),
         *keys.self_mask_keys(agreed, plan, 2),
         keys.share_key(agreed, plan, 1, 2)[:16],
@@ -156,14 +159,15 @@ def test_both_sides_agree_and_every_use_and_context_gives_another_key():
         keys.share_key(agreed, other, 1, 2)[:16],
     ]
     assert len(set(found)) == len(found)
-    assert keys.pair_mask_keys(agreed, plan, 1, 2) == keys.pair_mask_keys(agreed, plan, 2, 1)
+    both = [keys.pair_mask_keys(agreed, part, plan, *ends) for ends in ((1, 2), (2, 1))]
+    assert both[0] == both[1]
     # Of two equal constants Python makes one, which only its names show.
     assert len(Use) == len(Use.__members__)
     assert keys.bind(Use.SHARE, b"ab", b"c") != keys.bind(Use.SHARE, b"a", b"bc")
 
 
 def test_low_order_keys_are_those_that_agreement_refuses():
-    pair = keys.KeyPair(bytes(range(32)))
+    pair = keys.KeyPair(bytes(range(32)), hybrid=False)
     low = [0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18, 2**255, 2**255 + 1]
     for number in low:
         point = number.to_bytes(32, "little")
@@ -175,16 +179,72 @@ def test_low_order_keys_are_those_that_agreement_refuses():
 
 def test_sealed_shares_open_only_for_their_roster_pair_and_key():
     key, roster, nonce = bytes([3] * 32), bytes(32), bytes(12)
-    sealed = keys.seal(key, roster, (1, 2), b"text", nonce)
-    assert keys.unseal(key, roster, (1, 2), sealed) == b"text"
-    assert keys.unseal(key, roster, (2, 1), sealed) is None
-    assert keys.unseal(key, bytes([1] * 32), (1, 2), sealed) is None
-    assert keys.unseal(bytes([4] * 32), roster, (1, 2), sealed) is None
-    assert keys.unseal(key, roster, (1, 2), b"") is None
+    part = bytes([6] * 32)
+    sealed = keys.seal(key, roster, (1, 2), b"text", nonce, part)
+    assert keys.unseal(key, roster, (1, 2), sealed, part) == b"text"
+    assert keys.unseal(key, roster, (2, 1), sealed, part) is None
+    assert keys.unseal(key, bytes([1] * 32), (1, 2), sealed, part) is None
+    assert keys.unseal(key, roster, (1, 2), sealed, bytes(32)) is None
+    assert keys.unseal(bytes([4] * 32), roster, (1, 2), sealed, part) is None
+    assert keys.unseal(key, roster, (1, 2), b"", part) is None
     for at in range(len(sealed)):
         damaged = bytearray(sealed)
         damaged[at] ^= 1
-        assert keys.unseal(key, roster, (1, 2), bytes(damaged)) is None
+        assert keys.unseal(key, roster, (1, 2), bytes(damaged), part) is None
+
+
+def test_a_hybrid_pair_is_of_one_seed_and_needs_both_parts():
+    pair = keys.KeyPair(bytes(32), hybrid=True)
+    classical = keys.KeyPair(bytes(32), hybrid=False)
+    assert pair.public[:32] == classical.public
+    assert keys.is_public_key(pair.public, hybrid=True)
+    assert not keys.is_public_key(pair.public, hybrid=False)
+    assert not keys.is_public_key(classical.public, hybrid=True)
+    assert not keys.is_public_key(bytes(32) + pair.public[32:], hybrid=True)
+    # Coefficients of an ML-KEM key are below 3329: 12 set bits are none (FIPS 203, 7.2).
+    assert not keys.is_public_key(pair.public[:32] + bytes([255]) * 1184, hybrid=True)
+    fresh, text = keys.encapsulate(pair.public)
+    assert pair.decapsulate(text) == fresh
+    assert pair.decapsulate(text[1:]) is None
+    assert keys.encapsulate(classical.public) == (b"", b"")
+    assert classical.decapsulate(text) is None
+
+
+def test_masks_and_shares_need_both_secrets_of_a_pair():
+    pair, other = (keys.KeyPair(bytes([i] * 32), hybrid=False) for i in (1, 2))
+    plan, zeros, ones = bytes(32), bytes(32), bytes([1] * 32)
+
+    def masks(of: keys.KeyPair, secret: bytes, part: bytes) -> tuple[object, ...]:
+        return tuple(input_masks(1, pair, zeros, [Met(2, of.public, secret, part)], plan))[1]
+
+    found = {masks(of, secret, zeros) for of in (pair, other) for secret in (zeros, ones)}
+    found |= {masks(other, zeros, ones), masks(other, b"", zeros)}
+    assert len(found) == 6
+    agreed = pair.agree(other.public)
+    sealed = {keys.share_key(agreed + fresh, plan, 1, 2) for fresh in (b"", zeros, ones)}
+    assert len(sealed | {keys.share_key(ones + zeros, plan, 1, 2)}) == 4
+
+
+def test_either_mask_seed_gives_the_secret_of_a_pair():
+    lower, roster, ends = bytes([1] * 32), bytes(32), (3, 8)
+    higher = keys.KeyPair(bytes([2] * 32), hybrid=True)
+    part = hybrid.seal_pair_secret(lower, higher.public, roster, ends, stream(1))
+    secret = hybrid.pair_secret(lower, roster, ends)
+    assert hybrid.open_pair_secret(higher, part, roster, ends) == secret
+    assert hybrid.is_pair_secret(secret, part, roster, ends)
+    assert not hybrid.is_pair_secret(bytes(32), part, roster, ends)
+    other = keys.KeyPair(bytes([3] * 32), hybrid=True)
+    assert hybrid.open_pair_secret(other, part, roster, ends) is None
+    assert hybrid.open_pair_secret(higher, part, bytes([9] * 32), ends) is None
+    assert hybrid.open_pair_secret(higher, part, roster, (3, 9)) is None
+    assert hybrid.open_pair_secret(higher, b"", roster, ends) is None
+    for at in (0, 500, 1088, 1100, 1140, 1179):
+        damaged = bytearray(part)
+        damaged[at] ^= 1
+        assert hybrid.open_pair_secret(higher, bytes(damaged), roster, ends) is None
+    classical = keys.KeyPair(bytes([2] * 32), hybrid=False)
+    assert hybrid.seal_pair_secret(lower, classical.public, roster, ends, stream(1)) == b""
+    assert hybrid.open_pair_secret(classical, b"", roster, ends) == b""
 
 
 def test_identities_sign_for_themselves_only():

@@ -226,8 +226,8 @@ def test_flipping_one_bit_of_one_mask_key_breaks_the_sum(monkeypatch):
     honest = masking.pair_mask_keys
     flipped = []
 
-    def flip_one(agreed, plan, first, second):
-        update, scalars = honest(agreed, plan, first, second)
+    def flip_one(*told):
+        update, scalars = honest(*told)
         if not flipped:
             flipped.append(True)
             update = bytes([update[0] ^ 1]) + update[1:]

@@ -27,14 +27,14 @@ def change(roster: Roster, at: int, **fields) -> Roster:
     return swap(roster, at, dataclasses.replace(Advert.decode(roster.adverts[at]), **fields))
 
 
-PUBLIC = KeyPair(bytes([7] * 32)).public
+PUBLIC = KeyPair(bytes([7] * 32), hybrid=True).public
 
 
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
         (lambda r: change(r, 0, mask_key=PUBLIC), "OWN_ADVERT_WRONG"),
-        (lambda r: change(r, 0, commitment=PUBLIC), "OWN_ADVERT_WRONG"),
+        (lambda r: change(r, 0, commitment=PUBLIC[:32]), "OWN_ADVERT_WRONG"),
         (
             lambda r: change(r, 2, mask_key=Advert.decode(r.adverts[1]).mask_key),
             "DUPLICATE_KEY",
@@ -47,8 +47,10 @@ PUBLIC = KeyPair(bytes([7] * 32)).public
             lambda r: change(r, 2, commitment=Advert.decode(r.adverts[0]).commitment),
             "DUPLICATE_KEY",
         ),
-        (lambda r: change(r, 2, mask_key=bytes(32)), "BAD_KEY"),
-        (lambda r: change(r, 2, share_key=b"\1" + bytes(31)), "BAD_KEY"),
+        (lambda r: change(r, 2, mask_key=bytes(32) + PUBLIC[32:]), "BAD_KEY"),
+        (lambda r: change(r, 2, share_key=b"\1" + bytes(31) + PUBLIC[32:]), "BAD_KEY"),
+        (lambda r: change(r, 2, mask_key=PUBLIC[:32]), "BAD_KEY"),
+        (lambda r: change(r, 2, mask_key=PUBLIC[:32] + bytes([255]) * 1184), "BAD_KEY"),
         (lambda r: change(r, 2, attempt=attempt(9)), "WRONG_ADVERT"),
         (lambda r: change(r, 2, node_id=101), "WRONG_ADVERT"),
         (lambda r: change(r, 1, node_id=101), "WRONG_ADVERT"),
@@ -120,6 +122,7 @@ def test_parameters_are_fixed_at_the_first_contact():
         ProtocolParameters(min_survivors=5, max_colluding=1),
         ProtocolParameters(min_survivors=4, max_colluding=0),
         ProtocolParameters(min_survivors=4, max_colluding=1, threshold=4),
+        ProtocolParameters(min_survivors=4, max_colluding=1, is_hybrid=False),
     ):
         reply = world.role(node, parameters).share(roster.encode())
         refused(world, node, reply, "TERMS_CHANGED")

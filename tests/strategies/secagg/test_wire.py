@@ -126,7 +126,7 @@ def test_wrong_version_type_order_and_flags_are_named():
 @pytest.mark.parametrize(
     ("cls", "change"),
     [
-        (Advert, {"mask_key": b"short"}),
+        (Advert, {"mask_key": bytes(1217)}),
         (Advert, {"node_id": 2**64}),
         (Advert, {"node_id": -1}),
         (messages.ConfirmRequest, {"survivors": (2, 1)}),
@@ -134,7 +134,7 @@ def test_wrong_version_type_order_and_flags_are_named():
         (messages.SharesUpload, {"rows": ((1, bytes(4097)),)}),
         (messages.SharesUpload, {"rows": ((2, bytes(94)), (1, bytes(94)))}),
         (messages.UnmaskRequest, {"inputs": ((1, bytes(64)),)}),
-        (messages.Roster, {"adverts": (bytes(513),)}),
+        (messages.Roster, {"adverts": (bytes(4097),)}),
     ],
 )
 def test_encoding_refuses_what_could_not_be_decoded(cls, change):

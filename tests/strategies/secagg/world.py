@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ RUN = 77
 BITS = 24
 BUNDLE = hashlib.sha256(b"bundle").digest()
 PARAMETERS = ProtocolParameters(min_survivors=4, max_colluding=1)
+CLASSICAL = replace(PARAMETERS, is_hybrid=False)
 LARGER = ProtocolParameters(min_survivors=5, max_colluding=1)
 
 

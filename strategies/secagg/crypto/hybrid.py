@@ -1,0 +1,92 @@
+"""The secret of a pair that survives a quantum computer: sent by the lower node, under ML-KEM.
+
+X25519 gives both nodes of a pair a secret without a message. A KEM does not: one side must send
+a ciphertext. So the node with the lower id derives the pair's secret K from its mask seed and
+sends it sealed under a fresh ML-KEM secret for the higher node's *mask* key. Either one's mask
+seed, once it is recovered, gives K: the lower one's by derivation, the higher one's by opening
+what was sent. With classical agreement there is no K, and the part of the row is empty.
+
+The part holds the KEM ciphertext (1088 bytes), K under AES-GCM (60) and the hash of K (32).
+By that hash the receiver, and the server with a recovered seed, tell a false K.
+Source: ML-KEM-768, FIPS 203.
+"""
+
+import hashlib
+import struct
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from strategies.secagg.crypto.keys import (
+    NONCE_BYTES,
+    KeyPair,
+    RandomBytes,
+    Use,
+    bind,
+    derive,
+    encapsulate,
+)
+from strategies.secagg.messages import KEM_TEXT_BYTES, PAIR_PART_BYTES
+
+_HASH_BYTES = 32
+Ends = tuple[int, int]
+
+
+def pair_secret(mask_seed: bytes, roster: bytes, ends: Ends) -> bytes:
+    """Return K of a pair (lower, higher) from the lower node's mask seed (32 bytes)."""
+    return derive(mask_seed, Use.PAIR_SECRET, roster, _pair(ends), num_bytes=32)
+
+
+def seal_pair_secret(
+    mask_seed: bytes, to: bytes, roster: bytes, ends: Ends, random_bytes: RandomBytes
+) -> bytes:
+    """Return the part of the lower node's row for a pair; empty for a classical key.
+
+    `to` is the higher node's public mask key.
+    """
+    fresh, text = encapsulate(to)
+    if not text:
+        return b""
+    secret, nonce = pair_secret(mask_seed, roster, ends), random_bytes(NONCE_BYTES)
+    key, bound = _seal_key(fresh, roster, ends)
+    sealed = nonce + AESGCM(key).encrypt(nonce, secret, bound)
+    return text + sealed + _commit(secret, roster, ends)
+
+
+def open_pair_secret(pair: KeyPair, part: bytes, roster: bytes, ends: Ends) -> bytes | None:
+    """Return K from a part, with the higher node's mask keys; None if any of it is false."""
+    if not part:
+        return pair.decapsulate(b"")
+    fresh = pair.decapsulate(part[:KEM_TEXT_BYTES]) if len(part) == PAIR_PART_BYTES else None
+    if fresh is None:
+        return None
+    sealed = part[KEM_TEXT_BYTES:-_HASH_BYTES]
+    key, bound = _seal_key(fresh, roster, ends)
+    try:
+        secret = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+    except InvalidTag:
+        return None
+    return secret if is_pair_secret(secret, part, roster, ends) else None
+
+
+def is_pair_secret(secret: bytes, part: bytes, roster: bytes, ends: Ends) -> bool:
+    """Say whether a secret is the one that a part has the hash of."""
+    return part[-_HASH_BYTES:] == _commit(secret, roster, ends)
+
+
+def hash_part(part: bytes) -> bytes:
+    """Return SHA-256 of a part (32 bytes), to which shares and masks of the pair are bound."""
+    return hashlib.sha256(part).digest()
+
+
+def _seal_key(fresh: bytes, roster: bytes, ends: Ends) -> tuple[bytes, bytes]:
+    context = roster, _pair(ends)
+    return derive(fresh, Use.PAIR_SEAL, *context, num_bytes=32), bind(Use.PAIR_SEAL, *context)
+
+
+def _commit(secret: bytes, roster: bytes, ends: Ends) -> bytes:
+    return hashlib.sha256(bind(Use.PAIR_COMMITMENT, roster, _pair(ends), secret)).digest()
+
+
+def _pair(ends: Ends) -> bytes:
+    return struct.pack(">QQ", *ends)

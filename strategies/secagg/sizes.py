@@ -1,0 +1,80 @@
+"""The bytes of the protocol's messages, from the messages themselves."""
+
+from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.messages import (
+    FIELD_BYTES,
+    INPUT_PROOF_BYTES,
+    KEM_KEY_BYTES,
+    KEM_TEXT_BYTES,
+    PAIR_PART_BYTES,
+    SEALED_BYTES,
+    SIGNATURE_BYTES,
+    X25519_BYTES,
+    Advert,
+    MaskedInput,
+    Roster,
+    ShareRow,
+    SharesUpload,
+    TrainRequest,
+    UnmaskReply,
+    UnmaskRequest,
+)
+from strategies.secagg.packing import packed_bytes
+from strategies.secagg.wire import AttemptId, Wire
+
+
+def steady_round(
+    num_members: int,
+    parameters: ProtocolParameters,
+    *,
+    signed: bool,
+    num_parameters: int = 0,
+    modulus_bits: int = 32,
+    num_scalars: int = 0,
+) -> tuple[Wire, ...]:
+    """Return the four messages of the middle client in a steady round where nobody is missing.
+
+    They are train and unmask, each down and up; keys and shares of the next round ride along.
+    """
+    this, after, word = AttemptId(1, 1, 0), AttemptId(1, 2, 1), bytes(32)
+    shape = parameters.shape(num_members)
+    nodes = tuple(range(num_members))
+    near = tuple(range(shape.num_neighbors))
+    signature = bytes(SIGNATURE_BYTES if signed else 0)
+    key = bytes(X25519_BYTES + KEM_KEY_BYTES * parameters.is_hybrid)
+    advert = Advert(after, 1, word, word, key, key, word, signature).encode()
+
+    def rows(first: int) -> tuple[tuple[int, bytes], ...]:
+        """Return a row for each peer; every second one brings the secret of a pair."""
+        text = bytes(KEM_TEXT_BYTES * parameters.is_hybrid)
+        parts = (bytes(PAIR_PART_BYTES * parameters.is_hybrid), b"")
+        return tuple(
+            (
+                node,
+                ShareRow(
+                    bytes(SEALED_BYTES), word, word, text, parts[(node + first) % 2], signature
+                ).encode(),
+            )
+            for node in near
+        )
+
+    proofs = tuple(
+        (node, bytes(INPUT_PROOF_BYTES)) for node in nodes[: parameters.quorum(shape)]
+    )
+    shares = tuple((node, bytes(FIELD_BYTES)) for node in (*near, len(near)))
+    roster = Roster(after, 2, 2, (advert,) * num_members).encode()
+    upload = SharesUpload(after, rows(1), bytes(64), signature).encode()
+    update = bytes(packed_bytes(num_parameters, modulus_bits))
+    scalars = bytes(8 * num_scalars)
+    return (
+        TrainRequest(this, nodes, rows(0), word, after),
+        MaskedInput(this, modulus_bits, num_parameters, update, scalars, (), advert, signature),
+        UnmaskRequest(this, nodes, (), proofs if signed else (), (), roster),
+        UnmaskReply(this, shares, (), upload, signature),
+    )
+
+
+def key_bytes(num_members: int, parameters: ProtocolParameters, *, signed: bool) -> int:
+    """Return what one client sends and receives in a steady round beside model and update."""
+    messages = steady_round(num_members, parameters, signed=signed)
+    return sum(len(message.encode()) for message in messages)

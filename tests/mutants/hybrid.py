@@ -1,0 +1,88 @@
+"""Hybrid key agreement: both parts are needed, and whoever sends a false one is named."""
+
+from tests.mutants.mutation import Mutation
+
+_CRYPTO = "strategies/secagg/crypto/"
+_HERE = "tests/strategies/secagg/"
+_PRIMITIVES = (f"{_HERE}test_primitives.py",)
+_LIARS = (f"{_HERE}test_malicious_clients.py",)
+
+MUTATIONS = (
+    Mutation(
+        "masks-need-no-ml-kem",
+        f"{_CRYPTO}masking.py",
+        "pair.agree(met.public) + met.secret",
+        "pair.agree(met.public)",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "masks-need-no-x25519",
+        f"{_CRYPTO}masking.py",
+        "pair.agree(met.public) + met.secret",
+        "met.secret or pair.agree(met.public)",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "masks-are-for-any-part-of-a-row",
+        f"{_CRYPTO}keys.py",
+        "context = binding, part_hash, _pair",
+        "context = binding, _pair",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "shares-need-no-ml-kem",
+        f"{_CRYPTO}keys.py",
+        "derive(secret, Use.SHARE,",
+        "derive(secret[:32], Use.SHARE,",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "a-key-of-another-form-passes",
+        f"{_CRYPTO}keys.py",
+        "if len(public_key) != due or is_low",
+        "if is_low",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "ml-kem-keys-are-not-checked",
+        f"{_CRYPTO}keys.py",
+        "        if hybrid:\n            _kem_key(",
+        "        if not due:\n            _kem_key(",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "a-secret-of-a-pair-is-for-any-roster",
+        f"{_CRYPTO}hybrid.py",
+        "context = roster, _pair(ends)",
+        "context = (_pair(ends),)",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "a-row-is-for-any-part",
+        f"{_CRYPTO}hybrid.py",
+        "hashlib.sha256(part).digest()",
+        "hashlib.sha256().digest()",
+        _LIARS,
+    ),
+    Mutation(
+        "a-false-secret-of-a-pair-passes",
+        f"{_CRYPTO}hybrid.py",
+        "part[-_HASH_BYTES:] == _commit(secret, roster, ends)",
+        "bool(part)",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "the-server-takes-a-false-secret-of-a-pair",
+        "strategies/secagg/server/recovery.py",
+        "secret if is_pair_secret(secret, part, members.roster, ends) else None",
+        "secret",
+        _LIARS,
+    ),
+    Mutation(
+        "the-key-agreement-may-change-in-a-run",
+        "strategies/secagg/graph.py",
+        "            self.is_hybrid,\n",
+        "            True,\n",
+        (f"{_HERE}test_refused_rosters.py",),
+    ),
+)
