@@ -51,10 +51,10 @@ MUTATIONS = (
         _PRIMITIVES,
     ),
     Mutation(
-        "a-secret-of-a-pair-is-for-any-roster",
+        "all-pairs-of-a-node-have-one-secret",
         f"{_CRYPTO}hybrid.py",
-        "context = roster, _pair(ends)",
-        "context = (_pair(ends),)",
+        "Use.PAIR_SECRET, roster, _pair(ends)",
+        "Use.PAIR_SECRET, roster",
         _PRIMITIVES,
     ),
     Mutation(

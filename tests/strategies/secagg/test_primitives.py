@@ -232,6 +232,8 @@ def test_either_mask_seed_gives_the_secret_of_a_pair():
     secret = hybrid.pair_secret(lower, roster, ends)
     assert hybrid.open_pair_secret(higher, part, roster, ends) == secret
     assert hybrid.is_pair_secret(secret, part, roster, ends)
+    elsewhere = ((roster, (3, 9)), (roster, (2, 8)), (bytes([9] * 32), ends))
+    assert len({secret, *(hybrid.pair_secret(lower, *where) for where in elsewhere)}) == 4
     assert not hybrid.is_pair_secret(bytes(32), part, roster, ends)
     other = keys.KeyPair(bytes([3] * 32), hybrid=True)
     assert hybrid.open_pair_secret(other, part, roster, ends) is None
