@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Where the locked torch comes from, as options of pip; its CPU build is what is meant.
 TORCH_FROM ?=
 
-.PHONY: help demo test test-fast test-slow test-deploy test-docker lint format lock sbom clean
+.PHONY: help demo test test-fast test-slow test-deploy test-docker mutants lint format lock sbom clean
 
 help:
 	@echo "make demo       train a model over 5 simulated clients, about two minutes with the install"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-fast  the same without the end-to-end tests"
 	@echo "make test-deploy  real SuperLink and SuperNodes with TLS, and what they do when killed"
 	@echo "make test-docker  the compose demo on a real Docker engine, and what it leaves"
+	@echo "make mutants    breaks promises in a copy, one at a time: the tests must notice each"
 	@echo "make lint       format, lint, types and import rules"
 	@echo "make format     format the code"
 	@echo "make lock       write deploy/locks anew from the ranges in pyproject.toml"
@@ -87,6 +88,10 @@ test-deploy: .venv/installed-dev
 test-docker: .venv/installed-dev
 	deploy/engine.sh
 	TACET_NEEDS_DOCKER=1 $(BIN)/python -m pytest -s -m docker tests/docker
+
+# Half an hour, and not in CI: for who changes a check, or the tests of one.
+mutants: .venv/installed-dev
+	$(BIN)/python -m tests.mutants
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .

@@ -19,6 +19,7 @@ from app.config.load import ConfigError, load_config
 from app.node.settings import settings_of
 from app.round.contribute import rng_of
 from app.simulation.in_process import InProcessGrid
+from privacy.noise.randomness import secure_generator
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
 from strategies.rounds.records import from_record, to_arrays
 from strategies.rounds.transport import PollingGrid
@@ -242,6 +243,13 @@ def test_clients_with_the_same_seed_draw_different_batches():
     config = load_config({"deterministic": True})
     draws = [rng_of(config, i, r, secure=False).integers(2**60) for i in (0, 1) for r in (1, 2)]
     assert len(set(draws)) == 4
+
+
+def test_what_an_adversary_must_not_foretell_is_drawn_from_the_operating_system():
+    drawn = rng_of(load_config({}), 0, 1, secure=True)
+    assert type(drawn.bit_generator) is type(secure_generator().bit_generator)
+    told = rng_of(load_config({"deterministic": True}), 0, 1, secure=True)
+    assert type(told.bit_generator) is not type(drawn.bit_generator)
 
 
 def nodes_file(tmp_path, content):

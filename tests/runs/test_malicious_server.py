@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord
 
 from strategies import aggregation
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, wrap
@@ -99,6 +99,15 @@ def test_a_model_again_with_one_node_fewer(nodes):
         nodes.ask(node, UNMASK, server.unmask_request())
     request = nodes.shared(SECOND).train_request(NODE)
     assert nodes.refuses(NODE, "train", nodes.model(request)) == "secagg_model_repeated"
+    assert nodes.secrets(NODE) == set()
+
+
+@pytest.mark.parametrize("server_round", [2, 10])
+def test_a_model_under_the_number_of_another_round(nodes, server_round):
+    """The round decides what is charged and released, the attempt what is masked."""
+    request = nodes.shared(FIRST).train_request(NODE)
+    other = nodes.model(request, config=ConfigRecord({"server-round": server_round}))
+    assert nodes.refuses(NODE, "train", other) == "malformed_request"
     assert nodes.secrets(NODE) == set()
 
 

@@ -16,6 +16,7 @@ from app.approval import guard, supernode
 from app.approval.bundle import digest
 from app.approval.supernode import check_flower, guarded_path
 from app.cli.main import main
+from app.node.running_code import RUNNING
 
 COMMANDS = ("flwr-agentapp", "flwr-serverapp", "flwr-simulation", "flwr-model")
 
@@ -26,6 +27,7 @@ COMMANDS = ("flwr-agentapp", "flwr-serverapp", "flwr-simulation", "flwr-model")
 def started(policy, tmp_path, monkeypatch):
     """Return how ``tacet supernode`` would become a SuperNode."""
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(RUNNING, "ab" * 32)
     found = SimpleNamespace()
 
     def execve(path, argv, environment):
@@ -42,6 +44,8 @@ def test_a_guarded_supernode_finds_the_guard_and_no_other_command(started, polic
     path = started.environment["PATH"]
     folder = Path(path.split(os.pathsep)[0])
     assert started.environment[guard.POLICY] == str(policy)
+    # What was set outside is no word of the guard's.
+    assert RUNNING not in started.environment
     assert Path(started.path).name == "flower-supernode"
     for name in ("flwr-clientapp", "flower-superexec", *COMMANDS):
         assert shutil.which(name, path=path) == str(folder / name)

@@ -33,6 +33,18 @@ def test_the_approved_bundle_passes_and_an_altered_one_does_not(policy, bundle, 
     assert "\n" not in str(info.value)
 
 
+def test_a_hash_is_compared_to_its_last_digit(policy, bundle):
+    """Of 8 digits, as in Flower's names of folders, a server finds another bundle in hours."""
+    found = digest(bundle)
+    first, last = ("0" if digit != "0" else "1" for digit in (found[0], found[-1]))
+    for near in (found[:8] + "0" * 56, found[:-1] + last, first + found[1:]):
+        write_policy(policy, near)
+        with pytest.raises(PolicyError, match=f"{found}, which is not approved"):
+            approve(bundle)
+    write_policy(policy, near, found)
+    assert approve(bundle) == found
+
+
 def test_without_a_list_to_go_by_nothing_passes(policy, bundle, monkeypatch):
     policy.chmod(0o666)
     with pytest.raises(PolicyError, match="chmod go-w"):

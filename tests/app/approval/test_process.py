@@ -21,7 +21,7 @@ from strategies.secagg.messages import Advert
 from tests import ROOT
 
 PROCESS = """
-import json, sys
+import json, os, sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +62,7 @@ def push(client, reply, context):
         error=[error.code, error.reason] if error else None,
         advert="" if error else bytes(unwrap(reply.content)).hex(),
         client=client.__file__ if client else None,
+        running=os.environ.get({running!r}),
     )))
 
 runner.push_message = push
@@ -83,6 +84,7 @@ def run_guarded(tmp_path, fab: bytes, policy: Path | None = None, **other: objec
         "out": str(tmp_path / "reply.json"),
         "fab_id": "tacet/tacet",
         "told": digest(fab),
+        "running": RUNNING,
         "before": "",
         "options": [],
     }
@@ -107,7 +109,7 @@ def test_an_approved_bundle_runs_from_itself_and_signs_its_hash(policy, bundle, 
     assert result.returncode == 0, result.stderr
     assert reply.error is None, result.stderr
     advert = Advert.decode(bytes.fromhex(reply.advert))
-    assert advert.bundle.hex() == digest(bundle)
+    assert advert.bundle.hex() == reply.running == digest(bundle)
     assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
 
@@ -115,6 +117,8 @@ def test_of_an_altered_bundle_nothing_is_installed_or_imported(policy, altered, 
     reply, result = run_guarded(tmp_path, altered)
     assert reply.error == [REFUSAL_CODE, "policy_refused"]
     assert reply.client is None
+    # The process was told of a bundle from outside.
+    assert reply.running is None
     assert not (tmp_path / "home" / "apps").exists()
     assert "Successfully installed" not in result.stdout
     assert "tacet bundle hash" in result.stdout + result.stderr

@@ -184,6 +184,13 @@ def test_no_copy_of_a_secret_is_left_when_rows_move_between_pages(path, seed):
     assert all(secret in raw for secret in live.values())
 
 
+def test_each_write_is_synced_and_what_it_replaces_overwritten(path):
+    """Without this a power cut takes back a charge, or a stage, of what has left already."""
+    with transaction(path, "") as database:
+        for setting, value in (("synchronous", 3), ("secure_delete", 1), ("temp_store", 2)):
+            assert database.execute(f"PRAGMA {setting}").fetchone() == (value,)
+
+
 def test_only_the_owner_may_read_the_file(path):
     old = os.umask(0)
     try:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.ledger.budget import covering
+from privacy.ledger.budget import check, covering
 from privacy.ledger.ledger import Budget, Ledger, LedgerError, OverBudgetError
 from tests.privacy.ledger.ledger_kit import (
     DELTA,
@@ -54,6 +54,20 @@ def test_the_cap_cuts_off_a_plan_that_is_over_it(ledger):
     with pytest.raises(OverBudgetError, match=r"epsilon=.* over its max_epsilon=.* raise"):
         charge(ledger, number=4, budget=budget)
     assert ledger.spent(DELTA).epsilon == pytest.approx(budget.epsilon, rel=1e-12)
+
+
+def test_a_first_charge_over_the_cap_is_refused(ledger):
+    with pytest.raises(OverBudgetError, match="over its max_epsilon"):
+        charge(ledger, budget=Budget(epsilon_of([(RELEASE, 1)]) * 0.99, DELTA))
+    charge(ledger, budget=Budget(epsilon_of([(RELEASE, 1)]), DELTA))
+
+
+def test_a_cost_that_is_no_number_is_refused():
+    budget = Budget(epsilon_of(PLAN) * 1.01, DELTA)
+    terms = {"plans": [dict(PLAN)], "budget": budget, "order": 64}
+    check([], [(RELEASE, 1)], epsilon_of=lambda *_: 0.1, **terms)
+    with pytest.raises(OverBudgetError):
+        check([], [(RELEASE, 1)], epsilon_of=lambda *_: float("nan"), **terms)
 
 
 def test_runs_with_other_parameters_share_the_cap_by_the_filter(ledger):

@@ -14,6 +14,8 @@ from app.config.load import load_config
 from privacy.accounting.epsilon import epsilon
 from privacy.database import DatabaseError
 from strategies.secagg.client.role import ClientRole
+from tasks.base import DataError
+from tasks.breast_cancer import BreastCancer
 from tests.kits.private_kit import DELTA, Nodes, policy, run_config_of
 from tests.kits.real_node import real_node
 from tests.kits.traced import Traced, kind_of
@@ -152,6 +154,34 @@ def test_nothing_leaves_if_the_charge_cannot_be_synced(tmp_path, monkeypatch):
     traced = Traced(run_config, 4, fault)
     assert traced.reports()[0]["failures"] == {"1003": "ledger_refused"}
     assert node.charges() == []
+
+
+@pytest.mark.parametrize(
+    ("option", "aggregation"), [("client_distributed", "secagg"), ("client_local", "plain")]
+)
+def test_no_record_is_looked_at_before_it_is_paid_for(
+    tmp_path, monkeypatch, option, aggregation
+):
+    """Whether there is an answer, and after how long, may depend on the records."""
+    run_config = run_config_of(tmp_path, option, aggregation, num_rounds=1)
+    node = real_node(tmp_path, monkeypatch, run_config, option)
+    paid = []
+
+    def load(*_):
+        paid.append(node.charges())
+        raise DataError("a file with a row that cannot be read")
+
+    def fault(message, real):
+        if message.metadata.dst_node_id != 1003:
+            return real(message)
+        with monkeypatch.context() as patched:
+            patched.setattr(BreastCancer, "load", load)
+            return node.answer(message)
+
+    traced = Traced(run_config, 4, fault)
+    assert traced.reports()[0]["failures"] == {"1003": "data_refused"}
+    assert paid == [[(1, 0)]]
+    assert node.charges() == [(1, 0)]
 
 
 def test_a_plain_node_pays_for_every_time_it_is_asked(tmp_path, monkeypatch):

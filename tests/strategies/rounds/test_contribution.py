@@ -17,8 +17,8 @@ from strategies.rounds.records import (
     to_record,
 )
 from tests.kits.codec_kit import context
-from workloads.model_arrays import add_to, flatten
-from workloads.values import Contribution, names_of_scores
+from workloads.model_arrays import add_to, flatten, hash_state
+from workloads.values import Contribution, State, names_of_scores
 
 shapes = st.lists(hnp.array_shapes(max_dims=3, max_side=4), min_size=1, max_size=4)
 floats = st.floats(-1e3, 1e3, width=32)
@@ -177,6 +177,19 @@ def test_flatten_and_add_to_are_inverse(shapes, data):
     for name, values in parameters.items():
         assert restored[name].dtype == values.dtype
         np.testing.assert_array_equal(restored[name], values)
+
+
+def test_the_hash_of_a_question_tells_other_names_shapes_and_values_apart():
+    asked = [
+        ({"a": np.zeros(6, np.float32)}, {}),
+        ({"b": np.zeros(6, np.float32)}, {}),
+        ({"a": np.zeros((2, 3), np.float32)}, {}),
+        ({"a": np.zeros((3, 2), np.float32)}, {}),
+        ({"a": np.zeros(3, np.float32), "b": np.zeros(3, np.float32)}, {}),
+        ({"a": np.full(6, 2.0**-149, np.float32)}, {}),
+        ({"a": np.zeros(6, np.float32)}, {"at": 1}),
+    ]
+    assert len({hash_state(State(arrays), values) for arrays, values in asked}) == len(asked)
 
 
 def test_parameters_keep_their_order_in_flowers_record():

@@ -174,8 +174,12 @@ def test_complaints_about_others_than_peers_are_no_reply():
             server.add_masked(node, wrong.encode())
 
 
-def test_shares_that_do_not_give_the_seed_name_their_dealer(monkeypatch):
-    """They decrypt and match their hashes: only their sum shows it, in the unmask trip."""
+@pytest.mark.parametrize("drops_out", [False, True])
+def test_shares_that_do_not_give_the_seed_name_their_dealer(monkeypatch, drops_out):
+    """They decrypt and match their hashes: only their sum shows it, in the unmask trip.
+
+    Of a survivor the self-mask seed is rebuilt, of a dropout the mask seed.
+    """
     world = World(PARAMETERS, 5)
     bad, honest_split = world.ids[1], shamir.split
 
@@ -191,10 +195,11 @@ def test_shares_that_do_not_give_the_seed_name_their_dealer(monkeypatch):
             upload = ok(world.roles[node].share(roster.encode()))
         server.add_shares(node, upload.encode())
     server.close_shares()
-    world.train(server, world.ids, binding_for())
-    assert server.close_masked() == tuple(world.ids)
+    alive = [node for node in world.ids if not (drops_out and node == bad)]
+    world.train(server, alive, binding_for())
+    assert server.close_masked() == tuple(alive)
     with pytest.raises(AbandonedError, match=f"node {bad} dealt"):
-        world.unmask(server, world.ids)
+        world.unmask(server, alive)
     assert set(world.disputes.liars) == {bad}
 
 

@@ -8,6 +8,7 @@ from strategies.secagg.client.transitions import Stage
 from strategies.secagg.messages import ConfirmRequest, UnmaskRequest
 from strategies.secagg.server.role import ServerRole
 from tests.strategies.secagg.world import (
+    LARGER,
     PARAMETERS,
     World,
     attempt,
@@ -117,6 +118,26 @@ def test_a_node_gives_shares_for_no_other_view_than_it_signed():
     own = dataclasses.replace(request, survivors=ids[1:], dropouts=(ids[0],))
     world.stores[ids[3]].table.clear()
     ask(world, ids[1], own, "VIEW_BROKEN")
+
+
+@pytest.mark.parametrize("differs", ["survivors", "plan"])
+def test_what_the_others_have_signed_of_another_view_shows_nothing_of_this_one(differs):
+    """T = t = q = 5 of six: its own signature, and four true ones over something else."""
+    world = World(LARGER, 6, with_identities=True)
+    server = world.ready(attempt())
+    node, others, ids = world.ids[0], world.ids[1:5], tuple(world.ids)
+    for one in world.ids:
+        another = differs == "plan" and one != node
+        binding = binding_for("another model") if another else binding_for()
+        server.bind_masks(binding)
+        world.masked(world.opened(server, one, binding), one)
+    views = {}
+    for one in (node, *others):
+        another = differs == "survivors" and one != node
+        asked = ConfirmRequest(attempt(), ids[1:] if another else ids[:5])
+        views[one] = ok(world.roles[one].confirm(asked.encode())).signature
+    request = UnmaskRequest(attempt(), ids[:5], ids[5:], (), tuple(views.items()), None)
+    ask(world, node, request, "VIEW_BROKEN")
 
 
 def test_who_has_signed_a_view_gives_no_shares_for_the_masked_inputs_alone():

@@ -53,6 +53,7 @@ PUBLIC = KeyPair(bytes([7] * 32), hybrid=True).public
         (lambda r: change(r, 2, mask_key=PUBLIC[:32] + bytes([255]) * 1184), "BAD_KEY"),
         (lambda r: change(r, 2, attempt=attempt(9)), "WRONG_ADVERT"),
         (lambda r: change(r, 2, node_id=101), "WRONG_ADVERT"),
+        (lambda r: change(r, 1, node_id=101), "WRONG_ADVERT"),
         (lambda r: dataclasses.replace(r, adverts=r.adverts[::-1]), "WRONG_ADVERT"),
         (lambda r: swap(swap(r, 4, None), 3, None), "ROSTER_TOO_SMALL"),
         (lambda r: dataclasses.replace(r, threshold=3), "BAD_THRESHOLD"),

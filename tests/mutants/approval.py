@@ -1,0 +1,156 @@
+"""The guard and the policy: whose code runs on a node, and in which runs it takes part."""
+
+from tests.mutants.mutation import Mutation
+
+_GUARD = "app/approval/guard.py"
+_ADMISSION = "app/node/admission.py"
+_POLICY = "app/node/policy.py"
+_GUARD_TESTS = ("tests/app/approval/test_guard.py",)
+_COMMANDS = "tests/app/approval/test_commands.py"
+_PROCESS = "tests/app/approval/test_process.py"
+_PRIVATE = "tests/runs/private/test_refusals.py"
+_POLICY_TESTS = ("tests/app/node/test_policy.py",)
+
+
+def _floor(name: str, old: str, new: str) -> Mutation:
+    return Mutation(name, _ADMISSION, old, new, _POLICY_TESTS)
+
+
+_OF_CODE = (
+    Mutation(
+        "the-guard-compares-8-digits",
+        _GUARD,
+        "found not in bundles",
+        "found[:8] not in {bundle[:8] for bundle in bundles}",
+        _GUARD_TESTS,
+    ),
+    Mutation(
+        "what-was-not-approved-is-installed",
+        _GUARD,
+        "            found = approve(fab_file)",
+        "            found = digest(fab_file)",
+        _GUARD_TESTS,
+    ),
+    Mutation(
+        "the-guard-keeps-a-bundle-named-from-outside",
+        _GUARD,
+        "os.environ.pop(RUNNING, None)",
+        "pass",
+        (f"{_PROCESS}::test_of_an_altered_bundle_nothing_is_installed_or_imported",),
+    ),
+    Mutation(
+        "a-supernode-keeps-a-bundle-named-from-outside",
+        "app/approval/supernode.py",
+        "environment.pop(RUNNING, None)",
+        "pass",
+        (f"{_COMMANDS}::test_a_guarded_supernode_finds_the_guard_and_no_other_command",),
+    ),
+    Mutation(
+        "flower-finds-the-bundle-by-its-name",
+        _GUARD,
+        'default_app_ref="", app_path=str(self._installed), multi_app=True',
+        "**_options",
+        (f"{_PROCESS}::test_what_lies_there_under_the_same_name_is_not_taken",),
+    ),
+    Mutation(
+        "dependencies-of-a-bundle-are-installed",
+        _GUARD,
+        "setattr(runner, _DEPENDENCIES, guard.install_dependencies)",
+        "pass",
+        (f"{_PROCESS}::test_dependencies_of_a_bundle_are_not_installed",),
+    ),
+    Mutation(
+        "installed-code-runs-in-place-of-the-bundle",
+        _GUARD,
+        "        _forget_own_modules()\n",
+        "",
+        (f"{_PROCESS}::test_an_approved_bundle_runs_from_itself_and_signs_its_hash",),
+    ),
+    Mutation(
+        "a-node-without-a-guard-runs-anything",
+        "app/node/running_code.py",
+        "if running == NO_BUNDLE:",
+        "if not approved:",
+        _GUARD_TESTS,
+    ),
+    Mutation(
+        "a-node-runs-what-its-policy-does-not-list",
+        "app/node/running_code.py",
+        "if running not in approved:",
+        "if not approved:",
+        _GUARD_TESTS,
+    ),
+    Mutation(
+        "a-file-twice-in-a-bundle-is-compared-once",
+        "app/approval/bundle.py",
+        "if len(set(names)) < len(names):",
+        "if not names:",
+        ("tests/app/approval/test_bundle.py",),
+    ),
+)
+_OF_FLOORS = (
+    _floor("any-task-is-taken", "proposed.task not in policy.tasks", "not policy.tasks"),
+    _floor(
+        "any-privacy-is-taken",
+        "if proposed.privacy not in policy.privacy:",
+        "if not policy.privacy:",
+    ),
+    _floor("any-unit-is-taken", "proposed.unit != policy.unit", "not policy.unit"),
+    _floor(
+        "plain-runs-are-taken-under-a-floor",
+        'policy.min_survivors > 1 and not proposed.privacy.endswith("_local")',
+        "policy.min_survivors > 99",
+    ),
+    _floor(
+        "the-floor-of-survivors-is-one-lower",
+        "proposed.min_survivors >= policy.min_survivors",
+        "proposed.min_survivors >= policy.min_survivors - 1",
+    ),
+    _floor(
+        "the-floor-of-colluders-is-one-lower",
+        "proposed.max_colluding >= policy.min_colluding",
+        "proposed.max_colluding >= policy.min_colluding - 1",
+    ),
+    _floor(
+        "identities-are-not-required",
+        "if policy.require_identities and not proposed.identities:",
+        "if policy.require_identities is None:",
+    ),
+    _floor(
+        "sparse-graphs-are-allowed",
+        "if proposed.is_sparse and not policy.allow_sparse_graph:",
+        "if policy.allow_sparse_graph is None:",
+    ),
+    _floor("the-floor-of-noise-is-lower", "not noise >= least:", "not noise >= 0.7 * least:"),
+    _floor("a-noise-that-is-no-number-passes", "not noise >= least:", "noise < least:"),
+    _floor("any-delta-is-taken", "not delta <= most * (1 + 1e-9)", "not delta <= 1000 * most"),
+    Mutation(
+        "a-private-run-needs-no-policy",
+        _ADMISSION,
+        "is_private and not session.settings.simulated",
+        "session.settings.simulated",
+        (f"{_PRIVATE}::test_a_private_run_in_a_deployment_needs_a_policy",),
+    ),
+    Mutation(
+        "the-group-may-write-a-policy",
+        _POLICY,
+        "(stat.S_IWGRP | stat.S_IWOTH)",
+        "stat.S_IWOTH",
+        _POLICY_TESTS,
+    ),
+    Mutation(
+        "of-a-repeated-key-the-last-counts",
+        _POLICY,
+        "keys.count(key) > 1",
+        "keys.count(key) > 2",
+        _POLICY_TESTS,
+    ),
+    Mutation(
+        "identities-are-off-unless-a-policy-asks",
+        _POLICY,
+        "require_identities: bool = True",
+        "require_identities: bool = False",
+        _POLICY_TESTS,
+    ),
+)
+MUTATIONS = (*_OF_CODE, *_OF_FLOORS)

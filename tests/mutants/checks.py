@@ -1,0 +1,149 @@
+"""What a node checks before it acts: protocol, section 5, and rules (i) to (iv) of one view."""
+
+from tests.mutants.mutation import Mutation
+
+_FILE = "strategies/secagg/client/checks.py"
+_GRAPH = "strategies/secagg/graph.py"
+_HERE = "tests/strategies/secagg/"
+_ROSTERS = (f"{_HERE}test_refused_rosters.py",)
+_REFUSALS = (f"{_HERE}test_refusals.py",)
+_VIEWS = (f"{_HERE}test_one_view.py",)
+_SPARSE = (f"{_HERE}test_sparse_refusals.py",)
+_NUMBERS = (f"{_HERE}test_graph.py",)
+
+
+def _check(name: str, old: str, new: str, tests: tuple[str, ...]) -> Mutation:
+    return Mutation(name, _FILE, old, new, tests)
+
+
+def _graph(name: str, old: str, new: str) -> Mutation:
+    return Mutation(name, _GRAPH, old, new, _NUMBERS)
+
+
+_OF_ROSTERS = (
+    _check("own-advert-may-be-another", "own_advert in roster.adverts", "own_advert", _ROSTERS),
+    _check(
+        "adverts-of-another-attempt-pass",
+        "advert.attempt == roster.attempt",
+        "advert.attempt.run_id == roster.attempt.run_id",
+        _ROSTERS,
+    ),
+    _check("a-node-twice-in-a-roster-passes", "a < b for a, b", "a <= b for a, b", _ROSTERS),
+    _check("low-order-keys-pass", "require(not low,", "require(True,", _ROSTERS),
+    _check(
+        "a-low-order-share-key-passes",
+        "is_low_order(advert.mask_key) or is_low_order(advert.share_key)",
+        "is_low_order(advert.mask_key)",
+        _ROSTERS,
+    ),
+    _check("equal-keys-pass", "len(set(keys)) == len(keys)", "keys", _ROSTERS),
+    _check(
+        "equal-commitments-pass",
+        "[advert.mask_key, advert.share_key, advert.commitment]",
+        "[advert.mask_key, advert.share_key]",
+        _ROSTERS,
+    ),
+    _check("a-roster-of-one-under-the-floor-passes", "n >= floor", "n >= floor - 1", _ROSTERS),
+    _check("the-server-tells-the-threshold", "told == due", "told[0] == due[0]", _ROSTERS),
+    _check(
+        "peers-may-run-other-code",
+        "bundles <= trust.approved_bundles",
+        "bundles & trust.approved_bundles",
+        _ROSTERS,
+    ),
+    _check("strangers-pass-in-a-roster", "all(name in id", "any(name in id", _ROSTERS),
+    _check("one-organisation-is-two-nodes", "len(set(names)) == len(names)", "names", _ROSTERS),
+    _check(
+        "adverts-are-not-verified",
+        "require(good, RefusalReason.BAD_SIGNATURE",
+        "require(True, RefusalReason.BAD_SIGNATURE",
+        _ROSTERS,
+    ),
+)
+_OF_COHORTS = (
+    _check("u2-may-be-outside-u1", "set(cohort) <= set(members)", "cohort", _REFUSALS),
+    _check("u2-may-leave-the-node-out", "require(node_id in cohort", "require(True", _REFUSALS),
+    _check(
+        "u2-of-one-under-the-floor-passes",
+        "parameters.survivors(len(members))",
+        "parameters.survivors(len(members)) - 1",
+        _REFUSALS,
+    ),
+    _check(
+        "a-model-is-opened-twice",
+        "record.stage is Stage.REVEALED and record.model == model",
+        "record.stage is Stage.CLOSED and record.model == model",
+        (f"{_HERE}test_replays.py",),
+    ),
+)
+_OF_SURVIVORS = (
+    _check(
+        "survivors-outside-u2-pass-at-confirm",
+        "within = chosen <= set(secrets.cohort)",
+        "within = True",
+        _VIEWS,
+    ),
+    _check("u3-may-leave-the-node-out", "require(node_id in chosen", "require(True", _VIEWS),
+    _check(
+        "one-survivor-under-the-floor-passes-on-a-sparse-graph",
+        "len(survivors) >= secrets.min_survivors",
+        "len(survivors) >= secrets.min_survivors - 1",
+        _SPARSE,
+    ),
+    _check(
+        "one-neighbour-under-the-threshold-passes",
+        "near >= secrets.floor",
+        "near >= secrets.floor - 1",
+        _SPARSE,
+    ),
+    _check(
+        "survivors-need-not-be-masked-with", "chosen & set(secrets.rejected)", "()", _REFUSALS
+    ),
+    _check("both-shares-of-one-node", "require(not both,", "require(True,", _REFUSALS),
+    _check(
+        "dropouts-may-be-outside-u2",
+        "within = survivors | dropouts <=",
+        "within = survivors <=",
+        _REFUSALS,
+    ),
+)
+_OF_VIEWS = (
+    _check(
+        "a-node-unmasks-another-set-than-it-signed",
+        "hash_nodes(request.survivors) == secrets.signed",
+        "True",
+        _VIEWS,
+    ),
+    _check(
+        "who-signed-a-view-gives-shares-for-the-inputs",
+        "stage is Stage.CONFIRMED",
+        "request.views",
+        _VIEWS,
+    ),
+    _check(
+        "inputs-are-proof-though-somebody-dropped-out",
+        "request.survivors == secrets.cohort and not request.dropouts",
+        "True",
+        _VIEWS,
+    ),
+    _check(
+        "a-quorum-less-one-is-enough",
+        "len(proofs) >= secrets.quorum",
+        "len(proofs) >= secrets.quorum - 1",
+        _VIEWS,
+    ),
+    _check(
+        "signatures-of-a-view-are-not-verified",
+        "require(good, RefusalReason.VIEW_BROKEN",
+        "require(True, RefusalReason.VIEW_BROKEN",
+        _VIEWS,
+    ),
+)
+_OF_NUMBERS = (
+    _graph("two-seeds-of-one-node-can-be-open", "if 2 * t <= m + c:", "if 2 * t < m + c:"),
+    _graph("the-floor-may-be-under-the-threshold", "if minimum < t:", "if minimum < t - 1:"),
+    _graph("two-quorums-may-be-apart", "// 2 + 1)", "// 2)"),
+    _graph("a-sparse-graph-may-fall-apart", "PROBABILITY = 1e-9", "PROBABILITY = 1e-3"),
+    _graph("the-ring-is-the-same-for-all-rosters", "derive(seed, Use", "derive(bytes(32), Use"),
+)
+MUTATIONS = (*_OF_ROSTERS, *_OF_COHORTS, *_OF_SURVIVORS, *_OF_VIEWS, *_OF_NUMBERS)

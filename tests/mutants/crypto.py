@@ -1,0 +1,141 @@
+"""Keys, signatures and hashes: what each is bound to, and kept apart from."""
+
+from tests.mutants.mutation import Mutation
+
+_KEYS = "strategies/secagg/crypto/keys.py"
+_IDENTITY = "strategies/secagg/crypto/identity.py"
+_BINDING = "strategies/secagg/binding.py"
+_WIRE = "strategies/secagg/wire.py"
+_HERE = "tests/strategies/secagg/"
+_PRIMITIVES = (f"{_HERE}test_primitives.py",)
+_VIEWS = (f"{_HERE}test_one_view.py",)
+_REFUSALS = (f"{_HERE}test_refusals.py",)
+_VECTORS = (f"{_HERE}test_vectors.py",)
+
+MUTATIONS = (
+    Mutation(
+        "hashes-of-both-shares-are-one-kind",
+        _KEYS,
+        'v2/hash-of-mask-share"',
+        'v2/hash-of-self-mask-share"',
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "a-view-is-signed-as-an-input-is",
+        _KEYS,
+        'v2/sign-view"',
+        'v2/sign-masked-input"',
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "contexts-have-no-lengths",
+        _KEYS,
+        'struct.pack(">I", len(part)) + part',
+        "part",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "share-keys-are-the-same-both-ways",
+        _KEYS,
+        "derive(agreed, Use.SHARE, roster, _pair(sender, receiver)",
+        "derive(agreed, Use.SHARE, roster, _pair(*sorted((sender, receiver)))",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "share-keys-are-for-any-roster",
+        _KEYS,
+        "derive(agreed, Use.SHARE, roster, _pair",
+        "derive(agreed, Use.SHARE, _pair",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "unreduced-low-order-keys-pass", _KEYS, " % 2**255 in _LOW", " in _LOW", _PRIMITIVES
+    ),
+    Mutation(
+        "hashes-of-shares-are-for-any-roster",
+        _KEYS,
+        "bind(use, roster, _pair(dealer, receiver), share)",
+        "bind(use, _pair(dealer, receiver), share)",
+        _VECTORS,
+    ),
+    Mutation(
+        "any-signature-is-good",
+        _IDENTITY,
+        "except (InvalidSignature, ValueError):\n        return False",
+        "except (InvalidSignature, ValueError):\n        return True",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "an-input-does-not-say-whom-it-rejects",
+        _IDENTITY,
+        "binding, NODES.write(rejected), payload_hash",
+        "binding, payload_hash",
+        _VIEWS,
+    ),
+    Mutation(
+        "a-view-does-not-say-its-survivors",
+        _IDENTITY,
+        "roster, binding, NODES.write(survivors))",
+        "roster, binding)",
+        _VIEWS,
+    ),
+    Mutation(
+        "a-view-does-not-say-its-plan",
+        _IDENTITY,
+        "roster, binding, NODES.write(survivors))",
+        "roster, NODES.write(survivors))",
+        _VIEWS,
+    ),
+    Mutation(
+        "an-advert-does-not-sign-its-code",
+        _IDENTITY,
+        'bind(Use.SIGN_ADVERT, replace(advert, signature=b"")',
+        'bind(Use.SIGN_ADVERT, replace(advert, bundle=bytes(32), signature=b"")',
+        (f"{_HERE}test_malicious_clients.py",),
+    ),
+    Mutation(
+        "masks-are-for-any-cohort",
+        _BINDING,
+        "roster + NODES.write(cohort) + self.model",
+        "roster + self.model",
+        _REFUSALS,
+    ),
+    Mutation(
+        "masks-are-for-any-noise",
+        _BINDING,
+        "self.noise_scale, *numbers",
+        "0.0, *numbers",
+        _REFUSALS,
+    ),
+    Mutation(
+        "masks-are-for-any-configuration",
+        _BINDING,
+        "self.model + self.config + self.codec",
+        "self.model + self.codec",
+        _REFUSALS,
+    ),
+    Mutation(
+        "masks-are-for-any-thresholds",
+        _BINDING,
+        "noise_scale, *numbers",
+        "noise_scale, 0, 0, 0",
+        _VECTORS,
+    ),
+    Mutation(
+        "a-roster-hash-leaves-the-thresholds-out",
+        _BINDING,
+        "adverts_hash(roster.adverts) + shape",
+        "adverts_hash(roster.adverts)",
+        _VECTORS,
+    ),
+    Mutation(
+        "one-signer-counts-twice",
+        _WIRE,
+        "nodes != sorted(set(nodes))",
+        "nodes != sorted(nodes)",
+        (f"{_HERE}test_wire.py",),
+    ),
+    Mutation(
+        "bytes-may-be-left-over", _WIRE, "        r.finish()\n", "", (f"{_HERE}test_wire.py",)
+    ),
+)

@@ -1,0 +1,123 @@
+"""Noise, bounds and their accounts: what a sum reveals of one unit."""
+
+from tests.mutants.mutation import Mutation
+
+_STAGES = "strategies/codec/private_stages.py"
+_CODEC = "strategies/codec/private_codec.py"
+_PLAN = "privacy/plan/plan.py"
+_TERMS = "privacy/plan/terms.py"
+_NOISE = "tests/runs/private/test_noise.py"
+_ENCODING = "tests/runs/private/test_encoding.py"
+_SAMPLERS = ("tests/privacy/noise/test_samplers.py",)
+_CALIBRATION = ("tests/privacy/accounting/test_calibration.py",)
+
+MUTATIONS = (
+    Mutation(
+        "a-node-adds-less-noise",
+        _STAGES,
+        "draw(terms.mechanism, plan.node_noise_scale,",
+        "draw(terms.mechanism, 0.7 * plan.node_noise_scale,",
+        (f"{_NOISE}::test_a_masked_sum_holds_a_share_of_every_survivor",),
+    ),
+    Mutation(
+        "the-server-adds-less-noise",
+        _STAGES,
+        "scale = plan.noise_multiplier / plan.step * fine",
+        "scale = 0.7 * plan.noise_multiplier / plan.step * fine",
+        (f"{_NOISE}::test_the_server_adds_the_noise_once",),
+    ),
+    Mutation(
+        "metrics-get-less-noise",
+        _CODEC,
+        "scale = release.noise_scale / sqrt",
+        "scale = 0.7 * release.noise_scale / sqrt",
+        (f"{_NOISE}::test_metrics_have_noise_of_their_own",),
+    ),
+    Mutation(
+        "the-gaussian-is-narrower",
+        "privacy/noise/samplers.py",
+        "sigma = float(standard_deviation)",
+        "sigma = 0.95 * float(standard_deviation)",
+        _SAMPLERS,
+    ),
+    Mutation(
+        "noise-comes-from-a-short-key",
+        "privacy/noise/randomness.py",
+        "os.urandom(_KEY_BYTES)",
+        "os.urandom(4)",
+        _SAMPLERS,
+    ),
+    Mutation(
+        "the-cipher-has-fewer-rounds",
+        "privacy/noise/randomness.py",
+        "_ROUNDS = 20",
+        "_ROUNDS = 8",
+        _SAMPLERS,
+    ),
+    Mutation(
+        "terms-are-longer-than-the-bound",
+        "privacy/bounding/clipping.py",
+        "limit = bound * (1 - (x",
+        "limit = bound * (1.001 - (x",
+        ("tests/privacy/bounding/test_clipping.py",),
+    ),
+    Mutation(
+        "rounding-makes-terms-longer-than-the-bound",
+        "privacy/bounding/rounding.py",
+        "if _square_norm_bound(rounded) <= max_norm * max_norm:",
+        "if _square_norm_bound(rounded) <= 4 * max_norm * max_norm:",
+        ("tests/privacy/bounding/test_rounding.py",),
+    ),
+    Mutation(
+        "a-sum-may-move-by-more-than-planned",
+        _CODEC,
+        "not moved <= most * _SLACK",
+        "not moved <= 3 * most",
+        (f"{_ENCODING}::test_a_private_codec_takes_bounded_sums_and_nothing_else",),
+    ),
+    Mutation(
+        "the-server-does-not-reduce-noisy-sums",
+        _STAGES,
+        "to_signed((signed + whole).view(np.uint64), terms.modulus_bits)",
+        "signed + whole",
+        ("tests/runs/private/test_attacks.py::test_central_noise_is_added_modulo_the_modulus",),
+    ),
+    Mutation(
+        "colluders-noise-counts",
+        _TERMS,
+        "return self.min_survivors - self.max_colluding",
+        "return self.min_survivors",
+        (f"{_NOISE}::test_the_fewest_survivors_with_colluders_still_keep_the_promise",),
+    ),
+    Mutation(
+        "colluders-noise-counts-in-the-account",
+        _PLAN,
+        "num_shares = terms.min_survivors - known",
+        "num_shares = terms.min_survivors",
+        _CALIBRATION,
+    ),
+    Mutation(
+        "a-replaced-contribution-moves-a-sum-once",
+        _PLAN,
+        "self.max_rounded_norm * (2 if self._is_replaced else 1)",
+        "self.max_rounded_norm",
+        _CALIBRATION,
+    ),
+    Mutation(
+        "an-account-forgets-what-rounding-adds",
+        "privacy/bounding/sensitivity.py",
+        "return _in_steps(norm, step, dimension) + math.sqrt(dimension)",
+        "return _in_steps(norm, step, dimension)",
+        (
+            "tests/privacy/bounding/test_rounding.py",
+            "tests/privacy/bounding/test_sensitivity.py",
+        ),
+    ),
+    Mutation(
+        "local-noise-is-taken-for-amplified",
+        _PLAN,
+        "hidden = sampled and terms.place is not Place.LOCAL",
+        "hidden = sampled",
+        ("tests/privacy/accounting/test_accounting_behaviour.py",),
+    ),
+)
