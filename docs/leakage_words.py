@@ -15,7 +15,7 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
-from strategies.secagg.messages import RefusalReason as R
+from strategies.secagg.reasons import RefusalReason as R
 from strategies.secagg.wire import Wire
 
 #: Who reads a message, the network aside (TLS is Flower's).

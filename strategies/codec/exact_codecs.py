@@ -166,9 +166,9 @@ class FixedPointCodec(_ExactCodec):
         trains, entries = found.total.size > 0, num_survivors * found.total.size
         scored = EVAL_PREFIX + NUM_EXAMPLES
         return (
-            possible.wrong_count(sums, [NUM_DIVERGED], num_survivors, slack)
-            or possible.wrong_count(sums, [NUM_CLIPPED], entries, slack)
-            or possible.wrong_count(sums, [scored], num_survivors * _SCALAR_LIMIT, slack)
+            possible.wrong_count(sums, NUM_DIVERGED, num_survivors, slack)
+            or possible.wrong_count(sums, NUM_CLIPPED, entries, slack)
+            or possible.wrong_count(sums, scored, num_survivors * _SCALAR_LIMIT, slack)
             or possible.wrong_share(sums, self.share_names, scored, slack)
             or (
                 possible.wrong_weight(found.weight, num_survivors, slack)

@@ -26,16 +26,13 @@ def wrong_weight(weight: float, num_survivors: int, slack: float) -> str | None:
     return f"a weight of {weight:g} where {num_survivors} clients have at most {num_survivors}"
 
 
-def wrong_count(
-    sums: Mapping[str, float], names: Iterable[str], most: float, slack: float
-) -> str | None:
-    """Return which of these sums is no whole number from 0 to a bound."""
-    for name in names:
-        value = sums.get(name, 0.0)
-        whole = abs(value - round(value)) <= slack
-        if not (whole and -slack <= value <= most + slack):
-            return f"{name} of {value:g}, which is no count from 0 to {most:g}"
-    return None
+def wrong_count(sums: Mapping[str, float], name: str, most: float, slack: float) -> str | None:
+    """Return why a sum is no whole number from 0 to a bound."""
+    value = sums.get(name, 0.0)
+    whole = abs(value - round(value)) <= slack
+    if whole and -slack <= value <= most + slack:
+        return None
+    return f"{name} of {value:g}, which is no count from 0 to {most:g}"
 
 
 def wrong_share(
@@ -52,6 +49,6 @@ def wrong_share(
 
 def wrong_norm(norm: float, most: float) -> str | None:
     """Return why a sum is longer than its terms allow."""
-    return (
-        None if norm <= most else f"an update of norm {norm:.4g} where {most:.4g} is possible"
-    )
+    if norm <= most:
+        return None
+    return f"an update of norm {norm:.4g} where {most:.4g} is possible"

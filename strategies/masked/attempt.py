@@ -9,7 +9,7 @@ from dataclasses import replace
 from flwr.app import Message, RecordDict
 
 from strategies.codec.codec import form_of, mask_binding, public_seed
-from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED, SumContext
+from strategies.codec.stages import SumContext
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -20,6 +20,7 @@ from strategies.masked.messages import (
     unwrap,
     wrap,
 )
+from strategies.masked.opened_sum import check_sum, report_counts
 from strategies.masked.settings import SecAggSettings
 from strategies.refusals import Reason, reason_of
 from strategies.rounds.attempt import (
@@ -76,8 +77,8 @@ class MaskedRound:
         Raises
         ------
         RunStoppedError
-            If the numbers do not fit the cohort, before anything is sent; or if training
-            diverged everywhere.
+            If the numbers do not fit the cohort, before anything is sent; or if the sum that
+            was opened cannot be stepped with, see `check_sum`.
         """
         known = set(self._settings.disputes.liars)
         try:
@@ -213,43 +214,14 @@ class MaskedRound:
 
     def _result(self, role: ServerRole, aggregate: Aggregate) -> RoundResult:
         asked, num_survivors = self._asked, len(role.survivors)
-        self._report_counts(aggregate, num_survivors)
-        objection = self._settings.coding.codec.objection(aggregate, num_survivors)
-        if objection:
-            # The nodes have helped to open this sum, and do so once for each model.
-            raise RunStoppedError(
-                f"round {asked.number}: a participant's contribution is not possible:"
-                f" {objection}; under masks nobody can tell whose, and the model of the round"
-                " before stands"
-            )
+        report_counts(asked.number, aggregate, num_survivors)
+        codec = self._settings.coding.codec
+        check_sum(asked.number, aggregate, num_survivors, codec, training=self._training)
         state = None
         if self._training:
-            if aggregate.weight <= 0:
-                raise RunStoppedError(
-                    f"round {asked.number}: training diverged on every client; lower the"
-                    " learning rate"
-                )
             state = self._strategy.step(asked.number, asked.state, aggregate)
         means = aggregate.means()
         return RoundResult(state, means, self._num_asked, num_survivors)
-
-    def _report_counts(self, aggregate: Aggregate, num_survivors: int) -> None:
-        counted = aggregate.sums
-        clipped, diverged = counted.get(NUM_CLIPPED, 0), counted.get(NUM_DIVERGED, 0)
-        if clipped:
-            total = num_survivors * max(1, aggregate.total.size)
-            log.warning(
-                "round %d: %d of %d entries out of aggregation.codec.clip_range were clipped",
-                self._asked.number,
-                clipped,
-                total,
-            )
-        if diverged:
-            log.warning(
-                "round %d: %d clients diverged and went in as zero",
-                self._asked.number,
-                diverged,
-            )
 
     def _look_ahead(self) -> list[int]:
         """Draw the next round's cohort and begin its role; empty if there is none."""

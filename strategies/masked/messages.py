@@ -5,7 +5,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 
 from strategies.codec.arrays import BadArrayError, read_vector
 from strategies.refusals import Reason
-from strategies.secagg.messages import MaskedInput, Refusal, RefusalReason
+from strategies.secagg.messages import MaskedInput, Refusal
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import Wire
 
 #: Message types of the trips beside ``train`` and ``evaluate``.

@@ -96,7 +96,7 @@ class RoundLoop:
         if checkpoint:
             self._restore(checkpoint, list(state.arrays))
             state, reports = checkpoint.state, list(checkpoint.reports)
-        stopped_early, metrics = False, None
+        stopped_early = has_converged = False
         for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
             if self._has_plateaued(reports):
                 stopped_early = True
@@ -108,20 +108,22 @@ class RoundLoop:
             reports.append(closed.report)
             for observer in self._observers:
                 observer.round_closed(closed)
-            if self._has_converged(server_round, before, state):
+            has_converged = self._has_converged(server_round, before, state)
+            if has_converged:
                 stopped_early = server_round < self._settings.num_rounds
-                # Its scores are in this round: it was scored before it was trained on.
-                metrics = dict(closed.report.metrics)
                 break
         published = self._average.published(state)
-        if metrics is None:
+        if has_converged and _same(published, state):
+            # Nodes have scored it in its round, before they trained on it, and do so once.
+            metrics = dict(reports[-1].metrics)
+        else:
             metrics = self._final_metrics(len(reports), published)
         privacy = self._strategy.coding.report()
         return Outcome(published, len(reports), stopped_early, metrics, privacy)
 
     def _has_converged(self, server_round: int, before: State, after: State) -> bool:
         """Whether the next round would ask what this one asked: nodes answer that once only."""
-        if not all(np.array_equal(after.arrays[n], a) for n, a in before.arrays.items()):
+        if not _same(before, after):
             return False
         hashes = [
             self._strategy.hash_asked(number, state)
@@ -246,3 +248,8 @@ class RoundLoop:
         for node, reason in result.failures.items():
             log.warning("last evaluation: client %d failed: %s", node, reason)
         return evaluation_metrics(result.means)
+
+
+def _same(one: State, other: State) -> bool:
+    """Whether two states have equal arrays, which is soon seen where they differ."""
+    return all(np.array_equal(other.arrays[n], values) for n, values in one.arrays.items())

@@ -17,7 +17,6 @@ Decisions where `protocol.md` leaves room:
 import hashlib
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from strategies.secagg.wire import (
@@ -55,41 +54,6 @@ NO_IDENTITY = bytes(32)
 _TO_ALL = "public in the protocol: names the attempt"
 _FRESH_KEY = "fresh public key, X25519 and if hybrid ML-KEM-768; independent of the data"
 _SIGNED = "over public values and the bytes of this message only; empty without identities"
-
-
-class RefusalReason(IntEnum):
-    """Why a client refuses; the only thing a refusal says."""
-
-    MALFORMED = 1
-    INTERNAL = 2
-    UNKNOWN_ATTEMPT = 3
-    WRONG_STAGE = 4
-    REPEATED = 5
-    TERMS_CHANGED = 6
-    BAD_SIGNATURE = 7
-    UNKNOWN_IDENTITY = 8
-    BUNDLE_NOT_APPROVED = 9
-    OWN_ADVERT_WRONG = 10
-    DUPLICATE_KEY = 11
-    BAD_KEY = 12
-    WRONG_ADVERT = 13
-    ROSTER_TOO_SMALL = 14
-    BAD_THRESHOLD = 15
-    COHORT_TOO_SMALL = 16
-    NOT_IN_COHORT = 17
-    SHARES_TOO_FEW = 18
-    PLAN_MISMATCH = 19
-    MODEL_REPEATED = 20
-    SURVIVORS_TOO_FEW = 21
-    SURVIVORS_NOT_IN_COHORT = 22
-    SURVIVOR_NOT_MASKED = 24
-    BOTH_SHARES = 25
-    VIEW_NOT_SIGNED = 26
-    VIEW_BROKEN = 27
-    BAD_INPUT = 28
-    ATTEMPT_CLOSED = 29
-    SHARES_UNEXPECTED = 30
-    LEFT_OUT = 31
 
 
 @dataclass(frozen=True)

@@ -37,15 +37,15 @@ MUTATIONS = (
     Mutation(
         "share-keys-are-the-same-both-ways",
         _KEYS,
-        "Use.SHARE, roster, _pair(sender, receiver)",
-        "Use.SHARE, roster, _pair(*sorted((sender, receiver)))",
+        "Use.SHARE, roster, pair_bytes(sender, receiver)",
+        "Use.SHARE, roster, pair_bytes(*sorted((sender, receiver)))",
         _PRIMITIVES,
     ),
     Mutation(
         "share-keys-are-for-any-roster",
         _KEYS,
-        "Use.SHARE, roster, _pair(sender",
-        "Use.SHARE, _pair(sender",
+        "Use.SHARE, roster, pair_bytes(sender",
+        "Use.SHARE, pair_bytes(sender",
         _PRIMITIVES,
     ),
     Mutation(
@@ -54,8 +54,8 @@ MUTATIONS = (
     Mutation(
         "hashes-of-shares-are-for-any-roster",
         _KEYS,
-        "bind(use, roster, _pair(dealer, receiver), share)",
-        "bind(use, _pair(dealer, receiver), share)",
+        "bind(use, roster, pair_bytes(dealer, receiver), share)",
+        "bind(use, pair_bytes(dealer, receiver), share)",
         _VECTORS,
     ),
     Mutation(
@@ -91,7 +91,7 @@ MUTATIONS = (
         _IDENTITY,
         'bind(Use.SIGN_ADVERT, replace(advert, signature=b"")',
         'bind(Use.SIGN_ADVERT, replace(advert, bundle=bytes(32), signature=b"")',
-        (f"{_HERE}test_malicious_clients.py",),
+        (f"{_HERE}test_named_liars.py", f"{_HERE}test_malicious_clients.py"),
     ),
     Mutation(
         "masks-are-for-any-cohort",

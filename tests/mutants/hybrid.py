@@ -5,7 +5,7 @@ from tests.mutants.mutation import Mutation
 _CRYPTO = "strategies/secagg/crypto/"
 _HERE = "tests/strategies/secagg/"
 _PRIMITIVES = (f"{_HERE}test_primitives.py",)
-_LIARS = (f"{_HERE}test_malicious_clients.py",)
+_LIARS = (f"{_HERE}test_named_liars.py", f"{_HERE}test_malicious_clients.py")
 
 MUTATIONS = (
     Mutation(
@@ -25,8 +25,8 @@ MUTATIONS = (
     Mutation(
         "masks-are-for-any-part-of-a-row",
         f"{_CRYPTO}keys.py",
-        "context = binding, part_hash, _pair",
-        "context = binding, _pair",
+        "context = binding, part_hash, pair_bytes",
+        "context = binding, pair_bytes",
         _PRIMITIVES,
     ),
     Mutation(
@@ -53,7 +53,7 @@ MUTATIONS = (
     Mutation(
         "all-pairs-of-a-node-have-one-secret",
         f"{_CRYPTO}hybrid.py",
-        "Use.PAIR_SECRET, roster, _pair(ends)",
+        "Use.PAIR_SECRET, roster, pair_bytes(*ends)",
         "Use.PAIR_SECRET, roster",
         _PRIMITIVES,
     ),

@@ -31,8 +31,8 @@ MUTATIONS = (
     Mutation(
         "metrics-get-less-noise",
         _CODEC,
-        "scale = release.noise_scale / sqrt",
-        "scale = 0.7 * release.noise_scale / sqrt",
+        "return release.noise_scale / sqrt",
+        "return 0.7 * release.noise_scale / sqrt",
         (f"{_NOISE}::test_metrics_have_noise_of_their_own",),
     ),
     Mutation(

@@ -4,7 +4,7 @@ from tests.mutants.mutation import Mutation
 
 _SERVER = "strategies/secagg/server/"
 _HERE = "tests/strategies/secagg/"
-_LIARS = (f"{_HERE}test_malicious_clients.py",)
+_LIARS = (f"{_HERE}test_named_liars.py", f"{_HERE}test_malicious_clients.py")
 
 
 def _in(file: str, name: str, old: str, new: str, tests: tuple[str, ...] = _LIARS) -> Mutation:

@@ -25,7 +25,8 @@ from strategies.refusals import Reason
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg import messages
 from strategies.secagg.client import store
-from strategies.secagg.messages import MESSAGES, RefusalReason
+from strategies.secagg.messages import MESSAGES
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import HASH, U8, Field, Wire
 
 

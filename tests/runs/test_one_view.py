@@ -15,8 +15,8 @@ from strategies.secagg.binding import adverts_hash
 from strategies.secagg.client import checks
 from strategies.secagg.graph import ProtocolParameters
 from tests.kits.attacked_federation import Attempt, Federation, Numbers, RefusedError
+from tests.strategies.secagg.one_view_rules import HOLES, SWITCH_OFF
 from tests.strategies.secagg.one_view_search import Rule, least_open
-from tests.strategies.secagg.test_one_view_search import HOLES, SWITCH_OFF
 
 Story = Mapping[int, Sequence[int]]
 

@@ -18,13 +18,8 @@ from strategies.secagg.crypto.identity import (
 )
 from strategies.secagg.crypto.keys import is_public_key
 from strategies.secagg.graph import ProtocolParameters, Shape
-from strategies.secagg.messages import (
-    X25519_BYTES,
-    Advert,
-    RefusalReason,
-    Roster,
-    UnmaskRequest,
-)
+from strategies.secagg.messages import X25519_BYTES, Advert, Roster, UnmaskRequest
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import NODES, AttemptId
 
 

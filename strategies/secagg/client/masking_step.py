@@ -12,18 +12,15 @@ from numpy.typing import NDArray
 
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import check_cohort, require
-from strategies.secagg.client.sharing import OpenedShares, Self, open_shares
+from strategies.secagg.client.sharing import OpenedShares, OwnNode, open_shares
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.identity import input_to_sign
 from strategies.secagg.crypto.masking import input_masks, mask_both
 from strategies.secagg.crypto.prg import Vector, reduce_modulus
 from strategies.secagg.graph import ProtocolParameters, Shape
-from strategies.secagg.messages import (
-    MaskedInput,
-    RefusalReason,
-    TrainRequest,
-)
+from strategies.secagg.messages import MaskedInput, TrainRequest
 from strategies.secagg.packing import pack
+from strategies.secagg.reasons import RefusalReason
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,7 +52,7 @@ def open_request(
     binding: MaskBinding,
     secrets: SharedSecrets,
     parameters: ProtocolParameters,
-    me: Self,
+    me: OwnNode,
 ) -> Opened:
     """Check U2 and the mask binding, and decrypt all shares addressed to this node."""
     check_cohort(request.cohort, secrets.members, me.node_id, parameters)
@@ -85,7 +82,7 @@ def open_request(
 
 def mask_opened(
     opened: Opened,
-    me: Self,
+    me: OwnNode,
     segments: tuple[Vector, NDArray[np.uint64]],
     modulus_bits: int,
     next_advert: bytes | None,

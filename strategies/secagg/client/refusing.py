@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from strategies.secagg.client.checks import ProtocolRefusedError
 from strategies.secagg.client.stages import Stages
-from strategies.secagg.messages import Refusal, RefusalReason, TrainRequest, UnmaskRequest
+from strategies.secagg.messages import Refusal, TrainRequest, UnmaskRequest
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire, peek_attempt
 
 _log = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from strategies.secagg.client.masking_step import (
     secrets_after_masking,
 )
 from strategies.secagg.client.refusing import ErrorBoundary, named
-from strategies.secagg.client.sharing import Self, draw_advert, share_seeds
+from strategies.secagg.client.sharing import OwnNode, draw_advert, share_seeds
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
     AdvertisedSecrets,
@@ -54,13 +54,13 @@ from strategies.secagg.messages import (
     ConfirmRequest,
     MaskedInput,
     Refusal,
-    RefusalReason,
     Roster,
     SharesUpload,
     TrainRequest,
     UnmaskReply,
     UnmaskRequest,
 )
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import AttemptId, Buffer, peek_attempt
 
 
@@ -101,7 +101,7 @@ class ClientRole:
     ) -> None:
         self._trust = trust or TrustPolicy()
         self._parameters = parameters
-        self._me = Self(
+        self._me = OwnNode(
             node_id, bundle, self._trust.identity, parameters.is_hybrid, random_bytes
         )
         self._stages = Stages(store, run_id, parameters, lifetime_seconds, clock)

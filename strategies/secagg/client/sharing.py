@@ -46,7 +46,7 @@ from strategies.secagg.wire import AttemptId, DecodeError
 
 
 @dataclass(frozen=True)
-class Self:
+class OwnNode:
     """The node for which keys are drawn and shares made.
 
     Parameters
@@ -74,7 +74,7 @@ class Self:
         return KeyPair(seed, hybrid=self.is_hybrid)
 
 
-def draw_advert(attempt: AttemptId, me: Self) -> tuple[Advert, AdvertisedSecrets]:
+def draw_advert(attempt: AttemptId, me: OwnNode) -> tuple[Advert, AdvertisedSecrets]:
     """Draw three fresh independent seeds and return the advert and what to keep."""
     mask_seed, share_seed, self_seed = (me.random_bytes(SEED_BYTES) for _ in range(3))
     unsigned = Advert(
@@ -92,7 +92,11 @@ def draw_advert(attempt: AttemptId, me: Self) -> tuple[Advert, AdvertisedSecrets
 
 
 def share_seeds(
-    roster: Roster, adverts: tuple[Advert, ...], shape: Shape, own: AdvertisedSecrets, me: Self
+    roster: Roster,
+    adverts: tuple[Advert, ...],
+    shape: Shape,
+    own: AdvertisedSecrets,
+    me: OwnNode,
 ) -> tuple[SharesUpload, SharedSecrets]:
     """Share mask seed and self-mask seed with the closed neighbourhood.
 
@@ -139,7 +143,7 @@ def share_seeds(
 class _Dealer:
     """A node that deals its shares under one roster."""
 
-    me: Self
+    me: OwnNode
     roster: bytes
     mask_seed: bytes
     share_keys: KeyPair
@@ -174,7 +178,7 @@ class OpenedShares:
     rejected: tuple[int, ...]
 
 
-def open_shares(request: TrainRequest, secrets: SharedSecrets, me: Self) -> OpenedShares:
+def open_shares(request: TrainRequest, secrets: SharedSecrets, me: OwnNode) -> OpenedShares:
     """Check and decrypt the rows addressed to this node."""
     received, cohort = dict(request.rows), set(request.cohort)
     receiver = _Receiver(me, secrets, me.keys(secrets.mask_seed), me.keys(secrets.share_seed))
@@ -200,7 +204,7 @@ def open_shares(request: TrainRequest, secrets: SharedSecrets, me: Self) -> Open
 class _Receiver:
     """A node that opens the rows addressed to it."""
 
-    me: Self
+    me: OwnNode
     secrets: SharedSecrets
     mask_keys: KeyPair
     share_keys: KeyPair

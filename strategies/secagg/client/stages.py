@@ -7,7 +7,7 @@ from strategies.secagg.client.checks import ProtocolRefusedError, require
 from strategies.secagg.client.store import Change, Record, Store
 from strategies.secagg.client.transitions import FINAL, OPEN, Event, Stage, step
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import RefusalReason
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import AttemptId, Wire
 
 Records = Mapping[AttemptId, Record]

@@ -22,11 +22,11 @@ from types import MappingProxyType
 from strategies.secagg.messages import (
     AdvertRequest,
     ConfirmRequest,
-    RefusalReason,
     Roster,
     TrainRequest,
     UnmaskRequest,
 )
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import Wire
 
 

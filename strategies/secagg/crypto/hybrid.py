@@ -12,7 +12,6 @@ Source: ML-KEM-768, FIPS 203.
 """
 
 import hashlib
-import struct
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,6 +24,7 @@ from strategies.secagg.crypto.keys import (
     bind,
     derive,
     encapsulate,
+    pair_bytes,
 )
 from strategies.secagg.messages import KEM_TEXT_BYTES, PAIR_PART_BYTES
 
@@ -34,7 +34,7 @@ Ends = tuple[int, int]
 
 def pair_secret(mask_seed: bytes, roster: bytes, ends: Ends) -> bytes:
     """Return K of a pair (lower, higher) from the lower node's mask seed (32 bytes)."""
-    return derive(mask_seed, Use.PAIR_SECRET, roster, _pair(ends), num_bytes=32)
+    return derive(mask_seed, Use.PAIR_SECRET, roster, pair_bytes(*ends), num_bytes=32)
 
 
 def seal_pair_secret(
@@ -80,13 +80,9 @@ def hash_part(part: bytes) -> bytes:
 
 
 def _seal_key(fresh: bytes, roster: bytes, ends: Ends) -> tuple[bytes, bytes]:
-    context = roster, _pair(ends)
+    context = roster, pair_bytes(*ends)
     return derive(fresh, Use.PAIR_SEAL, *context, num_bytes=32), bind(Use.PAIR_SEAL, *context)
 
 
 def _commit(secret: bytes, roster: bytes, ends: Ends) -> bytes:
-    return hashlib.sha256(bind(Use.PAIR_COMMITMENT, roster, _pair(ends), secret)).digest()
-
-
-def _pair(ends: Ends) -> bytes:
-    return struct.pack(">QQ", *ends)
+    return hashlib.sha256(bind(Use.PAIR_COMMITMENT, roster, pair_bytes(*ends), secret)).digest()

@@ -5,7 +5,6 @@ valid for another kind. Source: Ed25519 RFC 8032.
 """
 
 import hashlib
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from strategies.secagg.crypto.keys import Use, bind
+from strategies.secagg.crypto.keys import Use, bind, pair_bytes
 from strategies.secagg.messages import NO_IDENTITY, Advert, ShareRow, SharesUpload, UnmaskReply
 from strategies.secagg.wire import NODES, AttemptId
 
@@ -117,7 +116,7 @@ def shares_to_sign(roster: bytes, upload: SharesUpload) -> bytes:
 
 def row_to_sign(roster: bytes, dealer: int, receiver: int, row: ShareRow) -> bytes:
     """Return the bytes that the signature of a row covers."""
-    ends = struct.pack(">QQ", dealer, receiver)
+    ends = pair_bytes(dealer, receiver)
     return bind(Use.SIGN_ROW, roster, ends, replace(row, signature=b"").encode())
 
 

@@ -169,7 +169,8 @@ def commit(self_seed: bytes) -> bytes:
     return hashlib.sha256(bind(Use.COMMITMENT, self_seed)).digest()
 
 
-def _pair(first: int, second: int) -> bytes:
+def pair_bytes(first: int, second: int) -> bytes:
+    """Return the 16 bytes that stand for two nodes, in this order."""
     return struct.pack(">QQ", first, second)
 
 
@@ -182,7 +183,7 @@ def pair_mask_keys(
     `part_hash` is of the row's part that brought that (`hybrid.seal_pair_secret`), so that
     nobody can give one node a secret of another part than its peer has sent.
     """
-    context = binding, part_hash, _pair(min(first, second), max(first, second))
+    context = binding, part_hash, pair_bytes(min(first, second), max(first, second))
     return derive(secret, Use.PAIR_UPDATE, *context), derive(secret, Use.PAIR_SCALARS, *context)
 
 
@@ -195,7 +196,7 @@ def self_mask_keys(self_seed: bytes, binding: bytes, node_id: int) -> tuple[byte
 
 def share_key(secret: bytes, roster: bytes, sender: int, receiver: int) -> bytes:
     """Return the 32-byte AES-GCM key for shares from `sender` to `receiver`, one direction."""
-    return derive(secret, Use.SHARE, roster, _pair(sender, receiver), num_bytes=32)
+    return derive(secret, Use.SHARE, roster, pair_bytes(sender, receiver), num_bytes=32)
 
 
 def hash_share(use: Use, share: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
@@ -203,7 +204,7 @@ def hash_share(use: Use, share: bytes, roster: bytes, dealer: int, receiver: int
 
     It hides the share: without t - 1 others that is uniform over 256 bits.
     """
-    return hashlib.sha256(bind(use, roster, _pair(dealer, receiver), share)).digest()
+    return hashlib.sha256(bind(use, roster, pair_bytes(dealer, receiver), share)).digest()
 
 
 def hash_pair(text: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
@@ -220,7 +221,7 @@ def seal(
 
     `part` is the hash of what else is in the row for this pair.
     """
-    bound = bind(Use.SHARE, roster, _pair(*pair), part)
+    bound = bind(Use.SHARE, roster, pair_bytes(*pair), part)
     return nonce + AESGCM(key).encrypt(nonce, text, bound)
 
 
@@ -230,6 +231,8 @@ def unseal(
     """Return the plaintext, or None if it is not for this roster, pair, part and use."""
     nonce, body = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
-        return AESGCM(key).decrypt(nonce, body, bind(Use.SHARE, roster, _pair(*pair), part))
+        return AESGCM(key).decrypt(
+            nonce, body, bind(Use.SHARE, roster, pair_bytes(*pair), part)
+        )
     except (InvalidTag, ValueError):
         return None

@@ -73,7 +73,7 @@ class KeyExchange:
         except ValueError as error:
             raise self._abandon(str(error)) from error
         roster = Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
-        self._members = Members.of(roster, self._parameters, self._adverts)
+        self._members = Members.of(roster, shape, self._parameters, self._adverts)
         self._rows = Rows(self._members)
         self.phase = Phase.SHARES
         return roster

@@ -24,7 +24,7 @@ from strategies.secagg.crypto.masking import (
     survivor_masks,
 )
 from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
-from strategies.secagg.graph import ProtocolParameters, neighborhood
+from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
 from strategies.secagg.messages import (
     Advert,
     MaskedInput,
@@ -60,10 +60,12 @@ class Members:
 
     @staticmethod
     def of(
-        roster: Roster, parameters: ProtocolParameters, adverts: Mapping[int, Advert]
+        roster: Roster,
+        shape: Shape,
+        parameters: ProtocolParameters,
+        adverts: Mapping[int, Advert],
     ) -> "Members":
-        """Draw the graph of a roster; `ValueError` where the numbers do not fit it."""
-        shape = parameters.shape(len(adverts))
+        """Draw the graph of a roster."""
         ids, seed = sorted(adverts), adverts_hash(roster.adverts)
         near = {
             node: frozenset(ids[member] for member in neighborhood(shape, seed, at))
@@ -79,6 +81,13 @@ class Members:
             near=near,
             point=point,
         )
+
+    def met_with(
+        self, node: int, survivors: Iterable[int], inputs: Mapping[int, MaskedInput]
+    ) -> list[int]:
+        """Return the survivors that masked with a node, in the given order."""
+        near = self.near[node]
+        return [s for s in survivors if s in near and node not in inputs[s].rejected]
 
 
 NO_MEMBERS = Members(b"", 0, 0, False, {}, {}, {})
@@ -113,12 +122,11 @@ def open_sum(
         The sums modulo 2^b and 2^64.
     """
     survivors = sorted(inputs)
-    rejected = {node: frozenset(inputs[node].rejected) for node in survivors}
     self_seeds = _seeds(members, replies, survivors, self_masks=True)
     mask_seeds = _seeds(members, replies, dropouts, self_masks=False)
     masks = list(survivor_masks(self_seeds.items(), binding))
     for gone, seed in mask_seeds.items():
-        met = [s for s in survivors if s in members.near[gone] and gone not in rejected[s]]
+        met = members.met_with(gone, survivors, inputs)
         masks += _dropout_masks(members, gone, seed, met, pair_part, binding)
     first = inputs[survivors[0]]
     update = np.zeros(first.num_parameters, word_dtype(first.modulus_bits))

@@ -29,7 +29,7 @@ def choose_survivors(
     survivors = set(inputs) - sitting_out
     while True:
         met = {
-            gone: met_with(members, gone, survivors, inputs) for gone in set(cohort) - survivors
+            gone: members.met_with(gone, survivors, inputs) for gone in set(cohort) - survivors
         }
         stuck = {
             node
@@ -41,14 +41,3 @@ def choose_survivors(
             needed = sorted(gone for gone, holders in met.items() if holders)
             return Survivors(tuple(sorted(survivors)), tuple(needed))
         survivors -= stuck
-
-
-def met_with(
-    members: Members,
-    node: int,
-    survivors: Iterable[int],
-    inputs: Mapping[int, MaskedInput],
-) -> list[int]:
-    """Return the survivors that masked with a node, in the given order."""
-    near = members.near[node]
-    return [s for s in survivors if s in near and node not in inputs[s].rejected]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import Refusal, RefusalReason
+from strategies.secagg.messages import Refusal
+from strategies.secagg.reasons import RefusalReason
 from tests import ROOT
 from tests.strategies.secagg.world import World, attempt, binding_for, ok
 

@@ -8,11 +8,8 @@ import pytest
 
 from strategies.secagg.client.transitions import Event, Stage, as_markdown, step
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import (
-    RefusalReason,
-    TrainRequest,
-    UnmaskRequest,
-)
+from strategies.secagg.messages import TrainRequest, UnmaskRequest
+from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import (
     PARAMETERS,

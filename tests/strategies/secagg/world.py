@@ -249,7 +249,7 @@ def ok(reply):
 
 
 def refusal_name(reply: object) -> str:
-    from strategies.secagg.messages import RefusalReason
+    from strategies.secagg.reasons import RefusalReason
 
     assert isinstance(reply, Refusal), f"not refused: {type(reply).__name__}"
     return RefusalReason(reply.reason).name
