@@ -40,6 +40,37 @@ def test_who_sees_each_contribution_sees_another_in_its_place_and_who_was_drawn(
     assert plan.update_release(sampled=True).sampling_rate == hidden
 
 
+_SIGNED = "aggregation.identities=true aggregation.min_survivors=4"
+
+
+@pytest.mark.parametrize(
+    ("run_config", "says"),
+    [
+        ({"aggregation": "plain"}, "sees each contribution"),
+        ({}, "can open single inputs"),
+        ({"overrides": _SIGNED}, "one sum over T survivors"),
+        ({"overrides": f"{_SIGNED} aggregation.graph=sparse"}, "can surround a node"),
+    ],
+)
+def test_what_a_server_that_breaks_the_protocol_learns(run_config, says):
+    assert says in plan_run(load_config(run_config)).malicious_server
+
+
+def test_keys_of_both_kinds_have_their_bytes():
+    sizes = [
+        plan_run(
+            load_config(
+                {"overrides": f"rounds.min_clients=10 aggregation.key_agreement={agreed}"}
+            )
+        ).key_bytes
+        for agreed in ("hybrid", "classical")
+    ]
+    # Two ML-KEM keys in each advert, and ciphertexts in each row (docs/secure-aggregation.md).
+    assert 5_000 < (sizes[0] - sizes[1]) / 9 < 7_000
+    assert sizes[1] > 0
+    assert plan_run(load_config({"aggregation": "plain"})).key_bytes == 0
+
+
 def test_a_trusted_server_is_said_to_be():
     plan = plan_run(load_config(composing("client_central", "plain")))
     assert plan.adversaries[-1].who == "server, which is trusted"

@@ -11,8 +11,10 @@ from app.simulation.in_process import make_clients, simulate
 from strategies.codec.exact_codecs import FixedPointCodec
 from strategies.codec.private_codec import PrivateCodec
 from strategies.rounds.attempt import RunStoppedError
+from strategies.rounds.strategy import RoundStrategy
 from tests.kits.private_kit import run_config_of
 from tests.kits.secure_kit import secure_run
+from tests.kits.traced import with_faults
 
 LIAR = 1002
 
@@ -98,3 +100,26 @@ def test_a_model_that_does_not_change_ends_the_run_as_converged(tmp_path, caplog
     assert outcome.metrics["accuracy"] >= 0
     assert "round 1 left the model as it was" in caplog.text
     assert "model_repeated" not in caplog.text
+
+
+@pytest.mark.parametrize(("average_from", "is_scored_apart"), [(1, True), (0, False)])
+def test_a_published_average_is_scored_though_the_last_model_did_not_change(
+    tmp_path, monkeypatch, average_from, is_scored_apart
+):
+    """The scores in the last round are of the last model, which is another one."""
+    step, kinds = RoundStrategy.step, []
+
+    def stand_still(self, number, state, aggregate):
+        return state if number == 3 else step(self, number, state, aggregate)
+
+    def watched(message, real):
+        kinds.append(message.metadata.message_type)
+        return real(message)
+
+    monkeypatch.setattr(RoundStrategy, "step", stand_still)
+    run_config = secure_run(tmp_path) | {"algorithm": "fedavgm", "num-rounds": 5}
+    run_config["overrides"] += f" algorithm.average_from={average_from}"
+    outcome = simulate(run_config, 4, with_faults(run_config, 4, watched))
+    assert outcome.num_rounds == 3
+    assert outcome.metrics["accuracy"] > 0
+    assert ("evaluate" in kinds) is is_scored_apart
