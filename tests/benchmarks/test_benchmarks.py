@@ -196,6 +196,7 @@ def test_the_policies_of_the_deployed_nodes_allow_every_system(system, tmp_path)
     trial.write_policy(0, "ab" * 32)
     policy = trial.node_home(0) / "policy.yaml"
     policy.chmod(0o600)
-    config = load_config({"task": "digits", "overrides": deployment.SYSTEMS[system]})
+    overrides = deployment.SYSTEMS[system].format(peers=trial.home / "peers")
+    config = load_config({"task": "digits", "overrides": overrides})
     settings = NodeSettings(policy=load_policy(policy), simulated=True)
     admit(NodeSession(Context(1, 7, {}, RecordDict(), {}), config, settings))
