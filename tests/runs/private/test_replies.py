@@ -127,7 +127,7 @@ def test_every_field_of_every_reply(tmp_path, encoded, option, aggregation):
         assert sums.dtype == np.uint64
         length = codec.plan.padded_dimension if kind == "train" else 0
         assert (len(update), len(sums)) == (length, len(codec.scalar_names))
-    # Four replies to each trip, one after the other, and no two of a trip differ in size but for
+    # Four replies to each trip, one after the other, and no two of a trip differ in size but by
     # the secrets of pairs: the lower node of a pair sends it, so the first node sends three.
     trips = [traced.messages[i : i + 4] for i in range(0, len(traced.messages), 4)]
     for trip in trips:
