@@ -66,6 +66,9 @@ REFUSALS: dict[R, str] = {
     R.ATTEMPT_CLOSED: "this attempt ended here: refused, expired, or replaced",
     R.SHARES_UNEXPECTED: "shares of nodes that are no neighbours in U2",
     R.LEFT_OUT: "U2 or U3 lacks this node, which shared or masked",
+    R.RUN_OVER: "nothing has happened in this run for 30 days, and its records are compacted",
+    R.LEDGER_ROLLED_BACK: "the others show a head of this node's ledger that its file lacks",
+    R.COHORT_CHANGED: "U2 or U3 differs by few nodes from another sum, once too often",
 }
 
 #: The refusals that are not the protocol's, and what they tell.

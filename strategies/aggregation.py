@@ -17,6 +17,7 @@ from strategies.codec.codec import Codec, Encoded
 from strategies.codec.run_state import RunState
 from strategies.codec.stages import SumContext
 from strategies.rounds.strategy import RoundStrategy
+from strategies.secagg.client.memory import Memory
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.identity import Identity, Peers
 from tasks.schema import require
@@ -182,6 +183,11 @@ class ClientSide(Protocol):
     @property
     def identity(self) -> Identity:
         """Return the node's identity."""
+        ...
+
+    @property
+    def memory(self) -> Memory:
+        """Return what the node remembers of other attempts."""
         ...
 
     @property

@@ -56,6 +56,9 @@ def is_permanent(reason: str) -> bool:
         Reason.BUDGET_EXHAUSTED,
         Reason.LEDGER_REFUSED,
         Reason.PROTOCOL_BROKEN,
+        # As ``strategies.masked.messages`` words the protocol's own.
+        "secagg_run_over",
+        "secagg_ledger_rolled_back",
     )
 
 

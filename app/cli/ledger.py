@@ -7,10 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from privacy.ledger.budget import LedgerError
+from privacy.ledger.charge import Charge
+from privacy.ledger.heads import verify
 from privacy.ledger.rows import read, reading
 from privacy.ledger.spent import RunSpent, Spent, spent_by_run, spent_in_all, summary_line
 
@@ -42,7 +45,7 @@ def _delta(text: str) -> float:
 def _show(arguments: argparse.Namespace) -> list[str]:
     file: Path = arguments.file
     with reading(file) as connection:
-        charges = read(connection, file)
+        charges, num_heads = read(connection, file), verify(connection, file)
     delta = arguments.delta
     if charges and delta is None:
         cap = charges[-1].budget
@@ -52,11 +55,12 @@ def _show(arguments: argparse.Namespace) -> list[str]:
     if not charges:
         spent, runs = spent_in_all([], delta or 0.0), []
         lines = ["nothing was charged"]
+        lines += [_chain(charges, num_heads)] if num_heads else []
     else:
         spent, runs = spent_in_all(charges, delta), spent_by_run(charges, delta)
-        lines = [*_summary(spent), "", *_table(runs)]
+        lines = [*_summary(spent), _chain(charges, num_heads), "", *_table(runs)]
     if arguments.json is not None:
-        _write(arguments.json, file, spent, runs)
+        _write(arguments.json, file, spent, runs, num_heads)
     return lines
 
 
@@ -70,6 +74,14 @@ def _summary(spent: Spent) -> list[str]:
         f"cap:           {held}, at the last charge",
         f"last charge:   {_time(spent.last_time)}",
     ]
+
+
+def _chain(charges: Sequence[Charge], num_heads: int) -> str:
+    """Say that the chain is intact, which was checked, and where the clock was not."""
+    line = f"chain:         intact: {len(charges)} charges, {num_heads} heads shown to others"
+    late = sum(one.time > after.time for one, after in pairwise(charges))
+    wrong = f"; the clock was set back {late} times, and order is the chain's" if late else ""
+    return line + wrong
 
 
 _HEAD = ("run", "rounds", "charges", "first", "last", "epsilon", "of planned", "accountant")
@@ -103,9 +115,11 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _write(path: Path, ledger: Path, spent: Spent, runs: Sequence[RunSpent]) -> None:
+def _write(
+    path: Path, ledger: Path, spent: Spent, runs: Sequence[RunSpent], num_heads: int
+) -> None:
     """Write what was spent as JSON."""
-    values = asdict(spent)
+    values = asdict(spent) | {"num_heads": num_heads}
     values["runs"] = [
         {
             **asdict(run),

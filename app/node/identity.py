@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from app.node.permissions import objection
 from strategies.secagg.crypto.identity import Identity, Peers, fingerprint, pin
 from tasks.base import DataError
 
@@ -139,8 +140,25 @@ def _require_different(named: dict[str, bytes], where: str) -> None:
 
 
 def peers_of(path: Path) -> Peers:
-    """Return the pinned peers of a file, by fingerprint."""
+    """Return the pinned peers of a file, by fingerprint.
+
+    Raises
+    ------
+    IdentityError
+        If it is not such a file, or others may change it.
+    """
+    _require_own(path)
     return pin(list(read_peers(path).values()))
+
+
+def _require_own(path: Path, *, is_secret: bool = False) -> None:
+    """Refuse a file that others may change, or read where it is secret."""
+    try:
+        found = objection(path, is_secret=is_secret)
+    except OSError as error:
+        raise IdentityError(f"{path}: {error.strerror}") from None
+    if found:
+        raise IdentityError(found)
 
 
 def load_identity(identity_key: Path | None, peers_file: Path | None) -> Identity:
@@ -163,6 +181,7 @@ def load_identity(identity_key: Path | None, peers_file: Path | None) -> Identit
             "aggregation.identities=true, but this node's --node-config lacks identity-key or"
             " peers-file"
         )
+    _require_own(identity_key, is_secret=True)
     key = _load(identity_key, lambda data: load_pem_private_key(data, password=None))
     if not isinstance(key, Ed25519PrivateKey):
         raise IdentityError(

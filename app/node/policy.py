@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import stat
 from collections.abc import Callable, Hashable
 from dataclasses import MISSING, dataclass, fields
 from math import inf, isfinite
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from app.node.permissions import objection
 from privacy.ledger.budget import Budget
 from privacy.unit import Unit
 
@@ -59,6 +59,10 @@ class Policy:
         the one view of an attempt that the others have signed.
     allow_sparse_graph : bool
         Whether a run may have clients mask with some others only.
+    max_cohort_changes : int or None
+        The attempts of a run in which this node helps to open a sum whose participants differ
+        from those of another one by so few that the difference shows less than a sum may; None
+        for any number.
     tasks : tuple of str or None
         The tasks that a run may take; None for any.
     bundles : tuple of str or None
@@ -76,6 +80,7 @@ class Policy:
     data_path: Path | None = None
     require_identities: bool = True
     allow_sparse_graph: bool = False
+    max_cohort_changes: int | None = None
     tasks: tuple[str, ...] | None = None
     bundles: tuple[str, ...] | None = None
 
@@ -131,10 +136,8 @@ def load_policy(path: Path) -> Policy:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PolicyError(
-                f"{path}: others may write it; take that from them: chmod go-w {path}"
-            )
+        if found := objection(path):
+            raise PolicyError(found)
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - safe
     except OSError as error:
         raise PolicyError(f"policy-file={path}: {error.strerror}") from None
@@ -249,6 +252,7 @@ _READERS: dict[str, _Reader] = {
     "data_path": _text,
     "require_identities": _flag,
     "allow_sparse_graph": _flag,
+    "max_cohort_changes": _whole(0),
     "tasks": _texts(),
     "bundles": _digests,
 }

@@ -15,7 +15,14 @@ from typing import Annotated, ClassVar, cast
 from flwr.app import ConfigRecord, RecordDict
 
 from privacy.database import transaction
-from strategies.secagg.client.store import Change, Record
+from strategies.secagg.client.store import (
+    ENDED,
+    MAX_LIFETIME_SECONDS,
+    RUN_IS_OVER_SECONDS,
+    Change,
+    Record,
+    is_over,
+)
 from strategies.secagg.client.transitions import OPEN, Stage
 from strategies.secagg.wire import HASH, U8, U64, AttemptId, Field, Wire, blob
 
@@ -43,8 +50,9 @@ _REVEALED_ONE = (
 _ANY_ONE = f"{_SELECT} WHERE run_id = ? LIMIT 1"
 _EXPIRE = (
     f"UPDATE secagg INDEXED BY secagg_open SET stage = {int(Stage.CLOSED)},"  # noqa: S608
-    f" secrets = x'' WHERE {_IS_OPEN} AND expires_at <= ?"
+    f" secrets = x'' WHERE {_IS_OPEN} AND (expires_at <= ? OR expires_at > ?)"
 )
+_OVER = "SELECT run_id FROM secagg WHERE terms != ? GROUP BY run_id HAVING max(expires_at) <= ?"
 # Several stores may stand on one context, so the lock is not the store's own.
 _CONTEXT_LOCK = threading.Lock()
 
@@ -101,7 +109,18 @@ class SqliteStore:
     def expire(self, now: float) -> None:
         """Replace every open record that is over by its tombstone."""
         with transaction(self._path, _SCHEMA) as database:
-            database.execute(_EXPIRE, (now,))
+            database.execute(_EXPIRE, (now, now + MAX_LIFETIME_SECONDS))
+
+    def compact(self, now: float) -> None:
+        """Replace the records of each run that is over by a single one."""
+        with transaction(self._path, _SCHEMA) as database:
+            over = database.execute(_OVER, (ENDED, now - RUN_IS_OVER_SECONDS)).fetchall()
+            database.executemany("DELETE FROM secagg WHERE run_id = ?", over)
+            last = _row(Record(Stage.CLOSED, 0.0, ENDED))
+            database.executemany(
+                "INSERT INTO secagg VALUES (?, 0, 0, ?, ?, ?, ?, ?)",
+                [(run, *last) for (run,) in over],
+            )
 
 
 class ContextStore:
@@ -151,8 +170,11 @@ class ContextStore:
             tables = [table for name, table in self._state.items() if name.endswith(_OPEN)]
             rows = [row for table in tables for row in table.values()]
             for attempt, record in map(_decoded, rows):
-                if record.expires_at <= now:
+                if is_over(record.expires_at, now):
                     self._put(attempt, record.closed())
+
+    def compact(self, now: float) -> None:
+        """Keep all: the context ends with its run."""
 
     def _stage(self, attempt: AttemptId) -> Stage:
         for kind in (_OPEN, _CLOSED):

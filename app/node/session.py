@@ -9,11 +9,14 @@ from flwr.app import Context
 from app.config.run import AppConfig
 from app.node.identity import load_identity
 from app.node.policy import Policy
+from app.node.protocol_memory import SqliteMemory
 from app.node.protocol_store import ContextStore, SqliteStore
 from app.node.running_code import approved_bundles, running_bundle
 from app.node.settings import NodeSettings
 from privacy.accounting.calibration_cache import Calibrations
+from privacy.ledger.heads import HeadChain
 from privacy.ledger.ledger import Ledger
+from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.identity import Identity
 from tasks.base import DataSource
@@ -89,11 +92,29 @@ class NodeSession:
         return SqliteStore(self.state_file)
 
     @cached_property
+    def memory(self) -> Memory:
+        """Return what the node remembers of other attempts; nothing if it keeps nothing.
+
+        Raises
+        ------
+        IdentityError
+            If the run has identities and this node's cannot be read.
+        """
+        if not self._keeps_state:
+            return NoMemory()
+        chain = None
+        if self.config.aggregation.is_signed:
+            chain = HeadChain(self.state_file, self.identity.ledger_key(self._dataset))
+        return SqliteMemory(
+            self.state_file, chain, self.policy.max_cohort_changes if self.policy else None
+        )
+
+    @cached_property
     def ledger(self) -> Ledger | None:
         """Return the ledger of the node's data set; None if the node keeps nothing."""
         if not self._keeps_state:
             return None
-        return Ledger(self.state_file, self.policy.dataset if self.policy else _UNNAMED)
+        return Ledger(self.state_file, self._dataset)
 
     @cached_property
     def calibrations(self) -> Calibrations | None:
@@ -120,6 +141,10 @@ class NodeSession:
             If the policy lists bundles and what runs here is none of them.
         """
         return approved_bundles(self.policy, self.settings.simulated)
+
+    @property
+    def _dataset(self) -> str:
+        return self.policy.dataset if self.policy else _UNNAMED
 
     @property
     def _keeps_state(self) -> bool:

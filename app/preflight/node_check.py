@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +23,13 @@ from app.node.node_config import (
     paths,
     unknown,
 )
+from app.node.permissions import objection
 from app.node.policy import NONE, Policy, PolicyError, load_policy
 from app.preflight.worst_case import worst_case
 from privacy.ledger.budget import LedgerError
+from privacy.ledger.heads import verify
 from privacy.ledger.ledger import Ledger
+from privacy.ledger.rows import reading
 from privacy.ledger.spent import summary_line
 
 _LOCK_SECONDS = 5.0
@@ -74,6 +76,7 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         f"floors:    min_survivors {policy.min_survivors}, min_colluding"
         f" {policy.min_colluding}, min_noise_multiplier {policy.min_noise_multiplier:g}",
         f"cap:       {cap}",
+        f"cohorts:   {_cohorts(policy)}",
     ]
     if not policy.budget:
         found.gaps.append("no cap: give max_epsilon and delta in the policy")
@@ -101,6 +104,13 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
     return policy
 
 
+def _cohorts(policy: Policy) -> str:
+    most = policy.max_cohort_changes
+    if most is None:
+        return "may change from round to round by any number (max_cohort_changes)"
+    return f"may change by a few nodes {most} times a run, else by T - c or more"
+
+
 def _identity(
     key: Path | None, peers: Path | None, policy: Policy | None, found: Findings
 ) -> None:
@@ -114,8 +124,8 @@ def _identity(
         found.gaps.append(str(error))
         return
     found.lines += ["peers:", *(f"  {line}" for line in peer_lines(named))]
-    if peers.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        found.gaps.append(f"{peers}: others may write it; chmod go-w {peers}")
+    if told := objection(peers):
+        found.gaps.append(told)
     if own is not None and own not in named.values():
         found.gaps.append(f"{peers}: this node's own key is not in it; merge the file anew")
     others = sum(public != own for public in named.values())
@@ -133,17 +143,17 @@ def _own_key(path: Path | None, found: Findings) -> bytes | None:
         return None
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
-        mode = path.stat().st_mode
+        told = objection(path, is_secret=True)
     except OSError as error:
         found.gaps.append(f"{path}: {error.strerror}")
         return None
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        key, mode = None, 0
+        key, told = None, None
     if not isinstance(key, Ed25519PrivateKey):
         found.gaps.append(f"{path}: no Ed25519 private key; make one with `tacet keys new`")
         return None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        found.gaps.append(f"{path}: others may read it; make a new one, for this may be known")
+    if told:
+        found.gaps.append(told)
     own = key.public_key().public_bytes_raw()
     found.lines.append(f"identity:  {readable_fingerprint(own)}")
     return own
@@ -178,6 +188,8 @@ def _state(path: Path | None, policy: Policy | None, found: Findings) -> None:
         return
     try:
         spent = Ledger(path, policy.dataset).spent(policy.budget.delta)
+        with reading(path) as connection:
+            verify(connection, path)
     except LedgerError as error:
         found.gaps.append(str(error))
         return

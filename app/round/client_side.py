@@ -10,6 +10,7 @@ from app.round.request import read
 from strategies.aggregation import AggregationConfig, Request
 from strategies.codec.codec import Encoded
 from strategies.codec.stages import SumContext
+from strategies.secagg.client.memory import Memory
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.identity import Identity
 from workloads.values import Contribution
@@ -62,6 +63,11 @@ class SessionSide:
     def identity(self) -> Identity:
         """Return the node's identity."""
         return self._session.identity
+
+    @property
+    def memory(self) -> Memory:
+        """Return what the node remembers of other attempts."""
+        return self._session.memory
 
     @property
     def bundle(self) -> bytes:

@@ -24,9 +24,6 @@ from privacy.plan.release import Release, Schedule
 
 __all__ = ["Budget", "Ledger", "LedgerError", "OverBudgetError", "RunSpent", "Spent"]
 
-# Clocks are set back by a moment when they are synchronised.
-_CLOCK_SLACK_SECONDS = 60.0
-
 
 class Ledger:
     """The charges of one data set, in the node's own SQLite file.
@@ -35,7 +32,7 @@ class Ledger:
     One ledger is for one data set, one privacy unit and one neighbouring relation; data sets
     whose records overlap share a ledger, under one name. Safe against other threads and
     processes. ``privacy.ledger.budget`` has the rule and its proof, ``privacy.ledger.rows``
-    what of a damaged file is noticed: not that the whole file is gone.
+    what of a damaged file is noticed, ``privacy.ledger.heads`` how a file that was put back is.
 
     Parameters
     ----------
@@ -44,7 +41,8 @@ class Ledger:
     dataset : str
         The name of the data, from the node's own policy.
     clock : callable
-        Seconds since 1970.
+        Seconds since 1970. They are noted and decide nothing: charges are ordered by their
+        number, so that one dated in the future does not block those that follow it.
     """
 
     def __init__(
@@ -85,8 +83,8 @@ class Ledger:
         OverBudgetError
             If it would go over the cap.
         LedgerError
-            If it was charged before, is of another data set or privacy unit, the clock went
-            back, or the file cannot be used. Nothing may leave, whatever was written.
+            If it was charged before, is of another data set or privacy unit, or the file cannot
+            be used. Nothing may leave, whatever was written.
         """
         try:
             with transaction(self._path, "") as connection:
@@ -168,12 +166,6 @@ class Ledger:
                 f"{self._path}: holds charges for the unit {kept.unit} ({kept.neighbours}), but"
                 f" this run's is {asked.unit} ({asked.neighbours}); what they come to together"
                 " is not defined, so take the ledger's unit"
-            )
-        latest = max(charge.time for charge in past)
-        if not new.time >= latest - _CLOCK_SLACK_SECONDS:
-            raise LedgerError(
-                f"{self._path}: the last charge is {latest - new.time:.0f} seconds ahead of"
-                " this machine's clock; set the clock, or put back the right file"
             )
 
 

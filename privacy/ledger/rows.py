@@ -2,8 +2,8 @@
 
 Each charge is chained to those before it by a hash, and the head of the chain is kept beside
 them, so a row that was changed or taken out by accident is noticed. This is no seal against the
-owner of the file: who can write it can make it anew. Nor can it be noticed that a whole ledger
-is gone or was put back to an older copy; keep the file where no restore from a backup reaches.
+owner of the file: who can write it can make it anew. That the whole file is gone or was put
+back to an older copy is noticed by those with whom the node works: ``privacy.ledger.heads``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import accumulate
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,11 @@ def read(connection: sqlite3.Connection, path: Path) -> list[Charge]:
     LedgerError
         If the rows are not those that were written. Nothing is mended.
     """
-    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    there = _TABLES & {name for (name,) in names}
+    there = _TABLES & tables(connection)
     if not there:
         return []
     if there != _TABLES:
-        raise _damaged(path, f"table {min(_TABLES - there)} is missing")
+        raise damaged(path, f"table {min(_TABLES - there)} is missing")
     rows = connection.execute(
         f"SELECT sequence, {_COLUMNS} FROM ledger_charges ORDER BY sequence"  # noqa: S608
     ).fetchall()
@@ -99,12 +99,12 @@ def read(connection: sqlite3.Connection, path: Path) -> list[Charge]:
         return []
     chain = _chain(_START, (row[1:] for row in rows))
     if [row[0] for row in rows] != [*range(1, len(rows) + 1)] or heads != [(len(rows), chain)]:
-        raise _damaged(path, f"the {len(rows)} charges in it are not those that were made")
+        raise damaged(path, f"the {len(rows)} charges in it are not those that were made")
     try:
         schedules = {digest: _schedule(digest, text) for digest, text in texts.items()}
         charges = [_charge(row[1:], schedules) for row in rows]
     except (ValueError, TypeError, KeyError, AttributeError, LedgerError) as error:
-        raise _damaged(path, f"a charge cannot be read ({type(error).__name__})") from None
+        raise damaged(path, f"a charge cannot be read ({type(error).__name__})") from None
     return charges
 
 
@@ -204,7 +204,32 @@ def _chain(digest: bytes, rows: Iterable[tuple[object, ...]]) -> bytes:
     return digest
 
 
-def _damaged(path: Path, what: str) -> LedgerError:
+def tables(connection: sqlite3.Connection) -> set[str]:
+    """Return the names of the tables."""
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {name for (name,) in names}
+
+
+def head(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """Return how many charges there are, and the digest of all of them (32 bytes)."""
+    if "ledger_head" not in tables(connection):
+        return 0, _START
+    row = connection.execute("SELECT num_charges, digest FROM ledger_head").fetchone()
+    return row or (0, _START)
+
+
+def chain_digests(connection: sqlite3.Connection) -> list[bytes]:
+    """Return the digest before the first charge, and after each one."""
+    if "ledger_charges" not in tables(connection):
+        return [_START]
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM ledger_charges ORDER BY sequence"  # noqa: S608 - constant
+    )
+    return [*accumulate(rows, lambda digest, row: _chain(digest, [row]), initial=_START)]
+
+
+def damaged(path: Path, what: str) -> LedgerError:
+    """Return the error of a file that is not as it was written."""
     return LedgerError(
         f"{path}: the ledger is damaged: {what}; it is not repaired, for what was spent is no"
         " longer known: put back an intact file, or take other data and a new state-path"

@@ -97,7 +97,7 @@ def spent_in_all(charges: Sequence[Charge], delta: float) -> Spent:
         num_charges=len(charges),
         num_runs=len({charge.run_id for charge in charges}),
         budget=charges[-1].budget if charges else None,
-        last_time=max((charge.time for charge in charges), default=0.0),
+        last_time=charges[-1].time if charges else 0.0,
     )
 
 

@@ -22,6 +22,7 @@ from strategies.masked.messages import (
 )
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.secagg.client.checks import TrustPolicy
+from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.messages import Refusal
 from strategies.secagg.wire import Wire
@@ -36,7 +37,7 @@ def answer(message: Message, side: ClientSide) -> Message:
         If the node cannot take part; ``forget`` deletes the attempt's secrets then.
     """
     identity = side.identity if side.config.identities else None
-    role = _role(side, TrustPolicy(identity, side.approved_bundles()))
+    role = _role(side, TrustPolicy(identity, side.approved_bundles()), side.memory)
     kind = message.metadata.message_type
     try:
         data = unwrap(message.content)
@@ -61,7 +62,7 @@ def forget(message: Message, side: ClientSide) -> None:
         data = unwrap(message.content)
     except BadContentError:
         return
-    _role(side, TrustPolicy(None, None)).forget(data)
+    _role(side, TrustPolicy(None, None), NoMemory()).forget(data)
 
 
 def _masked(
@@ -83,7 +84,7 @@ def _masked(
     return role.mask(opened, update, sums, codec.modulus_bits)
 
 
-def _role(side: ClientSide, trust: TrustPolicy) -> ClientRole:
+def _role(side: ClientSide, trust: TrustPolicy, memory: Memory) -> ClientRole:
     config: SecAggConfig = side.config
     return ClientRole(
         node_id=side.node_id,
@@ -91,6 +92,7 @@ def _role(side: ClientSide, trust: TrustPolicy) -> ClientRole:
         parameters=config.parameters(side.num_simulated),
         store=side.store,
         bundle=side.bundle,
+        memory=memory,
         trust=trust,
         lifetime_seconds=config.secrets_seconds,
     )

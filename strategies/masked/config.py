@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from strategies.aggregation import AggregationConfig
+from strategies.secagg.client.store import MAX_LIFETIME_SECONDS
 from strategies.secagg.graph import COMPLETE_UP_TO, ProtocolParameters
 from strategies.secagg.sizes import key_bytes
 from tasks.schema import require
@@ -53,7 +54,7 @@ class SecAggConfig(AggregationConfig):
     peers_file : str
         The peers file on the server; needed with identities.
     secrets_seconds : float
-        Nodes delete an attempt's secrets so long after its last step.
+        Nodes delete an attempt's secrets so long after its last step; at most one day.
     """
 
     min_survivors: int = 0
@@ -79,8 +80,9 @@ class SecAggConfig(AggregationConfig):
             f"aggregation.max_dropout_fraction={self.max_dropout_fraction}: must be in [0, 1)",
         )
         require(
-            0 < self.secrets_seconds < float("inf"),
-            f"aggregation.secrets_seconds={self.secrets_seconds}: must be above 0",
+            0 < self.secrets_seconds <= MAX_LIFETIME_SECONDS,
+            f"aggregation.secrets_seconds={self.secrets_seconds}: must be above 0 and at most"
+            f" {MAX_LIFETIME_SECONDS:g}, one day: no node keeps secrets for longer",
         )
         require(
             self.min_survivors > 0 or not self.identities,

@@ -55,9 +55,12 @@ def unwrap(content: RecordDict) -> bytes | memoryview:
 
 def refuse(refusal: Refusal, reply_to: Message) -> Message:
     """Return the error reply that carries a protocol refusal: its number and nothing else."""
-    reason = RefusalReason(refusal.reason)
-    error = Error(_REFUSAL_CODES + reason.value, _PREFIX + reason.name.lower())
-    return Message(error, reply_to=reply_to)
+    return Message(refusal_of(RefusalReason(refusal.reason)), reply_to=reply_to)
+
+
+def refusal_of(reason: RefusalReason) -> Error:
+    """Return the error that stands for a reason."""
+    return Error(_REFUSAL_CODES + reason.value, _PREFIX + reason.name.lower())
 
 
 def protocol_reason(error: Error) -> str | None:

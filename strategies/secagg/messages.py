@@ -40,7 +40,8 @@ from strategies.secagg.wire import (
 )
 
 FIELD_BYTES = 33  # an element of the Shamir field
-SEALED_BYTES = 12 + 2 * FIELD_BYTES + 16  # nonce, both shares, tag
+HEAD_BYTES = 32  # of a ledger
+SEALED_BYTES = 12 + 2 * FIELD_BYTES + HEAD_BYTES + 16  # nonce, both shares, a head, tag
 SIGNATURE_BYTES = 64
 X25519_BYTES = 32
 KEM_KEY_BYTES = 1184  # ML-KEM-768, FIPS 203
@@ -51,6 +52,7 @@ MAX_ADVERT_BYTES = 4096
 MAX_ROW_BYTES = 4096
 INPUT_PROOF_BYTES = 32 + SIGNATURE_BYTES  # hash of the payload, signature
 NO_IDENTITY = bytes(32)
+NO_HEAD = bytes(HEAD_BYTES)
 _TO_ALL = "public in the protocol: names the attempt"
 _FRESH_KEY = "fresh public key, X25519 and if hybrid ML-KEM-768; independent of the data"
 _SIGNED = "over public values and the bytes of this message only; empty without identities"
@@ -73,6 +75,10 @@ class Advert(Wire):
     node_id: Annotated[int, Field(U64, "public: Flower's name of the node")]
     bundle: Annotated[bytes, Field(HASH, "public: hash of the approved code")]
     identity: Annotated[bytes, Field(HASH, "public: fingerprint of the pinned identity key")]
+    head: Annotated[
+        bytes,
+        Field(HASH, "MAC of fresh random bytes and the node's ledger, under a key of its own"),
+    ]
     mask_key: Annotated[bytes, Field(blob(X25519_BYTES + KEM_KEY_BYTES), _FRESH_KEY)]
     share_key: Annotated[bytes, Field(blob(X25519_BYTES + KEM_KEY_BYTES), _FRESH_KEY)]
     commitment: Annotated[
@@ -98,7 +104,8 @@ class Roster(Wire):
 class ShareRow(Wire):
     """Client to server to one peer: a dealer's shares for one neighbour.
 
-    The hashes let the server tell a false share from a true one when it is revealed.
+    Sealed with the shares is the last head that the dealer knows of the receiver's ledger. The
+    hashes let the server tell a false share from a true one when it is revealed.
     """
 
     TYPE: ClassVar[int] = 12

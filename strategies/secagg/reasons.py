@@ -36,3 +36,6 @@ class RefusalReason(IntEnum):
     ATTEMPT_CLOSED = 29
     SHARES_UNEXPECTED = 30
     LEFT_OUT = 31
+    RUN_OVER = 32
+    LEDGER_ROLLED_BACK = 33
+    COHORT_CHANGED = 34

@@ -42,7 +42,7 @@ def steady_round(
     near = tuple(range(shape.num_neighbors))
     signature = bytes(SIGNATURE_BYTES if signed else 0)
     key = bytes(X25519_BYTES + KEM_KEY_BYTES * parameters.is_hybrid)
-    advert = Advert(after, 1, word, word, key, key, word, signature).encode()
+    advert = Advert(after, 1, word, word, word, key, key, word, signature).encode()
 
     def rows(first: int) -> tuple[tuple[int, bytes], ...]:
         """Return a row for each peer; every second one brings the secret of a pair."""

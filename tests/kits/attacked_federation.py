@@ -23,6 +23,7 @@ from app.server import _initial_state
 from strategies.codec.codec import mask_binding
 from strategies.masked.messages import ADVERT, CONFIRM, SHARE, UNMASK, unwrap, wrap
 from strategies.rounds.records import to_arrays
+from strategies.secagg.client.memory import NoMemory
 from strategies.secagg.client.sharing import OwnNode, open_shares
 from strategies.secagg.client.store import SharedSecrets
 from strategies.secagg.messages import (
@@ -219,7 +220,8 @@ class Attempt:
         rows = tuple((dealer, self.rows[dealer][node]) for dealer in self.near[node] - {node})
         request = TrainRequest(self.key, self.members, tuple(sorted(rows)), bytes(32), None)
         identity = load_identity(*self.world.keys[node])
-        me = OwnNode(node, b"", identity, self.world.parameters.is_hybrid, os.urandom)
+        hybrid = self.world.parameters.is_hybrid
+        me = OwnNode(node, b"", identity, hybrid, NoMemory(), os.urandom)
         for dealer, text in open_shares(request, own, me).held.items():
             self.spy.shares["mask"][dealer][point] = text[:FIELD_BYTES]
             self.spy.shares["self"][dealer][point] = text[FIELD_BYTES:]

@@ -133,9 +133,9 @@ _OF_FLOORS = (
     ),
     Mutation(
         "the-group-may-write-a-policy",
-        _POLICY,
-        "(stat.S_IWGRP | stat.S_IWOTH)",
-        "stat.S_IWOTH",
+        "app/node/permissions.py",
+        "_WRITE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH",
+        "_WRITE_BY_OTHERS = stat.S_IWOTH",
         _POLICY_TESTS,
     ),
     Mutation(

@@ -76,13 +76,6 @@ MUTATIONS = (
         _REFUSALS,
     ),
     _in(
-        "ledger",
-        "the-clock-may-go-back",
-        "if not new.time >= latest - _CLOCK_SLACK_SECONDS:",
-        "if not new.time >= 0:",
-        _REFUSALS,
-    ),
-    _in(
         "rows",
         "changed-rows-are-not-noticed",
         " or heads != [(len(rows), chain)]:",

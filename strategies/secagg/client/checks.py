@@ -173,10 +173,10 @@ def check_one_view(
     require(
         enough, RefusalReason.VIEW_NOT_SIGNED, f"{len(proofs)} of {secrets.quorum} signatures"
     )
-    names, survivors = dict(secrets.identities), set(request.survivors)
+    names, survivors = dict(secrets.signers), set(request.survivors)
     for node, message, signature in proofs:
         require(node in survivors, RefusalReason.VIEW_BROKEN, f"signed by {node}, not in U3")
-        good = identity.verify(names[node], signature, message)
+        good = identity.verify(names[node][:32], signature, message)
         require(good, RefusalReason.VIEW_BROKEN, f"signature of node {node}")
 
 

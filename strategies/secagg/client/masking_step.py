@@ -22,6 +22,13 @@ from strategies.secagg.messages import MaskedInput, TrainRequest
 from strategies.secagg.packing import pack
 from strategies.secagg.reasons import RefusalReason
 
+_ROLLED_BACK = (
+    "the others have seen this node's ledger with charges that its file lacks: it was put back"
+    " to an older state, or another file is for the same data set. Put back the newest file; if"
+    " it is lost, give the data another name (dataset in the policy) and a cap that counts what"
+    " may have been spent"
+)
+
 
 @dataclass(frozen=True, repr=False)
 class Opened:
@@ -33,6 +40,7 @@ class Opened:
     min_survivors: int
     floor: int
     quorum: int
+    apart: int
     secrets: SharedSecrets
     shares: OpenedShares
 
@@ -68,6 +76,11 @@ def open_request(
     floor = min_survivors if shape.is_complete else secrets.threshold
     enough = len(shares.held) >= floor
     require(enough, RefusalReason.SHARES_TOO_FEW, f"{len(shares.held)} under {floor}")
+    intact = not me.memory.lacks(shares.shown)
+    require(intact, RefusalReason.LEDGER_ROLLED_BACK, _ROLLED_BACK)
+    apart = min_survivors - parameters.max_colluding
+    allowed = me.memory.allows_view(request.attempt.run_id, request.cohort, apart)
+    require(allowed, RefusalReason.COHORT_CHANGED, f"U2 differs by fewer than {apart}")
     return Opened(
         request=request,
         model=binding.model,
@@ -75,6 +88,7 @@ def open_request(
         min_survivors=min_survivors,
         floor=floor,
         quorum=parameters.quorum(shape),
+        apart=apart,
         secrets=secrets,
         shares=shares,
     )
@@ -119,10 +133,11 @@ def secrets_after_masking(opened: Opened) -> MaskedSecrets:
         roster=secrets.roster,
         binding=opened.binding,
         quorum=opened.quorum,
+        apart=opened.apart,
         min_survivors=opened.min_survivors,
         floor=opened.floor,
         cohort=opened.request.cohort,
-        identities=secrets.identities,
+        signers=secrets.signers,
         held=tuple(sorted(opened.held.items())),
         rejected=opened.rejected,
         signed=bytes(32),

@@ -31,6 +31,7 @@ from strategies.secagg.client.masking_step import (
     open_request,
     secrets_after_masking,
 )
+from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.refusing import ErrorBoundary, named
 from strategies.secagg.client.sharing import OwnNode, draw_advert, share_seeds
 from strategies.secagg.client.stages import Records, Stages
@@ -77,6 +78,8 @@ class ClientRole:
         Keeps stages and secrets.
     bundle : bytes
         SHA-256 of the code that runs here.
+    memory : Memory
+        Keeps heads and views; nothing unless given.
     trust : TrustPolicy
         Identity, peers and approved bundles. With an identity, every message is signed and
         shares are given for one view of the attempt only.
@@ -94,6 +97,7 @@ class ClientRole:
         parameters: ProtocolParameters,
         store: Store,
         bundle: bytes,
+        memory: Memory | None = None,
         trust: TrustPolicy | None = None,
         lifetime_seconds: float = 3600.0,
         clock: Callable[[], float] = time.time,
@@ -101,8 +105,14 @@ class ClientRole:
     ) -> None:
         self._trust = trust or TrustPolicy()
         self._parameters = parameters
+        self._memory = memory or NoMemory()
         self._me = OwnNode(
-            node_id, bundle, self._trust.identity, parameters.is_hybrid, random_bytes
+            node_id=node_id,
+            bundle=bundle,
+            identity=self._trust.identity,
+            is_hybrid=parameters.is_hybrid,
+            memory=self._memory,
+            random_bytes=random_bytes,
         )
         self._stages = Stages(store, run_id, parameters, lifetime_seconds, clock)
         self._boundary = ErrorBoundary(self._stages)
@@ -161,6 +171,8 @@ class ClientRole:
 
     def _advertise(self, request: AdvertRequest) -> Advert:
         records = self._stages.records(named(request))
+        if not records:
+            self._stages.compact()
         advert, change = self._drawn(records, request.attempt)
         self._stages.commit([change, *self._stages.closing_others(records, request.attempt)])
         return advert
@@ -252,6 +264,7 @@ class ClientRole:
             upload, change = self._shared(records, Roster.decode(request.next_roster))
             changes.append(change)
         self._stages.commit(changes)
+        self._remember(request, secrets)
         survivors, dropouts = set(request.survivors), set(request.dropouts)
         held = secrets.held
         reply = UnmaskReply(
@@ -262,3 +275,13 @@ class ClientRole:
             signature=b"",
         )
         return replace(reply, signature=sign(identity, reply_to_sign(secrets.binding, reply)))
+
+    def _remember(self, request: UnmaskRequest, secrets: MaskedSecrets) -> None:
+        """Note whose sum this opens, or refuse; keep the heads of those who masked."""
+        run_id, nodes, apart = request.attempt.run_id, request.survivors, secrets.apart
+        # After the stage has moved and before a share leaves: what was not given is no view.
+        allowed = self._memory.note_view(run_id, nodes, apart)
+        require(allowed, RefusalReason.COHORT_CHANGED, f"U3 differs by fewer than {apart}")
+        signers = dict(secrets.signers)
+        own = [signers[node] for node in nodes if node in signers and node != self._me.node_id]
+        self._memory.keep_heads({one[:32]: one[32:] for one in own})

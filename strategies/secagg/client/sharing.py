@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from strategies.secagg.binding import adverts_hash, roster_hash
+from strategies.secagg.client.memory import Memory
 from strategies.secagg.client.store import SHARE_PAIR_BYTES, AdvertisedSecrets, SharedSecrets
 from strategies.secagg.crypto import shamir
 from strategies.secagg.crypto.hybrid import (
@@ -34,6 +35,8 @@ from strategies.secagg.crypto.masking import Met
 from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.messages import (
     FIELD_BYTES,
+    HEAD_BYTES,
+    NO_HEAD,
     NO_IDENTITY,
     X25519_BYTES,
     Advert,
@@ -59,6 +62,8 @@ class OwnNode:
         None where nobody signs.
     is_hybrid : bool
         Whether keys are agreed by ML-KEM too.
+    memory : Memory
+        Heads and views of other attempts.
     random_bytes : callable
         Uniform secret bytes.
     """
@@ -67,6 +72,7 @@ class OwnNode:
     bundle: bytes
     identity: Identity | None
     is_hybrid: bool
+    memory: Memory
     random_bytes: RandomBytes
 
     def keys(self, seed: bytes) -> KeyPair:
@@ -75,13 +81,17 @@ class OwnNode:
 
 
 def draw_advert(attempt: AttemptId, me: OwnNode) -> tuple[Advert, AdvertisedSecrets]:
-    """Draw three fresh independent seeds and return the advert and what to keep."""
+    """Draw three fresh independent seeds and return the advert and what to keep.
+
+    With an identity, this adds an entry to the chain of the ledger's heads.
+    """
     mask_seed, share_seed, self_seed = (me.random_bytes(SEED_BYTES) for _ in range(3))
     unsigned = Advert(
         attempt=attempt,
         node_id=me.node_id,
         bundle=me.bundle,
         identity=NO_IDENTITY,
+        head=me.memory.next_head() if me.identity is not None else NO_HEAD,
         mask_key=me.keys(mask_seed).public,
         share_key=me.keys(share_seed).public,
         commitment=commit(self_seed),
@@ -108,6 +118,8 @@ def share_seeds(
     mask_shares = shamir.split(own.mask_seed, shape.threshold, points, me.random_bytes)
     self_shares = shamir.split(own.self_seed, shape.threshold, points, me.random_bytes)
     dealer = _Dealer(me, roster_hash(roster), own.mask_seed, me.keys(own.share_seed))
+    named = any(advert.identity != NO_IDENTITY for advert in adverts)
+    heads = me.memory.heads_of({advert.identity for advert in adverts} - {NO_IDENTITY})
     rows: list[tuple[int, bytes]] = []
     peers: list[tuple[int, bytes]] = []
     own_shares = b""
@@ -116,17 +128,16 @@ def share_seeds(
         if peer.node_id == me.node_id:
             own_shares = text
             continue
-        row = dealer.row(peer, text)
+        row = dealer.row(peer, text, heads.get(peer.identity, NO_HEAD))
         rows.append((peer.node_id, row.encode()))
         keys = peer.mask_key[:X25519_BYTES] + peer.share_key[:X25519_BYTES]
         peers.append((peer.node_id, keys + hash_part(row.pair_part)))
-    named = any(advert.identity != NO_IDENTITY for advert in adverts)
     kept = SharedSecrets(
         roster=dealer.roster,
         num_neighbors=shape.num_neighbors,
         threshold=shape.threshold,
         members=ids,
-        identities=tuple((a.node_id, a.identity) for a in adverts) if named else (),
+        signers=tuple((a.node_id, a.identity + a.head) for a in adverts) if named else (),
         peers=tuple(peers),
         own_shares=own_shares,
         mask_seed=own.mask_seed,
@@ -148,8 +159,12 @@ class _Dealer:
     mask_seed: bytes
     share_keys: KeyPair
 
-    def row(self, peer: Advert, text: bytes) -> ShareRow:
-        """Return the signed row for one peer; the lower node of a pair sends its secret too."""
+    def row(self, peer: Advert, text: bytes, head: bytes) -> ShareRow:
+        """Return the signed row for one peer; the lower node of a pair sends its secret too.
+
+        `head` is the last one that is known of the peer's ledger, sealed with the shares: only
+        the peer can tell what it says.
+        """
         me, ends = self.me, (self.me.node_id, peer.node_id)
         part = b""
         if me.node_id < peer.node_id:
@@ -159,7 +174,7 @@ class _Dealer:
         fresh, kem_text = encapsulate(peer.share_key)
         key = share_key(self.share_keys.agree(peer.share_key) + fresh, self.roster, *ends)
         nonce = me.random_bytes(NONCE_BYTES)
-        sealed = seal(key, self.roster, ends, text, nonce, hash_part(part))
+        sealed = seal(key, self.roster, ends, text + head, nonce, hash_part(part))
         hashes = hash_pair(text, self.roster, *ends)
         row = ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part, b"")
         return replace(row, signature=sign(me.identity, row_to_sign(self.roster, *ends, row)))
@@ -170,34 +185,39 @@ class OpenedShares:
     """What a node got from its neighbours in U2.
 
     `held` are the 66-byte share pairs by node, its own among them; `met` the neighbours that it
-    masks with; `rejected` those whose row is missing or false in any part, ascending.
+    masks with; `rejected` those whose row is missing or false in any part, ascending; `shown`
+    the heads of its own ledger that the others know.
     """
 
     held: dict[int, bytes]
     met: tuple[Met, ...]
     rejected: tuple[int, ...]
+    shown: frozenset[bytes]
 
 
 def open_shares(request: TrainRequest, secrets: SharedSecrets, me: OwnNode) -> OpenedShares:
     """Check and decrypt the rows addressed to this node."""
     received, cohort = dict(request.rows), set(request.cohort)
     receiver = _Receiver(me, secrets, me.keys(secrets.mask_seed), me.keys(secrets.share_seed))
-    names = dict(secrets.identities)
+    names = dict(secrets.signers)
     held, met, rejected = {me.node_id: secrets.own_shares}, list[Met](), list[int]()
+    shown = set[bytes]()
     for peer, keys in secrets.peers:
         if peer not in cohort:
             continue
         row = _decoded(received.get(peer, b""))
         if row is not None and me.identity is not None:
             signed = row_to_sign(secrets.roster, peer, me.node_id, row)
-            row = row if me.identity.verify(names[peer], row.signature, signed) else None
+            row = row if me.identity.verify(names[peer][:32], row.signature, signed) else None
         found = receiver.open(peer, keys, row) if row is not None else None
         if found is None:
             rejected.append(peer)
         else:
-            held[peer], one = found
+            text, one = found
+            held[peer] = text[:SHARE_PAIR_BYTES]
+            shown.add(text[SHARE_PAIR_BYTES:])
             met.append(one)
-    return OpenedShares(held, tuple(met), tuple(rejected))
+    return OpenedShares(held, tuple(met), tuple(rejected), frozenset(shown - {NO_HEAD}))
 
 
 @dataclass(frozen=True)
@@ -210,7 +230,7 @@ class _Receiver:
     share_keys: KeyPair
 
     def open(self, peer: int, keys: bytes, row: ShareRow) -> tuple[bytes, Met] | None:
-        """Return the share pair in a row and whom to mask with; None if a part is false."""
+        """Return the text in a row and whom to mask with; None if a part is false."""
         roster, ends = self.secrets.roster, (peer, self.me.node_id)
         mask_key, peer_key = keys[:X25519_BYTES], keys[X25519_BYTES : 2 * X25519_BYTES]
         fresh = self.share_keys.decapsulate(row.kem_text)
@@ -245,8 +265,9 @@ def _decoded(data: bytes) -> ShareRow | None:
 
 
 def _is_pair(text: bytes, row: ShareRow, roster: bytes, ends: tuple[int, int]) -> bool:
-    """Say whether a text is two field elements, and those that the row's hashes are of."""
-    elements = len(text) == SHARE_PAIR_BYTES and all(
-        shamir.is_element(share) for share in (text[:FIELD_BYTES], text[FIELD_BYTES:])
+    """Say whether a text begins with two field elements, those that the row's hashes are of."""
+    pair = text[:SHARE_PAIR_BYTES]
+    elements = len(text) == SHARE_PAIR_BYTES + HEAD_BYTES and all(
+        shamir.is_element(share) for share in (pair[:FIELD_BYTES], pair[FIELD_BYTES:])
     )
-    return elements and hash_pair(text, roster, *ends) == row.mask_hash + row.self_hash
+    return elements and hash_pair(pair, roster, *ends) == row.mask_hash + row.self_hash

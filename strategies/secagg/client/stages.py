@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from strategies.secagg.client.checks import ProtocolRefusedError, require
-from strategies.secagg.client.store import Change, Record, Store
+from strategies.secagg.client.store import ENDED, Change, Record, Store
 from strategies.secagg.client.transitions import FINAL, OPEN, Event, Stage, step
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.reasons import RefusalReason
@@ -32,6 +32,10 @@ class Stages:
         """Delete the secrets, of every run, whose time is over."""
         self._store.expire(self._clock())
 
+    def compact(self) -> None:
+        """Forget what runs that are over need no more; not often, as it looks at all of it."""
+        self._store.compact(self._clock())
+
     def records(self, attempts: Sequence[AttemptId], model: bytes = b"") -> Records:
         """Return what a message about `attempts`, the first above all, depends on.
 
@@ -40,6 +44,8 @@ class Stages:
         ours = attempts[0].run_id == self._run_id
         require(ours, RefusalReason.UNKNOWN_ATTEMPT, "another run")
         records = self._store.records(self._run_id, attempts, model)
+        over = any(record.terms == ENDED for record in records.values())
+        require(not over, RefusalReason.RUN_OVER, "nothing has happened in it for too long")
         # Each was made under the parameters of those before it, so that one stands for all.
         same = all(record.terms == self._parameters for record in records.values())
         require(same, RefusalReason.TERMS_CHANGED)

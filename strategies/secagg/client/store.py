@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol
 
 from strategies.secagg.client.transitions import FINAL, OPEN, Stage
-from strategies.secagg.messages import FIELD_BYTES, MAX_ADVERT_BYTES
+from strategies.secagg.messages import FIELD_BYTES, HEAD_BYTES, MAX_ADVERT_BYTES
 from strategies.secagg.wire import (
     HASH,
     NODES,
@@ -23,6 +23,13 @@ from strategies.secagg.wire import (
 )
 
 _LOCAL = "never leaves the node"
+#: No node keeps secrets for longer, whatever a run's configuration says.
+MAX_LIFETIME_SECONDS = 86_400.0
+#: A run in which nothing has happened for so long is over: it gets no answer any more, and what
+#: kept its attempts from being repeated need not be kept one by one.
+RUN_IS_OVER_SECONDS = 30 * 86_400.0
+#: The terms of such a run, which no terms are.
+ENDED = b"\xff" * 32
 SHARE_PAIR_BYTES = 2 * FIELD_BYTES
 
 
@@ -100,8 +107,24 @@ class Store(Protocol):
         ...
 
     def expire(self, now: float) -> None:
-        """Replace every open record that has ``expires_at <= now`` by `closed`."""
+        """Replace every open record that is over by `closed`.
+
+        It is over if ``expires_at <= now``, or if it lasts longer than any record may: then the
+        clock was wrong when it was written.
+        """
         ...
+
+    def compact(self, now: float) -> None:
+        """Replace the records of each run that is over by a single one with terms `ENDED`.
+
+        It may look at all records.
+        """
+        ...
+
+
+def is_over(expires_at: float, now: float) -> bool:
+    """Say whether the secrets of a record must go."""
+    return not now < expires_at <= now + MAX_LIFETIME_SECONDS
 
 
 @dataclass(frozen=True)
@@ -121,7 +144,7 @@ class SharedSecrets(Wire):
 
     `members` are U1. `peers` holds for each neighbour its X25519 mask key and share key, and
     the hash of the part of the own row for it (`hybrid.hash_part`); `own_shares` are this
-    node's shares of its own two seeds; `identities` are the members' fingerprints, empty
+    node's shares of its own two seeds; `signers` are the members' fingerprints and heads, empty
     without identities.
     """
 
@@ -130,7 +153,7 @@ class SharedSecrets(Wire):
     num_neighbors: Annotated[int, Field(U16, _LOCAL)]
     threshold: Annotated[int, Field(U16, _LOCAL)]
     members: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
-    identities: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32), _LOCAL)]
+    signers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32 + HEAD_BYTES), _LOCAL)]
     peers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(96), _LOCAL)]
     own_shares: Annotated[bytes, Field(fixed(SHARE_PAIR_BYTES), _LOCAL)]
     mask_seed: Annotated[bytes, Field(HASH, _LOCAL)]
@@ -143,20 +166,21 @@ class MaskedSecrets(Wire):
     """Kept from mask to unmask; the node's own seeds are gone.
 
     `binding` is the hash of the mask binding, `quorum` the signatures that show one view,
-    `min_survivors` T, `floor` the least survivors among those whose shares it holds, `cohort`
-    U2; `held` the share pairs (mask seed,
-    self-mask seed) of the closed neighbourhood; `rejected` the neighbours it did not mask
-    with; `signed` the hash of the survivor set it signed, or zeros.
+    `apart` T - c, `min_survivors` T, `floor` the least survivors among those whose shares it
+    holds, `cohort` U2, `signers` as before; `held` the share pairs (mask seed, self-mask seed)
+    of the closed neighbourhood; `rejected` the neighbours it did not mask with; `signed` the
+    hash of the survivor set it signed, or zeros.
     """
 
     TYPE: ClassVar[int] = 67
     roster: Annotated[bytes, Field(HASH, _LOCAL)]
     binding: Annotated[bytes, Field(HASH, _LOCAL)]
     quorum: Annotated[int, Field(U16, _LOCAL)]
+    apart: Annotated[int, Field(U16, _LOCAL)]
     min_survivors: Annotated[int, Field(U16, _LOCAL)]
     floor: Annotated[int, Field(U16, _LOCAL)]
     cohort: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
-    identities: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32), _LOCAL)]
+    signers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32 + HEAD_BYTES), _LOCAL)]
     held: Annotated[tuple[tuple[int, bytes], ...], Field(rows(SHARE_PAIR_BYTES), _LOCAL)]
     rejected: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
     signed: Annotated[bytes, Field(HASH, _LOCAL)]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from strategies.secagg.crypto.keys import Use, bind, pair_bytes
+from strategies.secagg.crypto.keys import SEED_BYTES, Use, bind, derive, pair_bytes
 from strategies.secagg.messages import NO_IDENTITY, Advert, ShareRow, SharesUpload, UnmaskReply
 from strategies.secagg.wire import NODES, AttemptId
 
@@ -64,6 +64,15 @@ class Identity:
     @cached_property
     def _key(self) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(self.seed)
+
+    def ledger_key(self, dataset: str) -> bytes:
+        """Return the 32-byte key for the heads of this data set's ledger.
+
+        Of the data set and not of the peers: the others know a ledger again when a peer has
+        joined, and one identity with two ledgers for one data set is found out. Two data sets
+        have nothing in common to whoever sees their heads.
+        """
+        return derive(self.seed, Use.LEDGER, dataset.encode(), num_bytes=SEED_BYTES)
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of a message made with `bind`."""

@@ -57,6 +57,7 @@ class Use(Enum):
     PAIR_SEAL = b"tacet/secagg/v2/pair-secret-encryption"
     PAIR_COMMITMENT = b"tacet/secagg/v2/pair-secret-commitment"
     GRAPH = b"tacet/secagg/v2/graph"
+    LEDGER = b"tacet/secagg/v2/heads-of-a-ledger"
 
 
 def bind(use: Use, *context: bytes) -> bytes:

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from app.cli.main import main
 from app.node.policy import Policy
 from app.preflight.worst_case import worst_case
+from privacy.ledger.heads import HeadChain
 from privacy.ledger.ledger import Budget, Ledger
 from privacy.unit import Unit
 from tests import ROOT
@@ -43,6 +45,7 @@ def test_show_says_what_tacet_plan_said(state, tmp_path, capsys):
     assert "privacy unit:  example (add or remove one record)" in text
     assert f"epsilon {whole:.4g} at delta 1e-05 (PLD; charges: 10, runs: 1)" in text
     assert "cap:           epsilon 3 at delta 1e-05" in text
+    assert "chain:         intact: 10 charges, 0 heads shown to others\n" in text
     row = lines[-1].split()
     assert row[:3] == [str(2**63 + 1), "10", "10"]
     assert row[3:7] == ["2023-11-14", "22:13:20Z", "2023-11-14", "22:22:20Z"]
@@ -62,6 +65,20 @@ def test_show_with_several_runs_and_another_delta(state, capsys):
     assert "at delta 1e-06 (RDP filter of order" in text
     assert "charges: 11, runs: 2" in text
     assert "do not add up" in lines[-1]
+
+
+def test_show_checks_the_chain_and_tells_of_the_clock(state, capsys):
+    chain = HeadChain(state, bytes(32))
+    chain.next()
+    past = Ledger(state, "heart", clock=lambda: 1e9)
+    past.charge(7, 1, 0, [RELEASE], [(RELEASE, 10)], BUDGET)
+    text = "\n".join(tell(capsys, "ledger", "show", state))
+    assert "intact: 11 charges, 1 heads shown to others; the clock was set back 1 times" in text
+    chain.next()
+    with closing(sqlite3.connect(state)) as database, database:
+        database.execute("UPDATE ledger_heads SET num_charges = 9 WHERE sequence = 1")
+    assert main(["ledger", "show", str(state)]) == 2
+    assert "the ledger is damaged: head 1 is not of the charges" in capsys.readouterr().err
 
 
 def test_show_works_while_the_node_writes(state, capsys):
@@ -238,7 +255,7 @@ def no_data(key: str, tmp_path: Path) -> dict[str, str]:
 def test_gaps_in_what_others_may_do(node, state, tmp_path, capsys, monkeypatch):
     for name, mode, words in (
         ("a.key", 0o640, "others may read it"),
-        ("peers.yaml", 0o666, "others may write it; chmod go-w"),
+        ("peers.yaml", 0o666, "others may write it; take that from them: chmod go-w"),
         ("policy.yaml", 0o666, "others may write it"),
     ):
         (tmp_path / name).chmod(mode)

@@ -24,6 +24,7 @@ min_noise_multiplier: 0.5
 privacy: [example_local, example_distributed]
 require_identities: true
 allow_sparse_graph: true
+max_cohort_changes: 2
 tasks: [heart, csv]
 bundles: [{}]
 """.format("AB" * 32)
@@ -64,6 +65,7 @@ def test_a_policy_is_read(tmp_path):
         tasks=("heart", "csv"),
         bundles=("ab" * 32,),
         allow_sparse_graph=True,
+        max_cohort_changes=2,
     )
 
 
@@ -108,6 +110,7 @@ def test_it_knows_every_option_and_reads_every_setting(tmp_path):
         *(({"delta": x}, "delta=") for x in (0, 1, -0.1, "1e-", float("nan"))),
         ({"min_noise_multiplier": -1}, "min_noise_multiplier=-1: must be a finite number"),
         *(({"min_survivors": x}, "min_survivors=") for x in (0, 2.5, "3", True)),
+        ({"max_cohort_changes": -1}, "max_cohort_changes=-1: must be a whole number"),
         ({"min_colluding": -1}, "min_colluding=-1: must be a whole number, at least 0"),
         ({"min_colluding": 3}, "min_colluding=3: must be under min_survivors=3"),
         ({"require_identities": "yes, please"}, "must be true or false"),

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,13 @@ from flwr.app import RecordDict
 import privacy.database
 from app.node.protocol_store import ContextStore, SqliteStore
 from privacy.database import DatabaseError, transaction
-from strategies.secagg.client.store import Change, Record
+from strategies.secagg.client.store import (
+    ENDED,
+    MAX_LIFETIME_SECONDS,
+    RUN_IS_OVER_SECONDS,
+    Change,
+    Record,
+)
 from strategies.secagg.client.transitions import Stage
 from strategies.secagg.wire import AttemptId
 from tests import ROOT
@@ -159,6 +166,44 @@ def test_no_secret_outlives_its_attempt_in_the_file(path):
     store.expire(99.0)
     assert other[:16] not in everything(path)
     assert store.records(1, [TWO])[TWO].stage is Stage.CLOSED
+
+
+@pytest.mark.parametrize("make", [SqliteStore, lambda _: ContextStore(RecordDict())])
+def test_a_record_that_a_wrong_clock_has_dated_too_far_ahead_is_over(path, make):
+    store = make(path)
+    for number, expires in ((1, 1000.0), (2, 1000.0 + MAX_LIFETIME_SECONDS), (3, 4e9)):
+        key = AttemptId(1, number, 0)
+        store.advance([Change(key, Stage.NONE, record(Stage.SHARED, expires_at=expires))])
+    store.expire(1000.0)
+    kept = [key.round for key, one in store.records(1).items() if one.secrets]
+    assert kept == [2]
+
+
+def rows(path: Path) -> list[tuple]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT run_id, stage, terms FROM secagg").fetchall()
+
+
+def test_the_records_of_a_run_that_is_over_become_one(path):
+    store = SqliteStore(path)
+    for run, last in ((1, 100.0), (2, 200.0)):
+        for number in range(50):
+            gone = record(Stage.REVEALED, b"", expires_at=last - number)
+            store.advance([Change(AttemptId(run, number, 0), Stage.NONE, gone)])
+    before = path.stat().st_size
+    store.compact(99.0 + RUN_IS_OVER_SECONDS)
+    assert len(rows(path)) == 100
+    for _ in range(2):
+        store.compact(100.0 + RUN_IS_OVER_SECONDS)
+        found = rows(path)
+        assert len(found) == 51
+        assert (bytes([0] * 7 + [1]), int(Stage.CLOSED), ENDED) in found
+    assert path.stat().st_size < before
+    # Whatever is asked of it, this is what comes back, and nothing of another run.
+    for attempts in ([], [AttemptId(1, 7, 0)]):
+        (one,) = store.records(1, attempts, bytes(32)).values()
+        assert one.terms == ENDED
+    assert all(one.terms != ENDED for one in store.records(2).values())
 
 
 @pytest.mark.parametrize("seed", [13, 27])

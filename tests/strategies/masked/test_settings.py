@@ -62,6 +62,7 @@ def test_a_modulus_that_is_too_small_is_refused_before_any_trip(run_config):
         ("aggregation.codec.max_weight_examples=0", "must be at least 1"),
         ("aggregation.min_survivors=1", "one client's sum is its update"),
         ("aggregation.secrets_seconds=1", "must be at least twice"),
+        ("aggregation.secrets_seconds=86401", "at most 86400, one day"),
         ("aggregation.consistency_check=true", "no key any more: with aggregation.identities"),
         ("aggregation.num_neighbors=6", "no key any more: the number is computed"),
         ("aggregation.identities=true", "min_survivors=0: with aggregation.identities=true T"),

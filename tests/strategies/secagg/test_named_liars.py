@@ -10,7 +10,7 @@ from strategies.secagg.crypto import shamir
 from strategies.secagg.crypto.hybrid import seal_pair_secret
 from strategies.secagg.crypto.identity import reply_to_sign, shares_to_sign, sign
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import ShareRow, UnmaskReply
+from strategies.secagg.messages import SEALED_BYTES, ShareRow, UnmaskReply
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError
 from strategies.secagg.server.role import ServerRole
 from tests.strategies.secagg.world import (
@@ -78,7 +78,7 @@ def spoiled(world: World, bad: int, rows) -> ServerRole:
 
 def false_row(data: bytes) -> bytes:
     """Return a row in its form that does not decrypt; its own signature is not renewed."""
-    return dataclasses.replace(ShareRow.decode(data), sealed=bytes(94)).encode()
+    return dataclasses.replace(ShareRow.decode(data), sealed=bytes(SEALED_BYTES)).encode()
 
 
 @pytest.mark.parametrize("with_identities", [False, True])

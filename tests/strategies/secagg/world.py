@@ -10,6 +10,7 @@ import numpy as np
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.masking_step import Opened
+from strategies.secagg.client.memory import Memory
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import OPEN, Stage
@@ -84,6 +85,9 @@ class MemoryStore:
             if record.secrets and record.expires_at <= now:
                 self.table[key] = record.closed()
 
+    def compact(self, now: float) -> None:
+        """Keep all."""
+
     def secrets(self) -> list[AttemptId]:
         return [key for key, record in self.table.items() if record.secrets]
 
@@ -138,6 +142,7 @@ class World:
         self.stores = {node: MemoryStore() for node in self.ids}
         known = identities(self.num_nodes) if self.with_identities else []
         self.identity = dict(zip(self.ids, known, strict=False))
+        self.memories: dict[int, Memory] = {}
         self.roles = {node: self.role(node) for node in self.ids}
         rng = np.random.Generator(np.random.PCG64(self.seed))
         self.inputs = {
@@ -157,6 +162,7 @@ class World:
             parameters=parameters or self.parameters,
             store=self.stores[node],
             bundle=BUNDLE,
+            memory=self.memories.get(node),
             trust=TrustPolicy(self.identity.get(node), frozenset({BUNDLE})),
             lifetime_seconds=100.0,
             clock=self.clock,

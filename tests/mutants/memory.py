@@ -1,0 +1,151 @@
+"""What a node remembers beside its records: heads of ledgers, views, permissions, time."""
+
+from tests.mutants.mutation import Mutation
+
+_CLIENT = "strategies/secagg/client/"
+_HEADS, _VIEWS = "privacy/ledger/heads.py", "app/node/protocol_memory.py"
+_PERMISSIONS, _STORE = "app/node/permissions.py", "app/node/protocol_store.py"
+_ROLE_TESTS = ("tests/strategies/secagg/test_memory.py",)
+_HEAD_TESTS = ("tests/privacy/ledger/test_heads.py",)
+_VIEW_TESTS = ("tests/app/node/test_protocol_memory.py",)
+_PERMISSION_TESTS = ("tests/app/node/test_permissions.py",)
+_STORE_TESTS = ("tests/app/node/test_protocol_store.py",)
+
+MUTATIONS = (
+    Mutation(
+        "a-ledger-that-was-put-back-is-masked-with",
+        f"{_CLIENT}masking_step.py",
+        "intact = not me.memory.lacks(shares.shown)",
+        "intact = True",
+        _ROLE_TESTS,
+    ),
+    Mutation(
+        "a-cohort-that-may-not-be-opened-is-masked-with",
+        f"{_CLIENT}masking_step.py",
+        "allowed = me.memory.allows_view(request.attempt.run_id, request.cohort, apart)",
+        "allowed = True",
+        _ROLE_TESTS,
+    ),
+    Mutation(
+        "survivors-that-may-not-be-opened-get-shares",
+        f"{_CLIENT}role.py",
+        "allowed = self._memory.note_view(run_id, nodes, apart)",
+        "allowed = True",
+        _ROLE_TESTS,
+    ),
+    Mutation(
+        "no-head-is-shown-to-its-node",
+        f"{_CLIENT}sharing.py",
+        "heads.get(peer.identity, NO_HEAD)",
+        "NO_HEAD",
+        _ROLE_TESTS,
+    ),
+    Mutation(
+        "heads-of-nobody-are-kept",
+        f"{_CLIENT}role.py",
+        "self._memory.keep_heads({one[:32]: one[32:] for one in own})",
+        "pass",
+        _ROLE_TESTS,
+    ),
+    Mutation(
+        "a-run-that-is-over-goes-on",
+        f"{_CLIENT}stages.py",
+        "require(not over, RefusalReason.RUN_OVER",
+        "require(True, RefusalReason.RUN_OVER",
+        _ROLE_TESTS,
+    ),
+    Mutation(
+        "no-head-is-ones-own", _HEADS, "if self._is_own(one)}", "if not one}", _HEAD_TESTS
+    ),
+    Mutation(
+        "heads-that-others-made-up-block-a-node",
+        _HEADS,
+        "if self._is_own(one)}",
+        "if one}",
+        _HEAD_TESTS,
+    ),
+    Mutation(
+        "a-head-can-be-guessed-from-the-charges",
+        _HEADS,
+        "nonce = self._random_bytes(_NONCE_BYTES)",
+        "nonce = bytes(_NONCE_BYTES)",
+        _HEAD_TESTS,
+    ),
+    Mutation(
+        "heads-do-not-depend-on-the-charges",
+        _HEADS,
+        "and charges[num_charges] == digest",
+        "and digest",
+        _HEAD_TESTS,
+    ),
+    Mutation(
+        "only-the-last-view-counts",
+        _VIEWS,
+        "others = [_nodes(known) for known, _ in rows]",
+        "others = [_nodes(known) for known, _ in rows[-1:]]",
+        _VIEW_TESTS,
+    ),
+    Mutation(
+        "one-change-more-than-allowed",
+        _VIEWS,
+        ">= self._max_changes:",
+        "> self._max_changes:",
+        _VIEW_TESTS,
+    ),
+    Mutation(
+        "others-may-replace-a-file",
+        _PERMISSIONS,
+        "if one != real and is_shared:",
+        "if one == real and is_shared:",
+        _PERMISSION_TESTS,
+    ),
+    Mutation(
+        "others-may-have-read-a-key",
+        _PERMISSIONS,
+        "if is_secret and mode & _ANYTHING_BY_OTHERS:",
+        "if is_secret and mode & 0o002:",
+        _PERMISSION_TESTS,
+    ),
+    Mutation(
+        "a-file-of-anybody-is-trusted",
+        _PERMISSIONS,
+        "if found.st_uid not in (0, os.geteuid()):",
+        "if found.st_uid < 0:",
+        _PERMISSION_TESTS,
+    ),
+    Mutation(
+        "a-key-is-read-whoever-may-write-it",
+        "app/node/identity.py",
+        "    _require_own(identity_key, is_secret=True)\n",
+        "",
+        _PERMISSION_TESTS,
+    ),
+    Mutation(
+        "peers-are-read-whoever-may-write-them",
+        "app/node/identity.py",
+        "    _require_own(path)\n",
+        "",
+        _PERMISSION_TESTS,
+    ),
+    Mutation(
+        "a-wrong-clock-keeps-secrets-for-ever",
+        _STORE,
+        "(now, now + MAX_LIFETIME_SECONDS)",
+        '(now, float("inf"))',
+        _STORE_TESTS,
+    ),
+    Mutation(
+        "records-of-a-run-that-is-over-are-deleted",
+        _STORE,
+        "[(run, *last) for (run,) in over]",
+        "[]",
+        _STORE_TESTS,
+    ),
+    Mutation(
+        "secrets-are-kept-for-as-long-as-a-run-says",
+        "strategies/masked/config.py",
+        "0 < self.secrets_seconds <= MAX_LIFETIME_SECONDS",
+        "0 < self.secrets_seconds",
+        ("tests/strategies/masked/test_settings.py",),
+    ),
+)

@@ -1,0 +1,127 @@
+"""What a role asks its memory, when, and what it makes of the answers."""
+
+import pytest
+
+from strategies.secagg.client.memory import NoMemory
+from strategies.secagg.client.store import ENDED, Record
+from strategies.secagg.client.transitions import Stage
+from strategies.secagg.messages import NO_HEAD, AdvertRequest
+from tests.strategies.secagg.world import PARAMETERS, World, attempt, binding_for, ok, refused
+
+
+class Noted(NoMemory):
+    """Memory that answers as it is told, and notes what it was asked."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.count = number, 0
+        self.known: dict[bytes, bytes] = {}
+        self.shown: list[bytes] = []
+        self.views: list[tuple[str, tuple[int, ...], int]] = []
+        self.is_lacking, self.allowed = False, {"allows": True, "note": True}
+
+    def next_head(self):
+        self.count += 1
+        return bytes([self.number, self.count]) * 16
+
+    def lacks(self, heads):
+        self.shown += sorted(heads)
+        return self.is_lacking
+
+    def heads_of(self, identities):
+        return {one: head for one, head in self.known.items() if one in identities}
+
+    def keep_heads(self, heads):
+        self.known |= heads
+
+    def allows_view(self, run_id, nodes, least):
+        self.views.append(("allows", tuple(nodes), least))
+        return self.allowed["allows"]
+
+    def note_view(self, run_id, nodes, least):
+        self.views.append(("note", tuple(nodes), least))
+        return self.allowed["note"]
+
+
+@pytest.fixture
+def world() -> World:
+    """Return five nodes with identities and a memory each."""
+    made = World(PARAMETERS, 5, with_identities=True)
+    made.memories = {node: Noted(i) for i, node in enumerate(made.ids)}
+    made.roles = {node: made.role(node) for node in made.ids}
+    return made
+
+
+def masked(world: World, number: int):
+    server = world.ready(attempt(number))
+    world.train(server, world.ids, binding_for(f"model {number}"))
+    server.close_masked()
+    return server
+
+
+def test_the_last_head_of_an_opened_attempt_is_shown_to_its_node(world):
+    first, me = world.ids[:2]
+    for number in (1, 2, 3):
+        server = masked(world, number)
+        memory = world.memories[first]
+        # Four peers, who all know the head of the attempt before; of the first they know none.
+        due = [bytes([0, number - 1]) * 16] if number > 1 else []
+        assert memory.shown == due
+        memory.shown.clear()
+        kept = dict(world.memories[me].known)
+        world.unmask(server, world.ids)
+        assert world.memories[me].known != kept
+    assert world.identity[me].fingerprint not in world.memories[me].known
+
+
+def test_an_attempt_that_is_not_opened_changes_no_memory(world):
+    for number in (1, 2):
+        masked(world, number)
+        assert not any(memory.known or memory.shown for memory in world.memories.values())
+
+
+def test_without_identities_no_head_is_drawn():
+    world = World(PARAMETERS, 5)
+    world.memories = {node: Noted(i) for i, node in enumerate(world.ids)}
+    world.roles = {node: world.role(node) for node in world.ids}
+    server = masked(world, 1)
+    world.unmask(server, world.ids)
+    assert not any(memory.count or memory.known for memory in world.memories.values())
+    request = AdvertRequest(attempt(2)).encode()
+    assert ok(world.roles[world.ids[0]].advertise(request)).head == NO_HEAD
+
+
+def told_to_train(world: World, node: int):
+    server = world.ready(attempt(1))
+    binding = binding_for()
+    server.bind_masks(binding)
+    return world.roles[node].open_train(server.train_request(node, None).encode(), binding)
+
+
+def test_a_ledger_that_lacks_its_own_head_is_not_masked_with(world):
+    node = world.ids[2]
+    world.memories[node].is_lacking = True
+    refused(world, node, told_to_train(world, node), "LEDGER_ROLLED_BACK")
+
+
+def test_a_cohort_that_may_not_be_opened_is_not_masked_with(world):
+    node = world.ids[2]
+    world.memories[node].allowed["allows"] = False
+    refused(world, node, told_to_train(world, node), "COHORT_CHANGED")
+
+
+def test_survivors_that_may_not_be_opened_get_no_share(world):
+    node = world.ids[2]
+    world.memories[node].allowed["note"] = False
+    server = masked(world, 1)
+    reply = world.roles[node].unmask(server.unmask_request().encode())
+    refused(world, node, reply, "COHORT_CHANGED")
+    least = PARAMETERS.survivors(5) - PARAMETERS.max_colluding
+    due = [(when, tuple(world.ids), least) for when in ("allows", "note")]
+    assert world.memories[node].views == due
+
+
+def test_a_run_that_is_over(world):
+    node = world.ids[0]
+    world.stores[node].table[attempt(0)] = Record(Stage.CLOSED, 0.0, ENDED)
+    reply = world.roles[node].advertise(AdvertRequest(attempt(1)).encode())
+    refused(world, node, reply, "RUN_OVER")
