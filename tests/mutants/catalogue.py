@@ -1,9 +1,20 @@
 """All mutations; each file of the list says what its part is about."""
 
-from tests.mutants import approval, checks, crypto, hybrid, ledger, node, noise, role, server
+from tests.mutants import (
+    approval,
+    checks,
+    crypto,
+    hybrid,
+    ledger,
+    node,
+    noise,
+    role,
+    rounds,
+    server,
+)
 from tests.mutants.mutation import Mutation
 
-_PARTS = (checks, role, crypto, hybrid, server, approval, node, ledger, noise)
+_PARTS = (checks, role, crypto, hybrid, server, rounds, approval, node, ledger, noise)
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 
 if len({mutation.name for mutation in MUTATIONS}) != len(MUTATIONS):
