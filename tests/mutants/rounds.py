@@ -40,8 +40,8 @@ MUTATIONS = (
     Mutation(
         "keys-alone-count-as-an-answer",
         "strategies/masked/attempt.py",
-        "answered=frozenset(self._answered),",
-        "answered=frozenset(role.members if role else ()) | self._answered,",
+        "takes[kinds[node]](node,",
+        "self._answered.add(node) or takes[kinds[node]](node,",
         (_KEYS,),
     ),
     Mutation(
