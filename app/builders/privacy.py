@@ -45,6 +45,7 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
         sampling_rate=example.sampling_rate if example else 1.0,
         batch_size=example.expected_batch_size if example else 0.0,
         num_rounds=config.num_rounds,
+        spare_attempts=privacy.spare_attempts,
         num_local_steps=num_local_steps(config),
         modulus_bits=aggregation.codec.modulus_bits,
         range_deviations=privacy.range_deviations,

@@ -164,6 +164,7 @@ def build_settings(config: AppConfig, simulated: bool) -> LoopSettings:
         min_clients=rounds.min_clients,
         min_replies=rounds.min_replies,
         max_attempts=rounds.max_attempts,
+        max_silent=rounds.max_silent,
         stop_on_client_failure=rounds.on_client_failure is OnClientFailure.stop,
         deadline_seconds=rounds.deadline_seconds,
         patience=config.early_stopping.patience,

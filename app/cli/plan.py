@@ -60,9 +60,12 @@ def _run_config(text: str) -> dict[str, Any]:
 
 
 def _lines(plan: RunPlan) -> list[str]:
+    spare = ""
+    if plan.spare_attempts:
+        spare = f", and {plan.spare_attempts} spare attempts that are paid for"
     rows = [
         ("task", f"{plan.task}, {plan.num_parameters:,} parameters"),
-        ("rounds", f"{plan.num_rounds} of {plan.algorithm} over {plan.aggregation}"),
+        ("rounds", f"{plan.num_rounds} of {plan.algorithm} over {plan.aggregation}{spare}"),
         ("sums", plan.workload.replace("_", " ") + "s"),
         ("trips", f"{plan.num_trips}, one after the other"),
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from app.config.run import AppConfig
+from app.config.run import AppConfig, OnClientFailure
 from app.config.workload import workload_name
 from tasks.registry import task_of
 from tasks.schema import Optimizer, Scheme
@@ -58,6 +58,7 @@ def _idle(config: AppConfig) -> Idle:
     yield from _under("aggregation", config.aggregation.idle_keys(is_private=is_private))
     yield from _codec(config)
     yield from _privacy(config)
+    yield from _attempts(config)
     if not config.early_stopping.patience:
         yield (
             "early_stopping.min_delta",
@@ -119,6 +120,31 @@ def _codec(config: AppConfig) -> Idle:
             yield f"{name}.clip_range", "under privacy it is privacy.clip_norm that bounds"
     elif WORKLOADS[workload_name(config.algorithm)].is_integer:
         yield name, "whole numbers are summed modulo 2^64; take it out"
+
+
+def _attempts(config: AppConfig) -> Idle:
+    """Yield what would count or pay for attempts that never are."""
+    rounds, private = config.rounds, config.privacy.private
+    if rounds.on_client_failure is OnClientFailure.stop:
+        yield (
+            "rounds.max_silent",
+            "rounds.on_client_failure=stop ends the run at the first silence; take proceed",
+        )
+    if private is None:
+        return
+    most = config.num_rounds * (rounds.max_attempts - 1)
+    if not most:
+        yield (
+            "privacy.spare_attempts",
+            "rounds.max_attempts=1 repeats no attempt; raise that to 2 or more",
+        )
+    elif private.spare_attempts > most:
+        yield (
+            "privacy.spare_attempts",
+            f"num-rounds={config.num_rounds} and rounds.max_attempts={rounds.max_attempts}"
+            f" repeat at most {most} attempts, and noise would be paid for"
+            f" {private.spare_attempts}; lower it to {most}, or raise rounds.max_attempts",
+        )
 
 
 def _privacy(config: AppConfig) -> Idle:

@@ -73,6 +73,9 @@ class PrivateConfig(PrivacyConfig):
         Nodes of the federation, fixed and public; no cohort may be larger.
     range_deviations : float
         So many standard deviations of the sum fit the modulus; what is beyond wraps.
+    spare_attempts : int
+        So many attempts at rounds may fail after nodes have charged and are paid for as well:
+        the noise is calibrated for ``num-rounds`` and these. An attempt beyond ends the run.
     metrics : MetricsConfig
         Metrics, off by default.
     """
@@ -83,6 +86,7 @@ class PrivateConfig(PrivacyConfig):
     clip_norm: float | None = None
     population: int = MISSING
     range_deviations: float = 8.0
+    spare_attempts: int = 0
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:
@@ -105,6 +109,10 @@ class PrivateConfig(PrivacyConfig):
         require(
             self.population >= 2,
             f"privacy.population={self.population}: must be the number of all nodes, 2 or more",
+        )
+        require(
+            self.spare_attempts >= 0,
+            f"privacy.spare_attempts={self.spare_attempts}: must not be negative",
         )
 
     @property

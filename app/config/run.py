@@ -48,16 +48,21 @@ class RoundsConfig:
         A round with fewer good replies changes nothing and is tried again.
     max_attempts : int
         So many attempts for one round, then the run stops (and can be resumed).
+    max_silent : int
+        A client that gave no answer in so many attempts in a row is left out until it is
+        started again or comes back online.
     on_client_failure : OnClientFailure
         ``proceed`` without a client that failed, or ``stop`` the run.
     deadline_seconds : float
-        A trip goes on without the clients that have not answered by then.
+        A trip goes on without the clients that have not answered by then, or earlier: four
+        times after the slowest answer so far, though not before half a minute.
     """
 
     cohort_fraction: float = 1.0
     min_clients: int = 2
     min_replies: int = 2
     max_attempts: int = 3
+    max_silent: int = 3
     on_client_failure: OnClientFailure = OnClientFailure.proceed
     deadline_seconds: float = 600.0
 
@@ -70,7 +75,7 @@ class RoundsConfig:
             0 < self.deadline_seconds < float("inf"),
             f"rounds.deadline_seconds={self.deadline_seconds}: must be above 0",
         )
-        for name in ("min_clients", "min_replies", "max_attempts"):
+        for name in ("min_clients", "min_replies", "max_attempts", "max_silent"):
             value = getattr(self, name)
             require(value >= 1, f"rounds.{name}={value}: must be at least 1")
 

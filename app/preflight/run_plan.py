@@ -39,7 +39,9 @@ class RunPlan:
     workload : str
         What is summed.
     num_rounds, num_parameters, num_trips : int
-        Trips: requests to each node in order, the first keys included.
+        Trips: requests to each node in order, the first keys included, if no attempt fails.
+    spare_attempts : int
+        Attempts that may fail and are paid for as well; 0 without privacy, where all may.
     bytes_down, bytes_up : int
         The model to a node and a contribution from it, a round, without keys and envelopes.
     key_bytes : int
@@ -60,6 +62,7 @@ class RunPlan:
     aggregation: str
     privacy: str
     num_rounds: int
+    spare_attempts: int
     num_parameters: int
     num_trips: int
     bytes_down: int
@@ -117,6 +120,7 @@ def _in_common(config: AppConfig, workload: Workload, state: State, length: int)
         aggregation=option_of(config, "aggregation"),
         privacy=option_of(config, "privacy"),
         num_rounds=config.num_rounds,
+        spare_attempts=private.spare_attempts if private else 0,
         num_parameters=workload.length(state),
         num_trips=trips + aggregation.num_key_trips,
         bytes_down=sum(values.nbytes for values in state.arrays.values()),

@@ -1,7 +1,9 @@
 """The observers of a run: one writes its folder, one logs."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from app.results.run_folder import RunFolder
 from strategies.rounds.observer import ClosedRound, Observer, Outcome
@@ -21,6 +23,10 @@ class FolderObserver(Observer):
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+
+    def releasing(self, privacy: Mapping[str, Any]) -> None:
+        """Write what nodes are about to charge: it counts even if no round closes."""
+        self._folder.note_release(privacy)
 
     def round_closed(self, closed: ClosedRound) -> None:
         """Write the round's line, the checkpoint and the model."""

@@ -80,14 +80,14 @@ class RunFolder:
         return folder
 
     @classmethod
-    def resume(cls, path: Path, config: AppConfig) -> tuple["RunFolder", Checkpoint | None]:
+    def resume(cls, path: Path, config: AppConfig) -> tuple["RunFolder", Checkpoint]:
         """Open the folder of an earlier run to resume it.
 
         Returns
         -------
         folder : RunFolder
-        checkpoint : Checkpoint or None
-            None if the run ended before its first round closed.
+        checkpoint : Checkpoint
+            Where the run stood.
 
         Raises
         ------
@@ -120,6 +120,11 @@ class RunFolder:
         save_checkpoint(self._checkpoint, config, report.round, closed.state, closed.kept)
         save_model(self._model, config, report.round, closed.published)
         self._note_report(report)
+        self._write_summary(status="running")
+
+    def note_release(self, privacy: Mapping[str, Any]) -> None:
+        """Write what a private run will have spent once the nodes are asked for more."""
+        self._progress["privacy"] = dict(privacy)
         self._write_summary(status="running")
 
     def finish(self, outcome: Outcome) -> None:
@@ -176,8 +181,10 @@ class RunFolder:
             raise RunFolderError(f"{file} holds no configuration; {START_ANEW}")
         may_change = set(_MAY_CHANGE)
         if getattr(self._config.privacy, "epsilon", None) is not None:
-            # The noise was calibrated to this many rounds.
+            # The noise was calibrated to this many rounds and spare attempts.
             may_change.remove("num_rounds")
+        else:
+            before, now = _without_spares(before), _without_spares(now)
         for key in sorted(before.keys() | now.keys(), key=str):
             if key not in may_change and before.get(key) != now.get(key):
                 difference = _difference(key, before.get(key), now.get(key))
@@ -186,7 +193,7 @@ class RunFolder:
                     " run that is resumed"
                 )
 
-    def _load_checkpoint(self) -> Checkpoint | None:
+    def _load_checkpoint(self) -> Checkpoint:
         if not self._checkpoint.exists():
             # The second round's line, and the model, come after the first checkpoint.
             if self._model.exists() or self._history.num_lines() > 1:
@@ -195,7 +202,8 @@ class RunFolder:
                     f" {START_ANEW}"
                 )
             self._history.cut(0)
-            return None
+            self._progress["privacy"] = spent = self._spent({})
+            return Checkpoint(None, {}, [], spent)
         num_rounds, state, kept = load_checkpoint(self._checkpoint)
         if num_rounds > self._config.num_rounds:
             raise RunFolderError(
@@ -206,17 +214,22 @@ class RunFolder:
         self._history.cut(num_rounds)
         self._seconds_before = sum(report.seconds for report in reports)
         self._note_report(reports[-1])
-        return Checkpoint(state, kept, reports, self._spent(reports[-1]))
+        self._progress["privacy"] = spent = self._spent(reports[-1].privacy)
+        return Checkpoint(state, kept, reports, spent)
 
-    def _spent(self, last: RoundReport) -> dict[str, Any]:
-        """Return what the run has spent: a finished one has scored its last model as well."""
+    def _spent(self, last: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the run has spent, which is more than at the last round's end, perhaps.
+
+        A finished run has scored its last model as well, and one that ended within a round had
+        asked for that round's contributions.
+        """
         try:
             summary = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-            ended: dict[str, Any] = summary.get("privacy") or {}
-            more = ended.get("num_metrics", 0) > last.privacy.get("num_metrics", 0)
+            noted: dict[str, Any] = summary.get("privacy") or {}
+            more = any(noted.get(c, 0) > last.get(c, 0) for c in ("num_updates", "num_metrics"))
         except (OSError, ValueError, AttributeError, TypeError):
-            return dict(last.privacy)
-        return ended if more and last.privacy else dict(last.privacy)
+            return dict(last)
+        return noted if more else dict(last)
 
     def _note_report(self, last: RoundReport) -> None:
         self._note_progress(last.round, last.privacy, last.metrics, last.evaluated_round)
@@ -239,6 +252,14 @@ class RunFolder:
         seconds = round(self._seconds_before + time.time() - self._started, 3)
         summary = {**values, **self._progress, "seconds": seconds}
         write_whole(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def _without_spares(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the attempts that given noise pays for as well."""
+    privacy = values.get("privacy")
+    if not isinstance(privacy, dict):
+        return values
+    return {**values, "privacy": {k: v for k, v in privacy.items() if k != "spare_attempts"}}
 
 
 def _difference(key: str, before: object, now: object) -> str:

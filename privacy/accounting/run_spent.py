@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from privacy.accounting.epsilon import accountant, epsilon
 from privacy.plan.plan import PrivacyPlan
@@ -32,6 +33,8 @@ class RunCost:
     accountant: str
 
 
+# Asked before the messages of a round go out, and again when the round has closed.
+@lru_cache(maxsize=4)
 def spent_of(plan: PrivacyPlan, num_updates: int, num_metrics: int) -> RunCost:
     """Return the cost of a number of releases of a plan."""
     delta = plan.terms.delta

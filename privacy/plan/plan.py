@@ -114,31 +114,32 @@ class PrivacyPlan(NoiseGrid):
 
     def planned(
         self,
-        num_rounds: int | None = None,
+        num_updates: int | None = None,
         colluding: int | None = None,
         sampled: bool = False,
         num_metrics: int | None = None,
     ) -> list[PlannedRelease]:
-        """Return every kind of sum that so many rounds release; the whole run by default.
+        """Return every kind of sum that so many updates release; the whole run by default.
 
         Parameters
         ----------
-        num_rounds : int, optional
-            All of the run unless given.
+        num_updates : int, optional
+            All that the run pays for, spare attempts included, unless given.
         colluding, sampled
             See ``update_release``.
         num_metrics : int, optional
-            Releases of metrics; as planned unless given.
+            Releases of metrics. Unless given, all that the run pays for; with ``num_updates``
+            given, those of so many rounds of which no attempt fails.
         """
         terms = self.terms
-        rounds = terms.num_rounds if num_rounds is None else num_rounds
+        updates = terms.num_updates if num_updates is None else num_updates
         planned = [
             PlannedRelease(
                 name="update",
                 release=self.update_release(colluding, sampled),
                 bound=1.0,
                 noise_multiplier=self.noise_multiplier,
-                times=rounds,
+                times=updates,
                 modulus_bits=terms.modulus_bits,
             )
         ]
@@ -149,13 +150,18 @@ class PrivacyPlan(NoiseGrid):
                     release=self.clip_bit_release(colluding, sampled),
                     bound=0.5,
                     noise_multiplier=2 * terms.clip_bit_noise,
-                    times=rounds,
+                    times=updates,
                     modulus_bits=SCALAR_BITS,
                 )
             )
         if terms.metrics_every:
-            # And once at the end, for the last model.
-            times = rounds // terms.metrics_every + 1 if num_metrics is None else num_metrics
+            if num_metrics is not None:
+                times = num_metrics
+            elif num_updates is not None:
+                # And once at the end, for the last model.
+                times = num_updates // terms.metrics_every + 1
+            else:
+                times = terms.num_metric_releases
             planned.append(
                 PlannedRelease(
                     name="metrics",
@@ -170,13 +176,13 @@ class PrivacyPlan(NoiseGrid):
 
     def schedule(
         self,
-        num_rounds: int | None = None,
+        num_updates: int | None = None,
         colluding: int | None = None,
         sampled: bool = False,
         num_metrics: int | None = None,
     ) -> Schedule:
         """Return the releases of ``planned`` and how often each is made."""
-        planned = self.planned(num_rounds, colluding, sampled, num_metrics)
+        planned = self.planned(num_updates, colluding, sampled, num_metrics)
         return [(one.release, one.times) for one in planned]
 
     @property
@@ -190,7 +196,7 @@ class PrivacyPlan(NoiseGrid):
         A cohort drawn under T is drawn again, so what is used is the Poisson sample given its
         size. With s the chance of such a draw, the conditional distribution is within s of the
         sample's for one data set and within e^epsilon s for its neighbour, so s (1 + e^epsilon)
-        is taken off for every round (privacy.md, section 4, says s).
+        is taken off for every cohort that is paid for (privacy.md, section 4, says s).
 
         Parameters
         ----------
@@ -209,7 +215,7 @@ class PrivacyPlan(NoiseGrid):
 
         n, q = terms.population, terms.cohort_fraction
         short = float(binom.cdf(terms.min_survivors - 1, n, q))  # pyright: ignore
-        return terms.delta - terms.num_rounds * short * (1 + exp(min(epsilon, 700.0)))
+        return terms.delta - terms.num_updates * short * (1 + exp(min(epsilon, 700.0)))
 
     @property
     def _is_replaced(self) -> bool:

@@ -56,6 +56,8 @@ class PrivacyTerms:
         Records that one sum is expected to hold; unused under the client unit.
     num_rounds : int
         Rounds of the run.
+    spare_attempts : int
+        Attempts at rounds that may fail after nodes have charged, and are paid for as well.
     num_local_steps : int
         Steps of one contribution of ``example`` x ``local``; else 1.
     modulus_bits : int
@@ -89,6 +91,7 @@ class PrivacyTerms:
     num_local_steps: int
     modulus_bits: int
     range_deviations: float
+    spare_attempts: int = 0
     num_metrics: int = 0
     metrics_every: int = 0
     metrics_noise_multiplier: float = 0.0
@@ -104,11 +107,12 @@ class PrivacyTerms:
             raise ValueError(f"mechanism={self.mechanism}: {self.place} noise has {known}")
         if self.mechanism is Mechanism.LAPLACE and self.unit is Unit.EXAMPLE:
             raise ValueError("mechanism=laplace: it hides clients only; take gaussian")
-        steps = self.num_rounds * self.num_local_steps
+        steps = self.num_updates * self.num_local_steps
         if steps > _MOST_STEPS:
             raise ValueError(
-                f"{self.num_rounds} rounds of {self.num_local_steps} steps: more than"
-                f" {_MOST_STEPS:.0e} in all cannot be accounted for in time; lower num-rounds"
+                f"{self.num_updates} rounds and spare attempts of {self.num_local_steps} steps:"
+                f" more than {_MOST_STEPS:.0e} in all cannot be accounted for in time; lower"
+                " num-rounds"
             )
         distributed = self.place is Place.DISTRIBUTED
         if distributed and not 0 <= self.max_colluding < self.min_survivors:
@@ -125,6 +129,32 @@ class PrivacyTerms:
     def mode(self) -> Mode:
         """Return unit and place together."""
         return Mode(self.unit, self.place)
+
+    @property
+    def num_updates(self) -> int:
+        """The sums of updates that the run pays for: one a round, one a spare attempt."""
+        return self.num_rounds + self.spare_attempts
+
+    @property
+    def num_metric_releases(self) -> int:
+        """The releases of metrics that the run pays for: a spare attempt may need one each."""
+        _, due = self.releases_from(1)
+        return due + self.spare_attempts if self.metrics_every else 0
+
+    def releases_from(self, server_round: int) -> tuple[int, int]:
+        """Return the updates and metrics that a round and all after it release, if none fails.
+
+        Parameters
+        ----------
+        server_round : int
+            Counted from 1; one more than the last round for the last model's metrics alone.
+        """
+        updates = self.num_rounds - server_round + 1
+        if not self.metrics_every:
+            return updates, 0
+        before = (server_round - 1) // self.metrics_every
+        # And once at the end, for the last model.
+        return updates, self.num_rounds // self.metrics_every - before + 1
 
     @property
     def num_shares(self) -> int:

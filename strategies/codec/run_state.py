@@ -48,6 +48,10 @@ class RunState:
     def note_release(self, server_round: int, *, training: bool) -> None:
         """Note that nodes were asked for contributions, whether or not they answer."""
 
+    def shortfall(self, server_round: int) -> str:
+        """Return why this round and all after it are not paid for; empty if they are."""
+        return ""
+
     def take(self, aggregate: Aggregate) -> None:
         """Update the codec by an aggregate."""
 
@@ -107,6 +111,24 @@ class PrivateRunState(RunState):
         """Count what the nodes may have charged."""
         self._num_updates += training
         self._num_metrics += self.has_metrics(server_round, training=training)
+
+    def shortfall(self, server_round: int) -> str:
+        """Return why the plan does not pay for this round and all after it, with the mend."""
+        terms = self._private.plan.terms
+        updates, metrics = terms.releases_from(server_round)
+        updates, metrics = updates + self._num_updates, metrics + self._num_metrics
+        if updates <= terms.num_updates and metrics <= terms.num_metric_releases:
+            return ""
+        mend = "raise it and resume the run"
+        if terms.epsilon is not None:
+            # Noise that was added cannot be calibrated again.
+            mend = "begin a new run with more of them, whose noise is calibrated for that"
+        return (
+            f"privacy.spare_attempts={terms.spare_attempts} are used up: {self._num_updates}"
+            f" updates and {self._num_metrics} metrics may have been charged, it would be"
+            f" {updates} and {metrics} by the end of the run, and the plan pays for"
+            f" {terms.num_updates} and {terms.num_metric_releases}; {mend}"
+        )
 
     def take(self, aggregate: Aggregate) -> None:
         """Update the clip norm."""

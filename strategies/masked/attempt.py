@@ -61,6 +61,7 @@ class MaskedRound:
         self._grid, self._asked = grid, asked
         self._training = training
         self._failures: dict[int, str] = {}
+        self._answered: set[int] = set()
         self._num_asked = 0
         # The next round's role, on its way; and when its keys and shares are all there.
         self._following: ServerRole | None = None
@@ -78,7 +79,7 @@ class MaskedRound:
         ------
         RunStoppedError
             If the numbers do not fit the cohort, before anything is sent; or if the sum that
-            was opened cannot be stepped with, see `check_sum`.
+            was opened cannot be stepped with, see `check_sum`. It knows who has failed.
         """
         known = set(self._settings.disputes.liars)
         try:
@@ -86,7 +87,14 @@ class MaskedRound:
         except AbandonedError as error:
             log.warning("secure aggregation, round %d: %s", self._asked.number, error)
             result = RoundResult(None, {}, self._num_asked, 0)
-        return replace(result, failures=self._failures | self._named(known))
+        except RunStoppedError as error:
+            error.failures = self._failures | self._named(known)
+            raise
+        return replace(
+            result,
+            failures=self._failures | self._named(known),
+            answered=frozenset(self._answered),
+        )
 
     def _run(self, role: ServerRole | None) -> RoundResult:
         if role is None or role.attempt.round != self._asked.number:
@@ -136,6 +144,7 @@ class MaskedRound:
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:
             message = role.add_masked(sender, data)
+            self._answered.add(sender)
             if following is not None and message.next_advert is not None:
                 following.add_advert(sender, message.next_advert)
 
@@ -145,7 +154,7 @@ class MaskedRound:
             newcomers = [node for node in next_cohort if node not in role.cohort]
             messages += [_message(node, ADVERT, request) for node in newcomers]
             takes[ADVERT] = following.add_advert
-        settings.coding.note_release(asked.number, training=self._training)
+        self._strategy.note_release(asked, training=self._training)
         self._exchange(messages, takes)
         role.close_masked()
         self._failures |= dict.fromkeys(role.sat_out, Reason.IN_DISPUTE)

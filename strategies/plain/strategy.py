@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flwr.serverapp.strategy import FedAvg
@@ -85,15 +86,22 @@ class Plain(RoundStrategy):
             raise RunStoppedError(f"aggregation=plain: {error}") from None
         content = self.request(asked.number, asked.state)
         messages = model_messages(content, cohort, training=training)
-        self.coding.note_release(asked.number, training=training)
+        self.note_release(asked, training=training)
         trip = grid.exchange(messages, asked.deadline_seconds)
         good, failures = self._read(trip, self.workload.length(asked.state) if training else 0)
         num_asked = len(cohort)
+        result = RoundResult(
+            None, {}, num_asked, len(good), failures, frozenset(cohort) - failures.keys()
+        )
         if len(good) < self.min_replies:
-            return RoundResult(None, {}, num_asked, len(good), failures)
+            return result
         aggregate = self._add_up(good, asked.number, num_asked, training=training)
-        after = self.step(asked.number, asked.state, aggregate) if training else None
-        return RoundResult(after, aggregate.means(), num_asked, len(good), failures)
+        try:
+            after = self.step(asked.number, asked.state, aggregate) if training else None
+        except RunStoppedError as error:
+            error.failures = failures
+            raise
+        return replace(result, state=after, means=aggregate.means())
 
     def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
         """Read replies whose vectors have this length; 0 when only evaluating."""

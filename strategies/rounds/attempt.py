@@ -13,7 +13,17 @@ class CohortTooSmallError(RuntimeError):
 
 
 class RunStoppedError(RuntimeError):
-    """The run cannot go on. Everything up to the last good round is kept."""
+    """The run cannot go on. Everything up to the last good round is kept.
+
+    Attributes
+    ----------
+    failures : dict
+        Node id to reason, of the attempt in which it happened.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.failures: dict[int, str] = {}
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class RoundResult:
         Size of the cohort and how many good replies came.
     failures : dict
         Node id to reason, for the rest of the cohort.
+    answered : frozenset
+        Nodes whose contribution came; some may have failed later in the attempt.
     """
 
     state: State | None
@@ -38,6 +50,7 @@ class RoundResult:
     num_asked: int
     num_replies: int
     failures: dict[int, str] = field(default_factory=dict[int, str])
+    answered: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +67,12 @@ class RoundAttempt:
         For each trip.
     draw : callable
         Round number to the cohort of that round: a strategy may look one round ahead.
+    tell_release : callable
+        Called when nodes are about to be asked for contributions, before they are.
     """
 
     number: int
     state: State
     deadline_seconds: float
     draw: Callable[[int], list[int]]
+    tell_release: Callable[[], None]

@@ -16,17 +16,17 @@ class Checkpoint:
 
     Attributes
     ----------
-    state : State
-        The workload's state.
+    state : State or None
+        The workload's state; None if no round has closed yet, and the initial one stands.
     kept : dict of ndarray
         ``ClosedRound.kept``.
     reports : sequence of RoundReport
         The rounds done.
     privacy : dict
-        What was spent, the metrics of a last model included.
+        What was spent, attempts that failed and the metrics of a last model included.
     """
 
-    state: State
+    state: State | None
     kept: Arrays
     reports: Sequence[RoundReport]
     privacy: dict[str, Any]

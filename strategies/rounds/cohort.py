@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from strategies.rounds.attempt import CohortTooSmallError, RunStoppedError
+from strategies.rounds.failures import Failures
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.transport import PollingGrid
 
@@ -23,33 +24,38 @@ class Cohorts:
         How many are drawn, and how long to wait for them.
     rng : callable
         Round number to the generator that draws its cohort.
+    failures : Failures
+        Knows who is left out.
     """
 
     def __init__(
-        self, grid: PollingGrid, settings: LoopSettings, rng: Callable[[int], random.Random]
+        self,
+        grid: PollingGrid,
+        settings: LoopSettings,
+        rng: Callable[[int], random.Random],
+        failures: Failures,
     ) -> None:
         self._grid = grid
         self._settings = settings
         self._rng = rng
-        #: Nodes that refused for good, and why.
-        self.left_out: dict[int, str] = {}
+        self._failures = failures
 
     def draw(self, server_round: int) -> list[int]:
         """Draw the cohort of a round among the connected clients."""
         settings = self._settings
-        nodes = self.usable()
+        nodes, left_out = self.usable(), self._failures.left_out
         end = time.monotonic() + settings.deadline_seconds
         while len(nodes) < settings.min_clients and settings.wait_for_clients:
-            # Who is left out stays out; with nobody else there, no one need wait for more.
-            if (self.left_out and not nodes) or time.monotonic() > end:
+            # Who refused stays out; with nobody else there, no one need wait for more.
+            is_hopeless = not nodes and any(one.is_for_good for one in left_out.values())
+            if is_hopeless or time.monotonic() > end:
                 break
-            self._grid.wait_for_nodes(settings.min_clients + len(self.left_out), 1.0)
+            self._grid.wait_for_nodes(settings.min_clients + len(left_out), 1.0)
             nodes = self.usable()
         if len(nodes) < settings.min_clients:
-            reasons = "".join(f"; client {n}: {r}" for n, r in self.left_out.items())
             raise RunStoppedError(
-                f"{len(nodes)} usable clients are connected and {len(self.left_out)} are left"
-                f" out, rounds.min_clients={settings.min_clients}{reasons}"
+                f"{len(nodes)} usable clients are connected and {len(left_out)} are left out,"
+                f" rounds.min_clients={settings.min_clients}"
             )
         if settings.min_poisson_cohort and settings.cohort_fraction < 1:
             return self._draw_by_coins(nodes, server_round)
@@ -73,4 +79,4 @@ class Cohorts:
 
     def usable(self) -> list[int]:
         """Return the connected nodes that are not left out, the longest registered first."""
-        return [n for n in self._grid.connected_nodes() if n not in self.left_out]
+        return self._failures.usable(self._grid.activations())

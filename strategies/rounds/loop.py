@@ -13,18 +13,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from strategies.refusals import is_permanent
-from strategies.rounds.attempt import (
-    CohortTooSmallError,
-    RoundAttempt,
-    RoundResult,
-    RunStoppedError,
-)
 from strategies.rounds.averaging import IterateAverage
 from strategies.rounds.checkpoint import Checkpoint
-from strategies.rounds.cohort import Cohorts
+from strategies.rounds.closing import RoundCloser
 from strategies.rounds.observer import ClosedRound, Observer, Outcome
-from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
+from strategies.rounds.report import RoundReport, report_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
@@ -59,9 +52,8 @@ class RoundLoop:
         observers: Sequence[Observer],
     ) -> None:
         self._strategy = strategy
-        self._grid = grid
         self._settings = settings
-        self._cohorts = Cohorts(grid, settings, cohort_rng)
+        self._closer = RoundCloser(strategy, grid, settings, cohort_rng, self._tell_release)
         self._observers = observers
         self._average = IterateAverage(settings.average_from)
 
@@ -94,8 +86,8 @@ class RoundLoop:
     def _run(self, state: State, checkpoint: Checkpoint | None) -> Outcome:
         reports: list[RoundReport] = []
         if checkpoint:
-            self._restore(checkpoint, list(state.arrays))
-            state, reports = checkpoint.state, list(checkpoint.reports)
+            state = self._restore(checkpoint, state)
+            reports = list(checkpoint.reports)
         stopped_early = has_converged = False
         for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
             if self._has_plateaued(reports):
@@ -117,7 +109,7 @@ class RoundLoop:
             # Nodes have scored it in its round, before they trained on it, and do so once.
             metrics = dict(reports[-1].metrics)
         else:
-            metrics = self._final_metrics(len(reports), published)
+            metrics = self._closer.score(len(reports) + 1, published)
         privacy = self._strategy.coding.report()
         return Outcome(published, len(reports), stopped_early, metrics, privacy)
 
@@ -139,19 +131,22 @@ class RoundLoop:
         )
         return True
 
-    def _restore(self, checkpoint: Checkpoint, names: Sequence[str]) -> None:
-        """Restore everything that changes from round to round from the checkpoint."""
+    def _restore(self, checkpoint: Checkpoint, initial: State) -> State:
+        """Restore everything that changes from round to round; return where the run stood."""
         num_rounds = len(checkpoint.reports)
-        rest = self._average.restore(checkpoint.kept, num_rounds)
-        self._strategy.flower_step.restore_state(rest, names)
-        self._strategy.coding.restore(checkpoint.privacy)
+        if num_rounds:
+            rest = self._average.restore(checkpoint.kept, num_rounds)
+            self._strategy.flower_step.restore_state(rest, list(initial.arrays))
+        if num_rounds or checkpoint.privacy:
+            self._strategy.coding.restore(checkpoint.privacy)
         log.info("resumed after round %d", num_rounds)
+        return initial if checkpoint.state is None else checkpoint.state
 
     def _close_round(self, server_round: int, state: State) -> ClosedRound:
         """Train until a round closes; return its record for the observers."""
         started = time.monotonic()
-        result = self._train(server_round, state)
-        assert result.state is not None  # noqa: S101 - _train raises otherwise
+        result = self._closer.train(server_round, state)
+        assert result.state is not None  # noqa: S101 - it raises otherwise
         privacy = self._strategy.coding.report()
         report = report_of(server_round, time.monotonic() - started, result, privacy)
         self._average.take(server_round, result.state)
@@ -163,6 +158,12 @@ class RoundLoop:
             kept=optimizer | self._average.export(),
         )
 
+    def _tell_release(self) -> None:
+        """Tell every observer what the nodes are about to charge, if they charge at all."""
+        if privacy := self._strategy.coding.report():
+            for observer in self._observers:
+                observer.releasing(privacy)
+
     def _tell_failure(self, error: BaseException) -> None:
         """Tell every observer of a failure, even if one of them raises."""
         for observer in self._observers:
@@ -171,59 +172,6 @@ class RoundLoop:
             except Exception:
                 log.exception("%s could not take note of the failure", type(observer).__name__)
 
-    def _train(self, server_round: int, state: State) -> RoundResult:
-        settings = self._settings
-        result = RoundResult(None, {}, 0, 0)
-        for attempt in range(1, settings.max_attempts + 1):
-            asked = RoundAttempt(
-                number=server_round,
-                state=state,
-                deadline_seconds=settings.deadline_seconds,
-                draw=self._cohorts.draw,
-            )
-            try:
-                result = self._strategy.train_round(self._grid, asked)
-            except CohortTooSmallError as error:
-                log.warning("round %d, attempt %d: %s", server_round, attempt, error)
-                continue
-            self._note_failures(server_round, result)
-            if result.state is not None:
-                return result
-            log.warning(
-                "round %d, attempt %d of %d: %d of %d answered, rounds.min_replies=%d;"
-                " the model stays as it was",
-                server_round,
-                attempt,
-                settings.max_attempts,
-                result.num_replies,
-                result.num_asked,
-                settings.min_replies,
-            )
-        reasons = "".join(f"; client {n}: {r}" for n, r in sorted(result.failures.items()))
-        raise RunStoppedError(
-            f"round {server_round}: too few clients answered in each of rounds.max_attempts="
-            f"{settings.max_attempts} attempts, rounds.min_replies={settings.min_replies}"
-            f"{reasons}"
-        )
-
-    def _note_failures(self, server_round: int, result: RoundResult) -> None:
-        for node, reason in result.failures.items():
-            if is_permanent(reason):
-                self._cohorts.left_out[node] = reason
-                log.warning(
-                    "client %d is left out of the run: %s (the details are in its own log)",
-                    node,
-                    reason,
-                )
-            else:
-                log.warning("round %d: client %d failed: %s", server_round, node, reason)
-        if result.failures and self._settings.stop_on_client_failure:
-            node, reason = next(iter(result.failures.items()))
-            raise RunStoppedError(
-                f"round {server_round}: client {node} failed: {reason}"
-                " (rounds.on_client_failure=stop)"
-            )
-
     def _has_plateaued(self, reports: Sequence[RoundReport]) -> bool:
         """Whether the last ``patience`` losses are all no better than the best before them."""
         patience = self._settings.patience
@@ -231,23 +179,6 @@ class RoundLoop:
         if not patience or len(losses) <= patience:
             return False
         return min(losses[-patience:]) >= min(losses[:-patience]) - self._settings.min_delta
-
-    def _final_metrics(self, server_round: int, state: State) -> dict[str, float]:
-        if not self._strategy.coding.scores_last_model:
-            return {}
-        if not self._cohorts.usable():
-            log.warning("last evaluation: no client is connected")
-            return {}
-        asked = RoundAttempt(
-            number=server_round + 1,
-            state=state,
-            deadline_seconds=self._settings.deadline_seconds,
-            draw=lambda _: self._cohorts.usable(),
-        )
-        result = self._strategy.evaluate_round(self._grid, asked)
-        for node, reason in result.failures.items():
-            log.warning("last evaluation: client %d failed: %s", node, reason)
-        return evaluation_metrics(result.means)
 
 
 def _same(one: State, other: State) -> bool:

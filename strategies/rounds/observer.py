@@ -77,6 +77,13 @@ class Observer:
     observer raises stops the run; the others are told of that failure.
     """
 
+    def releasing(self, privacy: Mapping[str, Any]) -> None:
+        """Handle what a private run will have spent, before the nodes are asked to spend it.
+
+        Nodes may charge though no round closes: what is kept here is right if the run is
+        killed in the round.
+        """
+
     def round_closed(self, closed: ClosedRound) -> None:
         """Handle a closed round, before the next one begins."""
 

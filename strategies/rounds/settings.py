@@ -12,6 +12,7 @@ class LoopSettings:
     min_clients: int
     min_replies: int
     max_attempts: int
+    max_silent: int
     stop_on_client_failure: bool
     deadline_seconds: float
     patience: int

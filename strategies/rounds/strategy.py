@@ -62,6 +62,11 @@ class RoundStrategy(Strategy):
         query = self.workload.query(state, server_round)
         return model_request(state, query, self.coding.request())
 
+    def note_release(self, asked: RoundAttempt, *, training: bool) -> None:
+        """Count what the nodes may charge, and tell it, before they are asked."""
+        self.coding.note_release(asked.number, training=training)
+        asked.tell_release()
+
     def hash_asked(self, server_round: int, state: State) -> bytes:
         """Return SHA-256 of what a round asks about (32 bytes)."""
         return hash_state(state, self.workload.query(state, server_round).values)

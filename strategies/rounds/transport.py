@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from strategies.rounds.deadlines import Deadlines
+
 log = logging.getLogger("flwr.tacet")
 
 _FIRST_WAIT_SECONDS = 0.02
@@ -64,16 +66,23 @@ class PollingGrid:
         self._clock = clock
         self._settle_seconds = settle_seconds
         self.num_trips = 0
+        self._deadlines = Deadlines()
         # What was last said of waiting, so that it is said once.
         self._told: tuple[int, int] | None = None
+        self._has_told_of_limit = False
+
+    def activations(self) -> dict[int, str]:
+        """Return when each connected node came online, the longest registered first.
+
+        The ids are random in every run; the order of registration is what repeats. The time
+        is another one once a node was started again, or was heard of again after it was lost.
+        """
+        nodes = sorted(self._grid.get_nodes(), key=lambda n: (n.registered_at, n.node_id))
+        return {node.node_id: node.last_activated_at for node in nodes}
 
     def connected_nodes(self) -> list[int]:
-        """Return the ids of the connected nodes, the longest registered first.
-
-        The ids are random in every run; the order of registration is what repeats.
-        """
-        nodes = self._grid.get_nodes()
-        return [n.node_id for n in sorted(nodes, key=lambda n: (n.registered_at, n.node_id))]
+        """Return the ids of the connected nodes, the longest registered first."""
+        return list(self.activations())
 
     def wait_for_nodes(self, min_nodes: int, deadline_seconds: float) -> list[int]:
         """Wait until enough nodes are connected; no wait if they are.
@@ -122,43 +131,69 @@ class PollingGrid:
     def exchange(self, messages: Iterable[Message], deadline_seconds: float) -> Trip:
         """Send the messages and wait for all replies, or until the deadline.
 
-        A message lives as long as the deadline, so that no node starts on it afterwards.
+        Once such messages have been answered in this run, the deadline is a multiple of the
+        slowest answer, if that is less. A message lives as long as its trip, so that no node
+        starts on it afterwards.
 
         Parameters
         ----------
         messages : iterable of Message
             At most one for each node.
         deadline_seconds : float
-            How long to wait for the slowest node.
+            How long to wait for the slowest node at most.
         """
         sent = list(messages)
+        kinds = {message.metadata.message_type for message in sent}
+        limit = self._deadlines.limit(kinds, deadline_seconds)
         for message in sent:
-            message.metadata.ttl = deadline_seconds
-        end = self._clock() + deadline_seconds
+            message.metadata.ttl = limit
+        started = self._clock()
         self.num_trips += 1
         ids = list(self._grid.push_messages(sent))
         # Flower gives None for a message that it could not push.
-        waiting = {i: m.metadata.dst_node_id for i, m in zip(ids, sent, strict=True) if i}
-        replies = self._collect(waiting, end)
+        waiting = {i: message for i, message in zip(ids, sent, strict=True) if i}
+        replies = self._collect(waiting, started, limit)
         order = [message.metadata.dst_node_id for message in sent]
-        return Trip(
-            replies=[replies[node] for node in order if node in replies],
-            silent=[node for node in order if node not in replies],
-        )
+        silent = [node for node in order if node not in replies]
+        if silent and limit < deadline_seconds:
+            self._tell_of_limit(limit, deadline_seconds)
+        return Trip([replies[node] for node in order if node in replies], silent)
 
-    def _collect(self, waiting: dict[str, int], end: float) -> dict[int, Message]:
+    def forget_answers(self) -> None:
+        """Let the next trips wait in full, whatever answers took before."""
+        self._deadlines.forget()
+
+    def _collect(
+        self, waiting: dict[str, Message], started: float, limit: float
+    ) -> dict[int, Message]:
         replies: dict[int, Message] = {}
-        sent = self._clock()
         while waiting:
             arrived = list(self._grid.pull_messages(list(waiting)))
+            now = self._clock()
             for reply in arrived:
                 # The node that was asked, whatever the reply says of itself.
-                node = waiting.pop(reply.metadata.reply_to_message_id, None)
-                if node is not None:
-                    replies[node] = reply
-            now = self._clock()
-            if not waiting or now >= end:
+                asked = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if asked is None:
+                    continue
+                replies[asked.metadata.dst_node_id] = reply
+                # An error may be Flower's own, and a refusal is quicker than the work.
+                if not reply.has_error():
+                    self._deadlines.note(asked.metadata.message_type, now - started)
+            left = started + limit - now
+            if not waiting or left <= 0:
                 break
-            wait = max(_FIRST_WAIT_SECONDS, _WAIT_SHARE * (now - sent))
-            self._sleep(min(wait, _LONGEST_WAIT_SECONDS, end - now))
+            wait = max(_FIRST_WAIT_SECONDS, _WAIT_SHARE * (now - started))
+            self._sleep(min(wait, _LONGEST_WAIT_SECONDS, left))
         return replies
+
+    def _tell_of_limit(self, limit: float, full: float) -> None:
+        """Log, once in a run, that a trip ended early for someone."""
+        if not self._has_told_of_limit:
+            log.info(
+                "a trip ended after %.0f seconds without an answer from everyone, not after"
+                " rounds.deadline_seconds=%g: that is 4 times the slowest answer so far, or 30"
+                " seconds if that is more; so may others of this run",
+                limit,
+                full,
+            )
+        self._has_told_of_limit = True

@@ -10,11 +10,24 @@ from tests.mutants import (
     node,
     noise,
     role,
+    rounds,
     server,
 )
 from tests.mutants.mutation import Mutation
 
-_PARTS = (checks, role, crypto, hybrid, server, approval, node, ledger, memory, noise)
+_PARTS = (
+    checks,
+    role,
+    crypto,
+    hybrid,
+    server,
+    rounds,
+    approval,
+    node,
+    ledger,
+    memory,
+    noise,
+)
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 
 if len({mutation.name for mutation in MUTATIONS}) != len(MUTATIONS):

@@ -76,6 +76,10 @@ def test_patience_needs_held_out_records():
             "aggregation.codec.modulus_bits",
         ),
         ({"overrides": "early_stopping.min_delta=0.1"}, "early_stopping.min_delta"),
+        (
+            {"overrides": "rounds.max_silent=2 rounds.on_client_failure=stop"},
+            "rounds.max_silent",
+        ),
         ({"task": "breast_cancer", "overrides": "task.hidden=8"}, "task.hidden"),
         ({"task": "mnist", "overrides": "task.test_fraction=0.5"}, "task.test_fraction"),
         ({"task": "heart", "overrides": "task.test_fraction=0.5"}, "task.test_fraction"),

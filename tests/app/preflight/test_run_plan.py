@@ -152,6 +152,17 @@ def test_the_table_and_the_file_say_the_same(tmp_path, capsys):
         assert rows[adversary["who"]] == f"{adversary['epsilon']:.6g}"
 
 
+def test_spare_attempts_stand_beside_the_rounds_and_in_what_is_released(tmp_path, capsys):
+    run_config = run_config_of(
+        tmp_path, "client_distributed", "secagg", "privacy.spare_attempts=2"
+    )
+    lines = told(capsys, "--run-config", as_text(run_config))
+    assert (
+        "rounds      3 of fedavg over secagg, and 2 spare attempts that are paid for" in lines
+    )
+    assert any(line.endswith("rate 1, 5 releases") for line in lines)
+
+
 def test_a_trusted_server_learns_without_bound(tmp_path, capsys):
     run_config = run_config_of(tmp_path, "client_central", "plain")
     file = tmp_path / "plan.json"

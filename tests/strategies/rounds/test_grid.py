@@ -1,21 +1,12 @@
+import logging
+
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from app.simulation.in_process import InProcessGrid
+from strategies.refusals import Reason, refusal_reply
 from strategies.rounds.transport import PollingGrid
-
-
-class FakeTime:
-    def __init__(self):
-        self.now = 0.0
-        self.waits: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.now += seconds
-
-    def clock(self) -> float:
-        return self.now
+from tests.kits.timed import FakeTime
 
 
 class SlowGrid(InProcessGrid):
@@ -39,9 +30,9 @@ def echo(message: Message) -> Message:
     return Message(message.content, reply_to=message)
 
 
-def messages(nodes: list[int]) -> list[Message]:
+def messages(nodes: list[int], kind: str = "train") -> list[Message]:
     record = RecordDict({"config": ConfigRecord({"x": 1})})
-    return [Message(record, dst_node_id=node, message_type="train") for node in nodes]
+    return [Message(record, dst_node_id=node, message_type=kind) for node in nodes]
 
 
 def make(ready_at: dict[int, float]):
@@ -91,6 +82,78 @@ def test_a_message_does_not_outlive_its_trip():
     grid, inner, _ = make({1: 0.0})
     grid.exchange(messages([1]), deadline_seconds=7)
     assert inner.sent[0].metadata.ttl == 7
+
+
+def after_an_answer(seconds: float):
+    """Return a grid on which node 1 took so long, and node 2 is silent from now on."""
+    grid, inner, time = make({1: seconds, 2: 0.0})
+    grid.exchange(messages([1, 2]), deadline_seconds=600)
+    inner.ready_at |= {1: 0.0, 2: 1e9}
+    return grid, inner, time
+
+
+def waited(grid: PollingGrid, time: FakeTime, asked: list[Message], deadline=600.0) -> float:
+    before = time.now
+    assert grid.exchange(asked, deadline).silent == [2]
+    return time.now - before
+
+
+@pytest.mark.parametrize(
+    ("slowest", "deadline", "limit"), [(2, 600, 30), (20, 600, 80), (200, 600, 600), (2, 5, 5)]
+)
+def test_a_silent_node_costs_a_multiple_of_the_slowest_answer(slowest, deadline, limit):
+    grid, inner, time = after_an_answer(slowest)
+    spent = waited(grid, time, messages([1, 2]), deadline)
+    # Looking late, it saw the answer late by 5 % at most.
+    assert limit <= spent <= min(deadline, 1.06 * limit)
+    assert [m.metadata.ttl for m in inner.sent[-2:]] == [pytest.approx(spent)] * 2
+
+
+def test_the_slowest_answer_of_all_trips_counts():
+    grid, _, time = after_an_answer(20)
+    grid.exchange(messages([1]), deadline_seconds=600)
+    assert waited(grid, time, messages([1, 2])) >= 80
+
+
+def test_another_kind_of_message_has_the_whole_deadline():
+    grid, _, time = after_an_answer(2)
+    assert waited(grid, time, messages([1, 2], "evaluate")) == 600
+    # It has been answered now.
+    assert waited(grid, time, messages([1, 2], "evaluate")) == 30
+
+
+def test_a_trip_of_two_kinds_waits_for_the_slower_one():
+    grid, inner, time = after_an_answer(20)
+    inner.ready_at[1] = time.now + 2
+    grid.exchange(messages([1], "train.keys"), deadline_seconds=600)
+    assert waited(grid, time, messages([1], "train.keys") + messages([2])) >= 80
+    assert waited(grid, time, messages([1], "train.new") + messages([2])) == 600
+
+
+def test_what_was_learned_is_forgotten_when_asked():
+    grid, _, time = after_an_answer(2)
+    grid.forget_answers()
+    assert waited(grid, time, messages([1, 2])) == 600
+
+
+def test_an_error_is_no_answer_to_learn_from():
+    grid, inner, time = make({1: 0.0, 2: 1e9})
+    inner._clients[1] = lambda message: refusal_reply(Reason.INTERNAL_ERROR, message)
+    assert [waited(grid, time, messages([1, 2])) for _ in range(2)] == [600, 600]
+
+
+def test_a_trip_that_ended_early_is_told_once(caplog):
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, "flwr")
+    grid, _, time = after_an_answer(20)
+    grid.exchange(messages([1]), deadline_seconds=600)
+    assert "a trip ended" not in caplog.text
+    for _ in range(2):
+        waited(grid, time, messages([1, 2]))
+    # A record is there twice if the logger hands it on.
+    (told,) = [r.getMessage() for r in set(caplog.records) if "a trip" in r.getMessage()]
+    assert "after 8" in told
+    assert "rounds.deadline_seconds=600" in told
 
 
 def test_a_message_that_could_not_be_pushed_is_a_silent_node():

@@ -1,0 +1,164 @@
+"""Close a round: attempt it until it has a result, or the run has to stop."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+
+from strategies.rounds.attempt import (
+    CohortTooSmallError,
+    RoundAttempt,
+    RoundResult,
+    RunStoppedError,
+)
+from strategies.rounds.cohort import Cohorts
+from strategies.rounds.failures import Failures
+from strategies.rounds.report import evaluation_metrics
+from strategies.rounds.settings import LoopSettings
+from strategies.rounds.strategy import RoundStrategy
+from strategies.rounds.transport import PollingGrid
+from workloads.values import State
+
+log = logging.getLogger("flwr.tacet")
+
+
+class RoundCloser:
+    """Attempt rounds, and keep who failed in them over the whole run.
+
+    Parameters
+    ----------
+    strategy : RoundStrategy
+        Does one attempt.
+    grid : PollingGrid
+        Reaches the clients.
+    settings : LoopSettings
+        How many attempts, and for how long.
+    cohort_rng : callable
+        Round number to the generator that draws its cohort.
+    tell_release : callable
+        See ``RoundAttempt``.
+    """
+
+    def __init__(
+        self,
+        strategy: RoundStrategy,
+        grid: PollingGrid,
+        settings: LoopSettings,
+        cohort_rng: Callable[[int], random.Random],
+        tell_release: Callable[[], None],
+    ) -> None:
+        self._strategy = strategy
+        self._grid = grid
+        self._settings = settings
+        self._tell_release = tell_release
+        self._failures = Failures(settings.max_silent)
+        self._cohorts = Cohorts(grid, settings, cohort_rng, self._failures)
+
+    def train(self, server_round: int, state: State) -> RoundResult:
+        """Return the result of the first attempt that has one.
+
+        Raises
+        ------
+        RunStoppedError
+            Naming who is left out, who failed, the round and the reason.
+        """
+        asked = self._asked(server_round, state, self._cohorts.draw)
+        for attempt in range(1, self._settings.max_attempts + 1):
+            result = self._attempt(asked, attempt)
+            if result is not None and result.state is not None:
+                return result
+        raise self._stopped(
+            f"round {server_round}: too few clients answered in each of rounds.max_attempts="
+            f"{self._settings.max_attempts} attempts,"
+            f" rounds.min_replies={self._settings.min_replies}"
+        )
+
+    def score(self, server_round: int, state: State) -> dict[str, float]:
+        """Return what all clients score the last state of a run; empty if nobody can.
+
+        Parameters
+        ----------
+        server_round : int
+            One more than the last round.
+        state : State
+            What is scored.
+        """
+        coding = self._strategy.coding
+        if not coding.scores_last_model:
+            return {}
+        # However early the run ended, no round is to come but this.
+        if shortfall := coding.shortfall(self._settings.num_rounds + 1):
+            log.warning("last evaluation: left out, as %s", shortfall)
+            return {}
+        if not self._cohorts.usable():
+            log.warning("last evaluation: no client is connected")
+            return {}
+        asked = self._asked(server_round, state, lambda _: self._cohorts.usable())
+        try:
+            result = self._strategy.evaluate_round(self._grid, asked)
+        except RunStoppedError as error:
+            raise self._told(error, server_round, 1) from None
+        self._failures.note(server_round, 1, result.failures, result.answered)
+        return evaluation_metrics(result.means)
+
+    def _attempt(self, asked: RoundAttempt, attempt: int) -> RoundResult | None:
+        """Return the result of one attempt; None if no cohort could be drawn for it."""
+        settings, number = self._settings, asked.number
+        self._require_paid(number, attempt)
+        try:
+            result = self._strategy.train_round(self._grid, asked)
+        except CohortTooSmallError as error:
+            log.warning("round %d, attempt %d: %s", number, attempt, error)
+            return None
+        except RunStoppedError as error:
+            raise self._told(error, number, attempt) from None
+        self._failures.note(number, attempt, result.failures, result.answered)
+        if result.failures and settings.stop_on_client_failure:
+            node, reason = next(iter(result.failures.items()))
+            raise self._stopped(
+                f"round {number}: client {node} failed: {reason}"
+                " (rounds.on_client_failure=stop)"
+            )
+        if result.state is None:
+            # What was learned of them did not serve; whoever was too slow gets all the time.
+            self._grid.forget_answers()
+            log.warning(
+                "round %d, attempt %d of %d: %d of %d answered, rounds.min_replies=%d;"
+                " the model stays as it was",
+                number,
+                attempt,
+                settings.max_attempts,
+                result.num_replies,
+                result.num_asked,
+                settings.min_replies,
+            )
+        return result
+
+    def _require_paid(self, server_round: int, attempt: int) -> None:
+        """Stop a private run before it asks nodes for more than its plan pays for."""
+        if shortfall := self._strategy.coding.shortfall(server_round):
+            what = "an attempt failed after nodes may have charged for it"
+            if attempt == 1:
+                # An attempt that was cut off, or the scores of what was the last model then.
+                what = "the run that is resumed released more than its closed rounds need"
+            raise self._stopped(f"round {server_round}: {what}, and {shortfall}")
+
+    def _asked(
+        self, server_round: int, state: State, draw: Callable[[int], list[int]]
+    ) -> RoundAttempt:
+        return RoundAttempt(
+            number=server_round,
+            state=state,
+            deadline_seconds=self._settings.deadline_seconds,
+            draw=draw,
+            tell_release=self._tell_release,
+        )
+
+    def _told(self, error: RunStoppedError, server_round: int, attempt: int) -> RunStoppedError:
+        """Return the error of an attempt, with who was left out and who failed before it."""
+        self._failures.note(server_round, attempt, error.failures, frozenset())
+        return self._stopped(str(error))
+
+    def _stopped(self, message: str) -> RunStoppedError:
+        return RunStoppedError(self._failures.told_before(message))

@@ -1,0 +1,103 @@
+"""The round loop: who is asked again, for how long, and what attempts a plan pays for."""
+
+from tests.mutants.mutation import Mutation
+
+_FAILURES = "strategies/rounds/failures.py"
+_CLOSING = "strategies/rounds/closing.py"
+_SILENT = ("tests/strategies/rounds/test_silent_clients.py",)
+_STOPS = ("tests/strategies/rounds/test_stops.py",)
+_GRID = ("tests/strategies/rounds/test_grid.py",)
+_ATTEMPTS = "tests/runs/private/test_attempts.py"
+_KEYS = f"{_ATTEMPTS}::test_a_client_that_sends_keys_and_never_trains_costs_two_waits_in_all"
+_ONCE = f"{_ATTEMPTS}::test_without_spare_attempts_the_run_stops_and_nodes_are_charged_once"
+_USED = f"{_ATTEMPTS}::test_the_run_stops_when_its_spare_attempts_are_used_up"
+_NOISE = f"{_ATTEMPTS}::test_noise_is_calibrated_for_spare_attempts_too"
+_AGREE = f"{_ATTEMPTS}::test_a_spare_attempt_is_planned_charged_and_reported"
+_RESUMED = ("tests/runs/private/test_resumed_attempts.py",)
+
+MUTATIONS = (
+    Mutation(
+        "a-silent-client-is-asked-for-ever",
+        _FAILURES,
+        "self._silences[node] >= self._max_silent",
+        "self._silences[node] < 0",
+        _SILENT,
+    ),
+    Mutation(
+        "a-client-that-asks-again-stays-out",
+        _FAILURES,
+        "node in self.left_out and not self.left_out[node].is_for_good",
+        "node not in activations",
+        _SILENT,
+    ),
+    Mutation(
+        "a-restart-undoes-a-refusal-for-good",
+        _FAILURES,
+        "node in self.left_out and not self.left_out[node].is_for_good",
+        "node in self.left_out",
+        _SILENT,
+    ),
+    Mutation(
+        "keys-alone-count-as-an-answer",
+        "strategies/masked/attempt.py",
+        "takes[kinds[node]](node,",
+        "self._answered.add(node) or takes[kinds[node]](node,",
+        (_KEYS,),
+    ),
+    Mutation(
+        "spare-attempts-are-not-asked-for",
+        _CLOSING,
+        "        self._require_paid(number, attempt)\n",
+        "",
+        (_ONCE,),
+    ),
+    Mutation(
+        "one-attempt-more-than-is-paid-for",
+        "strategies/codec/run_state.py",
+        "if updates <= terms.num_updates and",
+        "if updates <= terms.num_updates + 1 and",
+        (_USED,),
+    ),
+    Mutation(
+        "noise-is-not-calibrated-for-spare-attempts",
+        "privacy/plan/terms.py",
+        "return self.num_rounds + self.spare_attempts",
+        "return self.num_rounds",
+        (_NOISE,),
+    ),
+    Mutation(
+        "metrics-of-spare-attempts-are-not-paid-for",
+        "privacy/plan/terms.py",
+        "return due + self.spare_attempts if",
+        "return due if",
+        (_AGREE,),
+    ),
+    Mutation(
+        "a-killed-round-is-forgotten",
+        "strategies/rounds/strategy.py",
+        "        asked.tell_release()\n",
+        "",
+        _RESUMED,
+    ),
+    Mutation(
+        "a-stop-loses-the-liars",
+        "strategies/masked/attempt.py",
+        "error.failures = self._failures | self._named(known)",
+        "error.failures = self._failures",
+        _STOPS,
+    ),
+    Mutation(
+        "a-trip-always-waits-in-full",
+        "strategies/rounds/deadlines.py",
+        "return min(full, max(",
+        "return max(full, max(",
+        _GRID,
+    ),
+    Mutation(
+        "a-failed-attempt-leaves-the-short-deadline",
+        _CLOSING,
+        "            self._grid.forget_answers()\n",
+        "",
+        _SILENT,
+    ),
+)

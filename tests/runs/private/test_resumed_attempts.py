@@ -1,0 +1,71 @@
+"""Private runs that are resumed after an attempt failed, or in the middle of one."""
+
+import pytest
+
+from app.results.history import RunFolderError
+from strategies.rounds.attempt import RunStoppedError
+from tests.kits.absent_clients import SPARE, STRICT, Absent, stopped, summary_of, with_nodes
+from tests.kits.killed_runs import KilledError, resumed
+from tests.kits.private_kit import planned_epsilon, run_config_of, sent_by
+from tests.kits.traced import Traced
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_resumed_run_knows_of_the_attempt_that_failed(tmp_path, number):
+    """Also in the first round, when there is no checkpoint."""
+    run_config, nodes = with_nodes(tmp_path, "client_local", "plain", STRICT, num_rounds=2)
+    stopped(run_config, Absent({1003: 1}, number=number))
+    again = resumed(run_config)
+    says = f"round {number}: the run that is resumed released more than its closed rounds need"
+    assert sent_by(again, 4, RunStoppedError, says) == []
+    assert summary_of(again)["privacy"]["num_updates"] == number
+    raised = again | {"overrides": f"{again['overrides']} {SPARE}"}
+    traced = Traced(raised, 4)
+    told = summary_of(again)["privacy"]
+    assert told["num_updates"] == 3
+    planned = planned_epsilon(traced.plan())
+    assert told["epsilon"] == pytest.approx(planned, rel=0, abs=1e-9)
+    assert [nodes.spent(node).num_charges for node in range(4)] == [3, 3, 3, 2]
+    # Of two plans, the second chosen after the first was used, a ledger asks more.
+    assert nodes.spent(0).epsilon >= planned
+
+
+def test_a_round_in_which_the_server_was_killed_counts_as_an_attempt(tmp_path):
+    run_config, nodes = with_nodes(tmp_path, "client_local", "plain", SPARE, num_rounds=2)
+
+    def killing(message, real):
+        number = message.content["config"]["server-round"]
+        if (message.metadata.dst_node_id, number) == (1002, 2):
+            raise KilledError
+        return real(message)
+
+    with pytest.raises(KilledError):
+        Traced(run_config, 4, killing)
+    traced = Traced(resumed(run_config), 4)
+    told = summary_of(run_config)["privacy"]
+    assert told["num_updates"] == 3
+    assert told["epsilon"] == pytest.approx(planned_epsilon(traced.plan()), rel=0, abs=1e-9)
+    assert [nodes.spent(node).num_charges for node in range(4)] == [3, 3, 2, 2]
+
+
+def test_calibrated_noise_is_for_its_own_number_of_spare_attempts(tmp_path):
+    run_config = run_config_of(tmp_path, "client_local", "plain", STRICT, num_rounds=1)
+    text = run_config["overrides"].replace("noise_multiplier=2", "epsilon=20")
+    run_config["overrides"] = text
+    told = stopped(run_config, Absent({1003: 1}))
+    assert told.endswith(
+        "begin a new run with more of them, whose noise is calibrated for that"
+    )
+    more = resumed(run_config, overrides=f"{text} {SPARE}")
+    assert sent_by(more, 4, RunFolderError, "spare_attempts was 0, now 1") == []
+
+
+def test_a_last_model_is_not_scored_twice_for_one_charge(tmp_path):
+    free = "privacy.metrics.every=2 privacy.metrics.noise_multiplier=0.02"
+    run_config, nodes = with_nodes(tmp_path, "client_local", "plain", free, num_rounds=2)
+    first = Traced(run_config, 4)
+    again = Traced(resumed(run_config), 4)
+    assert again.messages == []
+    assert again.outcome.metrics == {}
+    assert again.outcome.privacy == first.outcome.privacy
+    assert [nodes.spent(node).num_charges for node in range(4)] == [3] * 4
