@@ -55,7 +55,7 @@ class RoundsConfig:
         ``proceed`` without a client that failed, or ``stop`` the run.
     deadline_seconds : float
         A trip goes on without the clients that have not answered by then, or earlier: four
-        times after the slowest answer so far, though not before half a minute.
+        times after the slowest answer so far, though not before a minute.
     """
 
     cohort_fraction: float = 1.0

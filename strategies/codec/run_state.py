@@ -48,6 +48,10 @@ class RunState:
     def note_release(self, server_round: int, *, training: bool) -> None:
         """Note that nodes were asked for contributions, whether or not they answer."""
 
+    def pays_for(self, server_round: int) -> bool:
+        """Whether one attempt at this round is paid for, whatever comes after it."""
+        return True
+
     def shortfall(self, server_round: int) -> str:
         """Return why this round and all after it are not paid for; empty if they are."""
         return ""
@@ -112,6 +116,12 @@ class PrivateRunState(RunState):
         self._num_updates += training
         self._num_metrics += self.has_metrics(server_round, training=training)
 
+    def pays_for(self, server_round: int) -> bool:
+        """Whether the plan pays for one attempt at this round, whatever comes after it."""
+        terms = self._private.plan.terms
+        metrics = self._num_metrics + self.has_metrics(server_round, training=True)
+        return self._num_updates < terms.num_updates and metrics <= terms.num_metric_releases
+
     def shortfall(self, server_round: int) -> str:
         """Return why the plan does not pay for this round and all after it, with the mend."""
         terms = self._private.plan.terms
@@ -122,7 +132,10 @@ class PrivateRunState(RunState):
         mend = "raise it and resume the run"
         if terms.epsilon is not None:
             # Noise that was added cannot be calibrated again.
-            mend = "begin a new run with more of them, whose noise is calibrated for that"
+            mend = (
+                "resume the run, which then ends earlier, or begin a new one with more of them,"
+                " whose noise is calibrated for that"
+            )
         return (
             f"privacy.spare_attempts={terms.spare_attempts} are used up: {self._num_updates}"
             f" updates and {self._num_metrics} metrics may have been charged, it would be"

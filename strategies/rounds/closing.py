@@ -137,12 +137,14 @@ class RoundCloser:
 
     def _require_paid(self, server_round: int, attempt: int) -> None:
         """Stop a private run before it asks nodes for more than its plan pays for."""
-        if shortfall := self._strategy.coding.shortfall(server_round):
-            what = "an attempt failed after nodes may have charged for it"
-            if attempt == 1:
-                # An attempt that was cut off, or the scores of what was the last model then.
-                what = "the run that is resumed released more than its closed rounds need"
-            raise self._stopped(f"round {server_round}: {what}, and {shortfall}")
+        # A first attempt is paid for, or the loop has ended: what a resumed run has left may do
+        # for fewer rounds, but not for another attempt at one of them.
+        shortfall = self._strategy.coding.shortfall(server_round) if attempt > 1 else ""
+        if shortfall:
+            raise self._stopped(
+                f"round {server_round}: an attempt failed after nodes may have charged for it,"
+                f" and {shortfall}"
+            )
 
     def _asked(
         self, server_round: int, state: State, draw: Callable[[int], list[int]]

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 # slower by more than this.
 _ROOM = 4.0
 # A SuperNode looks for messages every few seconds, and starts a process for each. What is quick
-# by nature, as keys are, is not held to a multiple of nearly nothing.
-_LEAST_SECONDS = 30.0
+# by nature, as keys are, is not held to a multiple of nearly nothing; and a SuperLink that
+# hangs for half a minute, or a node that comes back as soon, costs no attempt.
+_LEAST_SECONDS = 60.0
 
 
 class Deadlines:

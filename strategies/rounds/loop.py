@@ -94,6 +94,15 @@ class RoundLoop:
                 stopped_early = True
                 log.info("early stopping: no better loss in %d rounds", self._settings.patience)
                 break
+            if not self._strategy.coding.pays_for(server_round):
+                stopped_early = True
+                log.warning(
+                    "the run ends before round %d of %d: attempts that failed or were cut off"
+                    " have used up what the plan pays for (privacy.spare_attempts)",
+                    server_round,
+                    self._settings.num_rounds,
+                )
+                break
             before = state
             closed = self._close_round(server_round, state)
             state = closed.state

@@ -191,7 +191,7 @@ class PollingGrid:
         if not self._has_told_of_limit:
             log.info(
                 "a trip ended after %.0f seconds without an answer from everyone, not after"
-                " rounds.deadline_seconds=%g: that is 4 times the slowest answer so far, or 30"
+                " rounds.deadline_seconds=%g: that is 4 times the slowest answer so far, or 60"
                 " seconds if that is more; so may others of this run",
                 limit,
                 full,

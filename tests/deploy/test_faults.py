@@ -93,7 +93,8 @@ def kill_when_it_says(federation, words) -> int:
 
 def test_a_run_outlives_its_serverapp_and_its_superlink(federation):
     """The ServerApp is killed; the SuperLink hangs for 30 s; it is away for 30 s."""
-    # Each round in which it ends may have been charged: the plan pays for two of them.
+    # Each round in which it ends may have been charged: the plan pays for two of them, or the
+    # run would end earlier.
     more = f"{PRIVATE} privacy.spare_attempts=2"
     config = run_config(federation, "server", 3, more=more)
     resumed = config.replace("output-dir=", "resume-from=")

@@ -79,7 +79,7 @@ def test_a_silent_client_is_left_out_after_three_attempts(run_config, caplog):
     assert run.asked == [1, 2, 3]
     assert [report["num_asked"] for report in run.reports] == [4, 4, 4, 3, 3, 3, 3, 3]
     # The first trip waits in full, the next ones for what the others have shown to need.
-    assert run.time.now == 600 + 30 + 30
+    assert run.time.now == 600 + 60 + 60
     assert (
         f"client {ABSENT} is left out of the run: no_answer (rounds.max_silent=3 attempts"
         in (caplog.text)
@@ -130,4 +130,4 @@ def test_an_attempt_that_fails_gives_the_next_one_the_whole_deadline(run_config)
     run = Federation(run_config, does + [answers] * NUM_ROUNDS)
     assert run.asked[:7] == [1, 2, 2, 3, 4, 4, 4]
     # Round 2 is tried again and answered at once; of round 4's second attempt all is waited.
-    assert run.time.now == 30 + 30 + 600
+    assert run.time.now == 60 + 60 + 600
