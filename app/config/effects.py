@@ -123,27 +123,11 @@ def _codec(config: AppConfig) -> Idle:
 
 
 def _attempts(config: AppConfig) -> Idle:
-    """Yield what would count or pay for attempts that never are."""
-    rounds, private = config.rounds, config.privacy.private
-    if rounds.on_client_failure is OnClientFailure.stop:
+    """Yield what would count attempts that never are."""
+    if config.rounds.on_client_failure is OnClientFailure.stop:
         yield (
             "rounds.max_silent",
             "rounds.on_client_failure=stop ends the run at the first silence; take proceed",
-        )
-    if private is None:
-        return
-    most = config.num_rounds * (rounds.max_attempts - 1)
-    if not most:
-        yield (
-            "privacy.spare_attempts",
-            "rounds.max_attempts=1 repeats no attempt; raise that to 2 or more",
-        )
-    elif private.spare_attempts > most:
-        yield (
-            "privacy.spare_attempts",
-            f"num-rounds={config.num_rounds} and rounds.max_attempts={rounds.max_attempts}"
-            f" repeat at most {most} attempts, and noise would be paid for"
-            f" {private.spare_attempts}; lower it to {most}, or raise rounds.max_attempts",
         )
 
 

@@ -1,7 +1,7 @@
 """Tell whether others may change, or read, a file by which a node goes.
 
 Keys, peers and policy are what a node trusts: who may write one of them, or put another file in
-its place, decides for the node. OpenSSH asks the same of its own files (StrictModes).
+its folder, decides for the node. OpenSSH asks much the same of its own files (StrictModes).
 """
 
 import os
@@ -18,9 +18,10 @@ def objection(path: Path, *, is_secret: bool = False) -> str | None:
     Parameters
     ----------
     path : Path
-        The file; where it is a link, both ends are looked at.
+        The file; where it is a link, the folders of both ends are looked at.
     is_secret : bool
-        Whether others must not read it either.
+        Whether others must not read it either. Of a file of root's its group may, as the node's
+        user is in it where an orchestrator mounts secrets.
 
     Raises
     ------
@@ -28,11 +29,15 @@ def objection(path: Path, *, is_secret: bool = False) -> str | None:
         If it is not there.
     """
     real = path.resolve(strict=True)
-    mode = real.stat().st_mode
+    found = real.stat()
+    mode, is_own = found.st_mode, found.st_uid == os.geteuid()
     if mode & _WRITE_BY_OTHERS:
         return f"{path}: others may write it; take that from them: chmod go-w {real}"
-    if is_secret and mode & _ANYTHING_BY_OTHERS:
-        return f"{path}: others may read it; make a new one, for this may be known"
+    if is_secret and mode & (_ANYTHING_BY_OTHERS if is_own else stat.S_IRWXO):
+        return (
+            f"{path}: others may read it (mode {stat.S_IMODE(mode):03o}); chmod 600 {real}, and"
+            " make a new one if any of them may have"
+        )
     for one in dict.fromkeys((real, real.parent, path.absolute().parent)):
         found = one.stat()
         if found.st_uid not in (0, os.geteuid()):

@@ -10,19 +10,36 @@ from sqlite3 import Connection
 from privacy.database import transaction
 from privacy.ledger.heads import HeadChain
 from privacy.ledger.rows import tables
+from strategies.secagg.client.memory import NAME_BYTES
 from strategies.secagg.client.store import ENDED
-from strategies.secagg.messages import NO_HEAD
+from strategies.secagg.messages import KEPT_HEADS, NO_HEAD
+from strategies.secagg.wire import AttemptId
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS secagg_peer_heads (identity BLOB PRIMARY KEY, head BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS secagg_peer_heads (
+    kept INTEGER PRIMARY KEY, identity BLOB NOT NULL, run_id BLOB NOT NULL,
+    round INTEGER NOT NULL, attempt INTEGER NOT NULL, head BLOB NOT NULL,
+    UNIQUE (identity, run_id)
+);
 CREATE TABLE IF NOT EXISTS secagg_views (
-    run_id BLOB NOT NULL, nodes BLOB NOT NULL, is_change INTEGER NOT NULL,
-    PRIMARY KEY (run_id, nodes)
+    sequence INTEGER PRIMARY KEY, run_id BLOB NOT NULL, members BLOB NOT NULL,
+    is_change INTEGER NOT NULL
 )
 """
-
-
-_KEEP_HEAD = "INSERT OR REPLACE INTO secagg_peer_heads VALUES (?, ?)"
+# An attempt that was begun earlier and is opened later has an older head.
+_KEEP_HEAD = """
+INSERT INTO secagg_peer_heads (kept, identity, run_id, round, attempt, head)
+VALUES ((SELECT coalesce(max(kept), 0) + 1 FROM secagg_peer_heads), ?, ?, ?, ?, ?)
+ON CONFLICT (identity, run_id) DO UPDATE SET
+    kept = excluded.kept, round = excluded.round, attempt = excluded.attempt,
+    head = excluded.head
+WHERE (excluded.round, excluded.attempt) > (round, attempt)
+"""
+_DROP_HEADS = """
+DELETE FROM secagg_peer_heads WHERE identity = ? AND kept NOT IN (
+    SELECT kept FROM secagg_peer_heads WHERE identity = ? ORDER BY kept DESC LIMIT ?
+)
+"""
 
 
 class SqliteMemory:
@@ -53,52 +70,61 @@ class SqliteMemory:
         """Say whether one of these is a head of this node's ledger that the ledger lacks."""
         return self._chain is not None and self._chain.lacks(heads)
 
-    def heads_of(self, identities: Collection[bytes]) -> Mapping[bytes, bytes]:
-        """Return the last heads of those identities (by fingerprint) of which one is known."""
-        wanted = set(identities)
+    def heads_of(self, identities: Collection[bytes]) -> Mapping[bytes, tuple[bytes, ...]]:
+        """Return the last heads of those identities (by fingerprint) of which any is known."""
+        wanted, found = set(identities), dict[bytes, tuple[bytes, ...]]()
         if not wanted:
-            return {}
+            return found
         with transaction(self._path, _SCHEMA) as database:
             rows = database.execute("SELECT identity, head FROM secagg_peer_heads").fetchall()
-        return {identity: head for identity, head in rows if identity in wanted}
+        for identity, head in rows:
+            if identity in wanted:
+                found[identity] = (*found.get(identity, ()), head)
+        return found
 
-    def keep_heads(self, heads: Mapping[bytes, bytes]) -> None:
-        """Keep these heads, by identity, in place of the last ones."""
-        shown = [(identity, head) for identity, head in heads.items() if head != NO_HEAD]
-        if not shown:
+    def keep_heads(self, attempt: AttemptId, heads: Mapping[bytes, bytes]) -> None:
+        """Keep these heads, by identity, in place of those of earlier attempts of the run."""
+        when = _key(attempt.run_id), attempt.round, attempt.attempt
+        rows = [(one, *when, head) for one, head in heads.items() if head != NO_HEAD]
+        if not rows:
             return
         with transaction(self._path, _SCHEMA) as database:
-            database.executemany(_KEEP_HEAD, shown)
+            database.executemany(_KEEP_HEAD, rows)
+            database.executemany(_DROP_HEADS, [(one, one, KEPT_HEADS) for one, *_ in rows])
 
-    def allows_view(self, run_id: int, nodes: Collection[int], least: int) -> bool:
-        """Say whether a sum over these nodes may be opened in this run."""
-        return self._view(run_id, nodes, least, note=False)
+    def allows_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
+        """Say whether a sum over these members may be opened in this run."""
+        return self._view(run_id, members, least, note=False)
 
-    def note_view(self, run_id: int, nodes: Collection[int], least: int) -> bool:
+    def note_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
         """Note such a sum, and say whether it may be opened."""
-        return self._view(run_id, nodes, least, note=True)
+        return self._view(run_id, members, least, note=True)
 
-    def _view(self, run_id: int, nodes: Collection[int], least: int, *, note: bool) -> bool:
+    def _view(self, run_id: int, members: Collection[bytes], least: int, *, note: bool) -> bool:
         if self._max_changes is None:
             return True
-        run, chosen = _key(run_id), frozenset(nodes)
+        run, chosen = _key(run_id), frozenset(members)
         with transaction(self._path, _SCHEMA) as database:
             rows = database.execute(
-                "SELECT nodes, is_change FROM secagg_views WHERE run_id = ?", (run,)
+                "SELECT members, is_change FROM secagg_views WHERE run_id = ?"
+                " ORDER BY sequence",
+                (run,),
             ).fetchall()
-            others = [_nodes(known) for known, _ in rows]
-            if chosen in others:
+            views = [_members(known) for known, _ in rows]
+            if views and chosen == views[-1]:
                 return True
             # Against every other sum and not only the last: one far from both in between would
             # hide that two differ by little.
-            is_change = any(len(chosen ^ other) < least for other in others)
+            is_change = any(0 < len(chosen ^ other) < least for other in views)
             if is_change and sum(counts for _, counts in rows) >= self._max_changes:
                 return False
             if note:
                 if not rows:
                     _forget_ended(database)
-                row = run, b"".join(map(_key, sorted(chosen))), int(is_change)
-                database.execute("INSERT INTO secagg_views VALUES (?, ?, ?)", row)
+                database.execute(
+                    "INSERT INTO secagg_views (run_id, members, is_change) VALUES (?, ?, ?)",
+                    (run, b"".join(sorted(chosen)), int(is_change)),
+                )
         return True
 
 
@@ -117,6 +143,6 @@ def _key(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def _nodes(encoded: bytes) -> frozenset[int]:
-    places = range(0, len(encoded), 8)
-    return frozenset(int.from_bytes(encoded[i : i + 8], "big") for i in places)
+def _members(encoded: bytes) -> frozenset[bytes]:
+    places = range(0, len(encoded), NAME_BYTES)
+    return frozenset(encoded[i : i + NAME_BYTES] for i in places)

@@ -17,7 +17,7 @@ from flwr.app import ConfigRecord, RecordDict
 from privacy.database import transaction
 from strategies.secagg.client.store import (
     ENDED,
-    MAX_LIFETIME_SECONDS,
+    MAX_AHEAD_SECONDS,
     RUN_IS_OVER_SECONDS,
     Change,
     Record,
@@ -109,7 +109,7 @@ class SqliteStore:
     def expire(self, now: float) -> None:
         """Replace every open record that is over by its tombstone."""
         with transaction(self._path, _SCHEMA) as database:
-            database.execute(_EXPIRE, (now, now + MAX_LIFETIME_SECONDS))
+            database.execute(_EXPIRE, (now, now + MAX_AHEAD_SECONDS))
 
     def compact(self, now: float) -> None:
         """Replace the records of each run that is over by a single one."""

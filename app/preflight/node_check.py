@@ -108,7 +108,7 @@ def _cohorts(policy: Policy) -> str:
     most = policy.max_cohort_changes
     if most is None:
         return "may change from round to round by any number (max_cohort_changes)"
-    return f"may change by a few nodes {most} times a run, else by T - c or more"
+    return f"may change by a few nodes {most} times a run, else by T or more"
 
 
 def _identity(
@@ -181,6 +181,13 @@ def _state(path: Path | None, policy: Policy | None, found: Findings) -> None:
         return
     found.lines.append(f"state:     {path}")
     found.gaps += _unusable(path)
+    if path.is_file():
+        try:
+            with reading(path) as connection:
+                verify(connection, path)
+        except LedgerError as error:
+            found.gaps.append(str(error))
+            return
     if policy is None or policy.budget is None:
         return
     if not path.exists():
@@ -188,8 +195,6 @@ def _state(path: Path | None, policy: Policy | None, found: Findings) -> None:
         return
     try:
         spent = Ledger(path, policy.dataset).spent(policy.budget.delta)
-        with reading(path) as connection:
-            verify(connection, path)
     except LedgerError as error:
         found.gaps.append(str(error))
         return

@@ -46,6 +46,12 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    # The name too, or the older file may be back after a power failure.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def save_model(path: Path, config: AppConfig, server_round: int, state: State) -> None:

@@ -183,8 +183,6 @@ class RunFolder:
         if getattr(self._config.privacy, "epsilon", None) is not None:
             # The noise was calibrated to this many rounds and spare attempts.
             may_change.remove("num_rounds")
-        else:
-            before, now = _without_spares(before), _without_spares(now)
         for key in sorted(before.keys() | now.keys(), key=str):
             if key not in may_change and before.get(key) != now.get(key):
                 difference = _difference(key, before.get(key), now.get(key))
@@ -222,13 +220,23 @@ class RunFolder:
 
         A finished run has scored its last model as well, and one that ended within a round had
         asked for that round's contributions.
+
+        Raises
+        ------
+        RunFolderError
+            If that cannot be read, of a private run.
         """
+        if self._config.privacy.mode is None:
+            return {}
+        file = self.path / "summary.json"
         try:
-            summary = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-            noted: dict[str, Any] = summary.get("privacy") or {}
+            noted = dict(json.loads(file.read_text(encoding="utf-8"))["privacy"])
             more = any(noted.get(c, 0) > last.get(c, 0) for c in ("num_updates", "num_metrics"))
-        except (OSError, ValueError, AttributeError, TypeError):
-            return dict(last)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{file}: {type(error).__name__}: what this private run has spent is not known,"
+                f" as it may have ended within a round; put the file back. {START_ANEW}"
+            ) from None
         return noted if more else dict(last)
 
     def _note_report(self, last: RoundReport) -> None:
@@ -252,14 +260,6 @@ class RunFolder:
         seconds = round(self._seconds_before + time.time() - self._started, 3)
         summary = {**values, **self._progress, "seconds": seconds}
         write_whole(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-
-
-def _without_spares(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration without the attempts that given noise pays for as well."""
-    privacy = values.get("privacy")
-    if not isinstance(privacy, dict):
-        return values
-    return {**values, "privacy": {k: v for k, v in privacy.items() if k != "spare_attempts"}}
 
 
 def _difference(key: str, before: object, now: object) -> str:

@@ -64,13 +64,20 @@ class HeadChain:
         ------
         DatabaseError
             If the file cannot be used.
+        LedgerError
+            If it lacks charges that were there at the last head.
         """
         with transaction(self._path, SCHEMA) as connection:
-            last = connection.execute(
-                "SELECT sequence, entry FROM ledger_heads ORDER BY sequence DESC LIMIT 1"
-            ).fetchone()
-            sequence, before = (last[0] + 1, last[1]) if last else (1, _START)
             charges = head(connection)
+            sequence, before = 1, _START
+            last = connection.execute(
+                "SELECT sequence, entry, num_charges, charges FROM ledger_heads"
+                " ORDER BY sequence DESC LIMIT 1"
+            ).fetchone()
+            if last:
+                sequence, before = last[0] + 1, last[1]
+                if charges[0] < last[2] or (charges[0] == last[2] and charges[1] != last[3]):
+                    raise damaged(self._path, f"head {last[0]} is not of the charges before it")
             nonce = self._random_bytes(_NONCE_BYTES)
             entry = _entry(before, *charges, nonce)
             shown = self._head(entry)
@@ -123,17 +130,17 @@ def verify(connection: sqlite3.Connection, path: Path) -> int:
         "SELECT sequence, num_charges, charges, nonce, entry FROM ledger_heads"
         " ORDER BY sequence"
     ).fetchall()
-    charges, before = chain_digests(connection), _START
+    charges, before, most = chain_digests(connection), _START, 0
     for place, (sequence, num_charges, digest, nonce, entry) in enumerate(rows, start=1):
         good = (
             sequence == place
-            and 0 <= num_charges < len(charges)
+            and most <= num_charges < len(charges)
             and charges[num_charges] == digest
             and _entry(before, num_charges, digest, nonce) == entry
         )
         if not good:
             raise damaged(path, f"head {place} is not of the charges before it")
-        before = entry
+        before, most = entry, num_charges
     return len(rows)
 
 

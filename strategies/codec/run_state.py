@@ -129,18 +129,12 @@ class PrivateRunState(RunState):
         updates, metrics = updates + self._num_updates, metrics + self._num_metrics
         if updates <= terms.num_updates and metrics <= terms.num_metric_releases:
             return ""
-        mend = "raise it and resume the run"
-        if terms.epsilon is not None:
-            # Noise that was added cannot be calibrated again.
-            mend = (
-                "resume the run, which then ends earlier, or begin a new one with more of them,"
-                " whose noise is calibrated for that"
-            )
         return (
             f"privacy.spare_attempts={terms.spare_attempts} are used up: {self._num_updates}"
             f" updates and {self._num_metrics} metrics may have been charged, it would be"
             f" {updates} and {metrics} by the end of the run, and the plan pays for"
-            f" {terms.num_updates} and {terms.num_metric_releases}; {mend}"
+            f" {terms.num_updates} and {terms.num_metric_releases}; resume the run, which then"
+            " ends earlier, or begin a new one with more of them"
         )
 
     def take(self, aggregate: Aggregate) -> None:

@@ -255,11 +255,19 @@ class MaskedRound:
     def _ask_all(self, nodes: Sequence[int], kind: str, wire: Wire, take: Take) -> None:
         self._exchange([_message(node, kind, wire) for node in nodes], {kind: take})
 
+    def _enough(self, kinds: set[str]) -> int:
+        """Return with how many answers a trip goes on without those that are late."""
+        parameters, num_members = self._settings.parameters, self._num_asked
+        if kinds & {CONFIRM, UNMASK}:
+            return parameters.quorum(parameters.shape(num_members))
+        return max(parameters.survivors(num_members), self._strategy.min_replies)
+
     def _exchange(self, messages: Sequence[Message], takes: dict[str, Take]) -> None:
         """Send a trip's messages and pass each good reply to the role's handler."""
-        trip = self._grid.exchange(messages, self._asked.deadline_seconds)
-        self._failures |= dict.fromkeys(trip.silent, Reason.NO_ANSWER)
         kinds = {m.metadata.dst_node_id: m.metadata.message_type for m in messages}
+        enough = self._enough(set(kinds.values()))
+        trip = self._grid.exchange(messages, self._asked.deadline_seconds, enough)
+        self._failures |= dict.fromkeys(trip.silent, Reason.NO_ANSWER)
         for reply in trip.replies:
             node = reply.metadata.src_node_id
             if reply.has_error():

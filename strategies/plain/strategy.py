@@ -87,7 +87,7 @@ class Plain(RoundStrategy):
         content = self.request(asked.number, asked.state)
         messages = model_messages(content, cohort, training=training)
         self.note_release(asked, training=training)
-        trip = grid.exchange(messages, asked.deadline_seconds)
+        trip = grid.exchange(messages, asked.deadline_seconds, self.min_replies)
         good, failures = self._read(trip, self.workload.length(asked.state) if training else 0)
         num_asked = len(cohort)
         result = RoundResult(

@@ -52,6 +52,7 @@ class RoundCloser:
         self._grid = grid
         self._settings = settings
         self._tell_release = tell_release
+        self._has_released = False
         self._failures = Failures(settings.max_silent)
         self._cohorts = Cohorts(grid, settings, cohort_rng, self._failures)
 
@@ -64,7 +65,9 @@ class RoundCloser:
             Naming who is left out, who failed, the round and the reason.
         """
         asked = self._asked(server_round, state, self._cohorts.draw)
+        self._has_released = False
         for attempt in range(1, self._settings.max_attempts + 1):
+            self._require_paid(server_round)
             result = self._attempt(asked, attempt)
             if result is not None and result.state is not None:
                 return result
@@ -88,8 +91,11 @@ class RoundCloser:
         if not coding.scores_last_model:
             return {}
         # However early the run ended, no round is to come but this.
-        if shortfall := coding.shortfall(self._settings.num_rounds + 1):
-            log.warning("last evaluation: left out, as %s", shortfall)
+        if coding.shortfall(self._settings.num_rounds + 1):
+            log.warning(
+                "last evaluation: left out, as attempts that failed or were cut off have used"
+                " up the metrics that the plan pays for"
+            )
             return {}
         if not self._cohorts.usable():
             log.warning("last evaluation: no client is connected")
@@ -105,7 +111,6 @@ class RoundCloser:
     def _attempt(self, asked: RoundAttempt, attempt: int) -> RoundResult | None:
         """Return the result of one attempt; None if no cohort could be drawn for it."""
         settings, number = self._settings, asked.number
-        self._require_paid(number, attempt)
         try:
             result = self._strategy.train_round(self._grid, asked)
         except CohortTooSmallError as error:
@@ -121,8 +126,6 @@ class RoundCloser:
                 " (rounds.on_client_failure=stop)"
             )
         if result.state is None:
-            # What was learned of them did not serve; whoever was too slow gets all the time.
-            self._grid.forget_answers()
             log.warning(
                 "round %d, attempt %d of %d: %d of %d answered, rounds.min_replies=%d;"
                 " the model stays as it was",
@@ -135,16 +138,23 @@ class RoundCloser:
             )
         return result
 
-    def _require_paid(self, server_round: int, attempt: int) -> None:
-        """Stop a private run before it asks nodes for more than its plan pays for."""
-        # A first attempt is paid for, or the loop has ended: what a resumed run has left may do
-        # for fewer rounds, but not for another attempt at one of them.
-        shortfall = self._strategy.coding.shortfall(server_round) if attempt > 1 else ""
-        if shortfall:
+    def _require_paid(self, server_round: int) -> None:
+        """Stop a private run before it asks nodes again for what its plan does not pay for.
+
+        The round itself is paid for, or the loop has ended: what a resumed run has left may do
+        for fewer rounds than are to come, but not for one of them twice.
+        """
+        if not self._has_released:
+            return
+        if shortfall := self._strategy.coding.shortfall(server_round):
             raise self._stopped(
                 f"round {server_round}: an attempt failed after nodes may have charged for it,"
                 f" and {shortfall}"
             )
+
+    def _release(self) -> None:
+        self._has_released = True
+        self._tell_release()
 
     def _asked(
         self, server_round: int, state: State, draw: Callable[[int], list[int]]
@@ -154,7 +164,7 @@ class RoundCloser:
             state=state,
             deadline_seconds=self._settings.deadline_seconds,
             draw=draw,
-            tell_release=self._tell_release,
+            tell_release=self._release,
         )
 
     def _told(self, error: RunStoppedError, server_round: int, attempt: int) -> RunStoppedError:

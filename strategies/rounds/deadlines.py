@@ -1,6 +1,6 @@
 """How long a trip waits: the slowest answer to its kind of message, with room to spare."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 # A node that is slower than before, for other work on its machine or a longer way, is seldom
 # slower by more than this.
@@ -9,6 +9,9 @@ _ROOM = 4.0
 # by nature, as keys are, is not held to a multiple of nearly nothing; and a SuperLink that
 # hangs for half a minute, or a node that comes back as soon, costs no attempt.
 _LEAST_SECONDS = 60.0
+
+#: A node and the type of the message to it.
+Asked = tuple[int, str]
 
 
 class Deadlines:
@@ -19,24 +22,26 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._slowest: dict[str, float] = {}
+        self._asked: set[Asked] = set()
 
-    def limit(self, kinds: Iterable[str], full: float) -> float:
-        """Return how long to wait for answers to messages of these kinds.
+    def limit(self, asked: Collection[Asked], full: float) -> float:
+        """Return how long to wait for a trip's answers once enough have come; note the trip.
 
         Parameters
         ----------
-        kinds : iterable of str
-            Message types of one trip. With one that nobody has answered yet it waits in full.
+        asked : collection of Asked
+            All of the trip. If one of them is asked for the first time, it gets all the time:
+            nobody knows yet how slow it is.
         full : float
             The most, in seconds.
         """
-        slowest = max((self._slowest.get(kind, full) for kind in kinds), default=full)
+        is_known = self._asked.issuperset(asked)
+        self._asked.update(asked)
+        if not is_known:
+            return full
+        slowest = max((self._slowest.get(kind, full) for _, kind in asked), default=full)
         return min(full, max(_LEAST_SECONDS, _ROOM * slowest))
 
     def note(self, kind: str, seconds: float) -> None:
         """Note how long an answer took."""
         self._slowest[kind] = max(seconds, self._slowest.get(kind, 0.0))
-
-    def forget(self) -> None:
-        """Forget all answers: the next trip of each kind waits in full."""
-        self._slowest.clear()

@@ -41,6 +41,20 @@ class Trip:
     silent: list[int]
 
 
+@dataclass(frozen=True)
+class _Waits:
+    """Since when a trip waits, and until when: longer while it lacks answers."""
+
+    started: float
+    limit: float
+    full: float
+    enough: int
+
+    def left(self, now: float, num_good: int) -> float:
+        """Return the seconds that are left with so many good answers."""
+        return self.started + (self.limit if num_good >= self.enough else self.full) - now
+
+
 class PollingGrid:
     """Flower grid with deadlines, which counts its trips.
 
@@ -128,12 +142,14 @@ class PollingGrid:
             num_same_looks = num_same_looks + 1 if nodes == before else 0
         return nodes
 
-    def exchange(self, messages: Iterable[Message], deadline_seconds: float) -> Trip:
+    def exchange(
+        self, messages: Iterable[Message], deadline_seconds: float, enough: int = 0
+    ) -> Trip:
         """Send the messages and wait for all replies, or until the deadline.
 
-        Once such messages have been answered in this run, the deadline is a multiple of the
-        slowest answer, if that is less. A message lives as long as its trip, so that no node
-        starts on it afterwards.
+        Once such messages have been answered in this run, and enough answers are there, the
+        deadline is a multiple of the slowest answer, if that is less. A message lives until the
+        full deadline.
 
         Parameters
         ----------
@@ -141,32 +157,29 @@ class PollingGrid:
             At most one for each node.
         deadline_seconds : float
             How long to wait for the slowest node at most.
+        enough : int
+            With fewer answers the whole deadline is waited for.
         """
         sent = list(messages)
-        kinds = {message.metadata.message_type for message in sent}
-        limit = self._deadlines.limit(kinds, deadline_seconds)
+        asked = {(m.metadata.dst_node_id, m.metadata.message_type) for m in sent}
+        limit = self._deadlines.limit(asked, deadline_seconds)
         for message in sent:
-            message.metadata.ttl = limit
-        started = self._clock()
+            message.metadata.ttl = deadline_seconds
+        waits = _Waits(self._clock(), limit, deadline_seconds, enough)
         self.num_trips += 1
         ids = list(self._grid.push_messages(sent))
         # Flower gives None for a message that it could not push.
         waiting = {i: message for i, message in zip(ids, sent, strict=True) if i}
-        replies = self._collect(waiting, started, limit)
+        replies = self._collect(waiting, waits)
         order = [message.metadata.dst_node_id for message in sent]
         silent = [node for node in order if node not in replies]
-        if silent and limit < deadline_seconds:
+        if silent and self._clock() < waits.started + deadline_seconds:
             self._tell_of_limit(limit, deadline_seconds)
         return Trip([replies[node] for node in order if node in replies], silent)
 
-    def forget_answers(self) -> None:
-        """Let the next trips wait in full, whatever answers took before."""
-        self._deadlines.forget()
-
-    def _collect(
-        self, waiting: dict[str, Message], started: float, limit: float
-    ) -> dict[int, Message]:
+    def _collect(self, waiting: dict[str, Message], waits: _Waits) -> dict[int, Message]:
         replies: dict[int, Message] = {}
+        num_good = 0
         while waiting:
             arrived = list(self._grid.pull_messages(list(waiting)))
             now = self._clock()
@@ -178,11 +191,12 @@ class PollingGrid:
                 replies[asked.metadata.dst_node_id] = reply
                 # An error may be Flower's own, and a refusal is quicker than the work.
                 if not reply.has_error():
-                    self._deadlines.note(asked.metadata.message_type, now - started)
-            left = started + limit - now
+                    num_good += 1
+                    self._deadlines.note(asked.metadata.message_type, now - waits.started)
+            left = waits.left(now, num_good)
             if not waiting or left <= 0:
                 break
-            wait = max(_FIRST_WAIT_SECONDS, _WAIT_SHARE * (now - started))
+            wait = max(_FIRST_WAIT_SECONDS, _WAIT_SHARE * (now - waits.started))
             self._sleep(min(wait, _LONGEST_WAIT_SECONDS, left))
         return replies
 
@@ -191,8 +205,8 @@ class PollingGrid:
         if not self._has_told_of_limit:
             log.info(
                 "a trip ended after %.0f seconds without an answer from everyone, not after"
-                " rounds.deadline_seconds=%g: that is 4 times the slowest answer so far, or 60"
-                " seconds if that is more; so may others of this run",
+                " rounds.deadline_seconds=%g: enough had answered, and no answer so far took"
+                " nearly as long; so may others of this run",
                 limit,
                 full,
             )

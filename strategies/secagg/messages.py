@@ -41,7 +41,9 @@ from strategies.secagg.wire import (
 
 FIELD_BYTES = 33  # an element of the Shamir field
 HEAD_BYTES = 32  # of a ledger
-SEALED_BYTES = 12 + 2 * FIELD_BYTES + HEAD_BYTES + 16  # nonce, both shares, a head, tag
+KEPT_HEADS = 4  # of each peer, in the last runs
+# Nonce, both shares, heads, tag.
+SEALED_BYTES = 12 + 2 * FIELD_BYTES + KEPT_HEADS * HEAD_BYTES + 16
 SIGNATURE_BYTES = 64
 X25519_BYTES = 32
 KEM_KEY_BYTES = 1184  # ML-KEM-768, FIPS 203
@@ -104,8 +106,8 @@ class Roster(Wire):
 class ShareRow(Wire):
     """Client to server to one peer: a dealer's shares for one neighbour.
 
-    Sealed with the shares is the last head that the dealer knows of the receiver's ledger. The
-    hashes let the server tell a false share from a true one when it is revealed.
+    Sealed with the shares are the last heads that the dealer knows of the receiver's ledger.
+    The hashes let the server tell a false share from a true one when it is revealed.
     """
 
     TYPE: ClassVar[int] = 12

@@ -136,7 +136,7 @@ _OF_FILES = (
     Mutation(
         "secrets-on-disk-do-not-expire",
         _STORE,
-        "database.execute(_EXPIRE, (now,))",
+        "database.execute(_EXPIRE, (now, now + MAX_AHEAD_SECONDS))",
         "database.execute(_EXPIRE, (0.0,))",
         ("tests/strategies/secagg/test_store.py",),
     ),

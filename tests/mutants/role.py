@@ -33,8 +33,8 @@ _OF_ROLE = (
     _in(
         "role",
         "any-set-is-signed-at-confirm",
-        f"{_CHECK_SURVIVORS}message = view_to_sign(",
-        "message = view_to_sign(",
+        f"{_CHECK_SURVIVORS}require_allowed(self._memory, request, secrets)\n        message",
+        "require_allowed(self._memory, request, secrets)\n        message",
         _VIEWS,
     ),
     _in(
@@ -183,14 +183,14 @@ _OF_MASKING = (
     _in(
         "sharing",
         "rows-are-not-verified",
-        "row if me.identity.verify(names[peer], row.signature, signed) else None",
+        "row if me.identity.verify(names[peer][:32], row.signature, signed) else None",
         "row if names[peer] and signed else None",
         _ROWS,
     ),
     _in(
         "sharing",
         "hashes-of-shares-are-not-checked",
-        "elements and hash_pair(text, roster, *ends) == row.mask_hash + row.self_hash",
+        "elements and hash_pair(pair, roster, *ends) == row.mask_hash + row.self_hash",
         "elements",
         _ROWS,
     ),

@@ -47,7 +47,7 @@ MUTATIONS = (
     Mutation(
         "spare-attempts-are-not-asked-for",
         _CLOSING,
-        "        self._require_paid(number, attempt)\n",
+        "            self._require_paid(server_round)\n",
         "",
         (_ONCE,),
     ),
@@ -94,10 +94,25 @@ MUTATIONS = (
         _GRID,
     ),
     Mutation(
-        "a-failed-attempt-leaves-the-short-deadline",
+        "too-few-answers-are-not-waited-for",
+        "strategies/rounds/transport.py",
+        "self.limit if num_good >= self.enough else self.full",
+        "self.limit",
+        _GRID,
+    ),
+    Mutation(
+        "a-private-run-is-resumed-without-its-summary",
+        "app/results/run_folder.py",
+        '            raise RunFolderError(\n                f"{file}: {type(error)',
+        "            return dict(last)\n            raise RunFolderError(\n"
+        '                f"{file}: {type(error)',
+        _RESUMED,
+    ),
+    Mutation(
+        "keys-that-fail-are-taken-for-charged",
         _CLOSING,
-        "            self._grid.forget_answers()\n",
+        "        if not self._has_released:\n            return\n",
         "",
-        _SILENT,
+        _RESUMED,
     ),
 )

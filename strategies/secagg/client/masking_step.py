@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import check_cohort, require
+from strategies.secagg.client.memory import names
 from strategies.secagg.client.sharing import OpenedShares, OwnNode, open_shares
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.identity import input_to_sign
@@ -23,10 +24,10 @@ from strategies.secagg.packing import pack
 from strategies.secagg.reasons import RefusalReason
 
 _ROLLED_BACK = (
-    "the others have seen this node's ledger with charges that its file lacks: it was put back"
-    " to an older state, or another file is for the same data set. Put back the newest file; if"
-    " it is lost, give the data another name (dataset in the policy) and a cap that counts what"
-    " may have been spent"
+    "the others know a head of this node's ledger that its file lacks: it was put back to an"
+    " older state, or another file is for the same data set. Put back the newest file; if it is"
+    " lost, give the data another name (dataset in a policy) and a cap that counts what may"
+    " have been spent"
 )
 
 
@@ -40,7 +41,6 @@ class Opened:
     min_survivors: int
     floor: int
     quorum: int
-    apart: int
     secrets: SharedSecrets
     shares: OpenedShares
 
@@ -78,9 +78,9 @@ def open_request(
     require(enough, RefusalReason.SHARES_TOO_FEW, f"{len(shares.held)} under {floor}")
     intact = not me.memory.lacks(shares.shown)
     require(intact, RefusalReason.LEDGER_ROLLED_BACK, _ROLLED_BACK)
-    apart = min_survivors - parameters.max_colluding
-    allowed = me.memory.allows_view(request.attempt.run_id, request.cohort, apart)
-    require(allowed, RefusalReason.COHORT_CHANGED, f"U2 differs by fewer than {apart}")
+    members = names(request.cohort, dict(secrets.signers))
+    allowed = me.memory.allows_view(request.attempt.run_id, members, min_survivors)
+    require(allowed, RefusalReason.COHORT_CHANGED, "U2")
     return Opened(
         request=request,
         model=binding.model,
@@ -88,7 +88,6 @@ def open_request(
         min_survivors=min_survivors,
         floor=floor,
         quorum=parameters.quorum(shape),
-        apart=apart,
         secrets=secrets,
         shares=shares,
     )
@@ -133,7 +132,6 @@ def secrets_after_masking(opened: Opened) -> MaskedSecrets:
         roster=secrets.roster,
         binding=opened.binding,
         quorum=opened.quorum,
-        apart=opened.apart,
         min_survivors=opened.min_survivors,
         floor=opened.floor,
         cohort=opened.request.cohort,

@@ -33,6 +33,7 @@ from strategies.secagg.client.masking_step import (
 )
 from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.refusing import ErrorBoundary, named
+from strategies.secagg.client.remembering import remember, require_allowed
 from strategies.secagg.client.sharing import OwnNode, draw_advert, share_seeds
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
@@ -238,6 +239,7 @@ class ClientRole:
             )
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
         checks.check_survivors(request.survivors, self._me.node_id, secrets)
+        require_allowed(self._memory, request, secrets)
         message = view_to_sign(
             request.attempt, secrets.roster, secrets.binding, request.survivors
         )
@@ -257,6 +259,7 @@ class ClientRole:
         # Asked again, as two attempts may have been masked at the same time.
         model = records[request.attempt].model
         checks.check_model(records, request.attempt, model)
+        require_allowed(self._memory, request, secrets)
         changes = [self._stages.move(records, request.attempt, Event.UNMASK, None)]
         changes += self._stages.closing_retried(records, request.attempt, model)
         upload: SharesUpload | None = None
@@ -264,7 +267,7 @@ class ClientRole:
             upload, change = self._shared(records, Roster.decode(request.next_roster))
             changes.append(change)
         self._stages.commit(changes)
-        self._remember(request, secrets)
+        remember(self._me, request, secrets, stage)
         survivors, dropouts = set(request.survivors), set(request.dropouts)
         held = secrets.held
         reply = UnmaskReply(
@@ -275,13 +278,3 @@ class ClientRole:
             signature=b"",
         )
         return replace(reply, signature=sign(identity, reply_to_sign(secrets.binding, reply)))
-
-    def _remember(self, request: UnmaskRequest, secrets: MaskedSecrets) -> None:
-        """Note whose sum this opens, or refuse; keep the heads of those who masked."""
-        run_id, nodes, apart = request.attempt.run_id, request.survivors, secrets.apart
-        # After the stage has moved and before a share leaves: what was not given is no view.
-        allowed = self._memory.note_view(run_id, nodes, apart)
-        require(allowed, RefusalReason.COHORT_CHANGED, f"U3 differs by fewer than {apart}")
-        signers = dict(secrets.signers)
-        own = [signers[node] for node in nodes if node in signers and node != self._me.node_id]
-        self._memory.keep_heads({one[:32]: one[32:] for one in own})

@@ -36,6 +36,7 @@ from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.messages import (
     FIELD_BYTES,
     HEAD_BYTES,
+    KEPT_HEADS,
     NO_HEAD,
     NO_IDENTITY,
     X25519_BYTES,
@@ -128,7 +129,7 @@ def share_seeds(
         if peer.node_id == me.node_id:
             own_shares = text
             continue
-        row = dealer.row(peer, text, heads.get(peer.identity, NO_HEAD))
+        row = dealer.row(peer, text, heads.get(peer.identity, ()))
         rows.append((peer.node_id, row.encode()))
         keys = peer.mask_key[:X25519_BYTES] + peer.share_key[:X25519_BYTES]
         peers.append((peer.node_id, keys + hash_part(row.pair_part)))
@@ -159,11 +160,11 @@ class _Dealer:
     mask_seed: bytes
     share_keys: KeyPair
 
-    def row(self, peer: Advert, text: bytes, head: bytes) -> ShareRow:
+    def row(self, peer: Advert, text: bytes, heads: tuple[bytes, ...]) -> ShareRow:
         """Return the signed row for one peer; the lower node of a pair sends its secret too.
 
-        `head` is the last one that is known of the peer's ledger, sealed with the shares: only
-        the peer can tell what it says.
+        `heads` are the last ones that are known of the peer's ledger, sealed with the shares:
+        only the peer can tell what they say. There are as many whoever knows how many.
         """
         me, ends = self.me, (self.me.node_id, peer.node_id)
         part = b""
@@ -174,7 +175,8 @@ class _Dealer:
         fresh, kem_text = encapsulate(peer.share_key)
         key = share_key(self.share_keys.agree(peer.share_key) + fresh, self.roster, *ends)
         nonce = me.random_bytes(NONCE_BYTES)
-        sealed = seal(key, self.roster, ends, text + head, nonce, hash_part(part))
+        shown = b"".join(heads).ljust(KEPT_HEADS * HEAD_BYTES, b"\0")
+        sealed = seal(key, self.roster, ends, text + shown, nonce, hash_part(part))
         hashes = hash_pair(text, self.roster, *ends)
         row = ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part, b"")
         return replace(row, signature=sign(me.identity, row_to_sign(self.roster, *ends, row)))
@@ -215,7 +217,7 @@ def open_shares(request: TrainRequest, secrets: SharedSecrets, me: OwnNode) -> O
         else:
             text, one = found
             held[peer] = text[:SHARE_PAIR_BYTES]
-            shown.add(text[SHARE_PAIR_BYTES:])
+            shown.update(_heads(text[SHARE_PAIR_BYTES:]))
             met.append(one)
     return OpenedShares(held, tuple(met), tuple(rejected), frozenset(shown - {NO_HEAD}))
 
@@ -257,6 +259,10 @@ class _Receiver:
         return pair_secret(self.secrets.mask_seed, roster, (me.node_id, peer))
 
 
+def _heads(sealed: bytes) -> list[bytes]:
+    return [sealed[i : i + HEAD_BYTES] for i in range(0, len(sealed), HEAD_BYTES)]
+
+
 def _decoded(data: bytes) -> ShareRow | None:
     try:
         return ShareRow.decode(data)
@@ -267,7 +273,7 @@ def _decoded(data: bytes) -> ShareRow | None:
 def _is_pair(text: bytes, row: ShareRow, roster: bytes, ends: tuple[int, int]) -> bool:
     """Say whether a text begins with two field elements, those that the row's hashes are of."""
     pair = text[:SHARE_PAIR_BYTES]
-    elements = len(text) == SHARE_PAIR_BYTES + HEAD_BYTES and all(
+    elements = len(text) == SHARE_PAIR_BYTES + KEPT_HEADS * HEAD_BYTES and all(
         shamir.is_element(share) for share in (pair[:FIELD_BYTES], pair[FIELD_BYTES:])
     )
     return elements and hash_pair(pair, roster, *ends) == row.mask_hash + row.self_hash

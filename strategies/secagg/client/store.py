@@ -25,6 +25,8 @@ from strategies.secagg.wire import (
 _LOCAL = "never leaves the node"
 #: No node keeps secrets for longer, whatever a run's configuration says.
 MAX_LIFETIME_SECONDS = 86_400.0
+#: No record is dated further ahead, unless by a wrong clock; some are set back by a little.
+MAX_AHEAD_SECONDS = MAX_LIFETIME_SECONDS + 60.0
 #: A run in which nothing has happened for so long is over: it gets no answer any more, and what
 #: kept its attempts from being repeated need not be kept one by one.
 RUN_IS_OVER_SECONDS = 30 * 86_400.0
@@ -124,7 +126,7 @@ class Store(Protocol):
 
 def is_over(expires_at: float, now: float) -> bool:
     """Say whether the secrets of a record must go."""
-    return not now < expires_at <= now + MAX_LIFETIME_SECONDS
+    return not now < expires_at <= now + MAX_AHEAD_SECONDS
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class MaskedSecrets(Wire):
     """Kept from mask to unmask; the node's own seeds are gone.
 
     `binding` is the hash of the mask binding, `quorum` the signatures that show one view,
-    `apart` T - c, `min_survivors` T, `floor` the least survivors among those whose shares it
+    `min_survivors` T, `floor` the least survivors among those whose shares it
     holds, `cohort` U2, `signers` as before; `held` the share pairs (mask seed, self-mask seed)
     of the closed neighbourhood; `rejected` the neighbours it did not mask with; `signed` the
     hash of the survivor set it signed, or zeros.
@@ -176,7 +178,6 @@ class MaskedSecrets(Wire):
     roster: Annotated[bytes, Field(HASH, _LOCAL)]
     binding: Annotated[bytes, Field(HASH, _LOCAL)]
     quorum: Annotated[int, Field(U16, _LOCAL)]
-    apart: Annotated[int, Field(U16, _LOCAL)]
     min_survivors: Annotated[int, Field(U16, _LOCAL)]
     floor: Annotated[int, Field(U16, _LOCAL)]
     cohort: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]

@@ -12,6 +12,7 @@ the shares in an unmask reply on to the role of the next attempt.
 
 from collections.abc import Mapping
 from functools import cached_property
+from random import SystemRandom
 
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.identity import Peers, input_to_sign, reply_to_sign, view_to_sign
@@ -195,7 +196,8 @@ class ServerRole(KeyExchange):
         """Hash and signature of q masked inputs, where they show that all have one view."""
         if self._peers is None or self._views:
             return ()
-        chosen = self.survivors[: self._members.quorum]
+        # Any of them, as nodes keep what they know of those who are shown to have masked.
+        chosen = sorted(SystemRandom().sample(self.survivors, self._members.quorum))
         return tuple((n, self._payload_hashes[n] + self._inputs[n].signature) for n in chosen)
 
     def add_unmask(self, sender: int, data: Buffer) -> UnmaskReply:

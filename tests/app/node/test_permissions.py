@@ -47,7 +47,7 @@ def test_a_folder_that_others_may_write(folder, mode):
 @pytest.mark.parametrize(
     ("name", "mode", "words"),
     [
-        ("key", 0o640, "others may read it; make a new one"),
+        ("key", 0o640, "others may read it .mode 640.; chmod 600 .*, and make a new one"),
         ("key", 0o604, "others may read it"),
         ("key", 0o620, "others may write it"),
         ("peers", 0o664, "chmod go-w"),
@@ -82,6 +82,14 @@ def test_a_file_of_another_user(folder, monkeypatch):
     os.chown(folder / "policy", 0, 0)
     os.chown(folder, 4711, 0)
     assert f"{folder}: belongs to another user" in str(objection(folder / "policy"))
+    os.chown(folder, 0, 0)
+    # A secret that an orchestrator mounts: root's, which the group of the node's user may read.
+    (folder / "key").chmod(0o440)
+    assert "others may read it (mode 440)" in str(objection(folder / "key", is_secret=True))
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert objection(folder / "key", is_secret=True) is None
+    (folder / "key").chmod(0o444)
+    assert "others may read it" in str(objection(folder / "key", is_secret=True))
     # Root may write anything anyway.
     os.chown(folder, 4712, 0)
     monkeypatch.setattr(os, "geteuid", lambda: 4712)

@@ -171,7 +171,7 @@ def test_no_secret_outlives_its_attempt_in_the_file(path):
 @pytest.mark.parametrize("make", [SqliteStore, lambda _: ContextStore(RecordDict())])
 def test_a_record_that_a_wrong_clock_has_dated_too_far_ahead_is_over(path, make):
     store = make(path)
-    for number, expires in ((1, 1000.0), (2, 1000.0 + MAX_LIFETIME_SECONDS), (3, 4e9)):
+    for number, expires in ((1, 1000.0), (2, 1001.0 + MAX_LIFETIME_SECONDS), (3, 4e9)):
         key = AttemptId(1, number, 0)
         store.advance([Change(key, Stage.NONE, record(Stage.SHARED, expires_at=expires))])
     store.expire(1000.0)

@@ -90,6 +90,23 @@ def test_a_file_without_heads_has_none(path):
 @pytest.mark.parametrize(
     "change",
     [
+        "DROP TABLE ledger_charges; DROP TABLE ledger_head; DROP TABLE ledger_texts",
+        "UPDATE ledger_head SET digest = zeroblob(32)",
+    ],
+)
+def test_charges_that_are_gone_are_noticed_at_the_next_head(path, change):
+    chain = HeadChain(path, KEY)
+    charge(Ledger(path, "heart"))
+    chain.next()
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(change)
+    with pytest.raises(LedgerError, match="the ledger is damaged: head 1"):
+        chain.next()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         "DELETE FROM ledger_heads WHERE sequence = 2",
         "DELETE FROM ledger_heads WHERE sequence = 1",
         "UPDATE ledger_heads SET num_charges = 1 WHERE sequence = 1",

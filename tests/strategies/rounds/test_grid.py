@@ -78,7 +78,7 @@ def test_the_deadline_ends_the_trip_without_the_stragglers():
     assert time.now == pytest.approx(5)
 
 
-def test_a_message_does_not_outlive_its_trip():
+def test_a_message_lives_until_the_deadline():
     grid, inner, _ = make({1: 0.0})
     grid.exchange(messages([1]), deadline_seconds=7)
     assert inner.sent[0].metadata.ttl == 7
@@ -92,9 +92,11 @@ def after_an_answer(seconds: float):
     return grid, inner, time
 
 
-def waited(grid: PollingGrid, time: FakeTime, asked: list[Message], deadline=600.0) -> float:
+def waited(
+    grid: PollingGrid, time: FakeTime, asked: list[Message], deadline=600.0, enough=0
+) -> float:
     before = time.now
-    assert grid.exchange(asked, deadline).silent == [2]
+    assert grid.exchange(asked, deadline, enough).silent == [2]
     return time.now - before
 
 
@@ -106,7 +108,21 @@ def test_a_silent_node_costs_a_multiple_of_the_slowest_answer(slowest, deadline,
     spent = waited(grid, time, messages([1, 2]), deadline)
     # Looking late, it saw the answer late by 5 % at most.
     assert limit <= spent <= min(deadline, 1.06 * limit)
-    assert [m.metadata.ttl for m in inner.sent[-2:]] == [pytest.approx(spent)] * 2
+    assert [m.metadata.ttl for m in inner.sent[-2:]] == [deadline] * 2
+
+
+@pytest.mark.parametrize(("enough", "limit"), [(1, 60), (2, 600)])
+def test_with_too_few_answers_all_of_the_deadline_is_waited(enough, limit):
+    grid, _, time = after_an_answer(2)
+    assert waited(grid, time, messages([1, 2]), enough=enough) == limit
+
+
+def test_who_is_asked_for_the_first_time_has_all_of_the_deadline():
+    grid, inner, time = make({1: 2.0, 2: 1e9})
+    grid.exchange(messages([1]), deadline_seconds=600)
+    inner.ready_at[1] = 0.0
+    assert waited(grid, time, messages([1, 2])) == 600
+    assert waited(grid, time, messages([1, 2])) == 60
 
 
 def test_the_slowest_answer_of_all_trips_counts():
@@ -128,12 +144,6 @@ def test_a_trip_of_two_kinds_waits_for_the_slower_one():
     grid.exchange(messages([1], "train.keys"), deadline_seconds=600)
     assert waited(grid, time, messages([1], "train.keys") + messages([2])) >= 80
     assert waited(grid, time, messages([1], "train.new") + messages([2])) == 600
-
-
-def test_what_was_learned_is_forgotten_when_asked():
-    grid, _, time = after_an_answer(2)
-    grid.forget_answers()
-    assert waited(grid, time, messages([1, 2])) == 600
 
 
 def test_an_error_is_no_answer_to_learn_from():

@@ -1,11 +1,13 @@
 """What a role asks its memory, when, and what it makes of the answers."""
 
+import dataclasses
+
 import pytest
 
 from strategies.secagg.client.memory import NoMemory
 from strategies.secagg.client.store import ENDED, Record
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.messages import NO_HEAD, AdvertRequest
+from strategies.secagg.messages import INPUT_PROOF_BYTES, NO_HEAD, AdvertRequest
 from tests.strategies.secagg.world import PARAMETERS, World, attempt, binding_for, ok, refused
 
 
@@ -28,17 +30,17 @@ class Noted(NoMemory):
         return self.is_lacking
 
     def heads_of(self, identities):
-        return {one: head for one, head in self.known.items() if one in identities}
+        return {one: (head,) for one, head in self.known.items() if one in identities}
 
-    def keep_heads(self, heads):
+    def keep_heads(self, attempt, heads):
         self.known |= heads
 
-    def allows_view(self, run_id, nodes, least):
-        self.views.append(("allows", tuple(nodes), least))
+    def allows_view(self, run_id, members, least):
+        self.views.append(("allows", tuple(members), least))
         return self.allowed["allows"]
 
-    def note_view(self, run_id, nodes, least):
-        self.views.append(("note", tuple(nodes), least))
+    def note_view(self, run_id, members, least):
+        self.views.append(("note", tuple(members), least))
         return self.allowed["note"]
 
 
@@ -59,18 +61,18 @@ def masked(world: World, number: int):
 
 
 def test_the_last_head_of_an_opened_attempt_is_shown_to_its_node(world):
-    first, me = world.ids[:2]
+    first, known = world.ids[0], set[bytes]()
     for number in (1, 2, 3):
         server = masked(world, number)
         memory = world.memories[first]
-        # Four peers, who all know the head of the attempt before; of the first they know none.
-        due = [bytes([0, number - 1]) * 16] if number > 1 else []
-        assert memory.shown == due
+        # The peers to whom it was shown that the node has masked before.
+        assert set(memory.shown) == known
         memory.shown.clear()
-        kept = dict(world.memories[me].known)
         world.unmask(server, world.ids)
-        assert world.memories[me].known != kept
-    assert world.identity[me].fingerprint not in world.memories[me].known
+        own = world.identity[first].fingerprint
+        known = {one.known[own] for one in world.memories.values() if own in one.known}
+    assert known
+    assert own not in world.memories[first].known
 
 
 def test_an_attempt_that_is_not_opened_changes_no_memory(world):
@@ -109,15 +111,54 @@ def test_a_cohort_that_may_not_be_opened_is_not_masked_with(world):
     refused(world, node, told_to_train(world, node), "COHORT_CHANGED")
 
 
-def test_survivors_that_may_not_be_opened_get_no_share(world):
+@pytest.mark.parametrize("when", ["allows", "note"])
+def test_survivors_that_may_not_be_opened_get_no_share(world, when):
     node = world.ids[2]
-    world.memories[node].allowed["note"] = False
     server = masked(world, 1)
+    world.memories[node].allowed[when] = False
     reply = world.roles[node].unmask(server.unmask_request().encode())
     refused(world, node, reply, "COHORT_CHANGED")
-    least = PARAMETERS.survivors(5) - PARAMETERS.max_colluding
-    due = [(when, tuple(world.ids), least) for when in ("allows", "note")]
+    # Shares that were not given are no reason to refuse the model: it may be asked again.
+    stage = world.stores[node].table[attempt(1)].stage
+    assert stage is (Stage.CLOSED if when == "allows" else Stage.REVEALED)
+    # By identities: ids are the server's to give.
+    members = tuple(world.identity[one].fingerprint for one in world.ids)
+    asked = ["allows", "allows", "note"][: 2 if when == "allows" else 3]
+    due = [(one, members, PARAMETERS.survivors(5)) for one in asked]
     assert world.memories[node].views == due
+
+
+def test_survivors_that_may_not_be_opened_are_not_signed(world):
+    node, gone = world.ids[2], world.ids[4]
+    server = world.ready(attempt(1))
+    world.train(server, [one for one in world.ids if one != gone], binding_for())
+    server.close_masked()
+    world.memories[node].allowed["allows"] = False
+    reply = world.roles[node].confirm(server.confirm_request().encode())
+    refused(world, node, reply, "COHORT_CHANGED")
+
+
+def test_heads_of_those_who_are_not_shown_to_have_masked_are_not_kept(world):
+    server, node = masked(world, 1), world.ids[0]
+    request = server.unmask_request()
+    ok(world.roles[node].unmask(request.encode()))
+    shown = {world.identity[one].fingerprint for one, _ in request.inputs}
+    own = world.identity[node].fingerprint
+    assert len(shown) < 5
+    assert world.memories[node].known.keys() == shown - {own}
+
+
+def test_inputs_that_nobody_has_checked_are_no_proof_beside_views(world):
+    node, gone = world.ids[0], world.ids[4]
+    server = world.ready(attempt(1))
+    world.train(server, [one for one in world.ids if one != gone], binding_for())
+    server.close_masked()
+    world.confirm(server)
+    request = server.unmask_request()
+    forged = dataclasses.replace(request, inputs=((gone, bytes(INPUT_PROOF_BYTES)),))
+    ok(world.roles[node].unmask(forged.encode()))
+    assert len(world.memories[node].known) == 3
+    assert world.identity[gone].fingerprint not in world.memories[node].known
 
 
 def test_a_run_that_is_over(world):
