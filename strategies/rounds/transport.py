@@ -23,6 +23,7 @@ _WAIT_SHARE = 0.05
 _SETTLE_SECONDS = 0.4
 _SETTLED_LOOKS = 2
 _ARRIVAL_SECONDS = 10.0
+_MOST_PUSHES = 3
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class PollingGrid:
             message.metadata.ttl = deadline_seconds
         waits = _Waits(self._clock(), limit, deadline_seconds, enough)
         self.num_trips += 1
-        ids = list(self._grid.push_messages(sent))
+        ids = self._push(sent)
         # Flower gives None for a message that it could not push.
         waiting = {i: message for i, message in zip(ids, sent, strict=True) if i}
         replies = self._collect(waiting, waits)
@@ -176,6 +177,22 @@ class PollingGrid:
         if silent and self._clock() < waits.started + deadline_seconds:
             self._tell_of_limit(limit, deadline_seconds)
         return Trip([replies[node] for node in order if node in replies], silent)
+
+    def _push(self, sent: list[Message]) -> list[str]:
+        """Push messages, and again if Flower lost count of their parts.
+
+        A SuperLink that hung has taken a part whose push its client has given up and repeats,
+        and then says that it awaits none. Pushed anew, messages are the same ones to it.
+        """
+        for _ in range(_MOST_PUSHES - 1):
+            try:
+                return list(self._grid.push_messages(sent))
+            except Exception as error:
+                # By its name, for its module is Flower's own and moves.
+                if type(error).__name__ != "ObjectPushError":
+                    raise
+                log.warning("the messages of a trip are pushed again: %s", error)
+        return list(self._grid.push_messages(sent))
 
     def _collect(self, waiting: dict[str, Message], waits: _Waits) -> dict[int, Message]:
         replies: dict[int, Message] = {}

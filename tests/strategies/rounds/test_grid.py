@@ -175,6 +175,42 @@ def test_a_message_that_could_not_be_pushed_is_a_silent_node():
     assert [r.metadata.src_node_id for r in trip.replies] == [2]
 
 
+class ObjectPushError(Exception):
+    """Named as Flower's, which says so of a part that it was sent twice."""
+
+
+@pytest.mark.parametrize(("failures", "is_sent"), [(1, True), (2, True), (3, False)])
+def test_a_push_that_flower_lost_count_of_is_repeated(failures, is_sent):
+    grid, inner, _ = make({1: 0.0, 2: 0.0})
+    push, left = inner.push_messages, iter(range(failures))
+
+    def losing(sent):
+        if next(left, None) is not None:
+            raise ObjectPushError
+        return push(sent)
+
+    inner.push_messages = losing
+    if is_sent:
+        assert grid.exchange(messages([1, 2]), deadline_seconds=5).silent == []
+    else:
+        with pytest.raises(ObjectPushError):
+            grid.exchange(messages([1, 2]), deadline_seconds=5)
+
+
+def test_any_other_failure_of_a_push_is_raised_at_once():
+    grid, inner, _ = make({1: 0.0})
+    num_pushes = []
+
+    def failing(sent):
+        num_pushes.append(len(sent))
+        raise RuntimeError("no network")
+
+    inner.push_messages = failing
+    with pytest.raises(RuntimeError, match="no network"):
+        grid.exchange(messages([1]), deadline_seconds=5)
+    assert num_pushes == [1]
+
+
 def test_trips_are_counted():
     grid, _, _ = make({1: 0.0})
     for _ in range(3):
