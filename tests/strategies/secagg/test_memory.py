@@ -60,19 +60,23 @@ def masked(world: World, number: int):
     return server
 
 
-def test_the_last_head_of_an_opened_attempt_is_shown_to_its_node(world):
-    first, known = world.ids[0], set[bytes]()
+def test_the_last_heads_of_opened_attempts_are_shown_to_their_nodes(world):
+    known = {node: set[bytes]() for node in world.ids}
     for number in (1, 2, 3):
         server = masked(world, number)
-        memory = world.memories[first]
-        # The peers to whom it was shown that the node has masked before.
-        assert set(memory.shown) == known
-        memory.shown.clear()
+        for place, node in enumerate(world.ids):
+            memory = world.memories[node]
+            assert set(memory.shown) == known[node]
+            memory.shown.clear()
+            assert bytes([place, number]) * 16 not in known[node]
         world.unmask(server, world.ids)
-        own = world.identity[first].fingerprint
-        known = {one.known[own] for one in world.memories.values() if own in one.known}
-    assert known
-    assert own not in world.memories[first].known
+        for node in world.ids:
+            # By the peers to whom it was shown that this one has masked: any q of five.
+            own = world.identity[node].fingerprint
+            peers = [memory.known for one, memory in world.memories.items() if one != node]
+            known[node] = {heads[own] for heads in peers if own in heads}
+            assert own not in world.memories[node].known
+        assert sum(map(bool, known.values())) >= 4
 
 
 def test_an_attempt_that_is_not_opened_changes_no_memory(world):
