@@ -54,8 +54,8 @@ class RoundsConfig:
     on_client_failure : OnClientFailure
         ``proceed`` without a client that failed, or ``stop`` the run.
     deadline_seconds : float
-        A trip goes on without the clients that have not answered by then, or earlier: four
-        times after the slowest answer so far, though not before a minute.
+        A trip goes on without the clients that have not answered by then, or earlier once
+        enough have: after four times the slowest answer so far, though not before a minute.
     """
 
     cohort_fraction: float = 1.0

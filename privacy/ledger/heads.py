@@ -3,8 +3,8 @@
 Whoever restores a node's file from a backup, or begins a second one, makes the ledger forget
 what was spent. The file itself cannot tell. So each time the node shows itself to others it
 adds an entry here and shows its *head*: 32 bytes that it alone can have made and can tell from
-any others. The others keep the last one, and show it when they meet again: a head of its own
-that is not in its chain proves that the file is not the one that the node had.
+any others. The others keep some, and show them when they meet again: a head of its own that is
+not in its chain proves that the file is not the one that the node had.
 
 An entry is a hash over the entry before it, the ledger's charges so far and 32 random bytes; a
 head is a MAC of the entry under the node's key, so that nobody who sees heads can guess charges
@@ -23,9 +23,7 @@ from pathlib import Path
 from privacy.database import transaction
 from privacy.ledger.rows import chain_digests, damaged, head, tables
 
-#: The length of a head; one of zeros is of a node without a ledger.
 HEAD_BYTES = 32
-NO_HEAD = bytes(HEAD_BYTES)
 _HALF = HEAD_BYTES // 2
 _NONCE_BYTES = 32
 _START = bytes(32)
