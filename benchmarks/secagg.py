@@ -156,17 +156,21 @@ def measure(case: Case, rates: Rates, repeats: int, against_flower: bool) -> lis
         systems["flower"] = lambda: flower_secagg.run(case)
     num_bytes = case.parameters * WORD_BYTES
     client, server = (rates.seconds(n, num_bytes) for n in tacet_secagg.num_masks(case))
-    rows: list[Row] = []
-    for system, attempt in systems.items():
-        found: list[Measured] = []
-        while len(found) < repeats:
+    found: dict[str, list[Measured]] = {system: [] for system in systems}
+    todo = set(systems)
+    for number in range(repeats):
+        # One after the other, as the machine is not equally fast all the time.
+        for system in sorted(todo, key=list(systems).index):
             started = time.perf_counter()
-            found.append(attempt())
+            found[system].append(systems[system]())
             if time.perf_counter() - started > _SLOW_SECONDS:
-                break
-        rows.append(Row(system, case, len(found), median(found), client, server))
-        print(f"measured {system}: {_named(case)}", file=sys.stderr)  # the whole takes long
-    return rows
+                todo.remove(system)
+            # The whole takes long.
+            print(f"measured {system}: {_named(case)}, {number + 1}", file=sys.stderr)
+    return [
+        Row(system, case, len(runs), median(runs), client, server)
+        for system, runs in found.items()
+    ]
 
 
 def requirements(rows: Sequence[Row], peaks: tacet_secagg.Peaks) -> list[Requirement]:

@@ -30,6 +30,7 @@ from strategies.secagg.wire import (
     AttemptId,
     Buffer,
     Field,
+    Signed,
     Wire,
     blob,
     blobs,
@@ -69,7 +70,7 @@ class AdvertRequest(Wire):
 
 
 @dataclass(frozen=True)
-class Advert(Wire):
+class Advert(Signed):
     """Client to server to peers: the public keys of an attempt, signed if identities are on."""
 
     TYPE: ClassVar[int] = 2
@@ -108,6 +109,10 @@ class ShareRow(Wire):
 
     Sealed with the shares are the last heads that the dealer knows of the receiver's ledger.
     The hashes let the server tell a false share from a true one when it is revealed.
+
+    It has no signature of its own. The receiver knows its dealer by the AES-GCM key, which only
+    the two have, under keys from signed adverts; that key and its associated data depend on
+    every other part. The server knows it by the signature over the whole upload.
     """
 
     TYPE: ClassVar[int] = 12
@@ -121,16 +126,21 @@ class ShareRow(Wire):
         bytes,
         Field(blob(PAIR_PART_BYTES), "the pair's secret, sealed for the receiver's mask key"),
     ]
-    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
     @staticmethod
     def hashes(data: bytes) -> bytes:
         """Return both hashes of an encoded row (64 bytes, less if it is too short)."""
         return data[4 + SEALED_BYTES : 4 + SEALED_BYTES + 64]
 
+    @staticmethod
+    def part_of(data: bytes) -> bytes:
+        """Return the pair's part of an encoded row that is in its form."""
+        at = 4 + SEALED_BYTES + 64
+        return data[at + 8 + int.from_bytes(data[at : at + 4], "big") :]
+
 
 @dataclass(frozen=True)
-class SharesUpload(Wire):
+class SharesUpload(Signed):
     """Client to server: a row of shares for each neighbour."""
 
     TYPE: ClassVar[int] = 4
@@ -234,7 +244,7 @@ class UnmaskRequest(Wire):
 
 
 @dataclass(frozen=True)
-class UnmaskReply(Wire):
+class UnmaskReply(Signed):
     """Client to server: self-mask shares of survivors, mask-key shares of dropouts."""
 
     TYPE: ClassVar[int] = 10

@@ -52,7 +52,7 @@ def steady_round(
             (
                 node,
                 ShareRow(
-                    bytes(SEALED_BYTES), word, word, text, parts[(node + first) % 2], signature
+                    bytes(SEALED_BYTES), word, word, text, parts[(node + first) % 2]
                 ).encode(),
             )
             for node in near

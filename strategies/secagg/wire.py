@@ -9,8 +9,8 @@ before it allocates. Integers on the wire are big-endian.
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
 VERSION = 2
@@ -18,6 +18,7 @@ MAX_MEMBERS = 10_000
 MAX_BLOB_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 4 << 30
 _MAGIC = b"TS"
+_ROW_HEAD = struct.Struct(">QI")
 
 Buffer = bytes | bytearray | memoryview
 
@@ -60,6 +61,27 @@ class Reader:
         if value > limit:
             raise DecodeError(f"length {value} is over the limit {limit}")
         return int(value)
+
+    def table(self, limit: int) -> list[tuple[int, bytes]]:
+        """Return rows of a node id and at most `limit` bytes with their length in front.
+
+        One loop, as the server reads a row for each pair of nodes.
+        """
+        count, found = self.length(MAX_MEMBERS), list[tuple[int, bytes]]()
+        view, at = self._view, self._at
+        for _ in range(count):
+            start = at + _ROW_HEAD.size
+            if start > len(view):
+                raise DecodeError(f"{count} rows wanted, {len(found)} there")
+            node, length = _ROW_HEAD.unpack_from(view, at)
+            at = start + length
+            if length > limit:
+                raise DecodeError(f"length {length} is over the limit {limit}")
+            if at > len(view):
+                raise DecodeError(f"{length} bytes wanted, {len(view) - start} left")
+            found.append((node, bytes(view[start:at])))
+        self._at = at
+        return found
 
     def finish(self) -> None:
         """Check that nothing is left over."""
@@ -145,18 +167,21 @@ def rows(num_bytes: int) -> Kind:
 
 def table(limit: int) -> Kind:
     """Return the kind of a table from node id to at most `limit` bytes, ids ascending."""
-    one = blob(limit)
 
     def write(value: tuple[tuple[int, bytes], ...]) -> bytes:
         _ascending([node for node, _ in value], ValueError)
-        parts = [struct.pack(">Q", node) + one.write(item) for node, item in value]
+        longest = max((len(item) for _, item in value), default=0)
+        if longest > limit:
+            raise ValueError(f"{longest} bytes are over the limit {limit}")
+        parts = [
+            part for node, item in value for part in (_ROW_HEAD.pack(node, len(item)), item)
+        ]
         return _count(len(value)) + b"".join(parts)
 
     def read(r: Reader) -> tuple[tuple[int, bytes], ...]:
-        count = r.length(MAX_MEMBERS)
-        entries = tuple((U64.read(r), one.read(r)) for _ in range(count))
+        entries = r.table(limit)
         _ascending([node for node, _ in entries], DecodeError)
-        return entries
+        return tuple(entries)
 
     return Kind("4 + each (12 + length)", write, read)
 
@@ -243,9 +268,11 @@ class Wire:
 
     def encode(self) -> bytes:
         """Return the canonical bytes; `ValueError` names a value that does not fit."""
-        head = _MAGIC + bytes([VERSION, self.TYPE])
-        parts: list[Buffer] = [head]
-        for name, declared in layout(type(self)):
+        return self._encoded(layout(type(self)))
+
+    def _encoded(self, declared_fields: tuple[tuple[str, Field], ...]) -> bytes:
+        parts: list[Buffer] = [_MAGIC + bytes([VERSION, self.TYPE])]
+        for name, declared in declared_fields:
             value = getattr(self, name)
             parts.append(declared.kind.write(value))
             if declared.kind is PAYLOAD:
@@ -263,6 +290,37 @@ class Wire:
             raise DecodeError(f"message type {number} where {cls.TYPE} belongs")
         message = cls(**{name: f.kind.read(r) for name, f in layout(cls)})
         r.finish()
+        return message
+
+
+@dataclass(frozen=True)
+class Signed(Wire):
+    """Base of a message whose last field, `signature`, covers all bytes before it."""
+
+    @cached_property
+    def body(self) -> bytes:
+        """The canonical bytes before the signature."""
+        return self._encoded(layout(type(self))[:-1])
+
+    def with_signature(self, signature: bytes) -> Self:
+        """Return this message under a signature, without encoding the rest again."""
+        signed = replace(self, **{"signature": signature})
+        vars(signed)["body"] = self.body
+        return signed
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes; `ValueError` names a value that does not fit."""
+        name, declared = layout(type(self))[-1]
+        return self.body + declared.kind.write(getattr(self, name))
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """Return the message in `data`; anything but its canonical bytes is a `DecodeError`."""
+        message = super().decode(data)
+        name, declared = layout(cls)[-1]
+        end = len(declared.kind.write(getattr(message, name)))
+        # There is one encoding of each value: what was read is what would be written.
+        vars(message)["body"] = bytes(data[:-end])
         return message
 
 

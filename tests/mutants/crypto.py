@@ -89,8 +89,8 @@ MUTATIONS = (
     Mutation(
         "an-advert-does-not-sign-its-code",
         _IDENTITY,
-        'bind(Use.SIGN_ADVERT, replace(advert, signature=b"")',
-        'bind(Use.SIGN_ADVERT, replace(advert, bundle=bytes(32), signature=b"")',
+        "bind(Use.SIGN_ADVERT, advert.body)",
+        "bind(Use.SIGN_ADVERT, replace(advert, bundle=bytes(32)).body)",
         (f"{_HERE}test_named_liars.py", f"{_HERE}test_malicious_clients.py"),
     ),
     Mutation(

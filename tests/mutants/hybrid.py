@@ -37,6 +37,13 @@ MUTATIONS = (
         _PRIMITIVES,
     ),
     Mutation(
+        "shares-need-no-x25519",
+        f"{_CRYPTO}keys.py",
+        "derive(secret, Use.SHARE,",
+        "derive(secret[-32:], Use.SHARE,",
+        (f"{_HERE}test_share_rows.py",),
+    ),
+    Mutation(
         "a-key-of-another-form-passes",
         f"{_CRYPTO}keys.py",
         "if len(public_key) != due or is_low",

@@ -182,13 +182,6 @@ _OF_MASKING = (
     ),
     _in(
         "sharing",
-        "rows-are-not-verified",
-        "row if me.identity.verify(names[peer][:32], row.signature, signed) else None",
-        "row if names[peer] and signed else None",
-        _ROWS,
-    ),
-    _in(
-        "sharing",
         "hashes-of-shares-are-not-checked",
         "elements and hash_pair(pair, roster, *ends) == row.mask_hash + row.self_hash",
         "elements",

@@ -62,9 +62,9 @@ MUTATIONS = (
     ),
     _in(
         "rows",
-        "an-unsigned-row-is-a-dispute-and-no-lie",
-        "return verify(peers, who, row.signature, signed)",
-        "return bool(who and signed)",
+        "a-row-without-its-form-is-a-dispute-and-no-lie",
+        "except (DecodeError, KeyError):\n            return False",
+        "except (DecodeError, KeyError):\n            return True",
     ),
     _in("disputes", "one-dispute-makes-a-liar", "len(peers) > self._most", "len(peers) >= 1"),
     _in(

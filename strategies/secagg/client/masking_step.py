@@ -16,8 +16,8 @@ from strategies.secagg.client.memory import names
 from strategies.secagg.client.sharing import OpenedShares, OwnNode, open_shares
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.identity import input_to_sign
-from strategies.secagg.crypto.masking import input_masks, mask_both
-from strategies.secagg.crypto.prg import Vector, reduce_modulus
+from strategies.secagg.crypto.masking import input_masks
+from strategies.secagg.crypto.prg import Vector, apply_masks, reduce_modulus
 from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import MaskedInput, TrainRequest
 from strategies.secagg.packing import pack
@@ -105,7 +105,7 @@ def mask_opened(
     secrets = opened.secrets
     pair, met = me.keys(secrets.mask_seed), opened.shares.met
     masks = input_masks(me.node_id, pair, secrets.self_seed, met, opened.binding)
-    mask_both(update, scalars, masks)
+    apply_masks((update, scalars), masks)
     reduce_modulus(update, modulus_bits)
     message = MaskedInput(
         attempt=opened.request.attempt,

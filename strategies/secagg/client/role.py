@@ -277,4 +277,4 @@ class ClientRole:
             next_shares=upload.encode() if upload is not None else None,
             signature=b"",
         )
-        return replace(reply, signature=sign(identity, reply_to_sign(secrets.binding, reply)))
+        return reply.with_signature(sign(identity, reply_to_sign(secrets.binding, reply)))

@@ -1,6 +1,6 @@
 """The client's keys and shares: drawing an advert, sharing seeds, opening received shares."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.client.memory import Memory
@@ -14,7 +14,6 @@ from strategies.secagg.crypto.hybrid import (
 )
 from strategies.secagg.crypto.identity import (
     Identity,
-    row_to_sign,
     shares_to_sign,
     sign,
     sign_advert,
@@ -129,10 +128,11 @@ def share_seeds(
         if peer.node_id == me.node_id:
             own_shares = text
             continue
-        row = dealer.row(peer, text, heads.get(peer.identity, ()))
+        agreed = dealer.share_keys.agree(peer.share_key)
+        row = dealer.row(peer, agreed, text, heads.get(peer.identity, ()))
         rows.append((peer.node_id, row.encode()))
-        keys = peer.mask_key[:X25519_BYTES] + peer.share_key[:X25519_BYTES]
-        peers.append((peer.node_id, keys + hash_part(row.pair_part)))
+        known = peer.mask_key[:X25519_BYTES] + agreed + hash_part(row.pair_part)
+        peers.append((peer.node_id, known))
     kept = SharedSecrets(
         roster=dealer.roster,
         num_neighbors=shape.num_neighbors,
@@ -147,8 +147,7 @@ def share_seeds(
     )
     own_hashes = hash_pair(own_shares, dealer.roster, me.node_id, me.node_id)
     upload = SharesUpload(roster.attempt, tuple(rows), own_hashes, b"")
-    signature = sign(me.identity, shares_to_sign(dealer.roster, upload))
-    return replace(upload, signature=signature), kept
+    return upload.with_signature(sign(me.identity, shares_to_sign(dealer.roster, upload))), kept
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,12 @@ class _Dealer:
     mask_seed: bytes
     share_keys: KeyPair
 
-    def row(self, peer: Advert, text: bytes, heads: tuple[bytes, ...]) -> ShareRow:
-        """Return the signed row for one peer; the lower node of a pair sends its secret too.
+    def row(
+        self, peer: Advert, agreed: bytes, text: bytes, heads: tuple[bytes, ...]
+    ) -> ShareRow:
+        """Return the row for one peer; the lower node of a pair sends its secret too.
 
+        `agreed` is what X25519 gives for both nodes' share keys.
         `heads` are the last ones that are known of the peer's ledger, sealed with the shares:
         only the peer can tell what they say. There are as many whoever knows how many.
         """
@@ -173,13 +175,12 @@ class _Dealer:
                 self.mask_seed, peer.mask_key, self.roster, ends, me.random_bytes
             )
         fresh, kem_text = encapsulate(peer.share_key)
-        key = share_key(self.share_keys.agree(peer.share_key) + fresh, self.roster, *ends)
+        key = share_key(agreed + fresh, self.roster, *ends)
         nonce = me.random_bytes(NONCE_BYTES)
         shown = b"".join(heads).ljust(KEPT_HEADS * HEAD_BYTES, b"\0")
         sealed = seal(key, self.roster, ends, text + shown, nonce, hash_part(part))
         hashes = hash_pair(text, self.roster, *ends)
-        row = ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part, b"")
-        return replace(row, signature=sign(me.identity, row_to_sign(self.roster, *ends, row)))
+        return ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part)
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,17 +202,13 @@ def open_shares(request: TrainRequest, secrets: SharedSecrets, me: OwnNode) -> O
     """Check and decrypt the rows addressed to this node."""
     received, cohort = dict(request.rows), set(request.cohort)
     receiver = _Receiver(me, secrets, me.keys(secrets.mask_seed), me.keys(secrets.share_seed))
-    names = dict(secrets.signers)
     held, met, rejected = {me.node_id: secrets.own_shares}, list[Met](), list[int]()
     shown = set[bytes]()
-    for peer, keys in secrets.peers:
+    for peer, known in secrets.peers:
         if peer not in cohort:
             continue
         row = _decoded(received.get(peer, b""))
-        if row is not None and me.identity is not None:
-            signed = row_to_sign(secrets.roster, peer, me.node_id, row)
-            row = row if me.identity.verify(names[peer][:32], row.signature, signed) else None
-        found = receiver.open(peer, keys, row) if row is not None else None
+        found = receiver.open(peer, known, row) if row is not None else None
         if found is None:
             rejected.append(peer)
         else:
@@ -231,20 +228,20 @@ class _Receiver:
     mask_keys: KeyPair
     share_keys: KeyPair
 
-    def open(self, peer: int, keys: bytes, row: ShareRow) -> tuple[bytes, Met] | None:
+    def open(self, peer: int, known: bytes, row: ShareRow) -> tuple[bytes, Met] | None:
         """Return the text in a row and whom to mask with; None if a part is false."""
         roster, ends = self.secrets.roster, (peer, self.me.node_id)
-        mask_key, peer_key = keys[:X25519_BYTES], keys[X25519_BYTES : 2 * X25519_BYTES]
+        mask_key, agreed, own_part = known[:32], known[32:64], known[64:]
         fresh = self.share_keys.decapsulate(row.kem_text)
         secret = self._pair_secret(peer, row)
         if fresh is None or secret is None:
             return None
-        key = share_key(self.share_keys.agree(peer_key) + fresh, roster, *ends)
+        key = share_key(agreed + fresh, roster, *ends)
         text = unseal(key, roster, ends, row.sealed, hash_part(row.pair_part))
         if text is None or not _is_pair(text, row, roster, ends):
             return None
         is_lower = peer < self.me.node_id
-        part_hash = hash_part(row.pair_part) if is_lower else keys[2 * X25519_BYTES :]
+        part_hash = hash_part(row.pair_part) if is_lower else own_part
         return text, Met(peer, mask_key, secret, part_hash)
 
     def _pair_secret(self, peer: int, row: ShareRow) -> bytes | None:

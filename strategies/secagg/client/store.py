@@ -144,8 +144,9 @@ class AdvertisedSecrets(Wire):
 class SharedSecrets(Wire):
     """Kept from share to mask.
 
-    `members` are U1. `peers` holds for each neighbour its X25519 mask key and share key, and
-    the hash of the part of the own row for it (`hybrid.hash_part`); `own_shares` are this
+    `members` are U1. `peers` holds for each neighbour its X25519 mask key, what X25519
+    gives for both share keys, and the hash of the part of the own row for it
+    (`hybrid.hash_part`); `own_shares` are this
     node's shares of its own two seeds; `signers` are the members' fingerprints and heads, empty
     without identities.
     """

@@ -6,7 +6,8 @@ sends it sealed under a fresh ML-KEM secret for the higher node's *mask* key. Ei
 seed, once it is recovered, gives K: the lower one's by derivation, the higher one's by opening
 what was sent. With classical agreement there is no K, and the part of the row is empty.
 
-The part holds the KEM ciphertext (1088 bytes), K under AES-GCM (60) and the hash of K (32).
+The part holds the KEM ciphertext (1088 bytes), K under AES-GCM (60) and the hash of K (32). The
+key of AES-GCM is the KEM's secret as it is: 32 uniform bytes, used once (FIPS 203, section 3).
 By that hash the receiver, and the server with a recovered seed, tell a false K.
 Source: ML-KEM-768, FIPS 203.
 """
@@ -48,8 +49,7 @@ def seal_pair_secret(
     if not text:
         return b""
     secret, nonce = pair_secret(mask_seed, roster, ends), random_bytes(NONCE_BYTES)
-    key, bound = _seal_key(fresh, roster, ends)
-    sealed = nonce + AESGCM(key).encrypt(nonce, secret, bound)
+    sealed = nonce + AESGCM(fresh).encrypt(nonce, secret, _bound(roster, ends))
     return text + sealed + _commit(secret, roster, ends)
 
 
@@ -61,9 +61,9 @@ def open_pair_secret(pair: KeyPair, part: bytes, roster: bytes, ends: Ends) -> b
     if fresh is None:
         return None
     sealed = part[KEM_TEXT_BYTES:-_HASH_BYTES]
-    key, bound = _seal_key(fresh, roster, ends)
+    nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
-        secret = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+        secret = AESGCM(fresh).decrypt(nonce, text, _bound(roster, ends))
     except InvalidTag:
         return None
     return secret if is_pair_secret(secret, part, roster, ends) else None
@@ -79,9 +79,8 @@ def hash_part(part: bytes) -> bytes:
     return hashlib.sha256(part).digest()
 
 
-def _seal_key(fresh: bytes, roster: bytes, ends: Ends) -> tuple[bytes, bytes]:
-    context = roster, pair_bytes(*ends)
-    return derive(fresh, Use.PAIR_SEAL, *context, num_bytes=32), bind(Use.PAIR_SEAL, *context)
+def _bound(roster: bytes, ends: Ends) -> bytes:
+    return bind(Use.PAIR_SEAL, roster, pair_bytes(*ends))
 
 
 def _commit(secret: bytes, roster: bytes, ends: Ends) -> bytes:

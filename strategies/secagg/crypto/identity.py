@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from strategies.secagg.crypto.keys import SEED_BYTES, Use, bind, derive, pair_bytes
-from strategies.secagg.messages import NO_IDENTITY, Advert, ShareRow, SharesUpload, UnmaskReply
+from strategies.secagg.crypto.keys import SEED_BYTES, Use, bind, derive
+from strategies.secagg.messages import NO_IDENTITY, Advert, SharesUpload, UnmaskReply
 from strategies.secagg.wire import NODES, AttemptId
 
 Peers = Mapping[bytes, bytes]
@@ -107,7 +107,7 @@ def sign(identity: Identity | None, message: bytes) -> bytes:
 
 def advert_to_sign(advert: Advert) -> bytes:
     """Return the bytes that an advert's signature covers: all its other fields."""
-    return bind(Use.SIGN_ADVERT, replace(advert, signature=b"").encode())
+    return bind(Use.SIGN_ADVERT, advert.body)
 
 
 def sign_advert(advert: Advert, identity: Identity | None) -> Advert:
@@ -115,18 +115,15 @@ def sign_advert(advert: Advert, identity: Identity | None) -> Advert:
     if identity is None:
         return replace(advert, identity=NO_IDENTITY, signature=b"")
     named = replace(advert, identity=identity.fingerprint)
-    return replace(named, signature=identity.sign(advert_to_sign(named)))
+    return named.with_signature(identity.sign(advert_to_sign(named)))
 
 
 def shares_to_sign(roster: bytes, upload: SharesUpload) -> bytes:
-    """Return the bytes that the signature of an upload covers, under the roster's hash."""
-    return bind(Use.SIGN_SHARES, roster, replace(upload, signature=b"").encode())
+    """Return the bytes that the signature of an upload covers, under the roster's hash.
 
-
-def row_to_sign(roster: bytes, dealer: int, receiver: int, row: ShareRow) -> bytes:
-    """Return the bytes that the signature of a row covers."""
-    ends = pair_bytes(dealer, receiver)
-    return bind(Use.SIGN_ROW, roster, ends, replace(row, signature=b"").encode())
+    An upload has a row for each peer: Ed25519 would hash all of it twice, with SHA-512.
+    """
+    return bind(Use.SIGN_SHARES, roster, hashlib.sha256(upload.body).digest())
 
 
 def input_to_sign(
@@ -153,4 +150,4 @@ def view_to_sign(
 
 def reply_to_sign(binding: bytes, reply: UnmaskReply) -> bytes:
     """Return the bytes that the signature of an unmask reply covers."""
-    return bind(Use.SIGN_REPLY, binding, replace(reply, signature=b"").encode())
+    return bind(Use.SIGN_REPLY, binding, reply.body)

@@ -32,14 +32,12 @@ NONCE_BYTES = 12
 RandomBytes = Callable[[int], bytes]
 
 
-class Use(Enum):
+class Use(bytes, Enum):
     """The constant that separates each use of a hash, a key or a signature."""
 
     SHARE = b"tacet/secagg/v2/share-encryption"
-    PAIR_UPDATE = b"tacet/secagg/v2/pairwise-mask/update"
-    PAIR_SCALARS = b"tacet/secagg/v2/pairwise-mask/scalars"
-    SELF_UPDATE = b"tacet/secagg/v2/self-mask/update"
-    SELF_SCALARS = b"tacet/secagg/v2/self-mask/scalars"
+    PAIR_MASK = b"tacet/secagg/v2/pairwise-mask"
+    SELF_MASK = b"tacet/secagg/v2/self-mask"
     COMMITMENT = b"tacet/secagg/v2/self-mask-commitment"
     # People have compared these by phone: another version of the protocol keeps them.
     FINGERPRINT = b"tacet/secagg/v1/identity-fingerprint"
@@ -48,7 +46,6 @@ class Use(Enum):
     SIGN_INPUT = b"tacet/secagg/v2/sign-masked-input"
     SIGN_VIEW = b"tacet/secagg/v2/sign-view"
     SIGN_REPLY = b"tacet/secagg/v2/sign-unmask-reply"
-    SIGN_ROW = b"tacet/secagg/v2/sign-row"
     MASK_SHARE = b"tacet/secagg/v2/hash-of-mask-share"
     SELF_SHARE = b"tacet/secagg/v2/hash-of-self-mask-share"
     X25519_SEED = b"tacet/secagg/v2/x25519-seed"
@@ -60,10 +57,15 @@ class Use(Enum):
     LEDGER = b"tacet/secagg/v2/heads-of-a-ledger"
 
 
+_pack_length = struct.Struct(">I").pack
+
+
 def bind(use: Use, *context: bytes) -> bytes:
     """Return `use` and the context parts, each with its length in front."""
-    parts = b"".join(struct.pack(">I", len(part)) + part for part in context)
-    return use.value + b"\0" + parts
+    parts: list[bytes] = [use, b"\0"]
+    for part in context:
+        parts += _pack_length(len(part)), part
+    return b"".join(parts)
 
 
 def derive(secret: bytes, use: Use, *context: bytes, num_bytes: int = KEY_BYTES) -> bytes:
@@ -175,24 +177,22 @@ def pair_bytes(first: int, second: int) -> bytes:
     return struct.pack(">QQ", first, second)
 
 
-def pair_mask_keys(
+def pair_mask_key(
     secret: bytes, part_hash: bytes, binding: bytes, first: int, second: int
-) -> tuple[bytes, bytes]:
-    """Return the update and scalar mask keys of two nodes, the same from both sides.
+) -> bytes:
+    """Return the mask key of two nodes, the same from both sides.
 
     `secret` is what X25519 agrees on and, if hybrid, the pair's own secret behind it.
     `part_hash` is of the row's part that brought that (`hybrid.seal_pair_secret`), so that
     nobody can give one node a secret of another part than its peer has sent.
     """
     context = binding, part_hash, pair_bytes(min(first, second), max(first, second))
-    return derive(secret, Use.PAIR_UPDATE, *context), derive(secret, Use.PAIR_SCALARS, *context)
+    return derive(secret, Use.PAIR_MASK, *context)
 
 
-def self_mask_keys(self_seed: bytes, binding: bytes, node_id: int) -> tuple[bytes, bytes]:
-    """Return the update and scalar mask keys of one node's self mask."""
-    context = binding, struct.pack(">Q", node_id)
-    update = derive(self_seed, Use.SELF_UPDATE, *context)
-    return update, derive(self_seed, Use.SELF_SCALARS, *context)
+def self_mask_key(self_seed: bytes, binding: bytes, node_id: int) -> bytes:
+    """Return the key of one node's self mask."""
+    return derive(self_seed, Use.SELF_MASK, binding, struct.pack(">Q", node_id))
 
 
 def share_key(secret: bytes, roster: bytes, sender: int, receiver: int) -> bytes:

@@ -5,26 +5,10 @@ every neighbour of higher id and subtracts that of every neighbour of lower id.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from strategies.secagg.crypto.keys import KeyPair, pair_mask_keys, self_mask_keys
-from strategies.secagg.crypto.prg import Vector, apply_masks
-
-_BATCH = 256
-# The keys of the two segments, and whether their keystreams are added.
-Mask = tuple[bytes, bytes, bool]
-
-
-def mask_both(update: Vector, scalars: NDArray[np.uint64], masks: Iterable[Mask]) -> None:
-    """Apply masks to both segments in place; keys are made while they are used."""
-    todo = iter(masks)
-    while batch := list(islice(todo, _BATCH)):
-        apply_masks(update, [(key, add) for key, _, add in batch])
-        apply_masks(scalars, [(key, add) for _, key, add in batch])
+from strategies.secagg.crypto.keys import KeyPair, pair_mask_key, self_mask_key
+from strategies.secagg.crypto.prg import Mask
 
 
 class Met(NamedTuple):
@@ -47,15 +31,15 @@ def input_masks(
 
     `pair` are its mask keys, `peers` the neighbours whose shares it holds.
     """
-    yield *self_mask_keys(self_seed, binding, node_id), True
+    yield self_mask_key(self_seed, binding, node_id), True
     for peer in peers:
-        yield *_keys(node_id, pair, peer, binding), node_id < peer.node_id
+        yield _key(node_id, pair, peer, binding), node_id < peer.node_id
 
 
 def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], binding: bytes) -> Iterator[Mask]:
     """Yield the masks that remove the survivors' self masks from the sum."""
     for node_id, self_seed in self_seeds:
-        yield *self_mask_keys(self_seed, binding, node_id), False
+        yield self_mask_key(self_seed, binding, node_id), False
 
 
 def dropout_masks(
@@ -67,9 +51,9 @@ def dropout_masks(
     """
     for survivor in survivors:
         # The survivor added it where its id is the lower one.
-        yield *_keys(dropout, pair, survivor, binding), survivor.node_id > dropout
+        yield _key(dropout, pair, survivor, binding), survivor.node_id > dropout
 
 
-def _keys(node_id: int, pair: KeyPair, met: Met, binding: bytes) -> tuple[bytes, bytes]:
+def _key(node_id: int, pair: KeyPair, met: Met, binding: bytes) -> bytes:
     secret = pair.agree(met.public) + met.secret
-    return pair_mask_keys(secret, met.part_hash, binding, node_id, met.node_id)
+    return pair_mask_key(secret, met.part_hash, binding, node_id, met.node_id)

@@ -4,11 +4,12 @@ The keystream under one key is read as little-endian words of the vector's type,
 it wraps modulo 2^8, 2^16, 2^32 or 2^64. The modulus 2^b divides that, and reducing once at
 the end is the same as reducing at every step; a word's low b bits are uniform.
 
-A key masks one segment under one mask binding only, so the counter starts at zero and never
-wraps: counter blocks are 128 bits and a segment stays far below 2^64 blocks.
+A key masks one input under one mask binding only, each of its segments with a part of the
+keystream of its own, so the counter starts at zero and never wraps: counter blocks are 128
+bits and an input stays far below 2^64 blocks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,8 @@ _FROM_ZERO = modes.CTR(bytes(16))
 
 Word = np.uint8 | np.uint16 | np.uint32 | np.uint64
 Vector = NDArray[Any]
+# A key, and whether its keystream is added.
+Mask = tuple[bytes, bool]
 
 
 def word_dtype(modulus_bits: int) -> np.dtype[Any]:
@@ -34,31 +37,35 @@ def word_dtype(modulus_bits: int) -> np.dtype[Any]:
     return np.dtype(f"<u{size}")
 
 
-def apply_masks(vector: Vector, masks: Iterable[tuple[bytes, bool]]) -> None:
-    """Add or subtract the keystream of every key to `vector`, in place.
+def apply_masks(segments: Sequence[Vector], masks: Iterable[Mask]) -> None:
+    """Add or subtract the keystream of every key to the segments, in order and in place.
 
     Parameters
     ----------
-    vector : ndarray of shape (d,), uint8, uint16, uint32 or uint64
-        C-contiguous and writable; wraps modulo its own width.
+    segments : sequence of ndarray of shape (d,), uint8, uint16, uint32 or uint64
+        C-contiguous and writable; each wraps modulo its own width.
     masks : iterable of (bytes, bool)
-        A 16-byte key, and True to add or False to subtract.
+        A 16-byte key, and True to add or False to subtract. Keys are taken while they are
+        used.
 
     Notes
     -----
     Extra memory is two chunks of 256 KiB, whatever the dimension and the number of masks.
-    The vector's chunk is the outer loop, so it stays in the processor's cache while up to
+    A segment's chunk is the outer loop, so it stays in the processor's cache while up to
     256 keystreams pass over it.
     """
-    if vector.ndim != 1 or not vector.flags.c_contiguous or vector.dtype.kind != "u":
-        raise ValueError("a vector to mask is one-dimensional, contiguous and unsigned")
-    if not vector.dtype.isnative:
-        raise ValueError("the vector is not in this machine's byte order")
-    size = min(CHUNK_BYTES, vector.nbytes)
+    for segment in segments:
+        if segment.ndim != 1 or not segment.flags.c_contiguous or segment.dtype.kind != "u":
+            raise ValueError("a vector to mask is one-dimensional, contiguous and unsigned")
+        if not segment.dtype.isnative:
+            raise ValueError("the vector is not in this machine's byte order")
+    size = min(CHUNK_BYTES, max(segment.nbytes for segment in segments))
     scratch = (memoryview(bytes(size)), bytearray(size + 15))
     todo = iter(masks)
     while batch := list(islice(todo, _MAX_OPEN)):
-        _apply_batch(vector, [(_keystream(key), add) for key, add in batch], scratch)
+        streams = [(_keystream(key), add) for key, add in batch]
+        for segment in segments:
+            _apply_batch(segment, streams, scratch)
 
 
 def _keystream(key: bytes) -> CipherContext:

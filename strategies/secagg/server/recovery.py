@@ -17,13 +17,11 @@ from strategies.secagg.crypto.hybrid import (
 )
 from strategies.secagg.crypto.keys import KeyPair, commit
 from strategies.secagg.crypto.masking import (
-    Mask,
     Met,
     dropout_masks,
-    mask_both,
     survivor_masks,
 )
-from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
+from strategies.secagg.crypto.prg import Mask, Vector, apply_masks, reduce_modulus, word_dtype
 from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
 from strategies.secagg.messages import (
     Advert,
@@ -135,7 +133,7 @@ def open_sum(
         message = inputs.pop(node)
         add_packed(message.update, first.modulus_bits, update)
         scalars += np.frombuffer(message.scalars, "<u8")
-    mask_both(update, scalars, masks)
+    apply_masks((update, scalars), masks)
     reduce_modulus(update, first.modulus_bits)
     return update, scalars
 

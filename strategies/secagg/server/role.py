@@ -10,7 +10,8 @@ In the steady state the strategy holds two roles: it passes the advert in a mask
 the shares in an unmask reply on to the role of the next attempt.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from random import SystemRandom
 
@@ -137,10 +138,10 @@ class ServerRole(KeyExchange):
         return self.survivors
 
     def _note(self, complaints: Mapping[int, tuple[int, ...]]) -> None:
-        """Note who is in dispute; a row without its dealer's signature shows that one's lie."""
+        """Note who is in dispute; a row without its form is its dealer's lie."""
         for node, dealers in complaints.items():
             for dealer in dealers:
-                if self._rows.is_sound(dealer, node, self._peers):
+                if self._rows.is_sound(dealer, node):
                     self._disputes.add(node, dealer)
                 else:
                     self._disputes.prove(dealer, "a row of shares that is not in its form")
@@ -186,19 +187,32 @@ class ServerRole(KeyExchange):
             attempt=self.attempt,
             survivors=self.survivors,
             dropouts=self._needed,
-            inputs=self._proofs,
-            views=tuple(sorted(self._views.items())),
+            inputs=self._shown_inputs,
+            views=self._shown_views,
             next_roster=next_roster.encode() if next_roster is not None else None,
         )
 
     @cached_property
-    def _proofs(self) -> tuple[tuple[int, bytes], ...]:
+    def _shown_inputs(self) -> tuple[tuple[int, bytes], ...]:
         """Hash and signature of q masked inputs, where they show that all have one view."""
         if self._peers is None or self._views:
             return ()
-        # Any of them, as nodes keep what they know of those who are shown to have masked.
-        chosen = sorted(SystemRandom().sample(self.survivors, self._members.quorum))
-        return tuple((n, self._payload_hashes[n] + self._inputs[n].signature) for n in chosen)
+        return tuple(
+            (node, self._payload_hashes[node] + self._inputs[node].signature)
+            for node in self._drawn(self.survivors)
+        )
+
+    @cached_property
+    def _shown_views(self) -> tuple[tuple[int, bytes], ...]:
+        """Return q signatures over the view; none where there was no confirm trip."""
+        return tuple((node, self._views[node]) for node in self._drawn(sorted(self._views)))
+
+    def _drawn(self, nodes: Sequence[int]) -> list[int]:
+        """Draw q nodes: more prove no more.
+
+        Any of them, as nodes keep what they know of those who are shown to have masked.
+        """
+        return sorted(SystemRandom().sample(nodes, self._members.quorum)) if nodes else []
 
     def add_unmask(self, sender: int, data: Buffer) -> UnmaskReply:
         """Take one survivor's shares and return the reply, for the next shares in it."""
@@ -210,7 +224,8 @@ class ServerRole(KeyExchange):
         if not self._rows.holds_what_was_dealt(sender, reply):
             self._disputes.prove(sender, "it gave a share that was never dealt to it")
             raise BadReplyError(f"unmask reply from {sender}: a share that was never dealt")
-        self._replies[sender] = reply
+        # The next shares go on to the next attempt, and are long.
+        self._replies[sender] = replace(reply, next_shares=None)
         return reply
 
     def finish(self) -> UnmaskedSum:

@@ -1,6 +1,5 @@
 """The rows of shares that nodes have dealt, as the server keeps and passes them on."""
 
-from strategies.secagg.crypto.identity import Peers, row_to_sign, verify
 from strategies.secagg.crypto.keys import Use, hash_share
 from strategies.secagg.messages import ShareRow, SharesUpload, UnmaskReply
 from strategies.secagg.server.outcome import BadReplyError
@@ -45,39 +44,32 @@ class Rows:
         """Return the rows for one node, by dealer."""
         return tuple(sorted(self._inbox.get(receiver, {}).items()))
 
-    def is_sound(self, dealer: int, receiver: int, peers: Peers | None) -> bool:
-        """Say whether a row has its form and, where identities are on, its own signature.
-
-        An upload is signed as a whole, so that an unsound row in it is the dealer's own.
-        """
+    def is_sound(self, dealer: int, receiver: int) -> bool:
+        """Say whether a row has its form; if not, that is the dealer's own doing."""
         try:
-            row = ShareRow.decode(self._inbox[receiver][dealer])
+            ShareRow.decode(self._inbox[receiver][dealer])
         except (DecodeError, KeyError):
             return False
-        if peers is None:
-            return True
-        signed = row_to_sign(self._members.roster, dealer, receiver, row)
-        who = self._members.adverts[dealer].identity
-        return verify(peers, who, row.signature, signed)
+        return True
 
     def holds_what_was_dealt(self, holder: int, reply: UnmaskReply) -> bool:
         """Say whether each share in a reply is the one of which its dealer gave the hash."""
+        roster, dealt = self._members.roster, self._hashes(holder)
         tables = (Use.MASK_SHARE, 0, reply.mask_shares), (Use.SELF_SHARE, 32, reply.self_shares)
         return all(
-            hash_share(use, share, self._members.roster, dealer, holder)
-            == self._hashes(dealer, holder)[start : start + 32]
+            dealer in dealt
+            and dealt[dealer][start : start + 32]
+            == hash_share(use, share, roster, dealer, holder)
             for use, start, table in tables
             for dealer, share in table
         )
 
     def pair_part(self, lower: int, higher: int) -> bytes:
-        """Return the part of a row that brought the pair's secret; empty if there is none."""
-        try:
-            return ShareRow.decode(self._inbox[higher][lower]).pair_part
-        except (DecodeError, KeyError):
-            return b""
+        """Return the part of a row that brought a pair's secret; its receiver took the row."""
+        return ShareRow.part_of(self._inbox[higher][lower])
 
-    def _hashes(self, dealer: int, holder: int) -> bytes:
-        if dealer == holder:
-            return self._own.get(dealer, b"")
-        return ShareRow.hashes(self._inbox.get(holder, {}).get(dealer, b""))
+    def _hashes(self, holder: int) -> dict[int, bytes]:
+        """Return both hashes of what each dealer dealt to one node, itself among them."""
+        inbox = self._inbox.get(holder, {})
+        found = {dealer: ShareRow.hashes(row) for dealer, row in inbox.items()}
+        return found | {holder: self._own[holder]} if holder in self._own else found

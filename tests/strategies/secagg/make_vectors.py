@@ -33,7 +33,7 @@ def primitives() -> dict[str, Any]:
     agreed, plan = one.agree(two.public), bytes([3] * 32)
     points = [1, 2, 5]
     vector = np.arange(4, dtype=np.uint32)
-    prg.apply_masks(vector, [(bytes(range(16)), True)])
+    prg.apply_masks([vector], [(bytes(range(16)), True)])
     grid = FixedPoint(modulus_bits=20, clip_range=1.0, num_contributions=10)
     encoded = grid.encode(np.array([0.0, 0.5, -1.0, 3.0]))
     return {
@@ -42,8 +42,8 @@ def primitives() -> dict[str, Any]:
         "pair_secret_7_9": hybrid.pair_secret(bytes([1] * 32), plan, ends).hex(),
         "share_hashes": keys.hash_pair(bytes(66), plan, *ends).hex(),
         "agreed": agreed.hex(),
-        "pair_mask_keys": [k.hex() for k in keys.pair_mask_keys(agreed, part, plan, 7, 9)],
-        "self_mask_keys": [k.hex() for k in keys.self_mask_keys(bytes(32), plan, 7)],
+        "pair_mask_key": keys.pair_mask_key(agreed, part, plan, 7, 9).hex(),
+        "self_mask_key": keys.self_mask_key(bytes(32), plan, 7).hex(),
         "share_key_7_to_9": keys.share_key(agreed, plan, 7, 9).hex(),
         "commitment_of_zeros": keys.commit(bytes(32)).hex(),
         "sealed": keys.seal(bytes(32), plan, ends, b"text", bytes(12), part).hex(),

@@ -20,10 +20,9 @@ from strategies.secagg.crypto.keys import KeyPair
 from strategies.secagg.crypto.masking import (
     Met,
     dropout_masks,
-    mask_both,
     survivor_masks,
 )
-from strategies.secagg.crypto.prg import reduce_modulus, word_dtype
+from strategies.secagg.crypto.prg import apply_masks, reduce_modulus, word_dtype
 from strategies.secagg.messages import MaskedInput, UnmaskReply
 from strategies.secagg.packing import add_packed
 
@@ -129,7 +128,7 @@ class Spy:
         for node in sorted(chosen):
             add_packed(self.inputs[node].update, bits, vector)
             scalars += np.frombuffer(self.inputs[node].scalars, "<u8")
-            mask_both(vector, scalars, self._removable(node, chosen, mask_keys))
+            apply_masks((vector, scalars), self._removable(node, chosen, mask_keys))
         reduce_modulus(vector, bits)
         return vector, scalars
 
@@ -148,7 +147,7 @@ class Spy:
                 assert pair.public == mask_keys[node]
                 masks = dropout_masks(node, pair, [met], mine.binding)
                 # Seen from the peer the sign is the other way round.
-                yield from ((u, s, not add) for u, s, add in masks)
+                yield from ((key, not add) for key, add in masks)
 
     def _pair(
         self, known: int, seed: bytes, other: int, mask_keys: dict[int, bytes]

@@ -77,7 +77,7 @@ def spoiled(world: World, bad: int, rows) -> ServerRole:
 
 
 def false_row(data: bytes) -> bytes:
-    """Return a row in its form that does not decrypt; its own signature is not renewed."""
+    """Return a row in its form that does not decrypt."""
     return dataclasses.replace(ShareRow.decode(data), sealed=bytes(SEALED_BYTES)).encode()
 
 
@@ -122,11 +122,12 @@ def test_one_false_share_names_a_pair_and_both_sit_out(place):
     world.check(world.unmask(server, others), others)
 
 
-def test_a_row_that_its_dealer_has_not_signed_names_the_dealer_alone():
+@pytest.mark.parametrize("with_identities", [False, True])
+def test_a_row_without_its_form_names_its_dealer_alone(with_identities):
     """The upload is signed as a whole, so that the row in it is the dealer's own."""
-    world = World(TEN, 10, with_identities=True)
+    world = World(TEN, 10, with_identities=with_identities)
     bad, victim = world.ids[0], world.ids[5]
-    server = spoiled(world, bad, lambda to, row: false_row(row) if to == victim else row)
+    server = spoiled(world, bad, lambda to, row: row[:-1] if to == victim else row)
     honest = [node for node in world.ids if node != bad]
     assert server.close_masked() == tuple(honest)
     assert set(world.disputes.liars) == {bad}
@@ -205,7 +206,7 @@ def test_shares_that_do_not_give_the_seed_name_their_dealer(monkeypatch, drops_o
 
 @pytest.mark.parametrize("with_identities", [False, True])
 def test_a_server_that_swaps_the_secret_of_a_pair_only_makes_a_dispute(with_identities):
-    """It seals a secret of its own for the higher node; signature or shares notice."""
+    """It seals a secret of its own for the higher node; the sealed shares notice."""
     world = World(LARGER, 6, with_identities=with_identities)
     server = world.ready(attempt())
     server.bind_masks(binding_for())

@@ -101,7 +101,7 @@ def test_one_dispute_makes_no_liar_even_if_nobody_may_collude():
 def test_masks_are_the_aes_ctr_keystream_and_cancel(bits, size):
     dtype, key = prg.word_dtype(bits), bytes(range(16))
     vector = np.arange(size).astype(dtype)
-    prg.apply_masks(vector, [(key, True)])
+    prg.apply_masks([vector], [(key, True)])
     raw = (
         Cipher(algorithms.AES(key), modes.CTR(bytes(16)))
         .encryptor()
@@ -109,16 +109,16 @@ def test_masks_are_the_aes_ctr_keystream_and_cancel(bits, size):
     )
     expected = np.arange(size).astype(dtype) + np.frombuffer(raw, dtype)
     np.testing.assert_array_equal(vector, expected)
-    prg.apply_masks(vector, [(key, False)])
+    prg.apply_masks([vector], [(key, False)])
     np.testing.assert_array_equal(vector, np.arange(size).astype(dtype))
 
 
 def test_many_masks_equal_one_after_the_other():
     many = [(i.to_bytes(16, "big"), i % 3 == 0) for i in range(600)]
     together, apart = np.zeros(300, np.uint32), np.zeros(300, np.uint32)
-    prg.apply_masks(together, many)
+    prg.apply_masks([together], many)
     for mask in many:
-        prg.apply_masks(apart, [mask])
+        prg.apply_masks([apart], [mask])
     np.testing.assert_array_equal(together, apart)
 
 
@@ -133,12 +133,12 @@ def test_many_masks_equal_one_after_the_other():
 )
 def test_unfit_vectors_are_refused(vector):
     with pytest.raises(ValueError):
-        prg.apply_masks(vector, [(bytes(16), True)])
+        prg.apply_masks([vector], [(bytes(16), True)])
 
 
 def test_short_keys_are_refused():
     with pytest.raises(ValueError, match="16 bytes"):
-        prg.apply_masks(np.zeros(1, np.uint8), [(bytes(15), True)])
+        prg.apply_masks([np.zeros(1, np.uint8)], [(bytes(15), True)])
 
 
 def test_both_sides_agree_and_every_use_and_context_gives_another_key():
@@ -147,19 +147,19 @@ def test_both_sides_agree_and_every_use_and_context_gives_another_key():
     assert agreed == two.agree(one.public)
     plan, other, part = bytes(32), bytes([9] * 32), bytes([5] * 32)
     found = [
-        *keys.pair_mask_keys(agreed, part, plan, 1, 2),
-        *keys.pair_mask_keys(agreed, part, other, 1, 2),
-        *keys.pair_mask_keys(agreed, part, plan, 1, 3),
-        *keys.pair_mask_keys(agreed, other, plan, 1, 2),
-        *keys.pair_mask_keys(agreed + part, part, plan, 1, 2),
-        *keys.self_mask_keys(agreed, plan, 1),
-        *keys.self_mask_keys(agreed, plan, 2),
+        keys.pair_mask_key(agreed, part, plan, 1, 2),
+        keys.pair_mask_key(agreed, part, other, 1, 2),
+        keys.pair_mask_key(agreed, part, plan, 1, 3),
+        keys.pair_mask_key(agreed, other, plan, 1, 2),
+        keys.pair_mask_key(agreed + part, part, plan, 1, 2),
+        keys.self_mask_key(agreed, plan, 1),
+        keys.self_mask_key(agreed, plan, 2),
         keys.share_key(agreed, plan, 1, 2)[:16],
         keys.share_key(agreed, plan, 2, 1)[:16],
         keys.share_key(agreed, other, 1, 2)[:16],
     ]
     assert len(set(found)) == len(found)
-    both = [keys.pair_mask_keys(agreed, part, plan, *ends) for ends in ((1, 2), (2, 1))]
+    both = [keys.pair_mask_key(agreed, part, plan, *ends) for ends in ((1, 2), (2, 1))]
     assert both[0] == both[1]
     # Of two equal constants Python makes one, which only its names show.
     assert len(Use) == len(Use.__members__)

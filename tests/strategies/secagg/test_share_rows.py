@@ -1,20 +1,36 @@
 """What a node asks of a row of shares before it masks with its dealer, part by part."""
 
 import dataclasses
+import os
 
 import pytest
 
-from strategies.secagg.crypto.identity import row_to_sign
+from strategies.secagg.client.store import SharedSecrets
+from strategies.secagg.crypto.hybrid import hash_part, seal_pair_secret
+from strategies.secagg.crypto.keys import KeyPair, encapsulate, hash_pair, seal, share_key
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import ShareRow, TrainRequest
+from strategies.secagg.messages import (
+    FIELD_BYTES,
+    HEAD_BYTES,
+    KEPT_HEADS,
+    Advert,
+    ShareRow,
+    TrainRequest,
+)
+from strategies.secagg.server.role import ServerRole
 from tests.strategies.secagg.world import LARGER, World, attempt, binding_for, ok, refused
 
 
-def asked(world: World) -> tuple[TrainRequest, int]:
-    """Return the honest request for the first node."""
+def asked(world: World, place: int = 0) -> tuple[TrainRequest, int]:
+    """Return the honest request for a node, the first one if not told."""
+    return bound(world).train_request(world.ids[place]), world.ids[place]
+
+
+def bound(world: World) -> ServerRole:
+    """Return a server that is about to ask for masked inputs."""
     server = world.ready(attempt())
     server.bind_masks(binding_for())
-    return server.train_request(world.ids[0]), world.ids[0]
+    return server
 
 
 def with_first_row(request: TrainRequest, row: ShareRow) -> TrainRequest:
@@ -28,30 +44,50 @@ def rejected(world: World, node: int, request: TrainRequest) -> tuple[int, ...]:
     return opened.rejected
 
 
-def test_a_row_that_decrypts_under_a_false_signature_is_rejected():
-    world = World(LARGER, 6, with_identities=True)
-    request, node = asked(world)
+@pytest.mark.parametrize("is_hybrid", [False, True])
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_row_that_another_has_made_is_rejected(place, is_hybrid):
+    """A row has no signature: what X25519 gives for two share keys says who dealt it.
+
+    The server makes a row of its own in a member's name, sound in all that it can know; with
+    the member's share seed the same row is taken.
+    """
+    parameters = dataclasses.replace(LARGER, is_hybrid=is_hybrid)
+    world = World(parameters, 6, with_identities=True)
+    server, node = bound(world), world.ids[place]
+    request = server.train_request(node)
     assert rejected(world, node, request) == ()
-    dealer, data = request.rows[0]
-    row = ShareRow.decode(data)
-    other = ShareRow.decode(request.rows[1][1]).signature
-    for signature in (b"", bytes(64), other):
-        wrong = with_first_row(request, dataclasses.replace(row, signature=signature))
-        assert rejected(world, node, wrong) == (dealer,)
+    victim = request.rows[0][0]
+    kept = SharedSecrets.decode(world.stores[victim].table[attempt()].secrets)
+    receiver = server._members.adverts[node]
+    for seed, taken in ((bytes(32), False), (kept.share_seed, True)):
+        row = forged(victim, receiver, kept.roster, KeyPair(seed, hybrid=is_hybrid))
+        found = rejected(world, node, with_first_row(request, row))
+        assert found == (() if taken else (victim,))
 
 
-@pytest.mark.parametrize("with_identities", [False, True])
-@pytest.mark.parametrize("part", ["mask_hash", "self_hash"])
-def test_a_share_that_is_not_the_hashed_one_is_rejected(with_identities, part):
-    """Its dealer has signed both: else the receiver would be called the liar at the end."""
-    world = World(LARGER, 6, with_identities=with_identities)
-    request, node = asked(world)
-    dealer, data = request.rows[0]
-    row = dataclasses.replace(ShareRow.decode(data), **{part: bytes(32), "signature": b""})
-    if with_identities:
-        roster = ok(world.roles[node].open_train(request.encode(), binding_for())).secrets
-        text = row_to_sign(roster.roster, dealer, node, row)
-        row = dataclasses.replace(row, signature=world.identity[dealer].sign(text))
+def forged(dealer: int, receiver: Advert, roster: bytes, share_keys: KeyPair) -> ShareRow:
+    """Return a row in a dealer's name, of shares and a pair's secret that the maker chose."""
+    ends = dealer, receiver.node_id
+    part = seal_pair_secret(bytes(32), receiver.mask_key, roster, ends, os.urandom)
+    part = part if dealer < receiver.node_id else b""
+    fresh, kem_text = encapsulate(receiver.share_key)
+    key = share_key(share_keys.agree(receiver.share_key) + fresh, roster, *ends)
+    text = bytes(2 * FIELD_BYTES + KEPT_HEADS * HEAD_BYTES)
+    sealed = seal(key, roster, ends, text, bytes(12), hash_part(part))
+    hashes = hash_pair(text[: 2 * FIELD_BYTES], roster, *ends)
+    return ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part)
+
+
+@pytest.mark.parametrize("part", ["sealed", "mask_hash", "self_hash", "kem_text", "pair_part"])
+def test_a_row_is_rejected_if_any_part_is_another(part):
+    """Of the hashes too: else the receiver would be called the liar at the end."""
+    world = World(LARGER, 6, with_identities=True)
+    # The last node gets the pair's secret from everybody.
+    request, node = asked(world, -1)
+    (dealer, data), (_, other) = request.rows[:2]
+    wrong = {part: getattr(ShareRow.decode(other), part)}
+    row = dataclasses.replace(ShareRow.decode(data), **wrong)
     assert rejected(world, node, with_first_row(request, row)) == (dealer,)
 
 
