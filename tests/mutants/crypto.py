@@ -30,8 +30,8 @@ MUTATIONS = (
     Mutation(
         "contexts-have-no-lengths",
         _KEYS,
-        'struct.pack(">I", len(part)) + part',
-        "part",
+        "parts += _pack_length(len(part)), part",
+        "parts.append(part)",
         _PRIMITIVES,
     ),
     Mutation(
