@@ -140,9 +140,9 @@ class _Attempt:
             server.close_masked()
         if server.phase is Phase.CONFIRM:
             self._confirm()
-        with running():
-            request = server.unmask_request().encode()
         for node in self.survivors:
+            with running():
+                request = server.unmask_request().encode()
             with self.client(node) as role:
                 shares = _ok(role.unmask(request)).encode()
             with running():

@@ -111,8 +111,9 @@ class ShareRow(Wire):
     The hashes let the server tell a false share from a true one when it is revealed.
 
     It has no signature of its own. The receiver knows its dealer by the AES-GCM key, which only
-    the two have, under keys from signed adverts; that key and its associated data depend on
-    every other part. The server knows it by the signature over the whole upload.
+    the two have, from keys in signed adverts. That key and its associated data depend on both
+    secrets' ciphertexts, and the hashes must be those of the sealed shares. The server knows
+    the dealer by the signature over the whole upload.
     """
 
     TYPE: ClassVar[int] = 12
@@ -127,15 +128,13 @@ class ShareRow(Wire):
         Field(blob(PAIR_PART_BYTES), "the pair's secret, sealed for the receiver's mask key"),
     ]
 
-    @staticmethod
-    def hashes(data: bytes) -> bytes:
-        """Return both hashes of an encoded row (64 bytes, less if it is too short)."""
-        return data[4 + SEALED_BYTES : 4 + SEALED_BYTES + 64]
+    #: Where both hashes stand in an encoded row.
+    HASHES: ClassVar[slice] = slice(4 + SEALED_BYTES, 4 + SEALED_BYTES + 64)
 
     @staticmethod
     def part_of(data: bytes) -> bytes:
         """Return the pair's part of an encoded row that is in its form."""
-        at = 4 + SEALED_BYTES + 64
+        at = ShareRow.HASHES.stop
         return data[at + 8 + int.from_bytes(data[at : at + 4], "big") :]
 
 
@@ -238,7 +237,7 @@ class UnmaskRequest(Wire):
     ]
     views: Annotated[
         tuple[tuple[int, bytes], ...],
-        Field(rows(SIGNATURE_BYTES), "the survivors' signatures over the view, else"),
+        Field(rows(SIGNATURE_BYTES), "q survivors' signatures over the view, else"),
     ]
     next_roster: Annotated[bytes | None, Field(option(blob()), "a Roster")]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
-VERSION = 2
+VERSION = 3
 MAX_MEMBERS = 10_000
 MAX_BLOB_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 4 << 30
@@ -320,7 +320,7 @@ class Signed(Wire):
         name, declared = layout(cls)[-1]
         end = len(declared.kind.write(getattr(message, name)))
         # There is one encoding of each value: what was read is what would be written.
-        vars(message)["body"] = bytes(data[:-end])
+        vars(message)["body"] = bytes(memoryview(data).cast("B")[:-end])
         return message
 
 

@@ -28,6 +28,13 @@ MUTATIONS = (
         _PRIMITIVES,
     ),
     Mutation(
+        "one-key-has-two-forms",
+        _KEYS,
+        '"little") >= _P25519:',
+        '"little") < 0:',
+        _PRIMITIVES,
+    ),
+    Mutation(
         "contexts-have-no-lengths",
         _KEYS,
         "parts += _pack_length(len(part)), part",
@@ -54,8 +61,8 @@ MUTATIONS = (
     Mutation(
         "hashes-of-shares-are-for-any-roster",
         _KEYS,
-        "bind(use, roster, pair_bytes(dealer, receiver), share)",
-        "bind(use, pair_bytes(dealer, receiver), share)",
+        "before, sha256 = bind(use, roster),",
+        "before, sha256 = bind(use),",
         _VECTORS,
     ),
     Mutation(

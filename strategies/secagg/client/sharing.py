@@ -231,7 +231,8 @@ class _Receiver:
     def open(self, peer: int, known: bytes, row: ShareRow) -> tuple[bytes, Met] | None:
         """Return the text in a row and whom to mask with; None if a part is false."""
         roster, ends = self.secrets.roster, (peer, self.me.node_id)
-        mask_key, agreed, own_part = known[:32], known[32:64], known[64:]
+        mask_key, rest = known[:X25519_BYTES], known[X25519_BYTES:]
+        agreed, own_part = rest[:X25519_BYTES], rest[X25519_BYTES:]
         fresh = self.share_keys.decapsulate(row.kem_text)
         secret = self._pair_secret(peer, row)
         if fresh is None or secret is None:

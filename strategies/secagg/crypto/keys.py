@@ -159,6 +159,9 @@ def is_public_key(public_key: bytes, *, hybrid: bool) -> bool:
     due = X25519_BYTES + (KEM_KEY_BYTES if hybrid else 0)
     if len(public_key) != due or is_low_order(public_key[:X25519_BYTES]):
         return False
+    # X25519 takes other bytes for the same key: then one could be shown as two.
+    if int.from_bytes(public_key[:X25519_BYTES], "little") >= _P25519:
+        return False
     try:
         if hybrid:
             _kem_key(public_key[X25519_BYTES:])
@@ -200,19 +203,29 @@ def share_key(secret: bytes, roster: bytes, sender: int, receiver: int) -> bytes
     return derive(secret, Use.SHARE, roster, pair_bytes(sender, receiver), num_bytes=32)
 
 
-def hash_share(use: Use, share: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
-    """Return SHA-256 of one share, bound to its kind, roster, dealer and receiver (32 bytes).
+def share_hash(use: Use, roster: bytes, receiver: int) -> Callable[[int, bytes], bytes]:
+    """Return the function from a dealer and its share for a receiver to the share's hash.
 
-    It hides the share: without t - 1 others that is uniform over 256 bits.
+    The hash is SHA-256 (32 bytes), bound to kind, roster, dealer and receiver. It hides the
+    share: without t - 1 others that is uniform over 256 bits. The server takes one of each
+    share that it is given, so what does not change is put together once.
     """
-    return hashlib.sha256(bind(use, roster, pair_bytes(dealer, receiver), share)).digest()
+    before, sha256 = bind(use, roster), hashlib.sha256
+    # As `bind` goes on with `pair_bytes` and a share.
+    frame = struct.Struct(">IQQI").pack
+
+    def digest(dealer: int, share: bytes) -> bytes:
+        pair = frame(16, dealer, receiver, len(share))
+        return sha256(before + pair + share).digest()
+
+    return digest
 
 
 def hash_pair(text: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
     """Return the hashes of a mask share and the self-mask share behind it (64 bytes)."""
     half = len(text) // 2
-    mask = hash_share(Use.MASK_SHARE, text[:half], roster, dealer, receiver)
-    return mask + hash_share(Use.SELF_SHARE, text[half:], roster, dealer, receiver)
+    mask = share_hash(Use.MASK_SHARE, roster, receiver)(dealer, text[:half])
+    return mask + share_hash(Use.SELF_SHARE, roster, receiver)(dealer, text[half:])
 
 
 def seal(

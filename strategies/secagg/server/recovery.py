@@ -165,7 +165,7 @@ def _pair_secret(
 ) -> bytes | None:
     """Return K of a pair from a dropout's mask seed; None if the lower node sent another."""
     if not members.is_hybrid:
-        return b""
+        return None if part else b""
     if gone == ends[1]:
         return open_pair_secret(pair, part, members.roster, ends)
     secret = pair_secret(seed, members.roster, ends)

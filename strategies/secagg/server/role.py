@@ -12,7 +12,6 @@ the shares in an unmask reply on to the role of the next attempt.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from random import SystemRandom
 
 from strategies.secagg.binding import MaskBinding
@@ -181,18 +180,17 @@ class ServerRole(KeyExchange):
         return tuple(sorted(set(self.cohort) - set(self.survivors)))
 
     def unmask_request(self, next_roster: Roster | None = None) -> UnmaskRequest:
-        """Return the request for a survivor; `next_roster` only if it is in that roster."""
+        """Return the request for one survivor; `next_roster` only if it is in that roster."""
         self._expect(Phase.UNMASK)
         return UnmaskRequest(
             attempt=self.attempt,
             survivors=self.survivors,
             dropouts=self._needed,
-            inputs=self._shown_inputs,
-            views=self._shown_views,
+            inputs=self._shown_inputs(),
+            views=self._shown_views(),
             next_roster=next_roster.encode() if next_roster is not None else None,
         )
 
-    @cached_property
     def _shown_inputs(self) -> tuple[tuple[int, bytes], ...]:
         """Hash and signature of q masked inputs, where they show that all have one view."""
         if self._peers is None or self._views:
@@ -202,7 +200,6 @@ class ServerRole(KeyExchange):
             for node in self._drawn(self.survivors)
         )
 
-    @cached_property
     def _shown_views(self) -> tuple[tuple[int, bytes], ...]:
         """Return q signatures over the view; none where there was no confirm trip."""
         return tuple((node, self._views[node]) for node in self._drawn(sorted(self._views)))
@@ -210,7 +207,8 @@ class ServerRole(KeyExchange):
     def _drawn(self, nodes: Sequence[int]) -> list[int]:
         """Draw q nodes: more prove no more.
 
-        Any of them, as nodes keep what they know of those who are shown to have masked.
+        For each request anew, as a node keeps what it knows of those that it is shown to have
+        masked: so hardly anyone is shown to nobody.
         """
         return sorted(SystemRandom().sample(nodes, self._members.quorum)) if nodes else []
 
@@ -224,7 +222,7 @@ class ServerRole(KeyExchange):
         if not self._rows.holds_what_was_dealt(sender, reply):
             self._disputes.prove(sender, "it gave a share that was never dealt to it")
             raise BadReplyError(f"unmask reply from {sender}: a share that was never dealt")
-        # The next shares go on to the next attempt, and are long.
+        # Verified; the next shares go on to the next attempt, and are long.
         self._replies[sender] = replace(reply, next_shares=None)
         return reply
 

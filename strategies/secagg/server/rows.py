@@ -1,7 +1,13 @@
 """The rows of shares that nodes have dealt, as the server keeps and passes them on."""
 
-from strategies.secagg.crypto.keys import Use, hash_share
-from strategies.secagg.messages import ShareRow, SharesUpload, UnmaskReply
+from strategies.secagg.crypto.keys import Use, share_hash
+from strategies.secagg.messages import (
+    KEM_TEXT_BYTES,
+    PAIR_PART_BYTES,
+    ShareRow,
+    SharesUpload,
+    UnmaskReply,
+)
 from strategies.secagg.server.outcome import BadReplyError
 from strategies.secagg.server.recovery import Members
 from strategies.secagg.wire import DecodeError
@@ -47,29 +53,30 @@ class Rows:
     def is_sound(self, dealer: int, receiver: int) -> bool:
         """Say whether a row has its form; if not, that is the dealer's own doing."""
         try:
-            ShareRow.decode(self._inbox[receiver][dealer])
+            row = ShareRow.decode(self._inbox[receiver][dealer])
         except (DecodeError, KeyError):
             return False
-        return True
+        is_hybrid = self._members.is_hybrid
+        due = KEM_TEXT_BYTES * is_hybrid, PAIR_PART_BYTES * (is_hybrid and dealer < receiver)
+        return (len(row.kem_text), len(row.pair_part)) == due
 
     def holds_what_was_dealt(self, holder: int, reply: UnmaskReply) -> bool:
         """Say whether each share in a reply is the one of which its dealer gave the hash."""
         roster, dealt = self._members.roster, self._hashes(holder)
         tables = (Use.MASK_SHARE, 0, reply.mask_shares), (Use.SELF_SHARE, 32, reply.self_shares)
-        return all(
-            dealer in dealt
-            and dealt[dealer][start : start + 32]
-            == hash_share(use, share, roster, dealer, holder)
-            for use, start, table in tables
-            for dealer, share in table
-        )
+        for use, start, table in tables:
+            hash_of = share_hash(use, roster, holder)
+            for dealer, share in table:
+                if dealt.get(dealer, b"")[start : start + 32] != hash_of(dealer, share):
+                    return False
+        return True
 
     def pair_part(self, lower: int, higher: int) -> bytes:
-        """Return the part of a row that brought a pair's secret; its receiver took the row."""
+        """Return the part of a row that brought a pair's secret; rubbish if it has no form."""
         return ShareRow.part_of(self._inbox[higher][lower])
 
     def _hashes(self, holder: int) -> dict[int, bytes]:
         """Return both hashes of what each dealer dealt to one node, itself among them."""
         inbox = self._inbox.get(holder, {})
-        found = {dealer: ShareRow.hashes(row) for dealer, row in inbox.items()}
+        found = {dealer: row[ShareRow.HASHES] for dealer, row in inbox.items()}
         return found | {holder: self._own[holder]} if holder in self._own else found

@@ -122,16 +122,59 @@ def test_one_false_share_names_a_pair_and_both_sit_out(place):
     world.check(world.unmask(server, others), others)
 
 
-@pytest.mark.parametrize("with_identities", [False, True])
-def test_a_row_without_its_form_names_its_dealer_alone(with_identities):
+def shorter_kem_text(row: bytes) -> bytes:
+    return dataclasses.replace(ShareRow.decode(row), kem_text=bytes(7)).encode()
+
+
+def other_part(row: bytes) -> bytes:
+    return dataclasses.replace(ShareRow.decode(row), pair_part=bytes(9)).encode()
+
+
+@pytest.mark.parametrize("is_hybrid", [False, True])
+@pytest.mark.parametrize("place", [0, 9])
+@pytest.mark.parametrize("spoil", [lambda row: row[:-1], shorter_kem_text, other_part])
+def test_a_row_without_its_form_names_its_dealer_alone(spoil, place, is_hybrid):
     """The upload is signed as a whole, so that the row in it is the dealer's own."""
-    world = World(TEN, 10, with_identities=with_identities)
-    bad, victim = world.ids[0], world.ids[5]
-    server = spoiled(world, bad, lambda to, row: row[:-1] if to == victim else row)
+    parameters = dataclasses.replace(TEN, is_hybrid=is_hybrid)
+    world = World(parameters, 10, with_identities=True)
+    bad, victim = world.ids[place], world.ids[5]
+    server = spoiled(world, bad, lambda to, row: spoil(row) if to == victim else row)
     honest = [node for node in world.ids if node != bad]
     assert server.close_masked() == tuple(honest)
     assert set(world.disputes.liars) == {bad}
     world.check(world.unmask(server, honest), honest)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "is_hybrid"),
+    [
+        (lambda row: row + b"x", False),
+        (other_part, False),
+        (lambda row: row + b"x", True),
+        (lambda row: row[:-1], True),
+        (lambda row: b"", True),
+        (other_part, True),
+    ],
+)
+def test_a_false_row_for_a_node_that_drops_out_names_its_dealer(spoil, is_hybrid):
+    """Nobody opens that row; the server needs its part for the masks of the two."""
+    world = World(dataclasses.replace(PARAMETERS, is_hybrid=is_hybrid), 5)
+    bad, gone = world.ids[0], world.ids[4]
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
+    for node in world.ids:
+        upload = ok(world.roles[node].share(roster.encode()))
+        if node == bad:
+            rows = {to: spoil(row) if to == gone else row for to, row in upload.rows}
+            upload = dataclasses.replace(upload, rows=tuple(rows.items()))
+        server.add_shares(node, upload.encode())
+    server.close_shares()
+    alive = world.ids[:4]
+    world.train(server, alive, binding_for())
+    server.close_masked()
+    with pytest.raises(AbandonedError, match=f"node {bad} dealt"):
+        world.unmask(server, alive)
+    assert set(world.disputes.liars) == {bad}
 
 
 def test_those_who_masked_with_a_liar_that_too_few_hold_shares_of_sit_out():

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from strategies.secagg.client.transitions import Stage
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import ConfirmRequest, UnmaskRequest
 from strategies.secagg.server.role import ServerRole
 from tests.strategies.secagg.world import (
@@ -209,3 +210,20 @@ def test_two_attempts_that_were_masked_at_once_do_not_both_open():
     for node in world.ids:
         reply = world.roles[node].unmask(following.unmask_request().encode())
         refused(world, node, reply, "ATTEMPT_CLOSED", closed=(attempt(2),))
+
+
+def test_each_node_is_shown_q_others_drawn_for_it():
+    """Else the heads of the same n - q nodes would be kept by nobody, in each attempt."""
+    parameters = ProtocolParameters(min_survivors=7, max_colluding=1)
+    world = World(parameters, 10, with_identities=True)
+    for drops_out in (False, True):
+        server = world.ready(attempt(1 + drops_out))
+        world.train(server, world.ids[drops_out:], binding_for(f"model {drops_out}"))
+        server.close_masked()
+        if drops_out:
+            world.confirm(server)
+        requests = [server.unmask_request() for _ in range(20)]
+        shown = [{node for node, _ in (*one.inputs, *one.views)} for one in requests]
+        assert {len(nodes) for nodes in shown} == {7}
+        # A node is in none of them with a chance of (3/10)^20.
+        assert set().union(*shown) == set(server.survivors)

@@ -177,6 +177,17 @@ def test_low_order_keys_are_those_that_agreement_refuses():
     assert not keys.is_low_order(pair.public)
 
 
+def test_one_key_has_one_form():
+    """X25519 ignores the top bit, so that one key could be shown as two nodes'."""
+    public = keys.KeyPair(bytes(32), hybrid=False).public
+    assert keys.is_public_key(public, hybrid=False)
+    same = public[:31] + bytes([public[31] ^ 128])
+    other = keys.KeyPair(bytes([1] * 32), hybrid=False)
+    assert other.agree(same) == other.agree(public)
+    assert not keys.is_public_key(same, hybrid=False)
+    assert not keys.is_public_key((2**255 - 19 + 9).to_bytes(32, "little"), hybrid=False)
+
+
 def test_sealed_shares_open_only_for_their_roster_pair_and_key():
     key, roster, nonce = bytes([3] * 32), bytes(32), bytes(12)
     part = bytes([6] * 32)

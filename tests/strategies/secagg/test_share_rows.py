@@ -2,10 +2,14 @@
 
 import dataclasses
 import os
+from collections import Counter
+from typing import ClassVar
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strategies.secagg.client.store import SharedSecrets
+from strategies.secagg.crypto import hybrid, keys, prg
 from strategies.secagg.crypto.hybrid import hash_part, seal_pair_secret
 from strategies.secagg.crypto.keys import KeyPair, encapsulate, hash_pair, seal, share_key
 from strategies.secagg.graph import ProtocolParameters
@@ -101,3 +105,56 @@ def test_a_node_masks_with_the_floor_of_survivors_and_not_with_the_threshold():
     few = dataclasses.replace(request, rows=request.rows[2:])
     reply = world.roles[node].open_train(few.encode(), binding_for())
     refused(world, node, reply, "SHARES_TOO_FEW")
+
+
+@pytest.mark.parametrize("is_hybrid", [False, True])
+def test_rows_of_other_pairs_attempts_and_rosters_are_rejected(is_hybrid):
+    parameters = dataclasses.replace(LARGER, is_hybrid=is_hybrid)
+    world = World(parameters, 6, with_identities=True)
+    before, elsewhere = bound(world), bound(World(parameters, 6, with_identities=True, seed=3))
+    server = world.ready(attempt(2))
+    server.bind_masks(binding_for("model 2"))
+    inbox = {node: dict(server.train_request(node).rows) for node in world.ids}
+    node, dealer, third = world.ids[2], world.ids[4], world.ids[5]
+    others = [inbox[dealer][node], inbox[node][third], inbox[third][dealer]]
+    others += [dict(one.train_request(node).rows)[dealer] for one in (before, elsewhere)]
+    for other in others:
+        rows = inbox[node] | {dealer: other}
+        request = dataclasses.replace(
+            server.train_request(node), rows=tuple(sorted(rows.items()))
+        )
+        opened = ok(world.roles[node].open_train(request.encode(), binding_for("model 2")))
+        assert opened.rejected == (dealer,)
+
+
+class Sealing:
+    """AES-GCM that notes the keys that it encrypts under."""
+
+    keys: ClassVar[list[bytes]] = []
+
+    def __init__(self, key: bytes) -> None:
+        self._key, self._real = key, AESGCM(key)
+
+    def encrypt(self, *arguments):
+        self.keys.append(self._key)
+        return self._real.encrypt(*arguments)
+
+    def decrypt(self, *arguments):
+        return self._real.decrypt(*arguments)
+
+
+@pytest.mark.parametrize("is_hybrid", [False, True])
+def test_no_key_is_used_twice(monkeypatch, is_hybrid):
+    """A mask key is on the inputs of its nodes in one attempt; a sealing key seals once."""
+    masked, honest = list[bytes](), prg._keystream
+    monkeypatch.setattr(prg, "_keystream", lambda key: (masked.append(key), honest(key))[1])
+    monkeypatch.setattr(Sealing, "keys", [])
+    for module in (hybrid, keys):
+        monkeypatch.setattr(module, "AESGCM", Sealing)
+    world = World(dataclasses.replace(LARGER, is_hybrid=is_hybrid), 6, with_identities=True)
+    for number in (1, 2, 3):
+        server = world.ready(attempt(number))
+        world.train(server, world.ids, binding_for(f"model {number}"))
+    assert sorted(Counter(masked).values()) == [1] * 18 + [2] * 45
+    assert len(Sealing.keys) == len(set(Sealing.keys)) == 3 * (30 + 15 * is_hybrid)
+    assert not {key[:16] for key in Sealing.keys} & set(masked)
