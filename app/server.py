@@ -89,6 +89,7 @@ def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:
 
 def _initial_state(config: AppConfig, workload: Workload) -> State:
     try:
+        workload.rehearse()
         return workload.initial_state()
     # A model that is refused is a ValueError too.
     except ValueError as error:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from opacus import GradSampleModule
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.mnist_settings import Result, Settings, accuracy, median, pooled
 from tasks.training.local import initial_model
-from tasks.training.opacus_import import GradSampleModule
 
 # More at once is slower on a CPU.
 _PHYSICAL_BATCH = 64

@@ -43,7 +43,6 @@ def run_private(
         "privacy.expected_batch_size": settings.batch_size,
         "privacy.clip_norm": settings.clip_norm,
         "privacy.population": NUM_SILOS,
-        "privacy.max_physical_batch": 64,
     }
     run_config: dict[str, Scalar] = {
         "privacy": "example_distributed",

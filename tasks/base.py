@@ -9,6 +9,7 @@ process that only answers a key message must start fast.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -53,6 +54,22 @@ class Examples:
     def take(self, indices: NDArray[np.intp]) -> Examples:
         """Return the examples at these indices."""
         return Examples(self.inputs[indices], self.targets[indices])
+
+    def one_by_one(self, indices: NDArray[np.intp]) -> Iterator[Examples]:
+        """Yield the example at each index, alone, copied into one and the same memory.
+
+        What is computed from it cannot depend on where the record lies, nor on the others: a
+        slice will not do, as its alignment follows from its place. What is yielded is
+        overwritten by the next.
+        """
+        one = Examples(_one_of(self.inputs), _one_of(self.targets))
+        for index in indices:
+            one.inputs[0], one.targets[0] = self.inputs[index], self.targets[index]
+            yield one
+
+
+def _one_of(many: NDArray[Any]) -> NDArray[Any]:
+    return np.empty((1, *many.shape[1:]), many.dtype)
 
 
 @dataclass(frozen=True)
@@ -152,6 +169,21 @@ class Task(ABC):
             If the records do not fit, naming file, line, column and value where it can.
         """
 
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the shape of one record's inputs, known without any record."""
+
+    @abstractmethod
+    def made_up_targets(self, num_records: int) -> NDArray[Any]:
+        """Return targets of the kind that ``load`` gives, of nobody, shape (num_records,)."""
+
+    def made_up(self, num_records: int) -> Examples:
+        """Return records of nobody, always the same, of the form that ``load`` gives."""
+        shape = (num_records, *self.input_shape)
+        inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        return Examples(inputs, self.made_up_targets(num_records))
+
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return the untrained model. Its random values come from torch's global generator."""
@@ -185,6 +217,10 @@ class Classification(Task):
     #: How many classes the label has, at least 2.
     num_classes: int
 
+    def made_up_targets(self, num_records: int) -> NDArray[np.int64]:
+        """Return each class in turn."""
+        return np.arange(num_records, dtype=np.int64) % self.num_classes
+
     def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy in nats, shape (n,)."""
         from torch.nn import functional
@@ -205,6 +241,10 @@ class Regression(Task):
     """Squared error and absolute error of a single output; less is better."""
 
     metric = "absolute_error"
+
+    def made_up_targets(self, num_records: int) -> NDArray[np.float32]:
+        """Return values from -1 to 1."""
+        return np.linspace(-1, 1, num_records, dtype=np.float32)
 
     def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the squared error, shape (n,)."""

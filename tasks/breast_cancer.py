@@ -101,11 +101,16 @@ class BreastCancer(Classification):
             _records(), source, self.config.partition, self.config.test_fraction, self.seed
         )
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the number of features."""
+        return (3 * len(_BOUNDS),)
+
     def build_model(self) -> nn.Module:
         """Return the model that ``task.model`` names, with one logit."""
         from tasks.models import linear, mlp
 
-        num_features = 3 * len(_BOUNDS)
+        (num_features,) = self.input_shape
         if self.config.model is Model.mlp:
             return mlp(num_features, 1, self.config.hidden)
         return linear(num_features, 1)

@@ -42,6 +42,11 @@ class Digits(Classification):
             _digits(), source, self.config.partition, self.config.test_fraction, self.seed
         )
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the shape of an image with one channel."""
+        return (1, 8, 8)
+
     def build_model(self) -> nn.Module:
         """Return a small CNN."""
         from tasks.models import SmallCNN

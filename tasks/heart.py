@@ -171,13 +171,21 @@ class Heart(Classification):
             return _standardise(data)
         return LocalData(_bound(data.train), _bound(data.test))
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the number of features."""
+        return (
+            (len(_FEATURES),)
+            if self.config.preprocessing is Preprocessing.flamby
+            else (len(_PUBLIC_BOUNDS) + len(_PUBLIC_CODES) + 1,)
+        )
+
     def build_model(self) -> nn.Module:
         """Return logistic regression with one logit."""
         from tasks.models import linear
 
-        if self.config.preprocessing is Preprocessing.flamby:
-            return linear(len(_FEATURES), 1)
-        return linear(len(_PUBLIC_BOUNDS) + len(_PUBLIC_CODES) + 1, 1)
+        (num_features,) = self.input_shape
+        return linear(num_features, 1)
 
 
 @cache

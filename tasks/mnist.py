@@ -54,6 +54,11 @@ class Mnist(Classification):
             self._part(directory, "t10k", source, PartitionConfig(min_examples=1)),
         )
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the shape of an image with one channel."""
+        return (1, *_IMAGE_SHAPE)
+
     def build_model(self) -> nn.Module:
         """Return a small CNN."""
         from tasks.models import SmallCNN

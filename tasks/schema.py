@@ -20,19 +20,6 @@ class Optimizer(Enum):
     adam = "adam"
 
 
-class GradSampleMode(Enum):
-    """How the gradients of single records are clipped (Opacus). All give the same sum.
-
-    ``hooks``: each record's gradient is computed and clipped. ``ghost``: only its length is,
-    and a second backward pass sums the clipped gradients; less memory for large linear layers
-    (Li et al. 2022, arXiv 2110.05679, section 4). ``auto``: ``hooks`` where they fit.
-    """
-
-    auto = "auto"
-    hooks = "hooks"
-    ghost = "ghost"
-
-
 class Scheme(Enum):
     """How one data set is split over simulated clients."""
 

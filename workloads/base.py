@@ -108,10 +108,6 @@ class Setup:
         Chance of a node to be in a cohort.
     expected_batch_size : float
         Public divisor of a sum over records; example unit only.
-    grad_sample_mode : GradSampleMode or None
-        How Opacus clips; example unit only.
-    max_physical_batch : int
-        The most records in memory at once; example unit only.
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
     """
@@ -122,8 +118,6 @@ class Setup:
     population: int = 0
     cohort_fraction: float = 1.0
     expected_batch_size: float = 1.0
-    grad_sample_mode: Any = None
-    max_physical_batch: int = 1
     fix_model: bool = False
 
 
@@ -193,6 +187,16 @@ class Workload(ABC):
             If its arrays or its header do not fit.
         """
 
+    def rehearse(self, records: Records | None = None) -> None:  # noqa: B027 - may have none
+        """Compute on made-up records what a private round does, before anything is paid.
+
+        Raises
+        ------
+        ValueError
+            If it fails, or a made-up record is not of the form of ``records``. Depends on
+            code and configuration only, never on a record.
+        """
+
     @abstractmethod
     def initial_state(self) -> State:
         """Return the state before the first round, the same everywhere."""
@@ -220,9 +224,8 @@ class Workload(ABC):
     def terms(self, state: State, query: Query, records: Any) -> Vector:
         """Return each record's term, float64, shape (n, length); the framework clips it.
 
-        A row must be a function of its own record, the state and the query alone: a term that
-        looks at other records has no bound, and nothing here can notice. ``records`` are those
-        that were drawn, by ``take`` of the task's training records.
+        The framework asks for one record at a time, so that a term cannot depend on others.
+        ``records`` are of the kind of the task's training records.
         """
         raise NotImplementedError(f"{type(self).__name__} has no term for each record")
 
@@ -239,8 +242,10 @@ class Workload(ABC):
         The default draws each record with the public rate and adds up their clipped ``terms``.
         """
         drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
-        terms = self.terms(state, query, records.train.take(drawn))
-        return PrivateContribution(sum_of_terms(terms, privacy.clip_norm))
+        terms = (
+            self.terms(state, query, record)[0] for record in records.train.one_by_one(drawn)
+        )
+        return PrivateContribution(sum_of_terms(terms, self.length(state), privacy.clip_norm))
 
     def bounded_metrics(
         self, state: State, records: Records, privacy: Privacy

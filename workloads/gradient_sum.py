@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
-from privacy.bounding.bounded_sum import sum_of_clipped
+from privacy.bounding.bounded_sum import sum_of_terms
 from privacy.mode import Place
 from privacy.noise.sampling import poisson_sample
 from privacy.unit import Unit
 from workloads.base import Privacy, Records, Step
 from workloads.model import ModelWorkload
 from workloads.values import Aggregate, Contribution, PrivateContribution, Query, State
-
-log = logging.getLogger("flwr.tacet")
 
 
 class GradientSum(ModelWorkload):
@@ -56,22 +53,15 @@ class GradientSum(ModelWorkload):
         privacy: Privacy,
     ) -> PrivateContribution:
         """Draw records by Poisson sampling and return the sum of their clipped gradients."""
-        from tasks.training.clipped_sum import clipped_gradient_sum
+        from tasks.training.record_gradients import clipped_gradients
 
-        model = self.load(state)
         drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
-        total = clipped_gradient_sum(
-            self.task,
-            model,
-            records.train,
-            drawn,
-            privacy.clip_norm,
-            self.setup.grad_sample_mode,
-            self.setup.max_physical_batch,
+        gradients = clipped_gradients(
+            self.task, self.load(state), records.train, drawn, privacy.clip_norm, rng
         )
-        if not np.isfinite(total).all():
-            log.warning("a gradient sum was not finite: this contribution is noise alone")
-        return PrivateContribution(sum_of_clipped(total, privacy.clip_norm))
+        return PrivateContribution(
+            sum_of_terms(gradients, self.length(state), privacy.clip_norm)
+        )
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Let the optimiser move the model by one step along the sum."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
-from tasks.base import SHARE_METRICS, Task
+from tasks.base import SHARE_METRICS, ModelRefusedError, Task
 from workloads.base import Privacy, Records, Workload
 from workloads.values import (
     EVAL_PREFIX,
@@ -59,13 +61,29 @@ class ModelWorkload(Workload):
         """
         from tasks.training.local import initial_model
 
-        model = initial_model(self.task)
+        try:
+            model = initial_model(self.task)
+        except Exception as error:
+            raise ModelRefusedError(
+                f"the model cannot be built: {type(error).__name__}: {error}"
+            ) from error
         mode = self.setup.mode
         if mode is None or not mode.hides_records:
             return model
         from tasks.training.model_check import admit_model
 
         return admit_model(model, self.setup.fix_model)
+
+    def rehearse(self, records: Records | None = None) -> None:
+        """Train on made-up records, where each record is trained on by itself."""
+        from tasks.training.rehearsal import rehearse, require_made_up
+
+        mode = self.setup.mode
+        if mode is None or not mode.hides_records:
+            return
+        rehearse(self.task, self.build_model())
+        if records is not None:
+            require_made_up(self.task, records.train)
 
     def initial_state(self) -> State:
         """Return the untrained model's parameters."""
@@ -96,8 +114,6 @@ class ModelWorkload(Workload):
 
     def evaluate(self, state: State, query: Query, records: Records) -> Contribution:
         """Return the model's scores on the held-out records."""
-        import numpy as np
-
         model = self.load(state)
         return Contribution(np.zeros(0, np.float32), self.score(model, records))
 
@@ -113,9 +129,10 @@ class ModelWorkload(Workload):
         from tasks.training.dp_sgd import metric_vectors
 
         vectors = metric_vectors(self.task, self.load(state), records.test, privacy.loss_clip)
-        bound = float(vectors.shape[1]) ** 0.5
+        length = 2 + len(self.metric_names)
+        bound = float(length) ** 0.5
         if privacy.mode.hides_records:
-            return sum_of_terms(vectors, bound)
+            return sum_of_terms(vectors, length, bound)
         # One client counts once, however many records it has.
-        total = vectors.sum(axis=0)
-        return one_term(total / max(1, len(vectors)), bound).bounded
+        rows = np.array(list(vectors)).reshape(-1, length)
+        return one_term(rows.sum(axis=0) / max(1, len(rows)), bound).bounded

@@ -119,9 +119,7 @@ class ModelUpdate(ModelWorkload):
             expected_batch_size=setup.expected_batch_size,
             add_noise=private_sum(plan.update_release(), plan.step, privacy.clip_norm),
             rng=rng,
-            mode=setup.grad_sample_mode,
             proximal_mu=self._proximal_mu,
-            max_physical_batch=setup.max_physical_batch,
         )
 
 

@@ -71,7 +71,5 @@ def _example(privacy: ExamplePrivacyConfig) -> dict[str, Any]:
     """Return the settings that only the example unit has."""
     return {
         "expected_batch_size": privacy.expected_batch_size,
-        "grad_sample_mode": privacy.grad_sample_mode,
-        "max_physical_batch": privacy.max_physical_batch,
         "fix_model": privacy.fix_model,
     }

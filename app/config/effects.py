@@ -146,8 +146,7 @@ def _privacy(config: AppConfig) -> Idle:
                 "privacy.adaptive_clip.bit_noise=0 keeps the clip norm as it is",
             )
     if not WORKLOADS[workload_name(config.algorithm)].has_model:
-        for key in ("grad_sample_mode", "max_physical_batch", "fix_model"):
-            yield f"privacy.{key}", "this workload has no model; take it out"
+        yield "privacy.fix_model", "this workload has no model; take it out"
     if private.mode.trains_privately:
         yield (
             "privacy.range_deviations",

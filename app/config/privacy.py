@@ -17,7 +17,7 @@ from app.config.privacy_parts import (
 from privacy.mode import Mode, Place
 from privacy.plan.release import Mechanism
 from privacy.unit import Unit
-from tasks.schema import GradSampleMode, require
+from tasks.schema import require
 
 #: No clip norm, configured or adapted, is outside.
 SMALLEST_NORM, LARGEST_NORM = 1e-12, 1e12
@@ -143,18 +143,12 @@ class ExamplePrivacyConfig(PrivateConfig):
     expected_batch_size : float
         The public divisor of a step: records that are expected in it, of all nodes together
         (under ``example_local``: of one node). Never a true count.
-    grad_sample_mode : GradSampleMode
-        How Opacus clips: ``auto``, ``hooks`` or ``ghost``.
-    max_physical_batch : int
-        So many records are in memory at once, at least 1.
     fix_model : bool
         Let Opacus replace layers that cannot be trained per record.
     """
 
     sampling_rate: float = MISSING
     expected_batch_size: float = MISSING
-    grad_sample_mode: GradSampleMode = GradSampleMode.auto
-    max_physical_batch: int = 128
     fix_model: bool = False
 
     def __post_init__(self) -> None:
@@ -164,10 +158,6 @@ class ExamplePrivacyConfig(PrivateConfig):
             f"privacy.sampling_rate={self.sampling_rate}: must be in (0, 1]",
         )
         require_positive("privacy.expected_batch_size", self.expected_batch_size)
-        require(
-            self.max_physical_batch >= 1,
-            f"privacy.max_physical_batch={self.max_physical_batch}: must be at least 1",
-        )
 
     @property
     def example(self) -> "ExamplePrivacyConfig":

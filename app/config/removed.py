@@ -13,5 +13,10 @@ REMOVED: Mapping[str, str] = MappingProxyType(
             "the number is computed; take aggregation.graph=complete, or"
             " aggregation.graph=sparse"
         ),
+        "privacy.grad_sample_mode": (
+            "each record's gradient is computed alone, so that no other record changes its"
+            " rounding; take it out"
+        ),
+        "privacy.max_physical_batch": "one record is in memory at a time; take it out",
     }
 )

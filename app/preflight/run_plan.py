@@ -92,6 +92,7 @@ def plan_run(config: AppConfig) -> RunPlan:
     """
     try:
         workload = build_workload(config)
+        workload.rehearse()
         state = workload.initial_state()
         num_parameters = workload.length(state)
         if config.privacy.mode is None:

@@ -45,20 +45,23 @@ def contribute(
         return codec.encode(_exact(request, session), context)
     if not isinstance(codec, PrivateCodec):
         raise TypeError(f"a private run with {type(codec).__name__}")
-    # Refused before it is charged, for it depends on nothing of this node's.
+    # Refused before it is charged, for it depends on nothing of this node's records.
     with _refusing_states():
         request.workload.check(request.state)
-    # Before a record is looked at: whether there is an answer may depend on the records too.
+    records = _read_privately(request, session)
+    request.workload.rehearse(records)
+    # Before a record is trained on: whether there is an answer may depend on the records too.
     _pay(request, codec, session, attempt)
-    try:
-        return codec.encode(_private(request, codec, session), context)
-    except _NOT_OF_A_RECORD:
-        raise
-    except Exception:
-        # A record may be the reason, and a refusal would reveal it: answer with noise alone.
-        log.exception("this node's contribution is noise alone")
-        nothing = codec.nothing(request.query.server_round, training=request.training)
-        return codec.encode(nothing, context)
+    contribution = codec.nothing(request.query.server_round, training=request.training)
+    if records is not None:
+        try:
+            contribution = _private(request, records, codec, session)
+        except _NOT_OF_A_RECORD:
+            raise
+        except Exception:
+            # A record may be the reason, and a refusal would reveal it.
+            log.exception("this node's contribution is noise alone")
+    return codec.encode(contribution, context)
 
 
 def contribute_in_clear(request: Request, session: NodeSession) -> Contribution:
@@ -105,13 +108,23 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
         return workload.contribute(state, query, records, rng)
 
 
+def _read_privately(request: Request, session: NodeSession) -> LocalData | None:
+    """Return this node's records; None if one of them may be the reason that they fail."""
+    try:
+        return request.workload.task.load(session.source)
+    except _NOT_OF_A_RECORD:
+        raise
+    except Exception:
+        log.exception("the records cannot be read: this node's contribution is noise alone")
+        return None
+
+
 def _private(
-    request: Request, codec: PrivateCodec, session: NodeSession
+    request: Request, records: LocalData, codec: PrivateCodec, session: NodeSession
 ) -> PrivateContribution:
     """Return this node's bounded sums, with no noise yet unless it is local."""
     workload, state, query = request.workload, request.state, request.query
     plan = codec.plan
-    records: LocalData = workload.task.load(session.source)
     privacy = Privacy(plan=plan, clip_norm=codec.clip_norm, loss_clip=codec.loss_clip)
     with _refusing_states():
         metrics = None

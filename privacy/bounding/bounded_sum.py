@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,12 +14,12 @@ from privacy.bounding.clipping import Floats, clip_l1, clip_l2
 from privacy.bounding.sensitivity import rounded_l1
 from privacy.unit import Unit
 
-#: Steps of the grid in one bound. A node's sum of 2^21 bounds still fits int64.
-FINENESS = 2.0**40
+#: Steps of the grid in one bound.
+FINENESS = 2.0**30
 # A projection of each entry, so it moves no two sums apart.
-_LARGEST = 2.0**62
-# The sum of so many rows, of 2^40 steps each, is within the projection.
-_MOST_ROWS = 2**21
+_LARGEST = 2.0**52
+# The sum of so many terms, of 2^30 steps each, is within the projection.
+_MOST_TERMS = 2**22
 
 _MAKER = object()
 
@@ -32,8 +33,7 @@ class BoundedSum:
     Unit: ``unit``. Neighbours: one term added, removed or replaced by zero. Two sums that
     differ in one unit's term differ by at most ``delta2`` in L2 and ``delta1`` in L1 norm, in
     steps of the grid. Assumes that one unit changes one term only. Only the makers below give
-    one: ``sum_of_terms`` and ``one_term`` clip by themselves, ``sum_of_clipped`` trusts
-    ``tasks.training.clipped_sum``.
+    one, and they clip by themselves.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class BoundedSum:
         return made
 
     def __init__(self) -> None:
-        raise TypeError("use sum_of_terms, sum_of_clipped or one_term, which bound the terms")
+        raise TypeError("use sum_of_terms or one_term, which bound the terms")
 
     def __len__(self) -> int:
         return len(self.integers)
@@ -108,60 +108,48 @@ class Term:
     was_finite: bool
 
 
-def clipped_delta2(bound: float, dimension: int) -> float:
-    """Return how far one unit moves ``sum_of_clipped``, in units of the vector.
-
-    C + sqrt(d) g: rounding the whole sum moves each entry by less than one step more.
-    """
-    return bound * (1 + math.sqrt(dimension) / FINENESS)
-
-
-def sum_of_terms(terms: Floats, bound: float) -> BoundedSum:
+def sum_of_terms(terms: Iterable[Floats], length: int, bound: float) -> BoundedSum:
     """Clip each record's term, round it toward zero on the grid, and add the integers.
 
     Parameters
     ----------
-    terms : ndarray, float64, shape (n, d)
-        A row for each record, a function of that record alone; n may be 0. A row that is not
-        finite counts as zero.
+    terms : iterable of ndarray, float64, shape (length,)
+        A vector for each record, a function of that record alone; may be none, and the memory
+        of one may be that of the next. One that is not finite counts as zero.
+    length : int
+        d, at least 1.
     bound : float
-        C: no row counts for more than this L2 norm; finite and above 0.
+        C: no vector counts for more than this L2 norm; finite and above 0.
 
     Guarantees
     ----------
-    Unit: one record. Neighbours: one row more or less. Sensitivity: C in L2 norm, exactly:
-    clipping keeps to C, rounding toward zero shortens, and integers add without error. Where
-    rows are so many that the sum could overflow, it is projected to +-2^62 after each of them:
-    a row more is one step more, and a projection moves no two sums apart.
+    Unit: one record. Neighbours: one vector more or less. Sensitivity: C in L2 norm, exactly:
+    what is added are integers, whose length is measured; and integers add without error. Where
+    records are so many that the sum could overflow, it is projected to +-2^52 after each of
+    them: one more is one step more, and a projection moves no two sums apart.
     """
-    total = np.zeros(terms.shape[1], np.int64)
-    may_overflow = len(terms) > _MOST_ROWS
-    for row in terms:
-        total += _toward_zero(clip_l2(row, bound).vector, bound)
-        if may_overflow:
-            np.clip(total, -(2**62), 2**62, out=total)
-    return _bounded(total, bound, FINENESS, Unit.EXAMPLE)
+    _check(bound)
+    # Whole numbers below 2^53, which float64 adds without error.
+    total, steps = np.zeros(length), np.empty(length)
+    for number, term in enumerate(terms):
+        if _round(term, bound, steps) or _round(clip_l2(term, bound).vector, bound, steps):
+            total += steps
+        if number >= _MOST_TERMS:
+            np.clip(total, -_LARGEST, _LARGEST, out=total)
+    return _bounded(total.astype(np.int64), bound, FINENESS, Unit.EXAMPLE)
 
 
-def sum_of_clipped(total: Floats, bound: float) -> BoundedSum:
-    """Take a float sum of which each term was clipped already, and round the sum.
+def _round(term: Floats, bound: float, steps: Floats) -> bool:
+    """Write a term's steps, rounded toward zero; say whether they are finite and within C.
 
-    Parameters
-    ----------
-    total : ndarray, float64, shape (d,)
-        One that is not finite counts as zero.
-    bound : float
-        C, the L2 norm that each record's term was clipped to.
-
-    Guarantees
-    ----------
-    Unit: one record. Neighbours: one record more or less. Sensitivity: ``clipped_delta2``.
-    Assumes that the float sum itself moves by C: floating-point addition keeps to that only
-    nearly, which exact sums of integer terms will mend.
+    What is measured is what is added: the length of the whole numbers, with all that float64
+    may lose on the way.
     """
-    finite = total if bool(np.isfinite(total).all()) else np.zeros_like(total)
-    steps = clipped_delta2(1.0, len(total)) * FINENESS
-    return _bounded(_toward_zero(finite, bound), bound, steps, Unit.EXAMPLE)
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.multiply(term, FINENESS / bound, out=steps)
+        np.trunc(steps, out=steps)
+        square = float(np.einsum("i,i->", steps, steps))
+    return square * (1 + (len(steps) + 8) * 2.0**-52) <= FINENESS**2
 
 
 def one_term(vector: NDArray[np.floating], bound: float, *, l1: bool = False) -> Term:
@@ -212,10 +200,14 @@ def _bounded(
     unit: Unit,
     delta1: float | None = None,
 ) -> BoundedSum:
-    if not 0 < bound / FINENESS < math.inf:
-        raise ValueError(f"bound={bound}: must be finite and above 0")
+    _check(bound)
     if delta1 is None:
         delta1 = rounded_l1(delta2, max(1, len(integers)))
     return BoundedSum._make(  # pyright: ignore[reportPrivateUsage]
         integers, bound / FINENESS, delta2, delta1, unit, _MAKER
     )
+
+
+def _check(bound: float) -> None:
+    if not 0 < bound / FINENESS < math.inf:
+        raise ValueError(f"bound={bound}: must be finite and above 0")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, sqrt
 
-from privacy.bounding.bounded_sum import clipped_delta2
 from privacy.bounding.sensitivity import dithered_l2, rounded_l1
 from privacy.mode import Place
 from privacy.plan.noise_grid import NoiseGrid
@@ -229,7 +228,7 @@ class PrivacyPlan(NoiseGrid):
             l1 = 1 / self.step + d
             return 2 * l1, 2 * l1
         if terms.unit is Unit.EXAMPLE:
-            l2 = dithered_l2(clipped_delta2(1.0, terms.dimension), self.step, d)
+            l2 = dithered_l2(1.0, self.step, d)
         else:
             l2 = self.max_rounded_norm * (2 if self._is_replaced else 1)
         return rounded_l1(l2, d), l2

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.bounding.bounded_sum import BoundedSum, clipped_delta2, no_terms, one_term
+from privacy.bounding.bounded_sum import BoundedSum, no_terms, one_term
 from privacy.bounding.rounding import dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
@@ -232,10 +232,7 @@ class PrivateCodec:
         if isinstance(update, NoisedUpdate):
             values = update.update
         else:
-            bound = self.clip_norm
-            if self.plan.terms.mode.hides_records:
-                bound = clipped_delta2(bound, self.plan.terms.dimension)
-            self._check_bound(update, bound, l1=self.plan.terms.bounds_l1)
+            self._check_bound(update, self.clip_norm, l1=self.plan.terms.bounds_l1)
             values = update.in_units_of(self.clip_norm)
         _check_length("update", values, self.plan.terms.dimension)
         return run_forward(self.stages, Passing(values), context).vector

@@ -81,13 +81,18 @@ class Csv(Task):
         )
         return hold_out(_examples(file_state), self.config.test_fraction, self.seed)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Return the number of features that the columns give."""
+        return (len(self.config.features()),)
+
     def build_model(self) -> nn.Module:
         """Return the model that ``task.model`` names. No records are needed."""
         from tasks.models import linear, mlp
 
         classes = len(self.config.label.classes)
         num_outputs = classes if classes > 2 else 1
-        num_features = len(self.config.features())
+        (num_features,) = self.input_shape
         if self.config.model is Model.mlp:
             return mlp(num_features, num_outputs, self.config.hidden)
         return linear(num_features, num_outputs)

@@ -49,8 +49,13 @@ def seed_torch(seed: int) -> None:
 
 
 def get_parameters(model: nn.Module) -> dict[str, NDArray[Any]]:
-    """Return copies of the model's parameters by name, in the model's order."""
-    return {name: p.detach().cpu().numpy().copy() for name, p in model.named_parameters()}
+    """Return copies of what is trained by name, in the model's order: frozen ones stay."""
+    return {name: p.detach().cpu().numpy().copy() for name, p in trained(model).items()}
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, and so exchanged, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def set_parameters(model: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
@@ -61,7 +66,7 @@ def set_parameters(model: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
     ValueError
         If a name or a shape differs from the model's.
     """
-    own = dict(model.named_parameters())
+    own = trained(model)
     if own.keys() != arrays.keys():
         differing = sorted(own.keys() ^ arrays.keys())
         raise ValueError(f"the arrays and the model differ in {differing}")
@@ -130,24 +135,23 @@ def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, floa
     Sums, not means, so that the total over all nodes is the plain sum of what they report.
     """
     totals = dict.fromkeys(("loss", *task.metric_names(task.config)), 0.0)
-    for _, losses, metrics in score_batches(task, model, examples):
+    for first in range(0, len(examples), _EVALUATION_BATCH):
+        batch = examples.take(np.arange(first, min(first + _EVALUATION_BATCH, len(examples))))
+        losses, metrics = score(task, model, batch)
         for name, values in {"loss": losses, **metrics}.items():
             totals[name] += float(values.double().sum())
     return {"num_examples": float(len(examples)), **totals}
 
 
 @torch.inference_mode()
-def score_batches(
+def score(
     task: Task, model: nn.Module, examples: Examples
-) -> Iterator[tuple[slice, Tensor, Mapping[str, Tensor]]]:
-    """Yield the slice of each batch with its records' losses and metrics, shape (n,) each."""
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Return each record's loss and metrics, shape (n,) each; the model is then evaluating."""
     model.eval()
-    for first in range(0, len(examples), _EVALUATION_BATCH):
-        batch = slice(first, first + _EVALUATION_BATCH)
-        targets = torch.from_numpy(examples.targets[batch])
-        outputs = model(torch.from_numpy(examples.inputs[batch]))
-        losses = task.per_example_loss(outputs, targets)
-        yield batch, losses, task.per_example_metrics(outputs, targets)
+    targets = torch.from_numpy(examples.targets)
+    outputs = model(torch.from_numpy(examples.inputs))
+    return task.per_example_loss(outputs, targets), task.per_example_metrics(outputs, targets)
 
 
 def _proximal_term(model: nn.Module, start: list[Tensor], mu: float) -> Tensor | float:

@@ -34,7 +34,7 @@ _is_loaded = _NAME in sys.modules
 if not _is_loaded:
     sys.modules[_NAME] = _bare_package()
 try:
-    from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
+    from opacus.optimizers import DPOptimizer
     from opacus.validators import ModuleValidator
 finally:
     logging.root.removeHandler(_placeholder)
@@ -42,4 +42,4 @@ finally:
         # `from opacus import PrivacyEngine` still finds all of it.
         del sys.modules[_NAME]
 
-__all__ = ["GradSampleModule", "GradSampleModuleFastGradientClipping", "ModuleValidator"]
+__all__ = ["DPOptimizer", "ModuleValidator"]

@@ -6,9 +6,7 @@ from torch import nn
 
 from tasks.base import Classification, Examples
 from tasks.models import mlp
-from tasks.schema import GradSampleMode, TaskConfig, TrainingConfig
-
-MODES = [GradSampleMode.hooks, GradSampleMode.ghost]
+from tasks.schema import TaskConfig, TrainingConfig
 
 
 class Three(Classification):
@@ -20,6 +18,8 @@ class Three(Classification):
     def __init__(self, model: nn.Module | None = None, **training) -> None:
         super().__init__(TaskConfig(training=TrainingConfig(**training)), 0)
         self.model = model
+
+    input_shape = (5,)
 
     def load(self, node):
         raise NotImplementedError

@@ -16,13 +16,16 @@ _PRIVATE = "tests/runs/private/test_refusals.py"
 _SIDE = "tests/app/round/test_client_side.py"
 _SERVER = "tests/runs/test_malicious_server.py"
 _CHARGE_FIRST = """    _pay(request, codec, session, attempt)
-    try:
-        return codec.encode(_private(request, codec, session), context)
+    contribution = codec.nothing(request.query.server_round, training=request.training)
+    if records is not None:
+        try:
+            contribution = _private(request, records, codec, session)
 """
-_CHARGE_LAST = """    try:
-        encoded = codec.encode(_private(request, codec, session), context)
-        _pay(request, codec, session, attempt)
-        return encoded
+_CHARGE_LAST = """    contribution = codec.nothing(request.query.server_round, training=request.training)
+    if records is not None:
+        try:
+            contribution = _private(request, records, codec, session)
+            _pay(request, codec, session, attempt)
 """
 
 _OF_MESSAGES = (

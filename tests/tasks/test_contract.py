@@ -18,12 +18,11 @@ from omegaconf import OmegaConf
 
 from tasks.base import DataSource, Examples, LocalData, Task
 from tasks.registry import TASKS
-from tasks.schema import GradSampleMode
-from tasks.training.clipped_sum import clipped_gradient_sum
 from tasks.training.local import evaluate, get_parameters, initial_model, train
 from tasks.training.model_check import check_model
+from tasks.training.rehearsal import rehearse, require_made_up
 from tests import ROOT
-from tests.kits.per_record import gradient, reference
+from tests.kits.per_record import clipped_sum, gradient, reference
 from tests.tasks import test_heart, test_mnist
 
 CONF = ROOT / "conf" / "task"
@@ -231,12 +230,17 @@ def test_model_admits_per_example_gradients(task):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("mode", [GradSampleMode.hooks, GradSampleMode.ghost])
-def test_clipped_gradients_are_autograds(task, data, mode):
+def test_clipped_gradients_are_autograds(task, data):
     model, few = initial_model(task), data.train.take(np.arange(min(6, len(data.train))))
     norms = [np.linalg.norm(gradient(task, model, few, i)) for i in range(len(few))]
     # Some records are clipped and some are not.
     bound = float(np.median(norms))
-    found = clipped_gradient_sum(task, model, few, np.arange(len(few)), bound, mode, 4)
+    found = clipped_sum(task, model, few, np.arange(len(few)), bound)
     expected = reference(task, model, few, range(len(few)), bound)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * bound)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2.0**-27 * bound)
+
+
+def test_training_on_made_up_records_is_rehearsed(task, data):
+    """Their form is that of the task's own, and no record's loss depends on others."""
+    rehearse(task, initial_model(task))
+    require_made_up(task, data.train)

@@ -177,9 +177,7 @@ def test_the_server_adds_the_noise_once(
 
 @pytest.mark.parametrize("aggregation", ["plain", "secagg"])
 def test_a_local_step_without_a_gradient_is_noise(tmp_path, monkeypatch, opened, aggregation):
-    monkeypatch.setattr(
-        tasks.training.dp_sgd, "clipped_gradient_sum", lambda *_: np.zeros(SIZE)
-    )
+    monkeypatch.setattr(tasks.training.dp_sgd, "clipped_gradients", lambda *_: iter(()))
     free = f"{LARGE} task.training.num_steps=1"
     run_config = run_config_of(tmp_path, "example_local", aggregation, free, num_rounds=1)
     traced = Traced(run_config, 4)

@@ -1,0 +1,96 @@
+"""Rehearse training on made-up records: what can fail fails before anything is paid."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tasks.base import Examples, ModelRefusedError, Task
+from tasks.training.local import seed_torch
+from tasks.training.record_gradients import RecordGradient, undisturbed
+
+_NUM_MADE_UP = 4
+#: The loss of a record alone and among others may differ by rounding, in float64.
+_TOLERANCE = 1e-9
+
+
+def rehearse(task: Task, model: nn.Module) -> None:
+    """Score made-up records, and take each one's gradient.
+
+    The records are the same everywhere and nobody's, so a refusal tells of none.
+
+    Raises
+    ------
+    ModelRefusedError
+        If model or loss fail on them; if a record's loss depends on the others in its batch,
+        or its gradient on what was seen before. One line, with the mend.
+    """
+    with _refusing(), undisturbed():
+        one = RecordGradient(task, model, 1.0)
+        records = task.made_up(_NUM_MADE_UP)
+        gradients = [_gradient(one, record) for record in _apart(records)]
+        if not torch.equal(_gradient(one, next(_apart(records))), gradients[0]):
+            raise ModelRefusedError(
+                "the gradient of a record is another one after other records were seen: the"
+                " model keeps something between them; take that out"
+            )
+        _require_own_losses(one, records)
+
+
+def require_made_up(task: Task, examples: Examples) -> None:
+    """Check that a node's records have the form of those that were rehearsed with.
+
+    Raises
+    ------
+    ModelRefusedError
+        If shape or kind of inputs or targets are others; depends on the task's code, never on
+        a record.
+    """
+    made_up = task.made_up(1)
+    for name in ("inputs", "targets"):
+        due, found = getattr(made_up, name), getattr(examples, name)
+        if (due.shape[1:], due.dtype) != (found.shape[1:], found.dtype):
+            raise ModelRefusedError(
+                f"the task's {name} are {found.dtype} of shape {found.shape[1:]} for each"
+                f" record, where made_up gives {due.dtype} of shape {due.shape[1:]}"
+            )
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn whatever fails into a refusal of one line."""
+    try:
+        yield
+    except ModelRefusedError:
+        raise
+    except Exception as error:
+        text = (str(error).strip() or "no text").splitlines()[0]
+        raise ModelRefusedError(
+            f"the model cannot be trained on a made-up record: {type(error).__name__}: {text}"
+        ) from error
+
+
+def _apart(records: Examples) -> Iterator[Examples]:
+    return records.one_by_one(np.arange(len(records)))
+
+
+def _gradient(one: RecordGradient, record: Examples) -> Tensor:
+    # One seed, so that dropout drops the same.
+    seed_torch(0)
+    return one.gradient(record)
+
+
+def _require_own_losses(one: RecordGradient, records: Examples) -> None:
+    """Refuse a loss that couples records, such as a partial likelihood."""
+    one.without_dropout()
+    together = one.losses(records)
+    alone = torch.cat([one.losses(record) for record in _apart(records)])
+    if together.shape != alone.shape or not torch.allclose(
+        together, alone, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
+    ):
+        raise ModelRefusedError(
+            "the loss of a record depends on the other records of its batch, so that no bound"
+            " holds for one record: use a loss that is a sum over records"
+        )
