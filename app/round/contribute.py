@@ -48,17 +48,19 @@ def contribute(
     # Refused before it is charged, for it depends on nothing of this node's.
     with _refusing_states():
         request.workload.check(request.state)
-    # Before a record is looked at: whether there is an answer may depend on the records too.
+    # What does not fit is in this node's own log, or refused for no record's sake, uncharged.
+    records = _private_records(request, session)
+    # Before a record has a say: whether there is an answer may depend on the records too.
     _pay(request, codec, session, attempt)
-    try:
-        return codec.encode(_private(request, codec, session), context)
-    except _NOT_OF_A_RECORD:
-        raise
-    except Exception:
-        # A record may be the reason, and a refusal would reveal it: answer with noise alone.
-        log.exception("this node's contribution is noise alone")
-        nothing = codec.nothing(request.query.server_round, training=request.training)
-        return codec.encode(nothing, context)
+    if records is not None:
+        try:
+            return codec.encode(_private(request, codec, session, records), context)
+        except _NOT_OF_A_RECORD:
+            raise
+        except Exception:
+            _log_noise_alone()
+    nothing = codec.nothing(request.query.server_round, training=request.training)
+    return codec.encode(nothing, context)
 
 
 def contribute_in_clear(request: Request, session: NodeSession) -> Contribution:
@@ -93,6 +95,22 @@ def _pay(
     charge(session, codec.plan, releases, (server_round, attempt))
 
 
+def _private_records(request: Request, session: NodeSession) -> LocalData | None:
+    """Return this node's records, or None if they cannot be read, which only its log tells."""
+    try:
+        return request.workload.task.load(session.source)
+    except _NOT_OF_A_RECORD:
+        raise
+    except Exception:
+        _log_noise_alone()
+        return None
+
+
+def _log_noise_alone() -> None:
+    """Log the present exception: a record may be its reason, and a refusal would reveal it."""
+    log.exception("this node's contribution is noise alone")
+
+
 def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
     records = workload.task.load(session.source)
@@ -106,12 +124,11 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
 
 
 def _private(
-    request: Request, codec: PrivateCodec, session: NodeSession
+    request: Request, codec: PrivateCodec, session: NodeSession, records: LocalData
 ) -> PrivateContribution:
     """Return this node's bounded sums, with no noise yet unless it is local."""
     workload, state, query = request.workload, request.state, request.query
     plan = codec.plan
-    records: LocalData = workload.task.load(session.source)
     privacy = Privacy(plan=plan, clip_norm=codec.clip_norm, loss_clip=codec.loss_clip)
     with _refusing_states():
         metrics = None
