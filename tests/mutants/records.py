@@ -7,11 +7,11 @@ _LINES = ("tests/tasks/test_lines.py",)
 
 MUTATIONS = (
     Mutation(
-        "a-stray-quote-swallows-the-records-after-it",
+        "an-open-quote-swallows-the-record-after-it",
         "tasks/csv/encoding.py",
         "    if by_line:\n",
         "    if not config:\n",
-        (f"{_CSV}::test_a_stray_quote_takes_its_own_row_alone",),
+        (f"{_CSV}::test_a_line_break_in_quotes_makes_two_lines_that_do_not_fit",),
     ),
     Mutation(
         "a-row-that-does-not-fit-refuses-a-private-run",
