@@ -9,7 +9,7 @@ process that only answers a key message must start fast.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -81,6 +81,26 @@ class LocalData:
 
     train: Examples
     test: Examples
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a run would make of a node's records. For the eyes of the node's owner only.
+
+    Attributes
+    ----------
+    lines : tuple of str
+        What was found, to be printed: the misfits with their places and values.
+    num_train, num_test : int
+        Records to train on, and held out.
+    objection : str
+        Why the node would contribute nothing, in one line; empty if it would contribute.
+    """
+
+    lines: tuple[str, ...] = ()
+    num_train: int = 0
+    num_test: int = 0
+    objection: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,6 +204,14 @@ class Task(ABC):
         inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
         return Examples(inputs, self.made_up_targets(num_records))
 
+    def inspect(self, source: DataSource) -> Inspection:
+        """Return what a run would make of this node's records, and all that does not fit."""
+        try:
+            data = self.load(source)
+        except DataError as error:
+            return Inspection(objection=str(error))
+        return inspected((), data)
+
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return the untrained model. Its random values come from torch's global generator."""
@@ -204,6 +232,16 @@ class Task(ABC):
 
     def check_population(self, num_nodes: int) -> None:  # noqa: B027 - optional hook
         """Raise ``ValueError`` if this task cannot be spread over so many nodes."""
+
+
+def inspected(lines: Iterable[str], data: LocalData) -> Inspection:
+    """Return the inspection of records that can be read."""
+    return Inspection(
+        lines=tuple(lines),
+        num_train=len(data.train),
+        num_test=len(data.test),
+        objection="" if len(data.train) else "no record is left to train on",
+    )
 
 
 #: Metrics that are between 0 and 1 for each example.

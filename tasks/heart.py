@@ -1,14 +1,13 @@
 """UCI Heart Disease: the patients of four real hospitals, one client each.
 
 The records, features and split are those of FLamby's Fed-Heart-Disease (Ogier du Terrail et
-al. 2022, arXiv 2210.04620), so that results can be compared with published ones. That split
-is stratified, so it depends on all records of a hospital: under the scheme ``natural``,
-differential privacy is for the training records, the split being given.
+al. 2022, arXiv 2210.04620), so that results can be compared with published ones. A record's
+side of the split is a matter of that record alone: see ``tasks.heart_split``.
 """
 
 from __future__ import annotations
 
-import csv
+import logging
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -19,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base import Classification, DataError, DataSource, Examples, LocalData
+from tasks.csv.rows import Row, rows_of_one_line
+from tasks.heart_split import flamby_split
+from tasks.lines import physical_lines
 from tasks.partition import local_part
 from tasks.schema import PartitionConfig, Scheme, TaskConfig
 
@@ -80,10 +82,7 @@ _ZERO_IS_UNKNOWN = "chol"
 # Nothing measured in a patient comes near; a float32 holds all below.
 _IMPOSSIBLE = 1e6
 
-# FLamby's split. One record more would move others, unlike with `hold_out`; it is kept so that
-# results can be compared, and guarantees are for the training records given the split.
-_TRAIN_FRACTION = 0.66
-_SPLIT_SEED = 43
+_LOGGER = logging.getLogger("flwr.tacet")
 
 
 class Preprocessing(Enum):
@@ -104,8 +103,7 @@ class HeartConfig(TaskConfig):
     """The keys of the heart task beside those of every task.
 
     Under the scheme ``natural``, the default, client k is hospital k with FLamby's fixed split,
-    and ``test_fraction`` is not used; differential privacy holds for the training records given
-    that split. Other schemes pool the records and split them anew.
+    and ``test_fraction`` is not used. Other schemes pool the records and split them anew.
 
     Attributes
     ----------
@@ -151,16 +149,19 @@ class Heart(Classification):
             )
 
     def load(self, source: DataSource) -> LocalData:
-        """Return one hospital's patients, or this node's part of all."""
+        """Return one hospital's patients, or this node's part of all.
+
+        In a private run a line that does not fit is left out; otherwise it is refused.
+        """
         self.check_population(source.num_partitions)
         first, *_, last = (f"processed.{name}.data" for name in HOSPITALS)
         directory = source.require_data_path(f"a directory with {first}, ..., {last}")
         files = [directory / f"processed.{name}.data" for name in HOSPITALS]
         if self.config.partition.scheme is Scheme.natural:
             # Only its own file: a real hospital has no other.
-            data = _flamby_split(files[source.partition_id])
+            data = flamby_split(_read(files[source.partition_id], self.is_private))
         else:
-            parts = [_read(file) for file in files]
+            parts = [_read(file, self.is_private) for file in files]
             pooled = Examples(
                 np.concatenate([part.inputs for part in parts]),
                 np.concatenate([part.targets for part in parts]),
@@ -189,22 +190,29 @@ class Heart(Classification):
 
 
 @cache
-def _read(file: Path) -> Examples:
+def _read(file: Path, is_private: bool = False) -> Examples:
     """Return a hospital's complete records with unscaled features, in the file's order."""
     if not file.is_file():
         raise DataError(f"{file}: there is no such file")
-    with file.open(newline="", encoding="utf-8") as stream:
-        lines = csv.reader(stream)
+    rows: list[dict[str, float | None]] = []
+    misfits: list[DataError] = []
+    # Each line alone: none has a say in how another one is read.
+    for row in rows_of_one_line(physical_lines(file), ","):
         try:
-            rows = [_parse(row, f"{file}, line {lines.line_num}") for row in lines if row]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{file}, after line {lines.line_num}: {error}") from error
+            rows.append(_parse(row, f"{file}, line {row.line}"))
+        except DataError as error:
+            if not is_private:
+                raise
+            misfits.append(error)
+    if misfits:
+        _LOGGER.warning("%d lines do not fit, the first: %s", len(misfits), misfits[0])
     complete = [row for row in rows if None not in row.values()]
-    if len(complete) < 2:
+    if len(complete) < 2 and not is_private:
         raise DataError(
             f"{file}: {len(complete)} of {len(rows)} records are complete; it takes 2 or more"
         )
-    columns = {name: np.array([row[name] for row in complete]) for name in complete[0]}
+    read = [name for name in _COLUMNS if name not in _DROPPED]
+    columns = {name: np.array([row[name] for row in complete], np.float64) for name in read}
     # As pandas.get_dummies orders them: the dummies last, each first level left out.
     features = [columns[name] for name in _PLAIN]
     features += [columns[name] == code for name in _ONE_HOT for code in _CODES[name][1:]]
@@ -213,12 +221,14 @@ def _read(file: Path) -> Examples:
     )
 
 
-def _parse(row: list[str], where: str) -> dict[str, float | None]:
+def _parse(row: Row, where: str) -> dict[str, float | None]:
     """Return a line's values by column, None where one is missing."""
-    if len(row) != len(_COLUMNS):
-        raise DataError(f"{where}: {len(row)} columns; there must be {len(_COLUMNS)}")
+    if row.fault:
+        raise DataError(f"{where}: {row.fault}")
+    if len(row.fields) != len(_COLUMNS):
+        raise DataError(f"{where}: {len(row.fields)} columns; there must be {len(_COLUMNS)}")
     values: dict[str, float | None] = {}
-    for number, (name, text) in enumerate(zip(_COLUMNS, row, strict=True), start=1):
+    for number, (name, text) in enumerate(zip(_COLUMNS, row.fields, strict=True), start=1):
         if name in _DROPPED:
             continue
         cell = f"{where}, column {number} ({name}): {text.strip()!r}"
@@ -233,25 +243,6 @@ def _parse(row: list[str], where: str) -> dict[str, float | None]:
             raise DataError(f"{cell} is none of the codes {_CODES[name]}")
         values[name] = value
     return values
-
-
-def _flamby_split(file: Path) -> LocalData:
-    from sklearn.model_selection import train_test_split
-
-    records = _read(file)
-    counts = np.bincount(records.targets, minlength=2)
-    _, test = train_test_split(
-        np.arange(len(records)),
-        test_size=1 - _TRAIN_FRACTION,
-        train_size=_TRAIN_FRACTION,
-        random_state=_SPLIT_SEED,
-        shuffle=True,
-        stratify=records.targets if (counts > 2).all() else None,
-    )
-    is_test = np.isin(np.arange(len(records)), test)
-    return LocalData(
-        records.take(np.flatnonzero(~is_test)), records.take(np.flatnonzero(is_test))
-    )
 
 
 def _standardise(data: LocalData) -> LocalData:

@@ -1,6 +1,8 @@
 """What the tests share."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports torch: the models are tiny, more threads only wait for each other.
@@ -21,3 +23,18 @@ def data_dir() -> Path:
     if not value:
         pytest.skip("TACET_DATA_DIR is not set: no real data")
     return Path(value)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """Collect what a node logs; Flower's logger may not propagate to pytest's."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("flwr.tacet")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield records
+    logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -21,13 +21,18 @@ def add(commands: Any) -> None:
         metavar="'KEY=VALUE ...'",
         help="the same string as flower-supernode's",
     )
+    check.add_argument(
+        "--task",
+        metavar="NAME",
+        help="also check the records against conf/task/NAME.yaml, as `tacet data check`",
+    )
     check.set_defaults(run=_check)
 
 
 def _check(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     from app.preflight.node_check import inspect
 
-    found = inspect(parse(arguments.node_config))
+    found = inspect(parse(arguments.node_config), arguments.task)
     gaps = [f"gap: {gap}" for gap in found.gaps]
     end = f"gaps: {len(gaps)}" if gaps else "no gap"
     return int(bool(gaps)), [*found.lines, *gaps, end]

@@ -27,6 +27,7 @@ from omegaconf.errors import (
 )
 
 from app.config.effects import refuse_idle
+from app.config.misread import misread_key, misread_text
 from app.config.removed import REMOVED
 from app.config.run import GROUPS, AppConfig
 from tasks.registry import TASKS
@@ -166,15 +167,25 @@ def _load(
     items: tuple[tuple[str, type, Scalar], ...], _: tuple[tuple[str, int, int], ...]
 ) -> AppConfig:
     choices, values, free = _split({key: value for key, _, value in items})
+    file = _task_file(choices + free)
     with _HYDRA_LOCK:
         _register_schemas()
         try:
             merged = OmegaConf.merge(_compose(choices + free), values)
             config = cast(AppConfig, _typed(merged))
             refuse_idle(config, free)
-            return config
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-            raise ConfigError(_one_line(error, choices)) from None
+            misread = misread_key(file) if file else ""
+            raise ConfigError(misread or _one_line(error, choices)) from None
+    if file and (misread := misread_text(file, config.task)):
+        raise ConfigError(misread)
+    return config
+
+
+def _task_file(words: list[str]) -> Path | None:
+    """Return the YAML of the chosen task, in which people name columns; None by default."""
+    names = [word.partition("=")[2] for word in words if word.startswith("task=")]
+    return CONF_DIR / "task" / f"{names[-1]}.yaml" if names else None
 
 
 def _compose(overrides: list[str]) -> DictConfig:

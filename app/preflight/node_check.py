@@ -31,6 +31,7 @@ from privacy.ledger.heads import verify
 from privacy.ledger.ledger import Ledger
 from privacy.ledger.rows import reading
 from privacy.ledger.spent import summary_line
+from tasks.base import DataSource
 
 _LOCK_SECONDS = 5.0
 
@@ -43,13 +44,18 @@ class Findings:
     gaps: list[str] = field(default_factory=list)
 
 
-def inspect(node_config: dict[str, Any]) -> Findings:
-    """Inspect every file that a node's configuration names."""
+def inspect(node_config: dict[str, Any], task: str | None = None) -> Findings:
+    """Inspect every file that a node's configuration names.
+
+    With the name of a YAML in conf/task, the records are held against it as well.
+    """
     found, given = Findings(), paths(node_config)
     found.gaps += unknown(node_config)
     policy = _policy(given.get(POLICY_FILE), found)
     _identity(given.get(IDENTITY_KEY), given.get(PEERS_FILE), policy, found)
-    _data(given.get(DATA_PATH), policy, found)
+    place = _data(given.get(DATA_PATH), policy, found)
+    if task is not None and place is not None:
+        _records(place, task, policy, found)
     _state(given.get(STATE_PATH), policy, found)
     if policy is not None:
         found.lines += ["", *worst_case(policy), ""]
@@ -159,17 +165,37 @@ def _own_key(path: Path | None, found: Findings) -> bytes | None:
     return own
 
 
-def _data(path: Path | None, policy: Policy | None, found: Findings) -> None:
+def _data(path: Path | None, policy: Policy | None, found: Findings) -> Path | None:
+    """Return where the records lie, if anything is there."""
     ruled = policy.data_path if policy is not None else None
     place = ruled or path
     if place is None:
         found.gaps.append("data-path is not given, and data_path is not in the policy")
-        return
+        return None
     found.lines.append(f"data:      {place}")
     if ruled and path and ruled.resolve() != path.resolve():
         found.gaps.append(f"data-path={path}, but the policy's data_path is {ruled}; drop one")
     if not place.exists():
         found.gaps.append(f"{place}: nothing is there; mend data-path")
+        return None
+    return place
+
+
+def _records(place: Path, task: str, policy: Policy | None, found: Findings) -> None:
+    """Hold the records against a task: as a private run does if the policy allows no other."""
+    # Hydra takes seconds.
+    from app.config.load import ConfigError
+    from app.preflight.data_check import check_data
+
+    is_private = policy is not None and NONE not in policy.privacy
+    try:
+        seen = check_data(task, DataSource(data_path=place), is_private=is_private)
+    except ConfigError as error:
+        found.gaps.append(f"--task: {error}")
+        return
+    found.lines += seen.lines
+    if seen.objection:
+        found.gaps.append(f"{place} contributes nothing to {task}: {seen.objection}")
 
 
 def _state(path: Path | None, policy: Policy | None, found: Findings) -> None:

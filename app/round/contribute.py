@@ -48,20 +48,20 @@ def contribute(
     # Refused before it is charged, for it depends on nothing of this node's records.
     with _refusing_states():
         request.workload.check(request.state)
-    records = _read_privately(request, session)
+    # What does not fit is in this node's own log, or refused for no record's sake, uncharged.
+    records = _private_records(request, session)
     request.workload.rehearse(records)
-    # Before a record is trained on: whether there is an answer may depend on the records too.
+    # Before a record has a say: whether there is an answer may depend on the records too.
     _pay(request, codec, session, attempt)
-    contribution = codec.nothing(request.query.server_round, training=request.training)
     if records is not None:
         try:
-            contribution = _private(request, records, codec, session)
+            return codec.encode(_private(request, codec, session, records), context)
         except _NOT_OF_A_RECORD:
             raise
         except Exception:
-            # A record may be the reason, and a refusal would reveal it.
-            log.exception("this node's contribution is noise alone")
-    return codec.encode(contribution, context)
+            _log_noise_alone()
+    nothing = codec.nothing(request.query.server_round, training=request.training)
+    return codec.encode(nothing, context)
 
 
 def contribute_in_clear(request: Request, session: NodeSession) -> Contribution:
@@ -96,6 +96,22 @@ def _pay(
     charge(session, codec.plan, releases, (server_round, attempt))
 
 
+def _private_records(request: Request, session: NodeSession) -> LocalData | None:
+    """Return this node's records, or None if they cannot be read, which only its log tells."""
+    try:
+        return request.workload.task.load(session.source)
+    except _NOT_OF_A_RECORD:
+        raise
+    except Exception:
+        _log_noise_alone()
+        return None
+
+
+def _log_noise_alone() -> None:
+    """Log the present exception: a record may be its reason, and a refusal would reveal it."""
+    log.exception("this node's contribution is noise alone")
+
+
 def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
     records = workload.task.load(session.source)
@@ -108,19 +124,8 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
         return workload.contribute(state, query, records, rng)
 
 
-def _read_privately(request: Request, session: NodeSession) -> LocalData | None:
-    """Return this node's records; None if one of them may be the reason that they fail."""
-    try:
-        return request.workload.task.load(session.source)
-    except _NOT_OF_A_RECORD:
-        raise
-    except Exception:
-        log.exception("the records cannot be read: this node's contribution is noise alone")
-        return None
-
-
 def _private(
-    request: Request, records: LocalData, codec: PrivateCodec, session: NodeSession
+    request: Request, codec: PrivateCodec, session: NodeSession, records: LocalData
 ) -> PrivateContribution:
     """Return this node's bounded sums, with no noise yet unless it is local."""
     workload, state, query = request.workload, request.state, request.query

@@ -1,77 +1,25 @@
 """Encoding of a CSV file's text as examples, with a summary of its quality."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base import DataError, Examples
-from tasks.csv.reader import Cell, read
+from tasks.csv.header import Header
+from tasks.csv.mends import mend_name, mend_number, parse
+from tasks.csv.misfits import Misfit, Misfits
+from tasks.csv.rows import Row, rows_of_lines, rows_of_one_line
 from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig
+from tasks.csv.summary import Summary
+from tasks.lines import physical_lines
+
+_Encoded = tuple[list[float], float]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The quality of a file, in counts by column. For the participant's eyes only.
-
-    Attributes
-    ----------
-    file : Path
-        The file.
-    rows, used : int
-        How many rows it has, and how many are learnt from.
-    missing : dict
-        Missing values for which the row was left out. A row may miss several.
-    filled : dict
-        Missing values for which the column's ``fill`` stands.
-    clipped : dict
-        Numbers outside the bounds.
-    unknown : dict
-        Values outside the listed categories for which the column's ``unknown`` stands.
-    classes : dict
-        Rows used of each class; empty for a label that is a number.
-    misfits : int
-        Rows that hold something that the configuration does not allow, in a private run.
-    """
-
-    file: Path
-    rows: int
-    used: int
-    missing: dict[str, int]
-    filled: dict[str, int]
-    clipped: dict[str, int]
-    unknown: dict[str, int]
-    classes: dict[str, int]
-    misfits: int = 0
-
-    def __str__(self) -> str:
-        """Return one line for the file and one for each kind of finding."""
-        lines = [
-            f"{self.file}: {self.rows} rows, {self.used} used, {self.rows - self.used} left out"
-        ]
-        if self.misfits:
-            lines.append(
-                f"  {self.misfits} rows do not fit the configuration and were left out"
-            )
-        findings = (
-            ("missing, so the row was left out", self.missing),
-            ("missing, filled in", self.filled),
-            ("outside the bounds, clipped", self.clipped),
-            ("not a listed category", self.unknown),
-            ("rows used of each class", self.classes),
-        )
-        for what, counts in findings:
-            if counts:
-                values = ", ".join(f"{name} {count}" for name, count in counts.items())
-                lines.append(f"  {what}: {values}")
-        return "\n".join(lines)
-
-
-def encode(
-    file: Path, config: CsvConfig, skip_misfits: bool = False
-) -> tuple[Examples, Summary]:
+def encode(file: Path, config: CsvConfig, by_line: bool = False) -> tuple[Examples, Summary]:
     """Read a file and return its usable rows as examples.
 
     Parameters
@@ -80,48 +28,76 @@ def encode(
         The CSV file.
     config : CsvConfig
         What its columns mean.
-    skip_misfits : bool
-        Leave out a row that does not fit, each for itself, and give no row if none is usable.
+    by_line : bool
+        Read each line alone and leave out a row that does not fit, as a private run does, in
+        which no row may cause a refusal or change what another one becomes. Otherwise the file
+        is refused for a row that does not fit, or if no row can be used.
 
     Raises
     ------
     DataError
-        If the file does not fit the configuration, or no row is usable.
+        If the file cannot be read, its header does not fit, or it is refused.
     """
-    encoder = _Encoder(config)
-    rows: list[tuple[list[float], float] | None] = []
-    num_misfits = 0
-    for cells in read(file, config, skip_misfits):
-        try:
-            rows.append(encoder.row(cells) if cells is not None else None)
-        except DataError:
-            if not skip_misfits:
-                raise
-            rows.append(None)
-            num_misfits += 1
-    used = [row for row in rows if row is not None]
+    examples, summary = survey(file, config, by_line)
+    refusal = summary.header_refusal or ("" if by_line else summary.refusal)
+    if refusal:
+        raise DataError(refusal)
+    return examples, summary
+
+
+def survey(file: Path, config: CsvConfig, by_line: bool = False) -> tuple[Examples, Summary]:
+    """Return what can be used of a file, and all that does not fit. See ``encode``.
+
+    Raises
+    ------
+    DataError
+        If there is no header to go by.
+    """
+    rows = _rows(file, config, by_line)
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{file}: the file is empty; it must have a header and rows")
+    if first.fault:
+        raise DataError(f"{file}, line {first.line}: {first.fault}")
+    header = Header(first, config)
+    encoder = _Encoder(config, header)
+    encoder.misfits.add_header(header.misfits)
+    if header.misfits and not header.positions:
+        rows = iter(())  # it was cut wrongly, and so are the rows
+    used: list[_Encoded] = []
+    num_rows = num_long = 0
+    for row in rows:
+        num_rows += 1
+        num_long += row.last_line > row.line and not row.fault
+        if (encoded := encoder.row(row)) is not None:
+            used.append(encoded)
+    if header.misfits:
+        used = []
     targets = [target for _, target in used]
     names = config.label.classes
     summary = Summary(
         file,
-        len(rows),
+        num_rows,
         len(used),
         dict(encoder.missing),
         dict(encoder.filled),
         dict(encoder.clipped),
         dict(encoder.unknown),
         {name: targets.count(index) for index, name in enumerate(names)},
-        num_misfits,
+        encoder.misfits,
+        num_long,
     )
-    if not used and not skip_misfits:
-        raise DataError(
-            f"no row can be used: give task.*.fill for what is missing, or mend the file\n"
-            f"{summary}"
-        )
     features = [features for features, _ in used]
     inputs = np.array(features, np.float32).reshape(len(used), len(config.features()))
     kind = np.int64 if names else np.float32
     return Examples(inputs, np.array(targets, dtype=kind)), summary
+
+
+def _rows(file: Path, config: CsvConfig, by_line: bool) -> Iterator[Row]:
+    lines = physical_lines(file)
+    if by_line:
+        return rows_of_one_line(lines, config.delimiter)
+    return rows_of_lines(list(lines), config.delimiter, frozenset(config.columns()))
 
 
 def scale(value: float, bounds: NumericConfig) -> float:
@@ -136,87 +112,115 @@ def unscale(values: NDArray[np.floating], bounds: NumericConfig) -> NDArray[np.f
 
 
 class _Encoder:
-    """Encoder of rows that counts what it finds. Every cell is checked, used or not."""
+    """Encoder of rows that notes what it finds. Every cell is checked, used or not."""
 
-    def __init__(self, config: CsvConfig) -> None:
-        self._config = config
+    def __init__(self, config: CsvConfig, header: Header) -> None:
+        places = header.positions
+        self._num_columns = header.num_columns
+        self._delimiter = config.delimiter
+        self._label, self._label_place = config.label, places.get(config.label.column)
+        self._bounds = config.label.bounds
+        self._classes = {name: float(i) for i, name in enumerate(config.label.classes)}
+        self._numeric = [
+            (name, places[name], column)
+            for name, column in config.numeric.items()
+            if name in places
+        ]
+        self._categorical = [
+            (name, places[name], column)
+            for name, column in config.categorical.items()
+            if name in places
+        ]
         self._missing_values = frozenset(config.missing_values)
+        self._found: list[Misfit] = []
+        self._line = 0
+        self.misfits = Misfits()
         self.missing: Counter[str] = Counter()
         self.filled: Counter[str] = Counter()
         self.clipped: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
 
-    def row(self, cells: dict[str, Cell]) -> tuple[list[float], float] | None:
-        """Return features and target, or None if the row must be left out."""
-        target = self._target(cells[self._config.label.column])
-        features: list[float] = []
-        complete = target is not None
-        for name, numeric in self._config.numeric.items():
-            value = self._number(cells[name], numeric)
-            complete = complete and value is not None
-            features.append(value or 0.0)
-        for name, column in self._config.categorical.items():
-            chosen = self._category(cells[name], column)
-            complete = complete and chosen is not None
-            features += [float(category == chosen) for category in column.categories]
-        return (features, target) if complete and target is not None else None
+    def row(self, row: Row) -> _Encoded | None:
+        """Return features and target, or None if the row is left out."""
+        self._found, self._line = [], row.line
+        encoded = None
+        if row.fault:
+            self._found.append(Misfit(row.line, None, None, row.fault))
+        elif len(row.fields) != self._num_columns:
+            self._found.append(Misfit(row.line, None, None, self._other_width(row.fields)))
+        else:
+            encoded = self._values(row.fields)
+        if not self._found:
+            return encoded
+        self.misfits.add_row(self._found)
+        return None
 
-    def _target(self, cell: Cell) -> float | None:
-        label = self._config.label
-        if label.bounds is not None:
-            return self._number(cell, label.bounds)
-        if self._is_missing(cell, None):
+    def _values(self, fields: list[str]) -> _Encoded | None:
+        target = None
+        if self._label_place is not None:
+            target = self._target(fields[self._label_place].strip())
+        numbers = [
+            self._number(name, fields[place].strip(), column)
+            for name, place, column in self._numeric
+        ]
+        chosen = [
+            self._category(name, fields[place].strip(), column)
+            for name, place, column in self._categorical
+        ]
+        if target is None or None in numbers or None in chosen:
             return None
-        if cell.text not in label.classes:
-            raise cell.refused(_none_of("classes", label.classes))
-        return label.classes.index(cell.text)
+        one_hot = (
+            float(category == value)
+            for value, (_, _, column) in zip(chosen, self._categorical, strict=True)
+            for category in column.categories
+        )
+        return [*(number for number in numbers if number is not None), *one_hot], target
 
-    def _number(self, cell: Cell, column: NumericConfig) -> float | None:
-        """Return the scaled number, or None if it is missing."""
-        if self._is_missing(cell, column.fill):
+    def _target(self, text: str) -> float | None:
+        column = self._label.column
+        if self._bounds is not None:
+            return self._number(column, text, self._bounds)
+        if text in self._missing_values:
+            self.missing[column] += 1
+            return None
+        target = self._classes.get(text)
+        if target is None:
+            why = mend_name("label.classes", text, self._label.classes)
+            self._found.append(Misfit(self._line, column, text, why))
+        return target
+
+    def _number(self, name: str, text: str, column: NumericConfig) -> float | None:
+        """Return the scaled number, or None if it is missing or does not fit."""
+        if text in self._missing_values:
+            (self.missing if column.fill is None else self.filled)[name] += 1
             return None if column.fill is None else scale(column.fill, column)
-        value = _parse(cell)
+        value = parse(text)
+        if value is None:
+            self._found.append(Misfit(self._line, name, text, mend_number(text)))
+            return None
         if not column.min <= value <= column.max:
-            self.clipped[cell.column] += 1
+            self.clipped[name] += 1
         return scale(value, column)
 
-    def _category(self, cell: Cell, column: CategoricalConfig) -> str | None:
-        """Return one of the listed categories, or None if it is missing."""
-        if self._is_missing(cell, column.fill):
+    def _category(self, name: str, text: str, column: CategoricalConfig) -> str | None:
+        """Return one of the listed categories, or None if it is missing or does not fit."""
+        if text in self._missing_values:
+            (self.missing if column.fill is None else self.filled)[name] += 1
             return column.fill
-        if cell.text in column.categories:
-            return cell.text
-        if column.unknown is None:
-            raise cell.refused(
-                f"{_none_of('categories', column.categories)}; mend it, or let"
-                f" task.categorical.{cell.column}.unknown name a category for all others"
-            )
-        self.unknown[cell.column] += 1
-        return column.unknown
-
-    def _is_missing(self, cell: Cell, fill: object) -> bool:
-        if cell.text not in self._missing_values:
-            return False
-        (self.missing if fill is None else self.filled)[cell.column] += 1
-        return True
-
-
-def _parse(cell: Cell) -> float:
-    try:
-        # Python, unlike everybody else, reads 1_000 as a number.
-        value = float("nan" if "_" in cell.text else cell.text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise cell.refused(
-            "is no finite number; write it like 3.5, with a point, and what is missing as one"
-            " of task.missing_values"
+        if text in column.categories:
+            return text
+        if column.unknown is not None:
+            self.unknown[name] += 1
+            return column.unknown
+        or_else = (
+            f"; mend it, or let task.categorical.{name}.unknown name a category for all others"
         )
-    return value
+        why = mend_name(f"categorical.{name}.categories", text, column.categories, or_else)
+        self._found.append(Misfit(self._line, name, text, why))
+        return None
 
-
-def _none_of(what: str, allowed: list[str]) -> str:
-    text = f"is none of the {what} {', '.join(allowed)}"
-    if {"True", "False"} & set(allowed):
-        text += " (YAML reads yes, no, on and off as True and False unless they are in quotes)"
-    return text
+    def _other_width(self, fields: list[str]) -> str:
+        told = f"{len(fields)} fields, but the header has {self._num_columns}"
+        if len(fields) == self._num_columns + 1 and not fields[-1].strip():
+            return f"{told}: the line ends in a delimiter and the header does not; mend one"
+        return f'{told}; put a value that holds the delimiter {self._delimiter!r} into "quotes"'

@@ -204,6 +204,11 @@ class CsvConfig(TaskConfig):
         )
         seen: dict[str, str] = {}
         for key, name in self._named():
+            # A column without a name cannot be told from another, but it can be left out.
+            require(
+                bool(name) or key == "task.drop",
+                f"{key}='': must be a name; only task.drop may list columns without one",
+            )
             require(
                 name == name.strip(), f"{key}={name!r}: must have no spaces around the name"
             )

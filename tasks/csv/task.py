@@ -8,7 +8,7 @@ tests/tasks/csv/test_task.py writes a file that fits one.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Classification, DataSource, Examples, LocalData, Regression, Task
-from tasks.csv.encoding import encode, unscale
+from tasks.base import (
+    Classification,
+    DataError,
+    DataSource,
+    Examples,
+    Inspection,
+    LocalData,
+    Regression,
+    Task,
+    inspected,
+)
+from tasks.csv.encoding import encode, survey, unscale
 from tasks.csv.schema import CsvConfig, Model, NumericConfig
 from tasks.partition import hold_out
 from tasks.schema import TaskConfig
@@ -37,7 +47,7 @@ class _FileState:
     modified_ns: int
     size: int
     config_text: str
-    skip_misfits: bool
+    by_line: bool
     # A configuration cannot be hashed; config_text stands for it.
     config: CsvConfig = field(compare=False)
 
@@ -66,8 +76,9 @@ class Csv(Task):
         """Return this node's own records. A file is parsed, and its summary logged, once.
 
         A row's side of the split depends on no other row: see ``tasks.partition.hold_out``. In
-        a private run a row that does not fit is left out, as the refusal of a file would tell
-        of it; only a header or a file that cannot be read is refused.
+        a private run each line is read alone, and a row that does not fit is left out, as the
+        refusal of a file would tell of it; only a header that does not fit, or a file that
+        cannot be read, is refused.
         """
         file = source.require_data_path("a CSV file")
         state = file.stat()
@@ -76,7 +87,7 @@ class Csv(Task):
             modified_ns=state.st_mtime_ns,
             size=state.st_size,
             config_text=repr(self.config),
-            skip_misfits=self.is_private,
+            by_line=self.is_private,
             config=self.config,
         )
         return hold_out(_examples(file_state), self.config.test_fraction, self.seed)
@@ -85,6 +96,18 @@ class Csv(Task):
     def input_shape(self) -> tuple[int, ...]:
         """Return the number of features that the columns give."""
         return (len(self.config.features()),)
+
+    def inspect(self, source: DataSource) -> Inspection:
+        """Return all that does not fit at once, by column; nothing is logged."""
+        try:
+            file = source.require_data_path("a CSV file")
+            examples, summary = survey(file, self.config, self.is_private)
+        except DataError as error:
+            return Inspection(objection=str(error))
+        lines = [*str(summary).splitlines(), *(f"misfit: {m}" for m in summary.misfits.lines())]
+        data = hold_out(examples, self.config.test_fraction, self.seed)
+        found = inspected(lines, data)
+        return replace(found, objection=summary.objection(self.is_private) or found.objection)
 
     def build_model(self) -> nn.Module:
         """Return the model that ``task.model`` names. No records are needed."""
@@ -121,6 +144,8 @@ class CsvRegression(Csv, Regression):
 @lru_cache(maxsize=64)
 def _examples(file_state: _FileState) -> Examples:
     """Return a file's records; kept, so that a simulation does not parse it every round."""
-    examples, summary = encode(file_state.file, file_state.config, file_state.skip_misfits)
+    examples, summary = encode(file_state.file, file_state.config, file_state.by_line)
     _LOGGER.info("%s", summary)
+    if warning := summary.warning:
+        _LOGGER.warning("%s", warning)
     return examples

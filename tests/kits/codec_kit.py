@@ -46,7 +46,8 @@ def bounded(codec: PrivateCodec, update: np.ndarray) -> PrivateContribution:
         laplace = codec.plan.terms.mechanism == "laplace"
         return PrivateContribution(one_term(update, codec.clip_norm, l1=laplace).bounded)
     # So many records' terms that none of them is clipped.
-    num_records = int(np.linalg.norm(update) / codec.clip_norm) + 2
+    length = float(np.linalg.norm(update)) / codec.clip_norm
+    num_records = int(length) + 2 if np.isfinite(length) else 1
     term = update.astype(np.float64) / num_records
     return PrivateContribution(sum_of_terms([term] * num_records, len(update), codec.clip_norm))
 
@@ -54,7 +55,7 @@ def bounded(codec: PrivateCodec, update: np.ndarray) -> PrivateContribution:
 def contributing(monkeypatch, update_of) -> None:
     """Let each node contribute ``update_of(partition_id)``, bounded, and zeros for metrics."""
 
-    def private(request, codec, session):
+    def private(request, codec, session, _records):
         server_round = request.query.server_round
         nothing = codec.nothing(server_round, training=request.training)
         if not request.training:

@@ -9,6 +9,7 @@ from tests.mutants import (
     memory,
     node,
     noise,
+    records,
     role,
     rounds,
     server,
@@ -27,6 +28,7 @@ _PARTS = (
     ledger,
     memory,
     noise,
+    records,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

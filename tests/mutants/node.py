@@ -6,9 +6,7 @@ _CONTRIBUTE = "app/round/contribute.py"
 _STORE = "app/node/protocol_store.py"
 _DATABASE = "privacy/database.py"
 _IDENTITY = "app/node/identity.py"
-_PAID = (
-    "tests/runs/private/test_ledger.py::test_no_record_is_looked_at_before_it_is_paid_for",
-)
+_PAID = ("tests/runs/private/test_ledger.py::test_no_record_has_a_say_before_it_is_paid_for",)
 _FILE_TESTS = ("tests/app/node/test_protocol_store.py",)
 _IDENTITY_TESTS = ("tests/app/node/test_identity.py",)
 _CONFIG = ("tests/app/config/test_config.py",)
@@ -16,16 +14,15 @@ _PRIVATE = "tests/runs/private/test_refusals.py"
 _SIDE = "tests/app/round/test_client_side.py"
 _SERVER = "tests/runs/test_malicious_server.py"
 _CHARGE_FIRST = """    _pay(request, codec, session, attempt)
-    contribution = codec.nothing(request.query.server_round, training=request.training)
     if records is not None:
         try:
-            contribution = _private(request, records, codec, session)
+            return codec.encode(_private(request, codec, session, records), context)
 """
-_CHARGE_LAST = """    contribution = codec.nothing(request.query.server_round, training=request.training)
-    if records is not None:
+_CHARGE_LAST = """    if records is not None:
         try:
-            contribution = _private(request, records, codec, session)
+            encoded = codec.encode(_private(request, codec, session, records), context)
             _pay(request, codec, session, attempt)
+            return encoded
 """
 
 _OF_MESSAGES = (
@@ -35,9 +32,16 @@ _OF_MESSAGES = (
     Mutation(
         "a-record-can-cause-a-refusal",
         _CONTRIBUTE,
-        '        log.exception("this node\'s contribution is noise alone")\n',
-        "        raise\n",
+        "        except Exception:\n            _log_noise_alone()\n",
+        "",
         ("tests/runs/private/test_attacks.py::test_a_failure_in_training_is_noise_alone",),
+    ),
+    Mutation(
+        "a-file-that-fills-the-memory-causes-a-refusal",
+        _CONTRIBUTE,
+        "        _log_noise_alone()\n        return None\n",
+        "        raise\n",
+        ("tests/runs/private/test_ledger.py::test_a_file_is_read_before_it_is_paid_for",),
     ),
     Mutation(
         "a-message-is-answered-without-the-policy",

@@ -153,6 +153,13 @@ def test_loading_twice_gives_the_same_split(task, sources, name, files):
         assert same(first.test, second.test)
 
 
+def test_an_inspection_says_what_a_run_would_have(task, sources):
+    for source in sources:
+        data, found = task.load(source), task.inspect(source)
+        assert (found.num_train, found.num_test) == (len(data.train), len(data.test))
+        assert found.objection == ""
+
+
 def test_no_record_is_given_twice(task, sources):
     seen: Counter[bytes] = Counter()
     for source in sources:

@@ -1,5 +1,6 @@
 """Heart: reading four hospitals' files, FLamby's features and split, and both scalings."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.model_selection import train_test_split
 
 from tasks.base import DataError, DataSource, Examples
 from tasks.heart import HOSPITALS, Heart, HeartConfig, Preprocessing, _read
+from tasks.heart_split import flamby_split
 from tasks.schema import PartitionConfig, Scheme
 
 # A complete record; the three columns that are dropped may be missing.
@@ -136,31 +138,56 @@ def test_flamby_standardises_by_the_training_part(tmp_path):
 
 
 @pytest.mark.parametrize("preprocessing", ["flamby", "public_bounds"])
-def test_split_is_flambys_whatever_the_seed(tmp_path, preprocessing):
+def test_the_split_is_the_same_whatever_the_seed(tmp_path, preprocessing):
     write_all(tmp_path)
     first, second = (
         heart(preprocessing, seed=seed).load(DataSource(0, 4, tmp_path)) for seed in (0, 1)
     )
-    assert (len(first.train), len(first.test)) == (19, 11)
+    assert len(first.train) > len(first.test) > 0
     assert np.array_equal(first.train.inputs, second.train.inputs)
     # File order: ages were written in ascending order.
     assert (np.diff(first.train.inputs[:, 0]) >= 0).all()
-    assert (first.test.targets == 0).sum() == 4  # a third, as of all: stratified
 
 
-def test_split_has_flambys_seed(tmp_path):
-    data = heart("public_bounds").load(DataSource(0, 4, write_all(tmp_path)))
-    labels = np.arange(30) % 3 > 0
-    keys = {"test_size": 1 - 0.66, "train_size": 0.66, "random_state": 43, "shuffle": True}
-    _, expected = train_test_split(np.arange(30), stratify=labels, **keys)
-    ages = data.test.inputs[:, 0] * 25 + 55  # 31, 31.5, ... in the file's order
-    assert np.round((ages - 31) * 2).astype(int).tolist() == sorted(expected.tolist())
+def counted(examples: Examples) -> Counter[bytes]:
+    rows = zip(examples.inputs, examples.targets, strict=True)
+    return Counter(row.tobytes() + target.tobytes() for row, target in rows)
 
 
-def test_split_without_stratification_if_a_label_is_rare(tmp_path):
+def test_one_record_more_moves_no_other_to_another_side(tmp_path):
     write_all(tmp_path)
-    write_hospital(tmp_path, "va", [line(num=int(i < 2), age=40 + i) for i in range(12)])
-    assert len(both(heart(), 3, tmp_path)) == 12
+    records = _read(tmp_path / "processed.cleveland.data")
+    whole = flamby_split(records)
+    for left_out in range(len(records)):
+        # Another one in its place, and it twice.
+        for others in ([left_out - 1], [left_out, left_out]):
+            order = [*others, *(i for i in range(len(records)) if i != left_out)]
+            split = flamby_split(records.take(np.array(order)))
+            changes = [
+                counted(one) - counted(other)
+                for side in ("train", "test")
+                for a, b in [(getattr(whole, side), getattr(split, side))]
+                for one, other in ((a, b), (b, a))
+            ]
+            # One record less, or one more, or both: and nothing else anywhere.
+            assert sum(change.total() for change in changes) <= 2
+
+
+def test_about_a_third_is_held_out():
+    # Fixed records, so it fails always or never; 5 standard deviations.
+    inputs = np.arange(5000, dtype=np.float32)[:, np.newaxis]
+    test = flamby_split(Examples(inputs, np.zeros(5000, np.int64))).test
+    assert abs(len(test) - 1700) < 5 * np.sqrt(5000 * 0.34 * 0.66)
+
+
+def test_of_equal_records_one_is_held_out():
+    inputs = np.repeat(np.arange(50, dtype=np.float32), 3)[:, np.newaxis]
+    data = flamby_split(Examples(inputs, np.zeros(150, np.int64)))
+    held_out = set(data.test.inputs[:, 0])
+    assert 5 < len(data.test) == len(held_out) < 30
+    assert Counter(data.train.inputs[:, 0]) == {
+        value: 2 if value in held_out else 3 for value in range(50)
+    }
 
 
 def test_any_degree_of_disease_is_one(tmp_path):
@@ -231,10 +258,29 @@ def test_malformed_lines_are_named(tmp_path, bad, message):
         heart().load(DataSource(3, 4, tmp_path))
 
 
+def test_in_a_private_run_a_line_that_does_not_fit_is_left_out(tmp_path, logged):
+    write_all(tmp_path)
+    good = [line(num=i % 2, age=40 + i) for i in range(12)]
+    bad = ['"' + line(), line(chol="12O"), line(cp=5), "1,2,3", line(age=b"\xe9")]
+    write_hospital(tmp_path, "va", [*good[:6], *bad, *good[6:]])
+    file = tmp_path / "processed.va.data"
+    file.write_bytes(file.read_bytes() + b"\xff\n\0\n")
+    task = heart("public_bounds")
+    task.is_private = True
+    assert len(both(task, 3, tmp_path)) == 12
+    (record,) = logged
+    assert record.levelname == "WARNING"
+    assert "7 lines do not fit, the first: " in record.getMessage()
+    assert f"{file}, line 7: unexpected end of data" in record.getMessage()
+    # A refusal would tell that no record is complete.
+    write_hospital(tmp_path, "switzerland", [line(age="?"), "x"])
+    assert both(task, 2, tmp_path).inputs.shape == (0, 9)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\xff\xfe", "codec"),
+        (b"\xff\xfe", "byte 0xff is not UTF-8"),
         (f"{line()}\n{line(age='?')}".encode(), "1 of 2 records are comp"),
     ],
 )
@@ -255,6 +301,20 @@ def test_real_records_are_flambys(data_dir):
     assert [len(part.test) for part in parts] == [104, 89, 16, 45]
     assert sum(len(part.train) + len(part.test) for part in parts) == 740
     assert {part.train.inputs.shape[1] for part in parts} == {13}
+
+
+@pytest.mark.parametrize("hospital", HOSPITALS)
+def test_the_split_of_the_real_records_is_flambys(data_dir, hospital):
+    """FLamby's own recipe: by class, a third, seed 43."""
+    records = _read(data_dir / "heart" / f"processed.{hospital}.data")
+    keys = {"test_size": 1 - 0.66, "train_size": 0.66, "random_state": 43, "shuffle": True}
+    is_rare = (np.bincount(records.targets) <= 2).any()
+    indices = train_test_split(
+        np.arange(len(records)), stratify=None if is_rare else records.targets, **keys
+    )
+    data = flamby_split(records)
+    for part, expected in zip((data.train, data.test), indices, strict=True):
+        assert counted(part) == counted(records.take(expected))
 
 
 def test_real_hospitals_have_all_public_codes_between_them(data_dir):

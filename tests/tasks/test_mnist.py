@@ -115,6 +115,17 @@ def test_broken_files_are_named(tmp_path, name, data, message):
         mnist().load(DataSource(0, 1, tmp_path))
 
 
+def test_in_a_private_run_a_label_that_is_no_digit_is_left_out(tmp_path, logged):
+    labels = np.where(np.arange(12) < 2, 10, 3).astype(np.uint8)
+    write(tmp_path, contents() | {TEST_LABELS: idx(labels)})
+    task = mnist()
+    task.is_private = True
+    data = task.load(DataSource(0, 1, tmp_path))
+    assert (len(data.train), data.test.targets.tolist()) == (40, [3] * 10)
+    (record,) = logged
+    assert "label 10, expected 0 to 9; 2 images are left out" in record.getMessage()
+
+
 def test_no_images_are_refused(tmp_path):
     with pytest.raises(DataError, match=f"{TRAIN_IMAGES}: no images, expected at least 1"):
         mnist().load(DataSource(0, 1, write(tmp_path, contents(num_train=0))))

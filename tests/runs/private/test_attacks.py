@@ -90,10 +90,10 @@ def test_in_a_private_run_no_row_causes_a_refusal(tmp_path):
     config = load_config(csv_config(["malignant", "zzz"])).task
     with pytest.raises(DataError, match="benign"):
         encode(file, config)
-    examples, summary = encode(file, config, skip_misfits=True)
+    examples, summary = encode(file, config, by_line=True)
     assert len(examples) == num_malignant
-    assert summary.misfits >= 2
-    nobody, _ = encode(file, load_config(csv_config(["a", "b"])).task, skip_misfits=True)
+    assert summary.misfits.num_rows >= 2
+    nobody, _ = encode(file, load_config(csv_config(["a", "b"])).task, by_line=True)
     assert nobody.inputs.shape == (0, examples.inputs.shape[1])
 
 

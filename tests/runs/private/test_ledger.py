@@ -19,6 +19,7 @@ from tasks.breast_cancer import BreastCancer
 from tests.kits.private_kit import DELTA, Nodes, policy, run_config_of
 from tests.kits.real_node import real_node
 from tests.kits.traced import Traced, kind_of
+from workloads.model_update import ModelUpdate
 
 # Kills
 
@@ -159,29 +160,59 @@ def test_nothing_leaves_if_the_charge_cannot_be_synced(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "aggregation"), [("client_distributed", "secagg"), ("client_local", "plain")]
 )
-def test_no_record_is_looked_at_before_it_is_paid_for(
-    tmp_path, monkeypatch, option, aggregation
-):
+def test_no_record_has_a_say_before_it_is_paid_for(tmp_path, monkeypatch, option, aggregation):
     """Whether there is an answer, and after how long, may depend on the records."""
     run_config = run_config_of(tmp_path, option, aggregation, num_rounds=1)
     node = real_node(tmp_path, monkeypatch, run_config, option)
     paid = []
 
+    def compute(*_):
+        paid.append(node.charges())
+        raise RuntimeError("a record that nobody can train on")
+
+    traced = Traced(
+        run_config, 4, _patching(monkeypatch, node, ModelUpdate, "bounded", compute)
+    )
+    assert traced.reports()[0]["failures"] == {}
+    assert paid == [[(1, 0)]]
+    assert node.charges() == [(1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "charges"),
+    [
+        # No record's doing, as a header's is not: it may be told, and costs nothing.
+        (DataError("a header that does not fit"), {"1003": "data_refused"}, []),
+        # A record might be its reason, so there is an answer, and it is paid for.
+        (MemoryError("a line of a terabyte"), {}, [(1, 0)]),
+    ],
+)
+def test_a_file_is_read_before_it_is_paid_for(tmp_path, monkeypatch, error, failures, charges):
+    run_config = run_config_of(tmp_path, "client_local", "plain", num_rounds=1)
+    node = real_node(tmp_path, monkeypatch, run_config, "client_local")
+    paid = []
+
     def load(*_):
         paid.append(node.charges())
-        raise DataError("a file with a row that cannot be read")
+        raise error
+
+    traced = Traced(run_config, 4, _patching(monkeypatch, node, BreastCancer, "load", load))
+    assert traced.reports()[0]["failures"] == failures
+    assert paid == [[]]
+    assert node.charges() == charges
+
+
+def _patching(monkeypatch, node, owner, name, function):
+    """Let node 1003 answer as the real one does, with a function in place of another."""
 
     def fault(message, real):
         if message.metadata.dst_node_id != 1003:
             return real(message)
         with monkeypatch.context() as patched:
-            patched.setattr(BreastCancer, "load", load)
+            patched.setattr(owner, name, function)
             return node.answer(message)
 
-    traced = Traced(run_config, 4, fault)
-    assert traced.reports()[0]["failures"] == {"1003": "data_refused"}
-    assert paid == [[(1, 0)]]
-    assert node.charges() == [(1, 0)]
+    return fault
 
 
 def test_a_plain_node_pays_for_every_time_it_is_asked(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_names_that_yaml_takes_for_booleans_are_pointed_out(tmp_path):
     config = make({**KEYS, "label": values})
     message = refusal(write(tmp_path, GOOD), config)
     assert message.startswith(", line 2, column ill: 'no' is none of the classes False, True")
-    assert "unless they are in quotes" in message
+    assert 'unless it is in quotes: list "no" under task.label.classes' in message
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
@@ -99,7 +99,7 @@ def test_data_path_must_be_a_file(tmp_path):
         task.load(DataSource())
     with pytest.raises(DataError, match=r"nothing is there; it must be a CSV file"):
         task.load(DataSource(data_path=tmp_path / "none.csv"))
-    with pytest.raises(DataError, match=r"Is a directory; it must be a CSV file"):
+    with pytest.raises(DataError, match=r"Is a directory; it must be a text file"):
         task.load(DataSource(data_path=tmp_path))
 
 

@@ -1,7 +1,6 @@
 """A participant's own CSV as a task: what is read, what stays on the node, what is learnt."""
 
 import copy
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,6 @@ def tiny_csv(directory: Path) -> tuple[Path, dict[str, Any]]:
         for i in range(40)
     ]
     return write(directory, *rows), KEYS
-
-
-@pytest.fixture
-def logged() -> Any:
-    """Collect what the node logs; Flower's logger may not propagate to pytest's."""
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    logger = logging.getLogger("flwr.tacet")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield records
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 def test_summary_is_logged_once_and_not_returned(tmp_path, logged):
