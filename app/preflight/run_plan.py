@@ -103,7 +103,8 @@ def plan_run(config: AppConfig) -> RunPlan:
     return replace(
         _in_common(config, workload, state, plan.padded_dimension),
         guarantee=_guarantee(plan),
-        adversaries=adversaries(plan),
+        # So many are connected, or no cohort is drawn; more may never be.
+        adversaries=adversaries(plan, config.rounds.min_clients),
         modulus=_modulus(plan),
     )
 

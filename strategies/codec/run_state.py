@@ -52,6 +52,9 @@ class RunState:
         """Whether one attempt at this round is paid for, whatever comes after it."""
         return True
 
+    def note_drawable(self, num_drawable: int) -> None:
+        """Note among how many nodes the cohorts were drawn, see ``Cohorts``."""
+
     def shortfall(self, server_round: int) -> str:
         """Return why this round and all after it are not paid for; empty if they are."""
         return ""
@@ -97,6 +100,7 @@ class PrivateRunState(RunState):
         return cast(PrivateCodec, self.codec)
 
     def request(self) -> ConfigRecord:
+        self._num_drawable = codec.plan.terms.population
         """Return the clip norm of this round, if it is adaptive."""
         if self._adaptive is None:
             return ConfigRecord()
@@ -121,6 +125,10 @@ class PrivateRunState(RunState):
         terms = self._private.plan.terms
         metrics = self._num_metrics + self.has_metrics(server_round, training=True)
         return self._num_updates < terms.num_updates and metrics <= terms.num_metric_releases
+
+    def note_drawable(self, num_drawable: int) -> None:
+        """Keep the fewest nodes that a cohort was drawn among: cohorts amplify by so many."""
+        self._num_drawable = min(self._num_drawable, num_drawable)
 
     def shortfall(self, server_round: int) -> str:
         """Return why the plan does not pay for this round and all after it, with the mend."""
@@ -152,8 +160,12 @@ class PrivateRunState(RunState):
 
     def report(self) -> dict[str, Any]:
         """Return epsilon and delta, what they hold against, and the counts of releases."""
-        counts = {"num_updates": self._num_updates, "num_metrics": self._num_metrics}
-        spent = spent_of(self._private.plan, self._num_updates, self._num_metrics)
+        counts = {
+            "num_updates": self._num_updates,
+            "num_metrics": self._num_metrics,
+            "num_drawable": self._num_drawable,
+        }
+        spent = spent_of(self._private.plan, **counts)
         return {**asdict(spent), **counts, "clip_norm": self._private.clip_norm}
 
     def restore(self, report: dict[str, Any]) -> None:
@@ -170,3 +182,4 @@ class PrivateRunState(RunState):
             self.codec = replace(self._private, clip_norm=float(report["clip_norm"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"the last round's report lacks {error}") from None
+            self._num_drawable = int(report["num_drawable"])

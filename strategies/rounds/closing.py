@@ -174,3 +174,5 @@ class RoundCloser:
 
     def _stopped(self, message: str) -> RunStoppedError:
         return RunStoppedError(self._failures.told_before(message))
+        if self._cohorts.fewest_drawable is not None:
+            self._strategy.coding.note_drawable(self._cohorts.fewest_drawable)
