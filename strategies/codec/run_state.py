@@ -20,6 +20,8 @@ CLIP_NORM = "clip-norm"
 class RunState:
     """The codec of a run without differential privacy, which never changes.
 
+    ``is_private`` is whether what it decodes has noise in it.
+
     Parameters
     ----------
     codec : Codec
@@ -27,6 +29,8 @@ class RunState:
     scores : bool
         Whether the workload scores its states on held-out records.
     """
+
+    is_private = False
 
     def __init__(self, codec: Codec, scores: bool = True) -> None:
         self.codec: Codec = codec
@@ -48,12 +52,12 @@ class RunState:
     def note_release(self, server_round: int, *, training: bool) -> None:
         """Note that nodes were asked for contributions, whether or not they answer."""
 
+    def note_drawable(self, num_drawable: int) -> None:
+        """Note among how many nodes the cohorts were drawn, see ``Cohorts``."""
+
     def pays_for(self, server_round: int) -> bool:
         """Whether one attempt at this round is paid for, whatever comes after it."""
         return True
-
-    def note_drawable(self, num_drawable: int) -> None:
-        """Note among how many nodes the cohorts were drawn, see ``Cohorts``."""
 
     def shortfall(self, server_round: int) -> str:
         """Return why this round and all after it are not paid for; empty if they are."""
@@ -90,17 +94,19 @@ class PrivateRunState(RunState):
         None for a clip norm that stays.
     """
 
+    is_private = True
+
     def __init__(self, codec: PrivateCodec, adaptive: AdaptiveClip | None = None) -> None:
         super().__init__(codec)
         self._adaptive = adaptive
         self._num_updates = self._num_metrics = 0
+        self._num_drawable = codec.plan.terms.population
 
     @property
     def _private(self) -> PrivateCodec:
         return cast(PrivateCodec, self.codec)
 
     def request(self) -> ConfigRecord:
-        self._num_drawable = codec.plan.terms.population
         """Return the clip norm of this round, if it is adaptive."""
         if self._adaptive is None:
             return ConfigRecord()
@@ -120,15 +126,15 @@ class PrivateRunState(RunState):
         self._num_updates += training
         self._num_metrics += self.has_metrics(server_round, training=training)
 
+    def note_drawable(self, num_drawable: int) -> None:
+        """Keep the fewest nodes that a cohort was drawn among: cohorts amplify by so many."""
+        self._num_drawable = min(self._num_drawable, num_drawable)
+
     def pays_for(self, server_round: int) -> bool:
         """Whether the plan pays for one attempt at this round, whatever comes after it."""
         terms = self._private.plan.terms
         metrics = self._num_metrics + self.has_metrics(server_round, training=True)
         return self._num_updates < terms.num_updates and metrics <= terms.num_metric_releases
-
-    def note_drawable(self, num_drawable: int) -> None:
-        """Keep the fewest nodes that a cohort was drawn among: cohorts amplify by so many."""
-        self._num_drawable = min(self._num_drawable, num_drawable)
 
     def shortfall(self, server_round: int) -> str:
         """Return why the plan does not pay for this round and all after it, with the mend."""
@@ -179,7 +185,7 @@ class PrivateRunState(RunState):
         try:
             self._num_updates = int(report["num_updates"])
             self._num_metrics = int(report["num_metrics"])
+            self._num_drawable = int(report["num_drawable"])
             self.codec = replace(self._private, clip_norm=float(report["clip_norm"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"the last round's report lacks {error}") from None
-            self._num_drawable = int(report["num_drawable"])
