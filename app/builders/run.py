@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.builders.algorithm import build_algorithm
-from app.builders.privacy import min_survivors, private_codec
+from app.builders.privacy import check_cost, min_survivors, private_codec
 from app.config.load import resolved
 from app.config.run import AppConfig, OnClientFailure
 from app.config.workload import workload_name
@@ -128,7 +128,9 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
         learning_rate=adaptive.learning_rate,
         expected_cohort=private.population * config.rounds.cohort_fraction,
     )
-    return PrivateRunState(private_codec(config, workload, length), clip)
+    codec = private_codec(config, workload, length)
+    check_cost(config, codec.plan)
+    return PrivateRunState(codec, clip)
 
 
 def exact_codec(config: AppConfig, workload: Workload) -> Codec:
