@@ -102,6 +102,19 @@ def test_a_model_that_does_not_change_ends_the_run_as_converged(tmp_path, caplog
     assert "model_repeated" not in caplog.text
 
 
+def test_a_grid_that_is_coarser_than_the_updates_is_told_as_that(tmp_path, caplog):
+    """Their sum rounds to zero: nodes would refuse the same model as an attack."""
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    run_config = secure_run(tmp_path)
+    run_config["overrides"] += " aggregation.codec.modulus_bits=8"
+    run_config["overrides"] += " task.training.learning_rate=1e-3"
+    outcome = simulate(run_config, 4)
+    assert (outcome.stopped_early, outcome.num_rounds) == (True, 1)
+    assert "below the codec's grid" in caplog.text
+    assert "aggregation.codec.modulus_bits" in caplog.text
+    assert "model_repeated" not in caplog.text
+
+
 @pytest.mark.parametrize(("average_from", "is_scored_apart"), [(1, True), (0, False)])
 def test_a_published_average_is_scored_though_the_last_model_did_not_change(
     tmp_path, monkeypatch, average_from, is_scored_apart
