@@ -77,7 +77,7 @@ APP_REFUSALS: dict[Reason, str] = {
     Reason.CONFIG_REFUSED: "the run config is wrong; public",
     Reason.MALFORMED_REQUEST: "a record is missing; depends on the server's message only",
     Reason.MODEL_REFUSED: "the model does not fit the task; public",
-    Reason.NON_FINITE: "`aggregation=plain` only; under masks this is counted in the sum",
+    Reason.TRAINING_DIVERGED: "`aggregation=plain` only; under masks it is counted in the sum",
     Reason.POLICY_REFUSED: "the node's owner does not allow what the run asks; reads no record",
     Reason.BUDGET_EXHAUSTED: "the node's cap is reached: depends on what was charged only",
     Reason.LEDGER_REFUSED: "the node's ledger cannot be used; no record decides that",

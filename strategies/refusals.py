@@ -26,7 +26,7 @@ class Reason(StrEnum):
     CONFIG_REFUSED = "config_refused"
     MALFORMED_REQUEST = "malformed_request"
     MODEL_REFUSED = "model_refused"
-    NON_FINITE = "non_finite"
+    TRAINING_DIVERGED = "training_diverged"
     POLICY_REFUSED = "policy_refused"
     BUDGET_EXHAUSTED = "budget_exhausted"
     LEDGER_REFUSED = "ledger_refused"

@@ -57,7 +57,8 @@ class ModelWorkload(Workload):
         Raises
         ------
         ModelRefusedError
-            If the run is private per record and the model cannot be trained so.
+            If it is more than its parameters, or if the run is private per record and the
+            model cannot be trained so.
         """
         from tasks.training.local import initial_model
 
@@ -69,6 +70,9 @@ class ModelWorkload(Workload):
             ) from error
         mode = self.setup.mode
         if mode is None or not mode.hides_records:
+            from tasks.training.buffers import refuse_buffers
+
+            refuse_buffers(model)
             return model
         from tasks.training.model_check import admit_model
 

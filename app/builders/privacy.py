@@ -1,13 +1,26 @@
 """From the configuration of privacy to the noise: the private half of ``app.builders.run``."""
 
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any, cast
+
 from app.config.privacy import PrivateConfig
 from app.config.run import AppConfig
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.accounting.resolve import resolve
+from privacy.accounting.run_spent import spent_of
 from privacy.plan.plan import PrivacyPlan
+from privacy.plan.release import ReleaseError
 from privacy.plan.terms import PrivacyTerms
 from strategies.codec.private_codec import PrivateCodec
 from workloads.base import Workload
+
+_USUAL = {
+    "privacy.epsilon": (0.01, 100.0),
+    "privacy.noise_multiplier": (0.01, 1000.0),
+    "privacy.delta": (1e-12, 0.01),
+}
 
 
 def num_local_steps(config: AppConfig) -> int:
@@ -66,13 +79,49 @@ def privacy_plan(
     ValueError
         If no noise keeps to epsilon and fits the modulus.
     """
-    try:
+    with naming_extremes(_private(config)):
         return resolve(privacy_terms(config, workload, length), kept)
-    except OverflowError as error:
-        raise ValueError(
-            f"the numbers of privacy.* are too large to compute with ({error}); lower"
-            " noise_multiplier, expected_batch_size or range_deviations"
-        ) from None
+
+
+@contextmanager
+def naming_extremes(privacy: PrivateConfig) -> Generator[None]:
+    """Name the numbers of a private run where arithmetic fails on them, and the mend.
+
+    Raises
+    ------
+    ValueError
+        In place of an overflow, say, or of noise that is not finite.
+    """
+    try:
+        yield
+    except (ArithmeticError, ReleaseError):
+        numbers = dict(_numbers("privacy", privacy))
+        extreme = {key: value for key, value in numbers.items() if not _is_usual(key, value)}
+        told = "; ".join(
+            "{}={:g}: take a value from {:g} to {:g}".format(key, value, *_usual(key))
+            for key, value in (extreme or numbers).items()
+        )
+        raise ValueError(f"numbers too extreme to compute with: {told}") from None
+
+
+def _usual(key: str) -> tuple[float, float]:
+    """Return between what a number of a private run lies wherever it makes sense."""
+    return _USUAL.get(key, (1e-6, 1e9))
+
+
+def _is_usual(key: str, value: float) -> bool:
+    least, most = _usual(key)
+    return least <= value <= most
+
+
+def _numbers(prefix: str, part: object) -> Iterator[tuple[str, float]]:
+    """Yield every number above 0 of a part of the configuration, with its dotted key."""
+    for field in fields(cast(Any, part)):
+        key, value = f"{prefix}.{field.name}", getattr(part, field.name)
+        if is_dataclass(value):
+            yield from _numbers(key, value)
+        elif isinstance(value, int | float) and value > 0 and value is not True:
+            yield key, value
 
 
 def private_codec(
@@ -105,6 +154,19 @@ def private_codec(
         loss_clip=privacy.metrics.loss_clip,
         clip_range=config.aggregation.codec.clip_range,
     )
+
+
+def check_cost(config: AppConfig, plan: PrivacyPlan) -> None:
+    """Refuse a run whose cost cannot be computed, before any node is asked.
+
+    Raises
+    ------
+    ValueError
+        Naming the numbers and the mend.
+    """
+    terms = plan.terms
+    with naming_extremes(_private(config)):
+        spent_of(plan, terms.num_updates, terms.num_metric_releases, terms.population)
 
 
 def min_survivors(config: AppConfig) -> int:

@@ -13,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.builders.algorithm import build_algorithm
-from app.builders.privacy import min_survivors, private_codec
+from app.builders.privacy import check_cost, min_survivors, private_codec
 from app.config.load import resolved
 from app.config.run import AppConfig, OnClientFailure
+from app.config.workload import workload_name
 from app.node.identity import peers_of
 from privacy.accounting.calibration_cache import Calibrations
 from strategies.aggregation import ServerSide
@@ -26,6 +27,7 @@ from strategies.registry import aggregation_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from workloads.base import Workload
+from workloads.registry import WORKLOADS
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
         learning_rate=adaptive.learning_rate,
         expected_cohort=private.population * config.rounds.cohort_fraction,
     )
-    return PrivateRunState(private_codec(config, workload, length), clip)
+    codec = private_codec(config, workload, length)
+    check_cost(config, codec.plan)
+    return PrivateRunState(codec, clip)
 
 
 def exact_codec(config: AppConfig, workload: Workload) -> Codec:
@@ -171,8 +175,20 @@ def build_settings(config: AppConfig, simulated: bool) -> LoopSettings:
         min_delta=config.early_stopping.min_delta,
         average_from=config.average_from,
         wait_for_clients=not simulated,
+        divergence_mend=_divergence_mend(config),
         min_poisson_cohort=_min_poisson_cohort(config),
     )
+
+
+def _divergence_mend(config: AppConfig) -> str:
+    """Return which keys to lower if training diverges, with their values."""
+    if not WORKLOADS[workload_name(config.algorithm)].has_model:
+        return "look for huge values in the records"
+    mend = f"lower task.training.learning_rate={config.task.training.learning_rate:g}"
+    of_server = getattr(config.algorithm, "server_learning_rate", None)
+    if of_server is not None:
+        mend += f" or algorithm.server_learning_rate={of_server:g}"
+    return mend
 
 
 def _min_poisson_cohort(config: AppConfig) -> int:

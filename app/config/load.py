@@ -7,7 +7,6 @@ code nor anything of the machine it is read on.
 
 import difflib
 import os
-import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -30,6 +29,7 @@ from app.config.effects import refuse_idle
 from app.config.misread import misread_key, misread_text
 from app.config.removed import REMOVED
 from app.config.run import GROUPS, AppConfig
+from app.config.words import check_values, split_words
 from tasks.registry import TASKS
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
@@ -166,7 +166,10 @@ def _files() -> tuple[tuple[str, int, int], ...]:
 def _load(
     items: tuple[tuple[str, type, Scalar], ...], _: tuple[tuple[str, int, int], ...]
 ) -> AppConfig:
-    choices, values, free = _split({key: value for key, _, value in items})
+    try:
+        choices, values, free = _split({key: value for key, _, value in items})
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     file = _task_file(choices + free)
     with _HYDRA_LOCK:
         _register_schemas()
@@ -236,14 +239,9 @@ def _group_choice(group: str, option: str) -> str:
 
 
 def _free_overrides(text: str) -> list[str]:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ConfigError(f"overrides={text!r}: {error}") from None
+    words = split_words(text)
     for word in words:
-        key, separator, value = word.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"overrides: {word!r} is not of the form key=value")
+        key, _, value = word.partition("=")
         if key.startswith(("hydra", "+", "~")) or "@" in key:
             raise ConfigError(f"overrides: {key!r} is not a key of this configuration")
         if "${" in word:
@@ -253,6 +251,7 @@ def _free_overrides(text: str) -> list[str]:
         if key in EVERYDAY_KEYS:
             own = key.replace("_", "-")
             raise ConfigError(f"overrides: {word!r}: give {own} as a run config key of its own")
+    check_values(words)
     return words
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.builders.privacy import privacy_plan
+from app.builders.privacy import naming_extremes, privacy_plan
 from app.builders.run import node_encodes
 from app.builders.workload import build_workload
 from app.config.load import option_of
@@ -95,18 +95,21 @@ def plan_run(config: AppConfig) -> RunPlan:
         workload.rehearse()
         state = workload.initial_state()
         num_parameters = workload.length(state)
-        if config.privacy.mode is None:
+        private = config.privacy.private
+        if private is None:
             return _in_common(config, workload, state, num_parameters)
         plan = privacy_plan(config, workload, num_parameters)
+        with naming_extremes(private):
+            return replace(
+                _in_common(config, workload, state, plan.padded_dimension),
+                guarantee=_guarantee(plan),
+                # So many are connected, or no cohort is drawn; more may never be.
+                adversaries=adversaries(plan, config.rounds.min_clients),
+                modulus=_modulus(plan),
+            )
     # A model that is refused is a ValueError too.
     except ValueError as error:
         raise PlanError(str(error)) from None
-    return replace(
-        _in_common(config, workload, state, plan.padded_dimension),
-        guarantee=_guarantee(plan),
-        adversaries=adversaries(plan),
-        modulus=_modulus(plan),
-    )
 
 
 def _in_common(config: AppConfig, workload: Workload, state: State, length: int) -> RunPlan:

@@ -5,11 +5,10 @@
 state of the same round in one file, ``summary.json`` how it ended.
 """
 
-import fcntl
 import json
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
 
@@ -19,6 +18,15 @@ from app.config.load import resolved, to_yaml
 from app.config.run import AppConfig
 from app.results.history import START_ANEW, History, RunFolderError
 from app.results.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
+from app.results.summary import (
+    COMPLETED,
+    FAILED,
+    RUNNING,
+    STOPPED_EARLY,
+    summary_file,
+    take_lock,
+    write_summary,
+)
 from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.observer import ClosedRound, Outcome
 from strategies.rounds.report import RoundReport
@@ -51,6 +59,7 @@ class RunFolder:
         self._config = config
         self._started = time.time()
         self._seconds_before = 0.0
+        self._status = ""
         # What every summary says, whatever the status: how far the run is, and how good.
         self._progress: dict[str, object] = {}
         self._note_progress(0, {}, {}, 0)
@@ -74,7 +83,7 @@ class RunFolder:
                     " choose another output-dir"
                 )
             folder._write_config()
-            folder._write_summary(status="running")
+            folder._write_summary(RUNNING)
             # Last: with it the folder holds a run, which can be resumed.
             folder._history.begin()
         return folder
@@ -103,15 +112,23 @@ class RunFolder:
             checkpoint = folder._load_checkpoint()
             # From here on it is the run that was asked for now, of more rounds perhaps.
             folder._write_config()
-            folder._write_summary(status="running")
+            folder._write_summary(RUNNING)
         return folder, checkpoint
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+    def __exit__(self, *raised: object) -> None:
+        """Unlock the folder. What ends the run in any other way is written as its failure."""
+        if self._lock is None:
+            return
+        error = raised[1] if len(raised) > 1 else None
+        if error is not None and self._status == RUNNING:
+            # That error is on its way, and says more than that this could not be written.
+            with suppress(OSError):
+                self.fail(f"{type(error).__name__}: {error}")
+        self._lock.close()
+        self._lock = None
 
     def write_round(self, closed: ClosedRound) -> None:
         """Write a round: first its line, then the checkpoint that makes the line count."""
@@ -120,22 +137,22 @@ class RunFolder:
         save_checkpoint(self._checkpoint, config, report.round, closed.state, closed.kept)
         save_model(self._model, config, report.round, closed.published)
         self._note_report(report)
-        self._write_summary(status="running")
+        self._write_summary(RUNNING)
 
     def note_release(self, privacy: Mapping[str, Any]) -> None:
         """Write what a private run will have spent once the nodes are asked for more."""
         self._progress["privacy"] = dict(privacy)
-        self._write_summary(status="running")
+        self._write_summary(RUNNING)
 
     def finish(self, outcome: Outcome) -> None:
         """Write the summary of a run that has ended."""
         num_rounds = outcome.num_rounds
         self._note_progress(num_rounds, outcome.privacy, outcome.metrics, num_rounds)
-        self._write_summary(status="stopped early" if outcome.stopped_early else "completed")
+        self._write_summary(STOPPED_EARLY if outcome.stopped_early else COMPLETED)
 
     def fail(self, reason: str) -> None:
         """Write the summary of a run that has failed."""
-        self._write_summary(status="failed", reason=reason)
+        self._write_summary(FAILED, reason=reason)
 
     @property
     def _checkpoint(self) -> Path:
@@ -150,21 +167,17 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            self.__exit__()
+            self.__exit__(OSError, error)
             raise RunFolderError(f"{key}={str(self.path)!r}: {error}") from None
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(type(error), error)
             raise
 
     def _take(self) -> None:
         """Lock the folder until it is unlocked or this process ends."""
-        lock = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise RunFolderError(f"{self.path}: another process is writing this run") from None
-        self._lock = lock
+        self._lock = take_lock(self.path)
+        if self._lock is None:
+            raise RunFolderError(f"{self.path}: another process is writing this run")
 
     def _write_config(self) -> None:
         write_whole(self.path / "config.yaml", to_yaml(self._config).encode())
@@ -228,7 +241,7 @@ class RunFolder:
         """
         if self._config.privacy.mode is None:
             return {}
-        file = self.path / "summary.json"
+        file = summary_file(self.path)
         try:
             noted = dict(json.loads(file.read_text(encoding="utf-8"))["privacy"])
             more = any(noted.get(c, 0) > last.get(c, 0) for c in ("num_updates", "num_metrics"))
@@ -256,10 +269,11 @@ class RunFolder:
             "metrics": dict(metrics),
         }
 
-    def _write_summary(self, **values: object) -> None:
+    def _write_summary(self, status: str, **values: object) -> None:
+        self._status = status
         seconds = round(self._seconds_before + time.time() - self._started, 3)
-        summary = {**values, **self._progress, "seconds": seconds}
-        write_whole(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+        summary = {"status": status, **values, **self._progress, "seconds": seconds}
+        write_summary(self.path, summary)
 
 
 def _difference(key: str, before: object, now: object) -> str:

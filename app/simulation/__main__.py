@@ -8,10 +8,10 @@ environment; this one is surely ours.
 """
 
 import argparse
-import shlex
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,7 @@ def main() -> None:
     parser.add_argument("run_config", nargs="*", help="e.g. 'task=\"heart\"' num-rounds=5")
     arguments = parser.parse_args()
     try:
-        folder, run_config = _place(" ".join(arguments.run_config))
-        before = summary_time(folder)
-        with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
-            flwr_run(env, run_config, arguments.num_clients, echo=True)
-        summary = read_summary(folder, before)
+        folder, summary = _simulate(" ".join(arguments.run_config), arguments.num_clients)
     except SimulationError as error:
         sys.exit(str(error))
     scores = ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
@@ -42,26 +38,42 @@ def main() -> None:
     print(f"run folder: {folder}")
 
 
-def _place(run_config: str) -> tuple[Path, str]:
-    """Return the run's folder, and the run config that puts it there."""
-    values = _parsed(run_config)
-    if given := values.get("resume-from") or values.get("output-dir"):
-        return Path(str(given)).expanduser(), run_config
-    folder = Path.home() / ".tacet" / "runs" / time.strftime("%Y%m%d-%H%M%S")
-    return folder, f'output-dir="{folder}" {run_config}'
-
-
-def _parsed(run_config: str) -> dict[str, Any]:
-    """Return the run config's values; Flower's parser passes over words without ``=``."""
+def _simulate(run_config: str, num_clients: int) -> tuple[Path, dict[str, Any]]:
+    """Run one simulation; return its folder and how it ended."""
     try:
-        if all("=" in word for word in shlex.split(run_config)):
-            return parse_pairs(run_config)
-    except ValueError:
-        pass  # said below
-    raise SimulationError(
-        f"run config {run_config!r}: give key=value pairs, strings in double quotes within"
-        " the shell's single ones: 'task=\"heart\"' num-rounds=5"
-    )
+        values = parse_pairs(run_config)
+    except ValueError as error:
+        raise SimulationError(f"run config {run_config!r}: {error}") from None
+    if given := values.get("resume-from") or values.get("output-dir"):
+        folder = Path(str(given)).expanduser()
+    else:
+        folder = new_folder(Path.home() / ".tacet" / "runs")
+        run_config = f'output-dir="{folder}" {run_config}'
+    before = summary_time(folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
+            flwr_run(env, run_config, num_clients, echo=True)
+        return folder, read_summary(folder, before)
+    finally:
+        if not given:
+            # Nothing is in it where the run was refused.
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def new_folder(parent: Path) -> Path:
+    """Make a run folder named by the time; two that are made in one second are two."""
+    parent.mkdir(parents=True, exist_ok=True)
+    name, number = time.strftime("%Y%m%d-%H%M%S"), 1
+    while True:
+        folder = parent / (f"{name}-{number}" if number > 1 else name)
+        try:
+            # To make it is to take it: nobody else can.
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Submission of a run through ``flwr run``, and its summary."""
 
-import json
 import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from app.results import summary as run_summary
 from app.simulation.superlink import SimulationError, tool
 
 APP_DIR = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def flwr_run(
 
 def summary_time(folder: Path) -> int | None:
     """Return when the folder's summary was written, in ns; None if there is none."""
-    file = folder / "summary.json"
+    file = run_summary.summary_file(folder)
     return file.stat().st_mtime_ns if file.exists() else None
 
 
@@ -85,11 +85,15 @@ def read_summary(folder: Path, before: int | None = None) -> dict[str, Any]:
     SimulationError
         If it left no summary or did not end well.
     """
-    file = folder / "summary.json"
     if summary_time(folder) in (None, before):
         raise SimulationError(f"the run left nothing in {folder}; see its log above")
-    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if summary["status"] not in ("completed", "stopped early"):
-        reason = summary.get("reason", "its process was killed")
-        raise SimulationError(f"{folder}: {summary['status']}: {reason}")
+    summary = run_summary.read_summary(folder)
+    status = summary["status"]
+    if status == run_summary.RUNNING:
+        raise SimulationError(
+            f"{folder}: another process is still writing that run; see the log above for this"
+            " one, and give it an output-dir of its own"
+        )
+    if status not in (run_summary.COMPLETED, run_summary.STOPPED_EARLY):
+        raise SimulationError(f"{folder}: {status}: {summary['reason']}")
     return summary

@@ -29,10 +29,19 @@ class Adversary:
     epsilon: float
 
 
-def adversaries(plan: PrivacyPlan) -> list[Adversary]:
-    """Return what each adversary could learn, for every number of colluders below T."""
+def adversaries(plan: PrivacyPlan, num_drawable: int) -> list[Adversary]:
+    """Return what each adversary could learn, for every number of colluders below T.
+
+    Parameters
+    ----------
+    plan : PrivacyPlan
+        Of the run.
+    num_drawable : int
+        The fewest nodes that a cohort will be drawn among, as far as that is certain.
+    """
     terms = plan.terms
-    found = [Adversary("who sees the models only", None, model_only_epsilon(plan))]
+    models = model_only_epsilon(plan, num_drawable)
+    found = [Adversary("who sees the models only", None, models)]
     if terms.mode.is_distributed:
         for known in range(terms.min_survivors):
             who = f"server and {known} participants"

@@ -35,14 +35,16 @@ class RunCost:
 
 # Asked before the messages of a round go out, and again when the round has closed.
 @lru_cache(maxsize=4)
-def spent_of(plan: PrivacyPlan, num_updates: int, num_metrics: int) -> RunCost:
-    """Return the cost of a number of releases of a plan."""
+def spent_of(
+    plan: PrivacyPlan, num_updates: int, num_metrics: int, num_drawable: int
+) -> RunCost:
+    """Return the cost of a number of releases of a plan; see ``model_only_epsilon``."""
     delta = plan.terms.delta
     schedule = plan.schedule(num_updates, num_metrics=num_metrics)
     release = plan.update_release()
     return RunCost(
         epsilon=epsilon(schedule, delta),
-        epsilon_model_only=model_only_epsilon(plan, num_updates, num_metrics),
+        epsilon_model_only=model_only_epsilon(plan, num_drawable, num_updates, num_metrics),
         delta=delta,
         unit=str(release.unit),
         neighbours=str(release.neighbours),
@@ -51,12 +53,24 @@ def spent_of(plan: PrivacyPlan, num_updates: int, num_metrics: int) -> RunCost:
 
 
 def model_only_epsilon(
-    plan: PrivacyPlan, num_updates: int | None = None, num_metrics: int | None = None
+    plan: PrivacyPlan,
+    num_drawable: int,
+    num_updates: int | None = None,
+    num_metrics: int | None = None,
 ) -> float:
     """Return epsilon against those who see only models; of the whole run by default.
 
     They know no node's share of the noise, nor who was drawn. Amplification by sampling can
     gain less than the chance of an abort takes off delta; then it is left out.
+
+    Parameters
+    ----------
+    plan : PrivacyPlan
+        Of the run.
+    num_drawable : int
+        The fewest nodes that a cohort is drawn among; 0 where others than chance decide.
+    num_updates, num_metrics : int, optional
+        See ``PrivacyPlan.planned``.
     """
 
     def outside(sampled: bool, delta: float) -> float:
@@ -66,5 +80,5 @@ def model_only_epsilon(
         return epsilon(schedule, delta)
 
     plain = outside(False, plan.terms.delta)
-    left = plan.delta_of_models(plain)
+    left = plan.delta_of_models(plain, num_drawable)
     return min(plain, outside(True, left)) if left > 0 else plain

@@ -189,7 +189,7 @@ class PrivacyPlan(NoiseGrid):
         """Return the noise of the least noisy release, over what one unit can move in it."""
         return min(one.noise_multiplier for one in self.planned())
 
-    def delta_of_models(self, epsilon: float) -> float:
+    def delta_of_models(self, epsilon: float, num_drawable: int) -> float:
         """Return the delta left for those who see models only, if cohorts amplify.
 
         A cohort drawn under T is drawn again, so what is used is the Poisson sample given its
@@ -201,6 +201,8 @@ class PrivacyPlan(NoiseGrid):
         ----------
         epsilon : float
             At least what those adversaries learn, e.g. without amplification.
+        num_drawable : int
+            The fewest nodes that a cohort is drawn among.
 
         Returns
         -------
@@ -212,8 +214,8 @@ class PrivacyPlan(NoiseGrid):
             return terms.delta
         from scipy.stats import binom  # pyright: ignore[reportMissingTypeStubs]
 
-        n, q = terms.population, terms.cohort_fraction
-        short = float(binom.cdf(terms.min_survivors - 1, n, q))  # pyright: ignore
+        least, q = terms.min_survivors, terms.cohort_fraction
+        short = float(binom.cdf(least - 1, num_drawable, q))  # pyright: ignore
         return terms.delta - terms.num_updates * short * (1 + exp(min(epsilon, 700.0)))
 
     @property

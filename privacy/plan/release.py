@@ -35,6 +35,10 @@ class Mechanism(StrEnum):
     DISTRIBUTED_DISCRETE_GAUSSIAN = "distributed_discrete_gaussian"
 
 
+class ReleaseError(ValueError):
+    """Sensitivities or noise that no release can have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Release:
     """One noisy sum. Immutable and public; lengths are in steps of the grid.
@@ -75,7 +79,7 @@ class Release:
     def __post_init__(self) -> None:
         lengths = (self.l1_sensitivity, self.l2_sensitivity, self.noise_scale)
         if not all(0 < value < float("inf") for value in lengths):
-            raise ValueError(f"{self}: sensitivities and noise must be finite and above 0")
+            raise ReleaseError(f"{self}: sensitivities and noise must be finite and above 0")
         if min(self.num_shares, self.dimension, self.num_steps) < 1:
             raise ValueError(f"{self}: counts must be at least 1")
         if not 0 < self.sampling_rate <= 1:

@@ -112,7 +112,7 @@ class PrivacyTerms:
             raise ValueError(
                 f"{self.num_updates} rounds and spare attempts of {self.num_local_steps} steps:"
                 f" more than {_MOST_STEPS:.0e} in all cannot be accounted for in time; lower"
-                " num-rounds"
+                " num-rounds or privacy.spare_attempts"
             )
         distributed = self.place is Place.DISTRIBUTED
         if distributed and not 0 <= self.max_colluding < self.min_survivors:

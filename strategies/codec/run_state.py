@@ -20,6 +20,8 @@ CLIP_NORM = "clip-norm"
 class RunState:
     """The codec of a run without differential privacy, which never changes.
 
+    ``is_private`` is whether what it decodes has noise in it.
+
     Parameters
     ----------
     codec : Codec
@@ -27,6 +29,8 @@ class RunState:
     scores : bool
         Whether the workload scores its states on held-out records.
     """
+
+    is_private = False
 
     def __init__(self, codec: Codec, scores: bool = True) -> None:
         self.codec: Codec = codec
@@ -47,6 +51,9 @@ class RunState:
 
     def note_release(self, server_round: int, *, training: bool) -> None:
         """Note that nodes were asked for contributions, whether or not they answer."""
+
+    def note_drawable(self, num_drawable: int) -> None:
+        """Note among how many nodes the cohorts were drawn, see ``Cohorts``."""
 
     def pays_for(self, server_round: int) -> bool:
         """Whether one attempt at this round is paid for, whatever comes after it."""
@@ -87,10 +94,13 @@ class PrivateRunState(RunState):
         None for a clip norm that stays.
     """
 
+    is_private = True
+
     def __init__(self, codec: PrivateCodec, adaptive: AdaptiveClip | None = None) -> None:
         super().__init__(codec)
         self._adaptive = adaptive
         self._num_updates = self._num_metrics = 0
+        self._num_drawable = codec.plan.terms.population
 
     @property
     def _private(self) -> PrivateCodec:
@@ -115,6 +125,10 @@ class PrivateRunState(RunState):
         """Count what the nodes may have charged."""
         self._num_updates += training
         self._num_metrics += self.has_metrics(server_round, training=training)
+
+    def note_drawable(self, num_drawable: int) -> None:
+        """Keep the fewest nodes that a cohort was drawn among: cohorts amplify by so many."""
+        self._num_drawable = min(self._num_drawable, num_drawable)
 
     def pays_for(self, server_round: int) -> bool:
         """Whether the plan pays for one attempt at this round, whatever comes after it."""
@@ -152,8 +166,12 @@ class PrivateRunState(RunState):
 
     def report(self) -> dict[str, Any]:
         """Return epsilon and delta, what they hold against, and the counts of releases."""
-        counts = {"num_updates": self._num_updates, "num_metrics": self._num_metrics}
-        spent = spent_of(self._private.plan, self._num_updates, self._num_metrics)
+        counts = {
+            "num_updates": self._num_updates,
+            "num_metrics": self._num_metrics,
+            "num_drawable": self._num_drawable,
+        }
+        spent = spent_of(self._private.plan, **counts)
         return {**asdict(spent), **counts, "clip_norm": self._private.clip_norm}
 
     def restore(self, report: dict[str, Any]) -> None:
@@ -167,6 +185,7 @@ class PrivateRunState(RunState):
         try:
             self._num_updates = int(report["num_updates"])
             self._num_metrics = int(report["num_metrics"])
+            self._num_drawable = int(report["num_drawable"])
             self.codec = replace(self._private, clip_norm=float(report["clip_norm"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"the last round's report lacks {error}") from None

@@ -225,7 +225,7 @@ class MaskedRound:
         asked, num_survivors = self._asked, len(role.survivors)
         report_counts(asked.number, aggregate, num_survivors)
         codec = self._settings.coding.codec
-        check_sum(asked.number, aggregate, num_survivors, codec, training=self._training)
+        check_sum(asked.number, aggregate, num_survivors, codec)
         state = None
         if self._training:
             state = self._strategy.step(asked.number, asked.state, aggregate)

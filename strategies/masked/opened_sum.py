@@ -4,19 +4,21 @@ import logging
 
 from strategies.codec.codec import Codec
 from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED
-from strategies.rounds.attempt import RunStoppedError
+from strategies.rounds.attempt import DivergedError, RunStoppedError
 from workloads.values import Aggregate
 
 log = logging.getLogger("flwr.tacet")
 
 
 def check_sum(
-    server_round: int, aggregate: Aggregate, num_survivors: int, codec: Codec, *, training: bool
+    server_round: int, aggregate: Aggregate, num_survivors: int, codec: Codec
 ) -> None:
-    """Stop the run where a sum is none of honest contributions, or has no weight.
+    """Stop the run where a sum is none of honest contributions, or holds none.
 
     Raises
     ------
+    DivergedError
+        If nobody's contribution is finite.
     RunStoppedError
         Naming the round and the value. The attempt cannot be repeated: nodes help to open a
         sum once for each model.
@@ -27,10 +29,8 @@ def check_sum(
             f"round {server_round}: a participant's contribution is not possible: {objection};"
             " under masks nobody can tell whose, and the model of the round before stands"
         )
-    if training and aggregate.weight <= 0:
-        raise RunStoppedError(
-            f"round {server_round}: training diverged on every client; lower the learning rate"
-        )
+    if round(aggregate.sums.get(NUM_DIVERGED, 0)) >= num_survivors:
+        raise DivergedError("on every client")
 
 
 def report_counts(server_round: int, aggregate: Aggregate, num_survivors: int) -> None:

@@ -8,7 +8,7 @@ from strategies.aggregation import ClientSide
 from strategies.codec.stages import SumContext
 from strategies.plain.strategy import plain_seed
 from strategies.refusals import Reason, RequestRefusedError
-from strategies.rounds.records import encoded_record, to_record
+from strategies.rounds.records import encoded_record, fits_in_clear, to_record
 
 
 def answer(message: Message, side: ClientSide) -> Message:
@@ -28,6 +28,9 @@ def answer(message: Message, side: ClientSide) -> Message:
         vector, scalars = side.contribute(None, shared)
         return Message(encoded_record(vector, scalars), reply_to=message)
     contribution = side.contribute_in_clear()
-    if not contribution.is_finite():
-        raise RequestRefusedError(Reason.NON_FINITE)
+    if not fits_in_clear(contribution):
+        sums = ", ".join(f"{name} {value:g}" for name, value in contribution.sums.items())
+        raise RequestRefusedError(Reason.TRAINING_DIVERGED) from ValueError(
+            f"training diverged here: the sums over its records are {sums}"
+        )
     return Message(to_record(contribution), reply_to=message)

@@ -26,6 +26,13 @@ class RunStoppedError(RuntimeError):
         self.failures: dict[int, str] = {}
 
 
+class DivergedError(RunStoppedError):
+    """Training that diverged: no further round would help.
+
+    The message says how it shows; the round closer adds the round and what to lower.
+    """
+
+
 @dataclass(frozen=True)
 class RoundResult:
     """The result of one attempt at a round.

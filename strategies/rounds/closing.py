@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from strategies.refusals import Reason
 from strategies.rounds.attempt import (
     CohortTooSmallError,
+    DivergedError,
     RoundAttempt,
     RoundResult,
     RunStoppedError,
 )
 from strategies.rounds.cohort import Cohorts
+from strategies.rounds.divergence import LossWatch
 from strategies.rounds.failures import Failures
-from strategies.rounds.report import evaluation_metrics
+from strategies.rounds.report import RoundReport, evaluation_metrics
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
@@ -53,8 +56,13 @@ class RoundCloser:
         self._settings = settings
         self._tell_release = tell_release
         self._has_released = False
+        self._losses = LossWatch()
         self._failures = Failures(settings.max_silent)
         self._cohorts = Cohorts(grid, settings, cohort_rng, self._failures)
+
+    def resume(self, reports: Sequence[RoundReport]) -> None:
+        """Take up what the rounds before a resume have shown."""
+        self._losses.resume(reports)
 
     def train(self, server_round: int, state: State) -> RoundResult:
         """Return the result of the first attempt that has one.
@@ -70,6 +78,7 @@ class RoundCloser:
             self._require_paid(server_round)
             result = self._attempt(asked, attempt)
             if result is not None and result.state is not None:
+                self._check_losses(server_round, result)
                 return result
         raise self._stopped(
             f"round {server_round}: too few clients answered in each of rounds.max_attempts="
@@ -106,6 +115,8 @@ class RoundCloser:
         except RunStoppedError as error:
             raise self._told(error, server_round, 1) from None
         self._failures.note(server_round, 1, result.failures, result.answered)
+        self._check_answers(server_round, result)
+        self._check_losses(server_round, result)
         return evaluation_metrics(result.means)
 
     def _attempt(self, asked: RoundAttempt, attempt: int) -> RoundResult | None:
@@ -119,6 +130,7 @@ class RoundCloser:
         except RunStoppedError as error:
             raise self._told(error, number, attempt) from None
         self._failures.note(number, attempt, result.failures, result.answered)
+        self._check_answers(number, result)
         if result.failures and settings.stop_on_client_failure:
             node, reason = next(iter(result.failures.items()))
             raise self._stopped(
@@ -152,8 +164,28 @@ class RoundCloser:
                 f" and {shortfall}"
             )
 
+    def _check_answers(self, server_round: int, result: RoundResult) -> None:
+        """Stop the run if too few clients answered because training diverged on the others."""
+        diverged = list(result.failures.values()).count(Reason.TRAINING_DIVERGED)
+        if result.num_replies < self._settings.min_replies <= result.num_replies + diverged:
+            how = f"on {diverged} of {result.num_asked} clients"
+            raise self._stopped(self._diverged(server_round, how))
+
+    def _check_losses(self, server_round: int, result: RoundResult) -> None:
+        """Stop the run if the losses of a round say that training has diverged."""
+        if self._strategy.coding.is_private:
+            return
+        if how := self._losses.objection(result.means):
+            raise self._stopped(self._diverged(server_round, how))
+
+    def _diverged(self, server_round: int, how: str) -> str:
+        mend = self._settings.divergence_mend
+        return f"round {server_round}: training diverged: {how}; {mend}"
+
     def _release(self) -> None:
         self._has_released = True
+        if self._cohorts.fewest_drawable is not None:
+            self._strategy.coding.note_drawable(self._cohorts.fewest_drawable)
         self._tell_release()
 
     def _asked(
@@ -170,7 +202,9 @@ class RoundCloser:
     def _told(self, error: RunStoppedError, server_round: int, attempt: int) -> RunStoppedError:
         """Return the error of an attempt, with who was left out and who failed before it."""
         self._failures.note(server_round, attempt, error.failures, frozenset())
-        return self._stopped(str(error))
+        is_diverged = isinstance(error, DivergedError)
+        text = self._diverged(server_round, str(error)) if is_diverged else str(error)
+        return self._stopped(text)
 
     def _stopped(self, message: str) -> RunStoppedError:
         return RunStoppedError(self._failures.told_before(message))

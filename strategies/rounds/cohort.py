@@ -39,6 +39,9 @@ class Cohorts:
         self._settings = settings
         self._rng = rng
         self._failures = failures
+        #: The fewest nodes that a cohort of this run was drawn among, 0 once a node was left
+        #: out: who that is may depend on its records, so chance alone does not draw any more.
+        self.fewest_drawable: int | None = None
 
     def draw(self, server_round: int) -> list[int]:
         """Draw the cohort of a round among the connected clients."""
@@ -57,6 +60,9 @@ class Cohorts:
                 f"{len(nodes)} usable clients are connected and {len(left_out)} are left out,"
                 f" rounds.min_clients={settings.min_clients}"
             )
+        drawable = 0 if left_out else len(nodes)
+        fewest = self.fewest_drawable
+        self.fewest_drawable = drawable if fewest is None else min(fewest, drawable)
         if settings.min_poisson_cohort and settings.cohort_fraction < 1:
             return self._draw_by_coins(nodes, server_round)
         size = min(

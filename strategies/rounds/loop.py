@@ -88,6 +88,7 @@ class RoundLoop:
         if checkpoint:
             state = self._restore(checkpoint, state)
             reports = list(checkpoint.reports)
+            self._closer.resume(reports)
         stopped_early = has_converged = False
         for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
             if self._has_plateaued(reports):

@@ -52,6 +52,12 @@ def to_record(contribution: Contribution) -> RecordDict:
     )
 
 
+def fits_in_clear(contribution: Contribution) -> bool:
+    """Whether every number is finite, and every sum one that ``from_record`` takes."""
+    sums = contribution.sums.values()
+    return contribution.is_finite() and all(abs(value) < _LARGEST_SUM for value in sums)
+
+
 def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -> Contribution:
     """Read a contribution from a reply, trusting nothing.
 

@@ -21,6 +21,8 @@ class LoopSettings:
     average_from: int
     #: Whether more clients may still connect: not in a simulation.
     wait_for_clients: bool
+    #: What to change if training diverges, with keys and values.
+    divergence_mend: str
     #: Each client is drawn by a coin of its own, and a cohort under this is drawn again; 0 for
     #: cohorts of a fixed size.
     min_poisson_cohort: int = 0

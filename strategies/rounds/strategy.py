@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from strategies.codec.run_state import RunState
-from strategies.rounds.attempt import RoundAttempt, RoundResult, RunStoppedError
+from strategies.rounds.attempt import DivergedError, RoundAttempt, RoundResult
 from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import model_request
 from strategies.rounds.transport import PollingGrid
@@ -85,7 +85,7 @@ class RoundStrategy(Strategy):
 
         Raises
         ------
-        RunStoppedError
+        DivergedError
             If the next state would hold a value that is not finite.
         """
         self.coding.take(aggregate)
@@ -94,10 +94,7 @@ class RoundStrategy(Strategy):
             step = self.flower_step.step
             state = self.workload.apply(before, aggregate, server_round, step)
         if not all(np.isfinite(array).all() for array in state.arrays.values()):
-            raise RunStoppedError(
-                f"round {server_round}: the new model is not finite; either training diverged"
-                " (lower the learning rate) or a client sent a huge update"
-            )
+            raise DivergedError("the new model is not finite (or a client sent a huge update)")
         return state
 
     # Flower's loop asks a strategy for one set of messages a round. That is half of a masked

@@ -134,7 +134,7 @@ def test_no_text_of_an_exception_leaves_the_node(monkeypatch, caplog, handler, r
 def test_a_diverged_model_is_refused_not_sent():
     free = "task.model=mlp task.training.learning_rate=1e30 task.training.num_steps=20"
     reply = ask(RUN_CONFIG | {"overrides": free})
-    assert reason_of(reply) is Reason.NON_FINITE
+    assert reason_of(reply) is Reason.TRAINING_DIVERGED
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ _ONCE = f"{_ATTEMPTS}::test_without_spare_attempts_the_run_stops_and_nodes_are_c
 _USED = f"{_ATTEMPTS}::test_the_run_stops_when_its_spare_attempts_are_used_up"
 _NOISE = f"{_ATTEMPTS}::test_noise_is_calibrated_for_spare_attempts_too"
 _AGREE = f"{_ATTEMPTS}::test_a_spare_attempt_is_planned_charged_and_reported"
+_DIVERGENCE = "tests/strategies/rounds/test_divergence.py"
+_COHORTS = "tests/runs/private/test_cohorts.py"
 _RESUMED = ("tests/runs/private/test_resumed_attempts.py",)
 
 MUTATIONS = (
@@ -107,6 +109,27 @@ MUTATIONS = (
         "            return dict(last)\n            raise RunFolderError(\n"
         '                f"{file}: {type(error)',
         _RESUMED,
+    ),
+    Mutation(
+        "losses-are-not-looked-at",
+        "strategies/rounds/divergence.py",
+        "loss > _TIMES_WORSE * least",
+        "loss < 0",
+        (f"{_DIVERGENCE}::test_losses_are_compared_with_the_untrained_models",),
+    ),
+    Mutation(
+        "cohorts-amplify-though-a-client-is-left-out",
+        "strategies/rounds/cohort.py",
+        "drawable = 0 if left_out else len(nodes)",
+        "drawable = len(nodes)",
+        (f"{_COHORTS}::test_nothing_is_amplified_once_a_client_is_left_out",),
+    ),
+    Mutation(
+        "cohorts-amplify-by-the-whole-population",
+        "privacy/plan/plan.py",
+        "binom.cdf(least - 1, num_drawable, q)",
+        "binom.cdf(least - 1, terms.population, q)",
+        (f"{_COHORTS}::test_a_report_amplifies_by_the_nodes_that_were_drawn_among",),
     ),
     Mutation(
         "keys-that-fail-are-taken-for-charged",

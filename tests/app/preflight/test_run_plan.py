@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from torch import nn
@@ -9,10 +10,10 @@ from torch import nn
 from app.builders.privacy import privacy_plan
 from app.builders.workload import build_workload
 from app.cli.main import main
-from app.config.load import load_config
+from app.config.load import ConfigError, load_config
 from app.preflight.run_plan import PlanError, plan_run
 from tasks.breast_cancer import BreastCancer
-from tests.kits.private_kit import composing, run_config_of
+from tests.kits.private_kit import composing, run_config_of, sent_by
 
 
 def test_every_number_of_colluders_below_t_has_its_epsilon():
@@ -105,9 +106,80 @@ def test_what_cannot_be_is_refused(free, words):
     assert words in str(info.value)
 
 
+@pytest.mark.parametrize("option", ["example_central", "client_distributed"])
+@pytest.mark.parametrize(
+    "free",
+    [
+        "epsilon=1e-6",
+        "epsilon=1e-300",
+        "epsilon=1e300",
+        "epsilon=1 privacy.delta=0.999999",
+        "epsilon=1 privacy.delta=1e-300",
+        "epsilon=nan",
+        "epsilon=-1",
+        "noise_multiplier=1e-9",
+        "noise_multiplier=1e-300",
+        "noise_multiplier=1e300",
+        "noise_multiplier=inf",
+        "noise_multiplier=0",
+        "noise_multiplier=2 privacy.delta=nan",
+        "noise_multiplier=2 privacy.delta=2",
+        "noise_multiplier=2 privacy.clip_norm=1e300",
+        "noise_multiplier=2 privacy.population=1000000000000",
+        "noise_multiplier=2 privacy.population=-1",
+        "noise_multiplier=2 privacy.range_deviations=1e300",
+        "noise_multiplier=2 privacy.range_deviations=-inf",
+        "noise_multiplier=2 privacy.metrics.every=1 privacy.metrics.noise_multiplier=1e300",
+        "noise_multiplier=2 privacy.metrics.every=1 privacy.metrics.noise_multiplier=nan",
+    ],
+)
+def test_extreme_numbers_have_a_plan_or_one_line_with_the_number(option, free):
+    """No traceback, and where there is no plan the key with its value, and the mend."""
+    run_config = composing(option)
+    words = run_config["overrides"].replace("noise_multiplier=2", free)
+    text = refusal(run_config | {"overrides": words})
+    if text is None:
+        return
+    assert "\n" not in text
+    key, _, value = f"privacy.{free}".split()[-1].rpartition("=")
+    assert f"{key}={float(value):g}" in text or f"{key}={value}" in text
+
+
+def refusal(run_config) -> str | None:
+    """Return why a run has no plan; None where it has one, of which every figure is one."""
+    try:
+        plan = plan_run(load_config(run_config))
+    except (ConfigError, PlanError) as error:
+        return str(error)
+    assert not any(math.isnan(one.epsilon) for one in plan.adversaries)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("epsilon=1e300", "privacy.epsilon=1e+300: take a value from 0.01 to 100"),
+        (
+            "noise_multiplier=1e-9",
+            "privacy.noise_multiplier=1e-09: take a value from 0.01 to 1000",
+        ),
+    ],
+)
+def test_a_run_is_refused_in_the_words_of_its_plan(tmp_path, given, says):
+    run_config = run_config_of(tmp_path, "example_central", "plain", rate=0.05)
+    words = run_config["overrides"].replace("noise_multiplier=2", given)
+    expected = re.escape(f"numbers too extreme to compute with: {says}")
+    assert sent_by(run_config | {"overrides": words}, 4, ConfigError, expected) == []
+    with pytest.raises(PlanError, match=expected):
+        plan_run(load_config(run_config | {"overrides": words}))
+
+
 def test_more_steps_than_can_be_accounted_for_are_refused():
     with pytest.raises(PlanError, match="lower num-rounds"):
         plan_run(load_config(composing("client_distributed", **{"num-rounds": 10**7 + 1})))
+    spare = composing("client_distributed", free="privacy.spare_attempts=1000000000000")
+    with pytest.raises(PlanError, match=r"or privacy\.spare_attempts$"):
+        plan_run(load_config(spare))
 
 
 # The command

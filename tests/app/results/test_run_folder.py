@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 import app.results.run_folder
+import app.server
 from app.config.load import load_config
 from app.results import model_file
 from app.results.model_file import load_model
 from app.results.run_folder import RunFolder, RunFolderError, folder_path
+from app.results.summary import read_summary
 from app.simulation.flwr_run import summary_time
 from app.simulation.in_process import simulate
 from tasks.base import DataSource
@@ -122,6 +124,33 @@ def test_every_summary_says_how_far_the_run_is(run_config):
     assert summary_of(folder)["metrics"] == failed["metrics"]
 
 
+def test_a_run_that_ends_before_its_loop_is_told_as_failed(run_config, monkeypatch):
+    """Its observers have not been told: the folder itself says so."""
+
+    def die(*_):
+        raise KilledError("no loop")
+
+    monkeypatch.setattr(app.server, "RoundLoop", die)
+    with pytest.raises(KilledError):
+        simulate(run_config, 3)
+    summary = summary_of(run_config["output-dir"])
+    assert (summary["status"], summary["reason"]) == ("failed", "KilledError: no loop")
+
+
+def test_a_folder_that_is_refused_is_left_as_it_was(run_config):
+    simulate(run_config, 3)
+    before = summary_of(run_config["output-dir"])
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        simulate(run_config, 3)
+    assert summary_of(run_config["output-dir"]) == before
+
+
+def test_a_run_that_goes_on_is_told_as_running(run_config):
+    folder = Path(run_config["output-dir"])
+    with RunFolder.create(folder, load_config(run_config)):
+        assert read_summary(folder)["status"] == "running"
+
+
 def test_a_folder_whose_run_died_at_its_start_can_be_used(run_config, monkeypatch):
     def die(_):
         raise KilledError
@@ -152,6 +181,13 @@ def test_a_killed_process_keeps_its_rounds_and_its_folder_can_be_resumed(run_con
     num_kept = len(lines_if_whole(folder))
     assert num_kept >= 3
     assert summary_of(folder)["status"] == "running"
+    # Nobody was left to write it: whoever reads it does.
+    told = read_summary(folder)
+    assert told["status"] == "failed"
+    # The line of a round comes before its summary.
+    assert num_kept - 1 <= told["num_rounds"] <= num_kept
+    assert told["reason"].startswith("its process was killed")
+    assert summary_of(folder) == told
     load_model(folder / "model.safetensors")
     again = simulate(resumed(run_config, **{"num-rounds": num_kept + 2}), 3)
     assert again.num_rounds == num_kept + 2

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 import app.simulation.__main__
 import app.simulation.superlink
+from app.results.summary import take_lock
+from app.simulation.__main__ import new_folder
 from app.simulation.flwr_run import flwr_run, read_summary, summary_time
 from app.simulation.superlink import SimulationError
 
@@ -79,15 +83,58 @@ def test_the_exit_status_of_flwr_run_counts(no_superlink, monkeypatch, tmp_path)
         run_main(monkeypatch, f'output-dir="{tmp_path / "run"}"', flwr_run)
 
 
-@pytest.mark.parametrize(
-    "run_config", ["task=heart", "num-rounds 5", 'task="heart', "run.toml", "num-rounds=5,"]
-)
-def test_a_malformed_run_config_is_one_clear_line(run_config):
-    command = [sys.executable, "-m", "app.simulation", run_config]
+def test_a_malformed_run_config_is_one_clear_line():
+    command = [sys.executable, "-m", "app.simulation", "task=heart"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"run config {run_config!r}: give key=value pairs")
+    assert line == (
+        "run config 'task=heart': task=heart: text stands in double quotes: task=\"heart\""
+    )
+
+
+# Folders
+
+
+def test_runs_that_start_in_one_second_have_folders_of_their_own(
+    no_superlink, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(app.simulation.__main__.time, "strftime", lambda _: "20260101-000000")
+    given = []
+
+    def done(_, run_config, *__, **___):
+        given.append(run_config)
+        write_summary(Path(run_config.split('"')[1]))
+
+    for _ in range(2):
+        run_main(monkeypatch, "num-rounds=2", done)
+    runs = tmp_path / ".tacet" / "runs"
+    names = ["20260101-000000", "20260101-000000-2"]
+    assert given == [f'output-dir="{runs / name}" num-rounds=2' for name in names]
+    told = capsys.readouterr().out
+    assert all(f"run folder: {runs / name}\n" in told for name in names)
+
+
+def test_two_threads_never_make_one_folder(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_folder(tmp_path / "runs"), range(40)))
+    assert len(set(made)) == 40
+
+
+def test_a_run_that_is_refused_leaves_no_folder(no_superlink, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SystemExit, match="left nothing in"):
+        run_main(monkeypatch, "num-rounds=2", refused)
+    assert list((tmp_path / ".tacet" / "runs").iterdir()) == []
+
+
+def test_a_folder_that_another_run_is_writing_is_told_as_that(tmp_path):
+    write_summary(tmp_path, status="running")
+    with take_lock(tmp_path), pytest.raises(SimulationError, match="another process is still"):
+        read_summary(tmp_path)
+    with pytest.raises(SimulationError, match="failed: its process was killed"):
+        read_summary(tmp_path)
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):

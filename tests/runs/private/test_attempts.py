@@ -77,6 +77,7 @@ def test_noise_is_calibrated_for_spare_attempts_too():
 def test_spare_attempts_draw_cohorts_whose_aborts_are_taken_off_delta():
     def left(free: str, rounds: int) -> float:
         free = f"{free} rounds.cohort_fraction=0.9 privacy.population=8 rounds.min_replies=5"
+        free += " rounds.min_clients=8"
         run_config = composing("client_central", "plain", free, **{"num-rounds": rounds})
         return plan_run(load_config(run_config)).adversaries[0].epsilon
 

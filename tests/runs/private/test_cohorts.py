@@ -4,9 +4,12 @@ import pytest
 
 from app.config.load import load_config
 from app.preflight.run_plan import plan_run
+from app.simulation.in_process import simulate
 from strategies.masked.settings import SecAggSettings
+from strategies.refusals import Reason, refusal_reply
 from strategies.rounds.attempt import RunStoppedError
 from tests.kits.codec_kit import failing
+from tests.kits.killed_runs import resumed
 from tests.kits.private_kit import (
     Nodes,
     planned_epsilon,
@@ -19,7 +22,7 @@ from tests.kits.traced import Traced, kind_of
 # T = 6 of 8 drawn with 0.9: 3 rounds draw fewer with a chance of 0.11, which delta pays for.
 POISSON = (
     "rounds.cohort_fraction=0.9 privacy.delta=0.2 aggregation.min_survivors=6"
-    " aggregation.threshold=5"
+    " aggregation.threshold=5 rounds.min_clients=8"
 )
 
 
@@ -81,12 +84,66 @@ def test_cohorts_drawn_again_are_likelier_than_delta_so_nothing_is_amplified(tmp
     assert plan.adversaries[1].num_colluding == 0
 
 
-def test_amplification_counts_where_no_cohort_is_drawn_again(tmp_path):
-    """Under 2 of 100 drawn with 0.3: a chance of 1e-14."""
-    free = "rounds.cohort_fraction=0.3"
+@pytest.mark.parametrize(
+    ("min_clients", "is_amplified"), [(100, True), (70, True), (10, False), (2, False)]
+)
+def test_amplification_counts_the_nodes_that_are_surely_connected(
+    tmp_path, min_clients, is_amplified
+):
+    """Under 2 of 100 drawn with 0.3: a chance of 1e-14; of 10 it is 15 %."""
+    free = f"rounds.cohort_fraction=0.3 rounds.min_clients={min_clients}"
     run_config = run_config_of(tmp_path, "client_central", "plain", free, population=100)
     models, others, _ = plan_run(load_config(run_config)).adversaries
-    assert models.epsilon < 0.8 * others.epsilon
+    assert (models.epsilon < 0.8 * others.epsilon) == is_amplified
+    assert is_amplified or models.epsilon == others.epsilon
+
+
+# 16 of 16 connected draw fewer than 2 with a chance of 2e-11 (0.8); 3 of 3 with 10 %.
+FEW = "rounds.cohort_fraction=0.8 rounds.min_clients=2"
+
+
+@pytest.mark.parametrize(("number", "is_amplified"), [(16, True), (3, False)])
+def test_a_report_amplifies_by_the_nodes_that_were_drawn_among(tmp_path, number, is_amplified):
+    run_config = run_config_of(tmp_path, "client_central", "plain", FEW, population=16)
+    run_config |= {"deterministic": True, "seed": 1}
+    traced = Traced(run_config, number)
+    told = traced.summary()["privacy"]
+    assert told["num_drawable"] == number
+    assert (told["epsilon_model_only"] < told["epsilon"]) == is_amplified
+    # The plan knows of the two that must be there, and promises no more.
+    assert traced.plan().adversaries[0].epsilon >= told["epsilon_model_only"]
+
+
+@pytest.mark.parametrize("reason", [Reason.POLICY_REFUSED, None])
+def test_nothing_is_amplified_once_a_client_is_left_out(tmp_path, reason):
+    """Whom chance does not draw may tell of the records that made it refuse, or fail."""
+
+    def fault(message, real):
+        number = message.content.config_records["config"]["server-round"]
+        if message.metadata.dst_node_id == 1003 and number > 1:
+            return refusal_reply(reason, message) if reason else None
+        return real(message)
+
+    free = f"{FEW} rounds.max_silent=1"
+    run_config = run_config_of(tmp_path, "client_central", "plain", free, population=16)
+    run_config |= {"deterministic": True, "seed": 2, "num-rounds": 6}
+    traced = Traced(run_config, 16, fault)
+    drawn = [report["privacy"]["num_drawable"] for report in traced.reports()]
+    assert drawn[0] == 16
+    assert drawn[-1] == 0
+    first, last = (traced.reports()[at]["privacy"] for at in (0, -1))
+    assert first["epsilon_model_only"] < first["epsilon"]
+    assert last["epsilon_model_only"] == last["epsilon"]
+
+
+def test_a_resumed_run_remembers_among_how_many_it_drew(tmp_path):
+    run_config = run_config_of(tmp_path, "client_central", "plain", FEW, population=16)
+    run_config |= {"deterministic": True, "seed": 1}
+    Traced(run_config, 3)
+    more = resumed(run_config, **{"num-rounds": 4})
+    told = simulate(more, 16).privacy
+    assert (told["num_updates"], told["num_drawable"]) == (4, 3)
+    assert told["epsilon_model_only"] == told["epsilon"]
 
 
 # What is refused before anything is sent

@@ -10,6 +10,7 @@ from strategies.refusals import Reason, refusal_reply
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.server.role import ServerRole
+from tests.kits.regression import regression_run
 from tests.kits.secure_kit import secure_run
 from tests.kits.traced import kind_of, with_faults
 
@@ -126,8 +127,8 @@ def test_the_last_evaluation_stops_with_the_same_words(run_config):
             return None
         return real(message)
 
-    def check(number, *_, training, **__):
-        if not training:
+    def check(number, *_):
+        if number == 4:
             raise RunStoppedError(f"round {number}: not possible")
 
     with pytest.MonkeyPatch.context() as patched:
@@ -136,3 +137,23 @@ def test_the_last_evaluation_stops_with_the_same_words(run_config):
     assert (
         text == "failed in attempt 1 at round 4: client 1002: no_answer; round 4: not possible"
     )
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "says"),
+    [
+        ("plain", "2 usable clients are connected and 1 are left out, rounds.min_clients=3"),
+        ("secagg", "aggregation=secagg: a cohort of 2 is under max_colluding + 2 = 3: "),
+    ],
+)
+def test_a_wrong_file_is_told_where_the_others_are_too_few(
+    tmp_path, monkeypatch, aggregation, says
+):
+    run_config = regression_run(tmp_path, monkeypatch) | {"aggregation": aggregation}
+    (tmp_path / "1.csv").write_text("a;b\n1;2\n")
+    if aggregation == "plain":
+        run_config["overrides"] = "rounds.min_clients=3"
+    with pytest.raises(RunStoppedError) as told:
+        simulate(run_config, 3)
+    first = f"left out of the run: client 1001: data_refused in round 1; {says}"
+    assert str(told.value).startswith(first)

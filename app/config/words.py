@@ -1,0 +1,66 @@
+"""The free overrides of a run config: split into words, each ``key=value`` with one value."""
+
+import re
+import shlex
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_SECOND_KEY = re.compile(r",[A-Za-z_][\w.]*=")
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of ``overrides``.
+
+    Raises
+    ------
+    ValueError
+        Naming the word that is not of the form ``key=value``, and the mend.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"overrides={text!r}: {error}") from None
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key:
+            raise ValueError(f"overrides: {word!r} is not of the form key=value")
+        # Brackets and commas within quotes are text.
+        bare = _QUOTED.sub("", value)
+        if any(bare.count(a) > bare.count(b) for a, b in ("[]", "{}")):
+            raise ValueError(
+                f"overrides: {word!r} opens a bracket and does not close it; write a list or a"
+                " mapping without spaces: key=[one,two]"
+            )
+        if _SECOND_KEY.search(bare) and bare[:1] not in ("[", "{"):
+            raise ValueError(
+                f"overrides: {word!r}: overrides are separated by spaces, not by commas"
+            )
+    return words
+
+
+def check_values(words: list[str]) -> None:
+    """Refuse a value that Hydra cannot read, or that stands for several.
+
+    Raises
+    ------
+    ValueError
+        Naming the word and the mend.
+    """
+    parser = OverridesParser.create()
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            is_sweep = parser.parse_override(word).is_sweep_override()
+        except HydraException:
+            raise ValueError(
+                f"overrides: {word!r}: {value!r} cannot be read; text with other characters"
+                " than letters, digits and -_./: stands in the YAML of its option"
+                f" (conf/{key.partition('.')[0]}/), or in two pairs of quotes: {key}=\"'...'\""
+            ) from None
+        if is_sweep:
+            raise ValueError(
+                f"overrides: {word!r}: several values, and a run takes one; start a run for"
+                " each, or write a list in brackets: key=[one,two]"
+            )
