@@ -118,7 +118,7 @@ MUTATIONS = (
     Mutation(
         "local-noise-is-taken-for-amplified",
         _PLAN,
-        "hidden = sampled and terms.place is not Place.LOCAL",
+        "hidden = sampled and terms.place is Place.CENTRAL",
         "hidden = sampled",
         (_SEEN,),
     ),
