@@ -85,7 +85,8 @@ class Factors:
     Attributes
     ----------
     conversion : float
-        Noise variance of a Gaussian by its Renyi curve over that by the analytic formula.
+        Noise variance of a Gaussian by its Renyi curve over that by the analytic formula; 1
+        where the accountant does not go by Renyi curves.
     curve : float
         What the mechanism's own proven curve asks for beyond the Gaussian's.
     rounded_norm : float
