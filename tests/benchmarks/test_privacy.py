@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import mean_estimation, noise_needed
+from benchmarks import mean_estimation, noise_needed, noise_speed
 from benchmarks.mean_estimation_cases import Case, measure
 from privacy.plan.release import Mechanism
 
@@ -73,3 +73,12 @@ def test_the_noise_needed_before_and_now(tmp_path, capsys, monkeypatch):
     assert (ddg["now"], skellam["now"]) == pytest.approx((2.459, 2.636), abs=1e-3)
     told = [line.split() for line in Path("docs/privacy.md").read_text().splitlines()]
     assert all(line.split() in told for line in capsys.readouterr().out.splitlines()[2:])
+
+
+def test_the_seconds_of_noise_beside_those_before(tmp_path, capsys):
+    json_file = tmp_path / "figures.json"
+    options = ["--dimension", "20000", "--repeats", "2", "--json", str(json_file)]
+    assert noise_speed.main(options) == 0
+    rows = json.loads(json_file.read_text())["rows"]
+    assert [row["deviation"] for row in rows] == list(noise_speed.SCALES)
+    assert f"{rows[0]['now']:.3f}" in capsys.readouterr().out

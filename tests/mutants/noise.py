@@ -46,6 +46,27 @@ MUTATIONS = (
         _SAMPLERS,
     ),
     Mutation(
+        "zero-is-drawn-twice-as-often",
+        "privacy/noise/gaussian.py",
+        "kept = ~(negative & (x == 0))",
+        "kept = x >= 0",
+        _SAMPLERS,
+    ),
+    Mutation(
+        "the-fine-part-of-the-noise-is-uniform",
+        "privacy/noise/gaussian.py",
+        "(x << 1) - fine, sigma",
+        "fine * 0, sigma",
+        _SAMPLERS,
+    ),
+    Mutation(
+        "ties-go-to-whoever-the-table-says",
+        "privacy/noise/half_gaussian.py",
+        "for place in unsure[ties]:",
+        "for place in unsure[:0]:",
+        ("tests/privacy/noise/test_gaussian.py",),
+    ),
+    Mutation(
         "noise-comes-from-a-short-key",
         "privacy/noise/randomness.py",
         "os.urandom(_KEY_BYTES)",
