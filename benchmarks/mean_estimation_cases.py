@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.accounting.calibration import CalibrationError, calibrate
-from privacy.accounting.epsilon import analytic_gaussian
+from privacy.accounting.epsilon import Accountant, accountant, analytic_gaussian
 from privacy.accounting.resolve import resolve
 from privacy.bounding.bounded_sum import one_term
 from privacy.bounding.rotation import SEED_BYTES, Rotation
@@ -85,7 +85,8 @@ class Factors:
     Attributes
     ----------
     conversion : float
-        Noise variance of a Gaussian by its Renyi curve over that by the analytic formula.
+        Noise variance of a Gaussian by its Renyi curve over that by the analytic formula; 1
+        where the accountant does not go by Renyi curves.
     curve : float
         What the mechanism's own proven curve asks for beyond the Gaussian's.
     rounded_norm : float
@@ -224,7 +225,8 @@ def _factors(
     case: Case, plan: PrivacyPlan, ratio: float, rounding: float, wrapping: float
 ) -> Factors:
     central = analytic_gaussian(case.epsilon, DELTA)
-    renyi = calibrate(_gaussian, case.epsilon, DELTA)
+    by_pld = accountant(plan.schedule()) is Accountant.PLD
+    renyi = central if by_pld else calibrate(_gaussian, case.epsilon, DELTA)
     unpadded = rounded_l2(1.0, plan.step, DIMENSION, BETA)
     added = case.clients * plan.share_deviation**2
     computed = {

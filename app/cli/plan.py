@@ -82,7 +82,7 @@ def _lines(plan: RunPlan) -> list[str]:
         ("unit", f"{told['unit']}: {told['neighbours']}"),
         ("noise", f"{told['mechanism']}, multiplier {told['noise_multiplier']:.6g}"),
         ("sampling", f"rate {told['sampling_rate']:g}, {told['num_releases']} releases"),
-        ("accountant", f"{told['accountant']}, delta {told['delta']:g}"),
+        ("accountant", f"{told['accountant']}, delta {told['delta']:g}{_how(told)}"),
         ("model", "admissible"),
         ("sum", _sum_line(plan.modulus)),
     ]
@@ -93,6 +93,13 @@ def _lines(plan: RunPlan) -> list[str]:
         f"{'what can be learnt by':<{width}}  epsilon",
         *(f"{a.who:<{width}}  {_epsilon(a.epsilon)}" for a in plan.adversaries),
     ]
+
+
+def _how(told: dict[str, Any]) -> str:
+    """Return what makes the accountant what it is."""
+    if told["no_pld_because"]:
+        return f"; not pld: {told['no_pld_because']}"
+    return f"; 2 K kappa {told['two_k_kappa']:.2g}, in epsilon"
 
 
 def _sum_line(modulus: dict[str, Any]) -> str:

@@ -15,7 +15,8 @@ from app.config.load import option_of
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from privacy.accounting.adversaries import Adversary, adversaries
-from privacy.accounting.epsilon import accountant
+from privacy.accounting.domination import transfer
+from privacy.accounting.epsilon import Accountant, accountant, pld_objection
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.exact_codecs import IntegerCodec
 from strategies.registry import aggregation_of
@@ -49,7 +50,8 @@ class RunPlan:
     malicious_server : str
         What a server that breaks the protocol could learn, in words.
     guarantee : dict
-        Unit, relation, delta, accountant, noise; empty for privacy=none.
+        Unit, relation, delta, accountant, noise; empty for privacy=none. ``two_k_kappa`` is
+        of ``privacy.accounting.domination``.
     adversaries : list of Adversary
         What each could learn.
     modulus : dict
@@ -171,12 +173,16 @@ def _bits(config: AppConfig, workload: Workload) -> int:
 
 
 def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
-    release = plan.update_release()
+    release, schedule = plan.update_release(), plan.schedule()
+    by_pld = accountant(schedule) is Accountant.PLD
     return {
         "unit": str(release.unit),
         "neighbours": str(release.neighbours),
         "delta": plan.terms.delta,
-        "accountant": str(accountant(plan.schedule())),
+        "accountant": str(accountant(schedule)),
+        # Part of every epsilon by PLD: what integers in place of real numbers cost.
+        "two_k_kappa": transfer(schedule) if by_pld else 0.0,
+        "no_pld_because": pld_objection(schedule),
         "mechanism": str(release.mechanism),
         "noise_multiplier": plan.noise_multiplier,
         "sampling_rate": release.sampling_rate,

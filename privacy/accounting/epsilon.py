@@ -1,7 +1,8 @@
 """The cost of a schedule of releases: from releases to epsilon.
 
 Two accountants. Privacy loss distributions (PLD) are the tighter one and serve Laplace noise
-and Gaussian noise on a fine grid; Renyi differential privacy (RDP) serves everything.
+and the discrete Gaussian, in shares or not (``domination``); Renyi differential privacy (RDP)
+serves everything.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.accounting.renyi import ORDERS, curve, laplace_loss
+from privacy.accounting.domination import (
+    LARGEST_TRANSFER,
+    dominating_ratio,
+    objection,
+    transfer,
+)
+from privacy.accounting.renyi import ORDERS, check_sampling, curve, laplace_loss
 from privacy.plan.release import Mechanism, Release, Schedule
 
 # dp_accounting takes seconds to import: only the functions that need it do.
 
-#: Of the rules here and in ``privacy.accounting.renyi``: what another version kept is not used.
-VERSION = 1
-#: A discrete Gaussian of fewer steps than this is not accounted for as the continuous one.
-FINE_SCALE = 2.0**20
-#: Variance, in steps squared, that accounting for a discrete Gaussian as continuous costs.
-_SMOOTHING_VARIANCE = 4.0
+#: Of the rules of ``privacy.accounting``: what another version kept is not used.
+VERSION = 2
 #: The PLD library takes powers of a Fourier transform, whose rounding errors go either way. So
 #: much of delta is kept back for each step: ten times the error measured on Gaussians.
 _ROUNDING = 2.0**-52
@@ -37,11 +40,29 @@ class Accountant(StrEnum):
 
 
 def accountant(schedule: Schedule) -> Accountant:
-    """Return PLD if all noise is Laplace, or Gaussian of ``FINE_SCALE`` steps; else RDP."""
+    """Return PLD if ``pld_objection`` has none; else RDP."""
+    return Accountant.RDP if pld_objection(schedule) else Accountant.PLD
+
+
+def pld_objection(schedule: Schedule) -> str:
+    """Return why PLD does not serve the schedule, with the mend; empty if it does.
+
+    Raises
+    ------
+    ValueError
+        If a release is sampled under the relation "replaced by any other".
+    """
+    schedule = _made(schedule)
+    for release, _ in schedule:
+        check_sampling(release)
+        if release.mechanism is not Mechanism.LAPLACE and (failed := objection(release)):
+            return failed
+    cost = transfer(schedule)
+    if cost <= LARGEST_TRANSFER:
+        return ""
     return (
-        Accountant.PLD
-        if all(_fits_pld(r) for r, times in schedule if times)
-        else Accountant.RDP
+        f"2 K kappa = {cost:.2g}: must be at most {LARGEST_TRANSFER:g}; take more modulus_bits"
+        " or fewer rounds"
     )
 
 
@@ -175,40 +196,27 @@ def _convert(
     return np.where(-np.expm1(-totals) <= delta**2, 0.0, np.maximum(bounds, 0.0))
 
 
-def _fits_pld(release: Release) -> bool:
-    if release.mechanism is Mechanism.GAUSSIAN:
-        return release.noise_scale >= FINE_SCALE
-    return release.mechanism is Mechanism.LAPLACE
-
-
-def _gaussian_ratio(release: Release) -> float:
-    """Return sensitivity over deviation of a continuous Gaussian that stands for the discrete.
-
-    Notes
-    -----
-    The query is integers f, the noise's variance s^2; let r^2 = 4. Release f plus continuous
-    Gaussian noise of variance s^2 - r^2, then move each number y at random to an integer k with
-    weight exp(-(k - y)^2 / (2 r^2)): post-processing. The result is k with weight
-    exp(-(k - f)^2 / (2 s^2)), over the sum of the weights at y, which by Poisson summation is
-    r sqrt(2 pi) within a factor 1 +- 3 exp(-2 pi^2 r^2) = 1 +- 2e-34 (Peikert 2010, An
-    Efficient and Parallel Gaussian Sampler for Lattices, Theorem 3.1). So any probability under
-    the discrete noise of n numbers, chosen adaptively or not, is that of a post-processed
-    continuous release within 1 +- 1e-33 n, and epsilon grows by 2e-33 n at most: for 10^15
-    numbers still below a float's rounding. Only the variance is lessened, by a part in 2^38.
-    """
-    return release.l2_sensitivity / math.sqrt(release.noise_scale**2 - _SMOOTHING_VARIANCE)
-
-
 def _pld_epsilon(schedule: Schedule, delta: float, bound: float) -> float:
     """Return epsilon by privacy loss distributions; ``bound`` is the one by RDP.
 
+    That of continuous noise, at a delta so much smaller and with so much added as
+    ``dominating_ratio`` says.
+    """
+    cost = transfer(schedule)
+    return _continuous_epsilon(schedule, delta * math.exp(-cost / 2), bound) + cost
+
+
+def _continuous_epsilon(schedule: Schedule, delta: float, bound: float) -> float:
+    """Return epsilon of the continuous mechanisms that dominate a schedule's.
+
     Unsampled Gaussians are exactly one. The rest is the library's: Koskela et al. 2020 (arXiv
-    1906.03049) on a pessimistic grid of losses (Doroshenko et al. 2022, arXiv 2207.04380).
+    1906.03049) on a pessimistic grid of losses (Doroshenko et al. 2022, arXiv 2207.04380), add
+    and remove composed apart, then the larger.
     """
     squared_mu, others = 0.0, list[tuple[Release, int]]()
     for release, times in schedule:
-        if release.mechanism is Mechanism.GAUSSIAN and release.sampling_rate == 1:
-            squared_mu += times * release.num_steps * _gaussian_ratio(release) ** 2
+        if release.mechanism is not Mechanism.LAPLACE and release.sampling_rate == 1:
+            squared_mu += times * release.num_steps * dominating_ratio(release) ** 2
         else:
             others.append((release, times))
     if not others:
@@ -233,11 +241,11 @@ def _pld_epsilon(schedule: Schedule, delta: float, bound: float) -> float:
 def _finest_step(entry: tuple[Release, int]) -> float:
     """Return the step that takes the library a second: 50,000 in the range of one loss."""
     release = entry[0]
-    if release.mechanism is Mechanism.GAUSSIAN:
-        ratio = _gaussian_ratio(release)
-        largest = 10 * ratio + ratio**2 / 2
-    else:
+    if release.mechanism is Mechanism.LAPLACE:
         largest = laplace_loss(release)
+    else:
+        ratio = dominating_ratio(release)
+        largest = 10 * ratio + ratio**2 / 2
     # Sampling leaves ln(1 - q + q e^loss).
     hidden = math.log(release.sampling_rate) + largest
     return float(np.logaddexp(0.0, hidden)) / 50_000
@@ -247,9 +255,9 @@ def _event(release: Release) -> Any:
     """Return the library's description of one step."""
     import dp_accounting as dp  # pyright: ignore[reportMissingTypeStubs]
 
-    if release.mechanism is Mechanism.GAUSSIAN:
-        event = dp.GaussianDpEvent(1 / _gaussian_ratio(release))
-    else:
+    if release.mechanism is Mechanism.LAPLACE:
         event = dp.LaplaceDpEvent(1 / laplace_loss(release))
+    else:
+        event = dp.GaussianDpEvent(1 / dominating_ratio(release))
     rate = release.sampling_rate
     return dp.PoissonSampledDpEvent(rate, event) if rate < 1 else event

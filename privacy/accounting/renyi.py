@@ -149,13 +149,23 @@ def _skellam(release: Release, alphas: Array) -> Array:
     return alphas * l2**2 / 2 + np.minimum(first, 1.5 * l1)
 
 
+def sum_tau(release: Release) -> float:
+    """Return tau: how far the law of n summed shares is from one discrete Gaussian's.
+
+    10 sum_{k=1}^{n-1} exp(-2 pi^2 s0^2 k/(k+1)) for shares of deviation s0 >= 1/2, in both
+    max-divergences, for each number: Kairouz et al. 2021 (arXiv 2102.06387), Theorem 9.
+    """
+    k = np.arange(1, release.num_shares, dtype=np.float64)
+    share_variance = release.noise_scale * (release.noise_scale / release.num_shares)
+    return 10 * float(np.exp(-2 * math.pi**2 * share_variance * k / (k + 1)).sum())
+
+
 def _distributed_discrete_gaussian(release: Release, alphas: Array) -> Array:
     """Return the curve of a sum of discrete Gaussians: Kairouz et al. 2021 (arXiv 2102.06387).
 
-    Theorem 1 and Proposition 14, n shares of deviation s0 each, s^2 = n s0^2, and tau =
-    10 sum_{k=1}^{n-1} exp(-2 pi^2 s0^2 k/(k+1)): the least of a D2^2/(2s^2) + tau d,
-    a/2 (D2^2/s^2 + 2 tau D1/s + tau^2 d) and a/2 (D2/s + tau sqrt d)^2. It needs s0 >= 1/2;
-    below, nothing is promised.
+    Theorem 1 and Proposition 14, n shares, s^2 their variance together, and ``sum_tau``: the
+    least of a D2^2/(2s^2) + tau d, a/2 (D2^2/s^2 + 2 tau D1/s + tau^2 d) and
+    a/2 (D2/s + tau sqrt d)^2. It needs shares of s0 >= 1/2; below, nothing is promised.
 
     Notes
     -----
@@ -165,12 +175,9 @@ def _distributed_discrete_gaussian(release: Release, alphas: Array) -> Array:
     """
     l1, l2 = release.l1_sensitivity, release.l2_sensitivity
     scale, num_shares, dim = release.noise_scale, release.num_shares, release.dimension
-    share_variance = scale * scale / num_shares
-    if num_shares > 1 and share_variance < 0.25:
+    if num_shares > 1 and scale * scale / num_shares < 0.25:
         return np.full_like(alphas, np.inf)
-    k = np.arange(1, num_shares, dtype=np.float64)
-    tau = 10 * float(np.exp(-2 * math.pi**2 * share_variance * k / (k + 1)).sum())
-    ratio = l2 / scale
+    tau, ratio = sum_tau(release), l2 / scale
     bounds = (
         alphas / 2 * ratio**2 + tau * dim,
         alphas / 2 * (ratio**2 + 2 * tau * l1 / scale + tau**2 * dim),
@@ -188,34 +195,41 @@ _CURVES: dict[Mechanism, Callable[[Release, Array], Array]] = {
 
 
 def _sampled(release: Release, orders: Sequence[int]) -> Array:
-    """Return the curve of a Poisson sampled release, from the curve e() of the unsampled one.
+    r"""Return the curve of a Poisson sampled release, from the curve e() of the unsampled one.
 
-    General: Zhu and Wang 2019 (Poisson Subsampled Renyi Differential Privacy, ICML), Theorem 5,
-    the upper bound for any mechanism, at integer orders a and rate q:
-    ln[(1-q)^{a-1} (aq-q+1) + C(a,2) q^2 (1-q)^{a-2} e^{e(2)}
-    + 3 sum_{l=3}^a C(a,l) (1-q)^{a-l} q^l e^{(l-1) e(l)}] / (a-1).
+    At integer orders a and rate q: ln[(1-q)^{a-1} (aq-q+1)
+    + sum_{l=2}^a C(a,l) (1-q)^{a-l} q^l e^{(l-1) e(l)}] / (a-1), without the factor 3 of Zhu
+    and Wang 2019, Theorem 5, for any noise.
 
-    Gaussian: the same without the factor 3 and exact, Mironov, Talwar and Zhang 2019
-    (arXiv 1908.10530), section 3.3. It holds for the discrete Gaussian too: a sum over integers
-    is the same after an integer shift, so the terms are equal, and the reflection x -> D - x
-    that their Theorem 5 uses to settle the direction maps integers to integers.
+    Guarantees
+    ----------
+    Both directions, for noise with p(-x) = p(x), which all of ours is, integer shifts D, add or
+    remove or zero out, and Poisson sampling. Not for ``REPLACE``, nor for samples of a fixed
+    size. Assumes the coin b ~ Bernoulli(q) independent of the noise and of all else.
 
     Notes
     -----
+    Let m0 = p, m1 = p(. - D), m = (1-q) m0 + q m1. The sum is exp((a-1) R_a(m || m0)) by the
+    binomial theorem. The other direction is no larger, at every real a > 1: x -> D - x swaps m0
+    and m1. Divide the masses at x and D - x by m0(x): those of m0 are (1, r), those of m
+    (u, v) with u = 1 - q + q r, v = (1-q) r + q, so u + v = 1 + r and u v >= r. With
+    A = ln u, B = ln(v/r), t = a - 1/2 the pair's part of exp((a-1) R_a(m || m0)) less that of
+    the reverse is 2 [sqrt(u) sinh(tA) + sqrt(v r) sinh(tB)], which is 0 at t = 1/2. For r < 1,
+    A <= 0 <= B and A + B >= 0, so sinh(tB) / sinh(t |A|) grows with t (x coth x does) and the
+    bracket stays at least 0; r > 1 is the same pair seen from D - x. All else that is released
+    is mixed in by the joint convexity of exp((a-1) R_a). For Gaussians this is Mironov, Talwar
+    and Zhang 2019 (arXiv 1908.10530), section 3.3.
+
     The binomial weights sum to 1, so what is computed is the excess over 1, term by term
     positive: no digits cancel however small q is.
     """
     rate, top = release.sampling_rate, max(orders)
-    factor = 1.0 if release.mechanism is Mechanism.GAUSSIAN else 3.0
     counts = np.arange(2, top + 1, dtype=np.float64)
     exponents = (counts - 1) * _unsampled(release, counts)
-    factors = np.where(counts < 3, 1.0, factor)
+    # ln(e^x - 1), also of small x.
     with np.errstate(divide="ignore"):
-        # ln(factor e^x - 1), where the first form would lose small x and factor is 1.
-        small = np.log(-np.expm1(-exponents))
-        large = np.log(factors) + np.log1p(-np.exp(-exponents) / factors)
+        head = exponents + np.log(-np.expm1(-exponents)) + counts * math.log(rate)
     log_factorials = _log_factorials(top)
-    head = exponents + np.where(factors == 1, small, large) + counts * math.log(rate)
     head -= log_factorials[2:]
     tail = (np.arange(top - 1) * math.log1p(-rate) - log_factorials[: top - 1])[::-1]
     values = np.empty(len(orders))

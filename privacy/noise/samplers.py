@@ -1,15 +1,17 @@
 """Integer noise: discrete Laplace, discrete Gaussian, Skellam, sampled without floating noise.
 
-All are made from whole numbers. A proposal is drawn in integer arithmetic, so that every
-integer can come out and neighbours are equally likely to be proposed at any scale; floating
-point only decides how often a proposal is kept. Inverting a floating-point logarithm instead
-would leave holes once the scale nears 2**53, and the holes would tell where the noise began.
+The discrete Gaussian is exact: ``privacy.noise.gaussian``. For the others a proposal is drawn
+in integer arithmetic, so that every integer can come out and neighbours are equally likely to
+be proposed at any scale; floating point only decides how often a proposal is kept. Inverting a
+floating-point logarithm instead would leave holes once the scale nears 2**53, and the holes
+would tell where the noise began.
 
 Rejections depend on the noise alone, never on the data that it is added to; so does the time.
 
-Error: a coin is a 53-bit uniform compared with a float64 ``exp``, so the probability of any one
-integer is off by a factor within 1 +- 1e-12 out to 40 standard deviations. Skellam below
-``variance`` 2**17 uses numpy's Poisson sampler, whose factor is within 1 +- 1e-9.
+Error of Laplace and Skellam: a coin is a 53-bit uniform compared with a float64 ``exp``, so the
+probability of any one integer is off by a factor within 1 +- 1e-12 out to 40 standard
+deviations. Skellam below ``variance`` 2**17 uses numpy's Poisson sampler, whose factor is
+within 1 +- 1e-9.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import math
 
 import numpy as np
 
+from privacy.noise.gaussian import gaussian
 from privacy.noise.rejection import Floats, Integers, collect, from_laplace, laplace_attempts
+from privacy.noise.words import Words
 
 #: Range of a standard deviation or scale. Below, the noise is always 0; above, it nears int64.
 SMALLEST_SCALE = 2.0**-10
@@ -67,8 +71,8 @@ def discrete_gaussian(
 ) -> Integers:
     """Sample P(x) proportional to exp(-x**2 / (2 standard_deviation**2)) over the integers.
 
-    Canonne, Kamath, Steinke 2020 (arXiv 2004.00010), algorithm 3. For small scales the variance
-    is a little below ``standard_deviation**2``: the parameter is what privacy needs.
+    Exactly, by ``privacy.noise.gaussian``. For small scales the variance is a little below
+    ``standard_deviation**2``: the parameter is what privacy needs.
 
     Guarantees
     ----------
@@ -95,13 +99,7 @@ def discrete_gaussian(
     """
     _check("standard_deviation", standard_deviation, SMALLEST_SCALE, LARGEST_SCALE)
     sigma = float(standard_deviation)
-    scale = math.floor(sigma) + 1
-
-    def cost(y: Integers) -> Floats:
-        # (abs(y) - sigma^2 / t)^2 / (2 sigma^2) of the paper, with sigma divided out.
-        return (np.abs(y) / sigma - sigma / scale) ** 2 / 2
-
-    return from_laplace(size, scale, cost, rng)
+    return gaussian(sigma, size, Words(rng))
 
 
 def skellam(variance: float, size: int, rng: np.random.Generator) -> Integers:

@@ -248,8 +248,9 @@ class PrivacyPlan(NoiseGrid):
         terms = self.terms
         if terms.unit is Unit.EXAMPLE:
             return terms.sampling_rate
-        # A local release is seen with its sender.
-        hidden = sampled and terms.place is not Place.LOCAL
+        # A local release is seen with its sender. And who is in a cohort adds a share of
+        # distributed noise: its variance tells of the coin, which no theorem here allows.
+        hidden = sampled and terms.place is Place.CENTRAL
         return terms.cohort_fraction if hidden else 1.0
 
     def _scalar_release(

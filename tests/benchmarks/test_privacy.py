@@ -1,9 +1,10 @@
 import json
 from math import prod
+from pathlib import Path
 
 import pytest
 
-from benchmarks import mean_estimation
+from benchmarks import mean_estimation, noise_needed, noise_speed
 from benchmarks.mean_estimation_cases import Case, measure
 from privacy.plan.release import Mechanism
 
@@ -60,3 +61,24 @@ def test_mean_estimation_refuses_and_has_a_limit(capsys, monkeypatch):
     monkeypatch.setattr(mean_estimation, "LIMIT", 0.5)
     assert run_mean_estimation(*options) == 1
     assert "FAIL  DDG, n 4" in capsys.readouterr().out
+
+
+def test_the_noise_needed_before_and_now(tmp_path, capsys, monkeypatch):
+    """The figures of docs/privacy.md; before is what the old accountant itself found."""
+    monkeypatch.setattr(noise_needed, "SETTINGS", noise_needed.SETTINGS[1:2])
+    json_file = tmp_path / "figures.json"
+    assert noise_needed.main(["--json", str(json_file)]) == 0
+    ddg, skellam = json.loads(json_file.read_text())["rows"]
+    assert ddg["before"] == skellam["before"] == pytest.approx(20.54008, rel=2e-4)
+    assert (ddg["now"], skellam["now"]) == pytest.approx((2.459, 2.636), abs=1e-3)
+    told = [line.split() for line in Path("docs/privacy.md").read_text().splitlines()]
+    assert all(line.split() in told for line in capsys.readouterr().out.splitlines()[2:])
+
+
+def test_the_seconds_of_noise_beside_those_before(tmp_path, capsys):
+    json_file = tmp_path / "figures.json"
+    options = ["--dimension", "20000", "--repeats", "2", "--json", str(json_file)]
+    assert noise_speed.main(options) == 0
+    rows = json.loads(json_file.read_text())["rows"]
+    assert [row["deviation"] for row in rows] == list(noise_speed.SCALES)
+    assert f"{rows[0]['now']:.3f}" in capsys.readouterr().out

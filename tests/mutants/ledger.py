@@ -48,6 +48,14 @@ MUTATIONS = (
         _CAPS,
     ),
     _in(
+        "budget",
+        "the-filter-takes-the-best-of-all-orders",
+        "return epsilon_at(order, renyi_total(list(counts.items()), order), budget.delta)",
+        "total = list(counts.items()); return min("
+        "epsilon_at(a, renyi_total(total, a), budget.delta) for a in range(2, 200))",
+        _CAPS,
+    ),
+    _in(
         "ledger",
         "the-first-charge-is-free",
         "    if new.budget is None or new.order is None:",

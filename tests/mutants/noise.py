@@ -8,6 +8,9 @@ _PLAN = "privacy/plan/plan.py"
 _TERMS = "privacy/plan/terms.py"
 _NOISE = "tests/runs/private/test_noise.py"
 _ENCODING = "tests/runs/private/test_encoding.py"
+_CONTINUOUS = "privacy/accounting/domination.py"
+_DOMINATED = ("tests/privacy/accounting/test_domination.py",)
+_CENTRAL = ("tests/app/preflight/test_epsilon_oracle.py::test_example_central",)
 _SAMPLERS = ("tests/privacy/noise/test_samplers.py",)
 _PLANS = "tests/app/preflight/test_run_plan.py"
 _COLLUDERS = f"{_PLANS}::test_every_number_of_colluders_below_t_has_its_epsilon"
@@ -41,6 +44,27 @@ MUTATIONS = (
         "sigma = float(standard_deviation)",
         "sigma = 0.95 * float(standard_deviation)",
         _SAMPLERS,
+    ),
+    Mutation(
+        "zero-is-drawn-twice-as-often",
+        "privacy/noise/gaussian.py",
+        "kept = ~(negative & (x == 0))",
+        "kept = x >= 0",
+        _SAMPLERS,
+    ),
+    Mutation(
+        "the-fine-part-of-the-noise-is-uniform",
+        "privacy/noise/gaussian.py",
+        "(x << 1) - fine, sigma",
+        "fine * 0, sigma",
+        _SAMPLERS,
+    ),
+    Mutation(
+        "ties-go-to-whoever-the-table-says",
+        "privacy/noise/half_gaussian.py",
+        "for place in unsure[ties]:",
+        "for place in unsure[:0]:",
+        ("tests/privacy/noise/test_gaussian.py",),
     ),
     Mutation(
         "noise-comes-from-a-short-key",
@@ -118,8 +142,64 @@ MUTATIONS = (
     Mutation(
         "local-noise-is-taken-for-amplified",
         _PLAN,
-        "hidden = sampled and terms.place is not Place.LOCAL",
+        "hidden = sampled and terms.place is Place.CENTRAL",
         "hidden = sampled",
         (_SEEN,),
+    ),
+    Mutation(
+        "noise-that-comes-with-the-coin-is-amplified",
+        _PLAN,
+        "hidden = sampled and terms.place is Place.CENTRAL",
+        "hidden = sampled and terms.place is not Place.LOCAL",
+        (f"{_PLANS}::test_client_sampling_does_not_amplify_where_the_drawn_add_the_noise",),
+    ),
+    Mutation(
+        "integers-are-as-good-as-real-numbers",
+        _CONTINUOUS,
+        "math.sqrt(release.noise_scale**2 - MOVE_VARIANCE)",
+        "math.sqrt(release.noise_scale**2)",
+        _DOMINATED,
+    ),
+    Mutation(
+        "real-numbers-move-to-integers-by-too-little",
+        _CONTINUOUS,
+        "MOVE_VARIANCE = 9 / 4",
+        "MOVE_VARIANCE = 1.0",
+        _DOMINATED,
+    ),
+    Mutation(
+        "shares-of-any-size-make-a-gaussian",
+        _CONTINUOUS,
+        "if share_variance >= LEAST_SHARE_VARIANCE:",
+        "if share_variance > 0:",
+        _DOMINATED,
+    ),
+    Mutation(
+        "the-transfer-to-integers-is-free",
+        "privacy/accounting/epsilon.py",
+        "bound) + cost",
+        "bound)",
+        _DOMINATED,
+    ),
+    Mutation(
+        "sampling-amplifies-where-another-stands-in-the-place",
+        "privacy/accounting/renyi.py",
+        "if release.neighbours is Neighbours.REPLACE and release.sampling_rate != 1:",
+        "if release.sampling_rate > 1:",
+        ("tests/privacy/accounting/test_renyi.py::test_replacement_is_not_amplified",),
+    ),
+    Mutation(
+        "the-sampling-rate-counts-twice",
+        _PLAN,
+        "            return terms.sampling_rate\n",
+        "            return terms.sampling_rate**2\n",
+        _CENTRAL,
+    ),
+    Mutation(
+        "another-sampling-rate-is-told",
+        "app/preflight/run_plan.py",
+        '"sampling_rate": release.sampling_rate,',
+        '"sampling_rate": release.sampling_rate / 2,',
+        _CENTRAL,
     ),
 )

@@ -41,6 +41,20 @@ def test_who_sees_each_contribution_sees_another_in_its_place_and_who_was_drawn(
     assert plan.update_release(sampled=True).sampling_rate == hidden
 
 
+def test_a_plan_on_too_coarse_a_grid_says_what_keeps_it_from_the_tighter_accountant():
+    free = "aggregation.codec.modulus_bits=8 privacy.population=100"
+    told = plan_run(load_config(composing("client_distributed", free=free))).guarantee
+    assert (told["accountant"], told["two_k_kappa"]) == ("rdp", 0.0)
+    assert "take more modulus_bits" in told["no_pld_because"]
+
+
+def test_client_sampling_does_not_amplify_where_the_drawn_add_the_noise():
+    free = "rounds.cohort_fraction=0.5"
+    config = load_config(composing("client_distributed", free=free))
+    plan = privacy_plan(config, build_workload(config), 31)
+    assert plan.update_release(sampled=True).sampling_rate == 1
+
+
 _SIGNED = "aggregation.identities=true aggregation.min_survivors=4"
 
 
@@ -219,7 +233,10 @@ def test_the_table_and_the_file_say_the_same(tmp_path, capsys):
     assert rows["a round"] == "124 bytes to a node, 128 bytes from it"
     assert rows["unit"] == "client: one client's contribution replaced by zero"
     assert rows["noise"] == "distributed_discrete_gaussian, multiplier 2"
-    assert rows["accountant"] == "rdp, delta 0.001"
+    cost = values["guarantee"]["two_k_kappa"]
+    # 3 rounds of 32 numbers, at 32 bits.
+    assert cost == pytest.approx(2 * 3 * 32 * 2.07e-19, rel=0.01)
+    assert rows["accountant"] == f"pld, delta 0.001; 2 K kappa {cost:.2g}, in epsilon"
     for adversary in values["adversaries"]:
         assert rows[adversary["who"]] == f"{adversary['epsilon']:.6g}"
 

@@ -62,7 +62,12 @@ def test_distributed_mechanisms():
         assert accountant(schedule) is Accountant.RDP
         assert epsilon(schedule, 1e-5) == pytest.approx(expected, abs=5e-7)
     shares = [(release(DDG, 1.0 * math.sqrt(100) / 0.1, **rest), 1)]
-    assert epsilon(shares, 1e-5) == pytest.approx(0.518608, abs=5e-7)
+    assert renyi_epsilon(shares, 1e-5) == pytest.approx(0.518608, abs=5e-7)
+    # By a Gaussian of 100^2 - 9/4 steps squared.
+    assert accountant(shares) is Accountant.PLD
+    assert gaussian_delta(l2 / math.sqrt(10_000 - 9 / 4), epsilon(shares, 1e-5)) == (
+        pytest.approx(1e-5, rel=1e-6)
+    )
 
 
 def test_analytic_gaussian():

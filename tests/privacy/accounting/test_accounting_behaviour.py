@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privacy.accounting.domination import FINE_SCALE
 from privacy.accounting.epsilon import (
-    FINE_SCALE,
     Accountant,
     accountant,
     analytic_gaussian,
@@ -45,7 +45,8 @@ def test_grids_that_are_fine_enough():
     assert accountant([(release(GAUSSIAN, FINE_SCALE), 1)]) is Accountant.PLD
     assert accountant([(release(GAUSSIAN, FINE_SCALE * 0.999), 1)]) is Accountant.RDP
     assert accountant([(release(LAPLACE, 1.0), 1)]) is Accountant.PLD
-    assert accountant([(release(DDG, FINE_SCALE), 1)]) is Accountant.RDP
+    assert accountant([(release(DDG, 3.0), 1)]) is Accountant.PLD
+    assert accountant([(release(SKELLAM, FINE_SCALE), 1)]) is Accountant.RDP
     assert accountant([]) is Accountant.PLD
 
 

@@ -50,7 +50,7 @@ def check(schedule_of, eps, delta, tolerance=1e-4):
     return found
 
 
-@pytest.mark.parametrize(("bits", "expected"), [(16, 0.894), (14, 0.916)])
+@pytest.mark.parametrize(("bits", "expected"), [(16, 0.8492), (14, 0.8682)])
 def test_emnist_skellam(bits, expected):
     assert check(emnist(bits), 10.0, 1 / CLIENTS) == pytest.approx(expected, abs=5e-4)
 
@@ -73,9 +73,9 @@ def test_emnist_with_too_few_bits():
     assert "epsilon=6" in text
     assert "delta=0.000294118" in text
     assert all(mend in text for mend in ("more modulus bits", "larger epsilon", "fewer rounds"))
-    assert "least that any noise spends is 7.4" in text
+    assert "least that any noise spends is 6.7" in text
     # It is the grid that costs, not the number of bits as such.
-    assert check(emnist(12), 10.0, 1 / CLIENTS) == pytest.approx(2.0, abs=0.01)
+    assert check(emnist(12), 10.0, 1 / CLIENTS) == pytest.approx(1.614, abs=1e-3)
 
 
 def test_one_gaussian_is_the_analytic_one():
@@ -91,7 +91,7 @@ def test_laplace():
 
 
 @given(
-    mechanism=st.sampled_from([SKELLAM, DDG, GAUSSIAN]),
+    mechanism=st.sampled_from([SKELLAM, GAUSSIAN]),
     eps=st.floats(0.05, 30),
     delta=st.floats(1e-9, 1e-3),
     rate=st.floats(0.005, 1),
@@ -102,6 +102,23 @@ def test_by_rdp(mechanism, eps, delta, rate, steps):
     schedule_of = fine(rate, steps, mechanism, scale=100.0)
     assert accountant(schedule_of(1.0)) is Accountant.RDP
     check(schedule_of, eps, delta, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("eps", "rate", "steps", "delta", "most", "skellam"),
+    [
+        (1.0, 0.0683, 585, 1e-5, 6.4, 6.9),
+        (3.0, 0.0683, 585, 1e-5, 2.55, 2.7),
+        (1.0, 0.5, 60, 1e-3, 10.3, 11.4),
+    ],
+)
+def test_sampled_sums_need_no_more_noise_than_this(eps, rate, steps, delta, most, skellam):
+    """MNIST's and heart's: with a factor of 3 in the sum it was up to 9.6 times as much."""
+    started = time.monotonic()
+    by_shares = check(fine(rate, steps, DDG), eps, delta)
+    assert 0.95 * most < by_shares < most
+    assert 0.95 * skellam < check(fine(rate, steps, SKELLAM), eps, delta) < skellam
+    assert time.monotonic() - started < 30
 
 
 def test_tolerance():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from privacy.ledger.budget import check, covering
 from privacy.ledger.ledger import Budget, Ledger, LedgerError, OverBudgetError
+from privacy.plan.release import Release
 from tests.privacy.ledger.ledger_kit import (
     DELTA,
     LARGE,
@@ -86,6 +87,37 @@ def test_runs_with_other_parameters_share_the_cap_by_the_filter(ledger):
     assert epsilon_at(order, renyi_total(everything, order), DELTA) > 1.5
     # The order is near the best one for a single release.
     assert epsilon_of(everything) > 0.85 * 1.5
+
+
+def test_the_filter_keeps_to_its_one_order():
+    """Another order would do: to take it after the fact is what the theorem forbids."""
+    new = [(RELEASE, 20)]
+    terms = {"plans": [dict(PLAN)], "budget": Budget(1.5, DELTA), "epsilon_of": epsilon_of}
+    check([], new, order=22, **terms)
+    with pytest.raises(OverBudgetError):
+        check([], new, order=64, **terms)
+
+
+def test_what_was_charged_before_is_read_as_it_was_and_told_by_the_accountant_of_now(ledger):
+    """A release as ledgers held it when integer noise was accounted for by RDP alone."""
+    old = Release.from_dict(
+        {
+            "unit": "example",
+            "neighbours": "add or remove one record",
+            "mechanism": "distributed_discrete_gaussian",
+            "l1_sensitivity": 4096.0,
+            "l2_sensitivity": 1024.0,
+            "noise_scale": 20480.0,
+            "num_shares": 2,
+            "dimension": 16,
+            "sampling_rate": 0.5,
+            "num_steps": 1,
+        }
+    )
+    plan = [(old, 10)]
+    assert num_accepted(ledger, Budget(epsilon_of(plan), DELTA), release=old, plan=plan) == 10
+    spent = ledger.spent(DELTA)
+    assert (spent.accountant, spent.epsilon) == ("PLD", epsilon_of(plan))
 
 
 def test_repeated_attempts_are_charged_and_held_against_the_cap(ledger):
