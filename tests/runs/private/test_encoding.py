@@ -64,7 +64,8 @@ def pooled_step(config, num_nodes: int, clip_norm: float) -> np.ndarray:
             outputs = model(torch.from_numpy(inputs[None]).double())
             task.per_example_loss(outputs, torch.tensor([target])).sum().backward()
             gradient = parameters_to_vector(p.grad for p in model.parameters())
-            total += gradient * min(1.0, clip_norm / float(gradient.norm()))
+            # As Opacus clips: with 1e-6 beside the length.
+            total += gradient * min(1.0, clip_norm / (float(gradient.norm()) + 1e-6))
     return total.numpy()
 
 
@@ -286,9 +287,9 @@ def test_a_private_codec_takes_bounded_sums_and_nothing_else(tmp_path, option):
         codec.encode(Contribution(update, {}), context(4))
     # Bounded by another norm, or for another unit.
     longer = one_term(update, 1.01 * codec.clip_norm).bounded
-    other = sum_of_terms(update[None].astype(np.float64), 0.5 * codec.clip_norm)
+    other = sum_of_terms([update.astype(np.float64)], len(update), 0.5 * codec.clip_norm)
     if option.startswith("example"):
-        longer = sum_of_terms(update[None].astype(np.float64), 1.01 * codec.clip_norm)
+        longer = sum_of_terms([update.astype(np.float64)], len(update), 1.01 * codec.clip_norm)
         other = one_term(update, 0.5 * codec.clip_norm).bounded
     for wrong in (longer, other):
         with pytest.raises(ValueError, match="moves a sum by"):
