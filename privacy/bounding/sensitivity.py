@@ -58,11 +58,12 @@ def rounded_l1(l2: float, dimension: int) -> float:
 
 
 def dithered_l2(norm: float, step: float, dimension: int) -> float:
-    """Return the L2 bound of ``rounding.dithered``, for a sum: C/g + sqrt d.
+    """Return the L2 bound of ``rounding.dithered``, for a sum: C/g + sqrt d (1 + 2^-10).
 
     Given the dither, each coordinate of the rounded sum moves by less than one step more than
     that of the sum itself; the triangle inequality (privacy.md, section 3). One record can
-    change every rounding, so nothing smaller holds.
+    change every rounding, so nothing smaller holds. The 2^-10 is what float64 may lose where a
+    sum of up to ``noise_grid.MOST_STEPS`` is rotated: (log2 block + 4) 2^-53 of it, twice.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def dithered_l2(norm: float, step: float, dimension: int) -> float:
     ValueError
         If an argument is out of range.
     """
-    return _in_steps(norm, step, dimension) + math.sqrt(dimension)
+    return _in_steps(norm, step, dimension) + math.sqrt(dimension) * (1 + 2.0**-10)
 
 
 def _in_steps(norm: float, step: float, dimension: int) -> float:

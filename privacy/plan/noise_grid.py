@@ -16,6 +16,8 @@ from privacy.unit import Unit
 
 # Steps of the grid in one standard deviation: more would not fit the samplers' integers.
 _FINEST = 2.0**34
+#: A sum's length in steps, at most: what float64 rotates to within 2^-10 of a step.
+MOST_STEPS = 2.0**36
 # The server's noise has so many at least, and is then accounted for as continuous.
 _CENTRAL_FINENESS = 30
 
@@ -107,7 +109,7 @@ class NoiseGrid:
             num_contributions=terms.population,
             share_deviation=self.share_deviation,
         )
-        return max(widest, self.noise_multiplier / _FINEST)
+        return max(widest, self.noise_multiplier / _FINEST, self.signal_norm / MOST_STEPS)
 
     @property
     def refinement(self) -> int:

@@ -4,6 +4,10 @@ from tests.mutants.mutation import Mutation
 
 _CSV = "tests/tasks/csv/test_by_line.py"
 _LINES = ("tests/tasks/test_lines.py",)
+_SUM = "privacy/bounding/bounded_sum.py"
+_GRADIENTS = "tasks/training/record_gradients.py"
+_TERMS = "tests/tasks/training/test_record_gradients.py"
+_REHEARSAL = "tests/tasks/training/test_rehearsal.py"
 
 MUTATIONS = (
     Mutation(
@@ -47,5 +51,70 @@ MUTATIONS = (
         "digest not in seen and _is_held_out(digest)",
         "_is_held_out(digest)",
         ("tests/tasks/test_heart.py::test_of_equal_records_one_is_held_out",),
+    ),
+    Mutation(
+        "a-term-is-added-unmeasured",
+        _SUM,
+        "    return square * (1 + (len(steps) + 8) * 2.0**-52) <= FINENESS**2",
+        "    return square < 2.0**1000",
+        ("tests/privacy/bounding/test_bounded_sum.py",),
+    ),
+    Mutation(
+        "opacus-does-not-clip",
+        _GRADIENTS,
+        "        self._opacus.clip_and_accumulate()\n        found: Any = flat.summed_grad\n",
+        "        found: Any = flat.grad_sample[0]\n",
+        (f"{_TERMS}::test_sum_is_autograds_for_numbers",),
+    ),
+    Mutation(
+        "a-record-that-fails-takes-the-others-with-it",
+        _GRADIENTS,
+        "vector = np.zeros(one.size)",
+        "raise",
+        (f"{_TERMS}::test_a_record_that_fails_counts_as_zero_and_takes_no_other_with_it",),
+    ),
+    Mutation(
+        "dropout-drops-the-same-for-all",
+        _GRADIENTS,
+        "seed_torch(int(rng.integers(2**63)))",
+        "seed_torch(1)",
+        (f"{_TERMS}::test_dropout_drops_anew_for_each_record_and_by_the_given_generator",),
+    ),
+    Mutation(
+        "a-slice-for-a-copy",
+        "tasks/base.py",
+        "            yield one\n",
+        "            yield self.take(np.array([index]))\n",
+        (f"{_TERMS}::test_each_record_is_copied_into_the_same_memory",),
+    ),
+    Mutation(
+        "losses-may-couple-records",
+        "tasks/training/rehearsal.py",
+        "        _require_own_losses(one, records)\n",
+        "",
+        (_REHEARSAL,),
+    ),
+    Mutation(
+        "a-model-may-keep-what-it-saw",
+        "tasks/training/rehearsal.py",
+        "if not torch.equal(_gradient(one, next(_apart(records))), gradients[0]):",
+        "if not gradients:",
+        (_REHEARSAL,),
+    ),
+    Mutation(
+        "the-rehearsal-comes-after-the-charge",
+        "app/round/contribute.py",
+        "    request.workload.rehearse(records)\n",
+        "",
+        (
+            "tests/runs/private/test_ledger.py::test_what_cannot_be_trained_is_refused_uncharged",
+        ),
+    ),
+    Mutation(
+        "frozen-parameters-are-exchanged",
+        "tasks/training/local.py",
+        "for name, p in model.named_parameters() if p.requires_grad}",
+        "for name, p in model.named_parameters()}",
+        ("tests/tasks/training/test_dp_sgd.py::test_frozen_parameters_are_not_exchanged",),
     ),
 )

@@ -22,7 +22,7 @@ def test_check_values_of_the_papers_bound():
 
 def test_only_the_length_in_steps_counts():
     assert rounded_l2(1.0, 0.1, 256, BETA) == pytest.approx(math.sqrt(182))
-    assert dithered_l2(1.0, 0.1, 256) == pytest.approx(26.0)
+    assert dithered_l2(1.0, 0.1, 256) == pytest.approx(26.0 + 16 / 1024)
 
 
 def test_each_branch_of_the_minima():

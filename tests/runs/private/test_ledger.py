@@ -202,6 +202,20 @@ def test_a_file_is_read_before_it_is_paid_for(tmp_path, monkeypatch, error, fail
     assert node.charges() == charges
 
 
+def test_what_cannot_be_trained_is_refused_uncharged(tmp_path, monkeypatch):
+    """A loss that couples records, on one node only: its code is another."""
+    run_config = run_config_of(tmp_path, "example_distributed", "secagg", num_rounds=1)
+    node = real_node(tmp_path, monkeypatch, run_config, "example_distributed")
+
+    def coupled(self, outputs, targets):
+        return outputs.squeeze(1).softmax(dim=0)
+
+    fault = _patching(monkeypatch, node, BreastCancer, "per_example_loss", coupled)
+    traced = Traced(run_config, 4, fault)
+    assert traced.reports()[0]["failures"] == {"1003": "config_refused"}
+    assert node.charges() == []
+
+
 def _patching(monkeypatch, node, owner, name, function):
     """Let node 1003 answer as the real one does, with a function in place of another."""
 

@@ -14,7 +14,7 @@ from tasks.training.buffers import refuse_buffers
 from tasks.training.local import initial_model
 from tests.kits.private_kit import composing, sent_by
 from tests.tasks.test_contract import config_of
-from tests.tasks.training.test_clipped_sum import choices
+from tests.tasks.training.test_record_gradients import choices
 
 
 class Scaled(nn.Module):

@@ -13,7 +13,7 @@ from tasks.models import mlp
 from tasks.registry import TASKS
 from tasks.schema import Optimizer
 from tasks.training.dp_sgd import metric_vectors, train_privately
-from tasks.training.local import get_parameters, initial_model, train
+from tasks.training.local import get_parameters, initial_model, set_parameters, train
 from tests.kits.per_record import bounded_sum, reference
 from tests.kits.three_classes import Three, frozen, three
 
@@ -222,3 +222,15 @@ def test_the_layout_in_memory_changes_nothing():
         for x in (odd, whole)
     ]
     np.testing.assert_array_equal(sums[0].integers, sums[1].integers)
+
+
+def test_frozen_parameters_are_not_exchanged():
+    """What is never trained is neither sent, nor noised, nor counted in the dimension."""
+    model = frozen()
+    arrays = get_parameters(model)
+    assert "0.weight" in dict(model.named_parameters())
+    assert "0.weight" not in arrays
+    set_parameters(model, {name: array + 1 for name, array in arrays.items()})
+    np.testing.assert_array_equal(model[0].bias.detach().numpy(), arrays["0.bias"] + 1)
+    with pytest.raises(ValueError, match=r"0\.weight"):
+        set_parameters(model, arrays | {"0.weight": np.zeros((4, 5), np.float32)})

@@ -168,6 +168,17 @@ def test_sum_is_autograds_for_sequences():
 # One record, one term
 
 
+def test_each_record_is_copied_into_the_same_memory():
+    examples = three(5)
+    seen = []
+    for index, one in enumerate(examples.one_by_one(np.arange(5))):
+        seen.append((id(one), one.inputs.ctypes.data, one.targets.ctypes.data))
+        np.testing.assert_array_equal(one.inputs, examples.inputs[index : index + 1])
+        np.testing.assert_array_equal(one.targets, examples.targets[index : index + 1])
+        assert not np.shares_memory(one.inputs, examples.inputs)
+    assert len(set(seen)) == 1
+
+
 def moved(task, model, examples, indices, clip_norm: float) -> float:
     """Return how far the first record moves the sum, in clip norms; from exact integers."""
     more = bounded_sum(task, model, examples, indices, clip_norm)
