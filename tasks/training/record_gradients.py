@@ -129,10 +129,7 @@ class RecordGradient:
 
     def losses(self, records: Examples) -> Tensor:
         """Return the loss of each record."""
-        inputs = torch.from_numpy(records.inputs).double()
-        # numpy and torch leave the stride of a dimension of length 1 at anything.
-        inputs = inputs.clone(memory_format=torch.contiguous_format)
-        outputs = self._model(inputs)
+        outputs = self._model(torch.from_numpy(records.inputs).double())
         if not isinstance(outputs, Tensor):
             raise ModelRefusedError(
                 f"the model returns a {type(outputs).__name__}, not one tensor: return what the"

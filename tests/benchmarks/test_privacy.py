@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import mean_estimation, noise_needed, noise_speed
+from benchmarks import mean_estimation, noise_needed, noise_speed, record_gradients
 from benchmarks.mean_estimation_cases import Case, measure
 from privacy.plan.release import Mechanism
 
@@ -82,3 +82,13 @@ def test_the_seconds_of_noise_beside_those_before(tmp_path, capsys):
     rows = json.loads(json_file.read_text())["rows"]
     assert [row["deviation"] for row in rows] == list(noise_speed.SCALES)
     assert f"{rows[0]['now']:.3f}" in capsys.readouterr().out
+
+
+def test_the_seconds_of_records_alone_beside_opacus(tmp_path, capsys, monkeypatch):
+    """The sums are compared inside; the limits are for a machine that does nothing else."""
+    monkeypatch.setattr(record_gradients, "NUM_RECORDS", 6)
+    json_file = tmp_path / "figures.json"
+    assert record_gradients.main(["--repeats", "1", "--json", str(json_file)]) in (0, 1)
+    rows = json.loads(json_file.read_text())["rows"]
+    assert [row["parameters"] for row in rows] == [20_490, 793_530]
+    assert "perceptron" in capsys.readouterr().out
