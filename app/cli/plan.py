@@ -85,7 +85,10 @@ def _lines(plan: RunPlan) -> list[str]:
         ("accountant", f"{told['accountant']}, delta {told['delta']:g}{_how(told)}"),
         ("model", "admissible"),
         ("sum", _sum_line(plan.modulus)),
+        ("signal", _signal_line(signal := told["signal"])),
     ]
+    if signal["is_noise"]:
+        rows.append(("warning", _NOISE))
     width = max(len(adversary.who) for adversary in plan.adversaries)
     return [
         *_table(rows),
@@ -93,6 +96,12 @@ def _lines(plan: RunPlan) -> list[str]:
         f"{'what can be learnt by':<{width}}  epsilon",
         *(f"{a.who:<{width}}  {_epsilon(a.epsilon)}" for a in plan.adversaries),
     ]
+
+
+_NOISE = (
+    "the result will be noise: take more nodes or records in a step, a smaller model, fewer"
+    " rounds, the example unit, or a larger epsilon"
+)
 
 
 def _how(told: dict[str, Any]) -> str:
@@ -109,6 +118,13 @@ def _sum_line(modulus: dict[str, Any]) -> str:
     if "wrap_probability" in modulus:
         line += f", chance of a wrap in a round at most {modulus['wrap_probability']:.2g}"
     return line
+
+
+def _signal_line(signal: dict[str, Any]) -> str:
+    return (
+        f"at most {signal['in_step']:.2g} times the noise of a step,"
+        f" {signal['in_run']:.2g} times that of all steps"
+    )
 
 
 def _epsilon(value: float) -> str:

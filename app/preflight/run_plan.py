@@ -14,6 +14,7 @@ from app.builders.workload import build_workload
 from app.config.load import option_of
 from app.config.run import AppConfig
 from app.config.workload import workload_name
+from app.preflight.signal import signal_of
 from privacy.accounting.adversaries import Adversary, adversaries
 from privacy.accounting.domination import transfer
 from privacy.accounting.epsilon import Accountant, accountant, pld_objection
@@ -185,6 +186,7 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
         "no_pld_because": pld_objection(schedule),
         "mechanism": str(release.mechanism),
         "noise_multiplier": plan.noise_multiplier,
+        "signal": asdict(signal := signal_of(plan)) | {"is_noise": signal.is_noise},
         "sampling_rate": release.sampling_rate,
         "num_releases": sum(one.times for one in plan.planned()),
         "releases": [
