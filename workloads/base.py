@@ -7,6 +7,7 @@ is computed nor what noise is in it.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from workloads.values import (
     State,
     Vector,
 )
+
+log = logging.getLogger("flwr.tacet")
 
 
 class Step(Protocol):
@@ -242,10 +245,21 @@ class Workload(ABC):
         The default draws each record with the public rate and adds up their clipped ``terms``.
         """
         drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
+        length = self.length(state)
         terms = (
-            self.terms(state, query, record)[0] for record in records.train.one_by_one(drawn)
+            self._term(state, query, record, length)
+            for record in records.train.one_by_one(drawn)
         )
-        return PrivateContribution(sum_of_terms(terms, self.length(state), privacy.clip_norm))
+        return PrivateContribution(sum_of_terms(terms, length, privacy.clip_norm))
+
+    def _term(self, state: State, query: Query, record: Any, length: int) -> Vector:
+        """Return one record's term; zeros if it fails, which must not take the others along."""
+        try:
+            term = np.asarray(self.terms(state, query, record)[0], np.float64)
+        except Exception:
+            log.debug("a record has no term and counts as zero", exc_info=True)
+            return np.zeros(length)
+        return term if term.shape == (length,) else np.zeros(length)
 
     def bounded_metrics(
         self, state: State, records: Records, privacy: Privacy

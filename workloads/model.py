@@ -79,15 +79,14 @@ class ModelWorkload(Workload):
         return admit_model(model, self.setup.fix_model)
 
     def rehearse(self, records: Records | None = None) -> None:
-        """Train on made-up records, where each record is trained on by itself."""
+        """Train and score on made-up records, by themselves where records are hidden."""
         from tasks.training.rehearsal import rehearse, require_made_up
 
         mode = self.setup.mode
-        if mode is None or not mode.hides_records:
-            return
-        rehearse(self.task, self.build_model())
+        rehearse(self.task, self.build_model(), alone=mode is not None and mode.hides_records)
         if records is not None:
             require_made_up(self.task, records.train)
+            require_made_up(self.task, records.test)
 
     def initial_state(self) -> State:
         """Return the untrained model's parameters."""
@@ -96,8 +95,11 @@ class ModelWorkload(Workload):
         return State(get_parameters(self.build_model()))
 
     def check(self, state: State) -> None:
-        """Refuse arrays that are not the model's parameters."""
+        """Refuse arrays that are not the model's parameters, or are not finite."""
         self.load(state)
+        for name, array in state.arrays.items():
+            if not np.isfinite(array).all():
+                raise StateRefusedError(f"{name} is not finite")
 
     def load(self, state: State) -> nn.Module:
         """Return the model with a state's parameters.

@@ -30,7 +30,16 @@ _CLIENTAPP = "flwr-clientapp"
 #: Flower's module that starts processes, by its ``subprocess``.
 EXECUTOR = "flwr.supercore.superexec.executor.subprocess_executor"
 #: Libraries only: our own packages are the bundle's business.
-_PRELOADED = ("flwr.supernode.cli", "hydra", "randomgen", "sqlite3", "torch.distributed.fsdp")
+_PRELOADED = (
+    "flwr.supernode.cli",
+    "hydra",
+    "randomgen",
+    "sqlite3",
+    # What Opacus imports of torch.
+    "torch.distributed.checkpoint",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor.experimental",
+)
 #: More than a socket of this kind takes at once.
 _LONGEST = 1 << 20
 #: For one fork, or at the start for all imports.

@@ -56,12 +56,9 @@ def contribute(
     if records is not None:
         try:
             return codec.encode(_private(request, codec, session, records), context)
-        except _NOT_OF_A_RECORD:
-            raise
         except Exception:
             _log_noise_alone()
-    nothing = codec.nothing(request.query.server_round, training=request.training)
-    return codec.encode(nothing, context)
+    return codec.encode(_noise_alone(request, codec, session), context)
 
 
 def contribute_in_clear(request: Request, session: NodeSession) -> Contribution:
@@ -105,6 +102,17 @@ def _private_records(request: Request, session: NodeSession) -> LocalData | None
     except Exception:
         _log_noise_alone()
         return None
+
+
+def _noise_alone(
+    request: Request, codec: PrivateCodec, session: NodeSession
+) -> PrivateContribution:
+    """Return the contribution of a node that has no record."""
+    if request.training and not codec.plan.terms.is_summed:
+        # Its noise comes with the steps, so they are taken.
+        nobody = request.workload.task.made_up(0)
+        return _private(request, codec, session, LocalData(nobody, nobody))
+    return codec.nothing(request.query.server_round, training=request.training)
 
 
 def _log_noise_alone() -> None:

@@ -77,13 +77,15 @@ class PrivacyPlan(NoiseGrid):
             num_steps=terms.num_local_steps,
         )
 
-    def clip_bit_release(self, colluding: int | None = None, sampled: bool = False) -> Release:
-        """Return what the bit of an adaptive clip norm reveals (Andrew et al. 2021)."""
+    def clip_bit_release(self, colluding: int | None = None) -> Release:
+        """Return what the bit of an adaptive clip norm reveals (Andrew et al. 2021).
+
+        Never amplified by sampling: one coin draws a client for its update and for its bit, and
+        the two would be accounted as if each had a coin of its own.
+        """
         sensitivity = SCALAR_ONE * (1.0 if self._is_replaced else 0.5)
         scale = self.terms.clip_bit_noise * SCALAR_ONE
-        return self._scalar_release(
-            sensitivity, scale, 1, colluding, self._sampling_rate(sampled)
-        )
+        return self._scalar_release(sensitivity, scale, 1, colluding, 1.0)
 
     def metrics_release(self, colluding: int | None = None) -> Release:
         """Return what the metric vector reveals: every entry moves by at most 1."""
@@ -146,7 +148,7 @@ class PrivacyPlan(NoiseGrid):
             planned.append(
                 PlannedRelease(
                     name="clip_bits",
-                    release=self.clip_bit_release(colluding, sampled),
+                    release=self.clip_bit_release(colluding),
                     bound=0.5,
                     noise_multiplier=2 * terms.clip_bit_noise,
                     times=updates,

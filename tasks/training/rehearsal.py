@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tasks.base import Examples, ModelRefusedError, Task
-from tasks.training.local import seed_torch
+from tasks.training.local import score, seed_torch
 from tasks.training.record_gradients import RecordGradient, undisturbed
 
 _NUM_MADE_UP = 4
@@ -16,8 +17,8 @@ _NUM_MADE_UP = 4
 _TOLERANCE = 1e-9
 
 
-def rehearse(task: Task, model: nn.Module) -> None:
-    """Score made-up records, and take each one's gradient.
+def rehearse(task: Task, model: nn.Module, *, alone: bool) -> None:
+    """Train and score on made-up records; each by itself if ``alone``.
 
     The records are the same everywhere and nobody's, so a refusal tells of none.
 
@@ -28,8 +29,10 @@ def rehearse(task: Task, model: nn.Module) -> None:
         or its gradient on what was seen before. One line, with the mend.
     """
     with _refusing(), undisturbed():
-        one = RecordGradient(task, model, 1.0)
-        records = task.made_up(_NUM_MADE_UP)
+        one, records = RecordGradient(task, model, 1.0), task.made_up(_NUM_MADE_UP)
+        _train_and_score(task, deepcopy(model), records)
+        if not alone:
+            return
         gradients = [_gradient(one, record) for record in _apart(records)]
         if not torch.equal(_gradient(one, next(_apart(records))), gradients[0]):
             raise ModelRefusedError(
@@ -70,6 +73,26 @@ def _refusing() -> Iterator[None]:
         raise ModelRefusedError(
             f"the model cannot be trained on a made-up record: {type(error).__name__}: {text}"
         ) from error
+
+
+def _train_and_score(task: Task, model: nn.Module, records: Examples) -> None:
+    """Do what a node does to a batch: one gradient, losses and metrics."""
+    inputs, targets = torch.from_numpy(records.inputs), torch.from_numpy(records.targets)
+    outputs = model.train()(inputs)
+    if not isinstance(outputs, Tensor):
+        raise ModelRefusedError(
+            f"the model returns a {type(outputs).__name__}, not one tensor: return what the"
+            " loss takes"
+        )
+    task.per_example_loss(outputs, targets).mean().backward()
+    losses, metrics = score(task, model, records)
+    names = task.metric_names(task.config)
+    for name, found in {"loss": losses, **{name: metrics[name] for name in names}}.items():
+        if found.shape != (len(records),):
+            raise ModelRefusedError(
+                f"the {name} of {len(records)} records has shape {tuple(found.shape)}, not"
+                f" ({len(records)},): give one number for each record"
+            )
 
 
 def _apart(records: Examples) -> Iterator[Examples]:

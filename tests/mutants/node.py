@@ -33,7 +33,7 @@ _OF_MESSAGES = (
         "a-record-can-cause-a-refusal",
         _CONTRIBUTE,
         "        except Exception:\n            _log_noise_alone()\n",
-        "",
+        "        except ZeroDivisionError:\n            _log_noise_alone()\n",
         ("tests/runs/private/test_attacks.py::test_a_failure_in_training_is_noise_alone",),
     ),
     Mutation(

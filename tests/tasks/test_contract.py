@@ -249,5 +249,5 @@ def test_clipped_gradients_are_autograds(task, data):
 
 def test_training_on_made_up_records_is_rehearsed(task, data):
     """Their form is that of the task's own, and no record's loss depends on others."""
-    rehearse(task, initial_model(task))
+    rehearse(task, initial_model(task), alone=True)
     require_made_up(task, data.train)

@@ -30,8 +30,8 @@ def of_servers(plan: RunPlan) -> list[float]:
 
 
 def example_norm(step):
-    """A record's clipped term, and the rounding of the sum: privacy.md, section 3."""
-    return 1 + math.sqrt(LENGTH) / 2**40 + math.sqrt(PADDED) * step
+    """A record's clipped term, and the rounding of the rotated sum: privacy.md, section 2."""
+    return 1 + math.sqrt(PADDED) * (1 + 2.0**-10) * step
 
 
 def noise_of(colluding):
@@ -104,7 +104,8 @@ def test_client_distributed(tmp_path):
 
 
 def test_client_central_and_what_a_hidden_cohort_gains(tmp_path):
-    free, many = f"rounds.cohort_fraction=0.3 {COARSE}", 100
+    many = 100
+    free = f"rounds.cohort_fraction=0.3 rounds.min_clients={many} {COARSE}"
     plan = planned(tmp_path, "client_central", free, population=many)
     moved = oracle.rounded_norm(1.0, plan.modulus["step"], PADDED)
     seen = oracle.sampled_gaussian(moved, Z, 1.0, ROUNDS, DELTA)

@@ -1,21 +1,28 @@
 """What a review as a malicious server and client found, so that it stays mended."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
 import strategies.codec.private_codec as encoding
+from app.builders.privacy import private_codec
+from app.builders.workload import build_workload
 from app.config.load import ConfigError, load_config
 from app.node.settings import settings_of, simulate_in_this_process
+from app.round import contribute
 from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
 from strategies.codec import private_stages
-from tasks.base import DataError
+from tasks.base import DataError, DataSource, Examples
 from tasks.csv.encoding import encode
 from tests.kits import codec_kit
+from tests.kits.private_kit import ADAPTIVE, run_config_of
 from tests.kits.private_options import OVERRIDES
+from workloads.base import Setup, Workload
+from workloads.values import Query, State
 
 
 def codec_of(option, size=64, free=""):
@@ -161,3 +168,53 @@ def test_an_update_that_is_not_finite_is_noise_alone():
     assert not spoilt.update.integers.any()
     vector, _ = codec.encode(spoilt, codec_kit.context(4))
     assert len(vector) == codec.plan.padded_dimension
+
+
+def test_a_node_without_records_sends_noise_under_local_noise_too(tmp_path):
+    """Its noise comes with its steps: zeros would say that it has failed."""
+    config = load_config(run_config_of(tmp_path, "example_local", "plain", num_rounds=1))
+    workload = build_workload(config)
+    state = workload.initial_state()
+    request = SimpleNamespace(workload=workload, state=state, query=Query(1), training=True)
+    session = SimpleNamespace(config=config, source=DataSource())
+    codec = private_codec(config, workload, workload.length(state))
+    found = contribute._noise_alone(request, codec, session)
+    assert len(np.unique(found.update.update)) > 20
+
+
+def test_a_record_whose_term_fails_is_zero_and_takes_no_other_with_it():
+    class Labels(Workload):
+        def initial_state(self):
+            return State({"counts": np.zeros(3)})
+
+        def terms(self, state, query, records):
+            return np.eye(3)[records.targets]
+
+        def contribute(self, state, query, records, rng):
+            raise NotImplementedError
+
+        def apply(self, state, aggregate, server_round, step):
+            raise NotImplementedError
+
+    workload = Labels(Setup(task=None, algorithm=None))
+    privacy = SimpleNamespace(
+        plan=SimpleNamespace(terms=SimpleNamespace(sampling_rate=1.0)), clip_norm=1.0
+    )
+    labels = np.array([0, 1, 7, 2, 0])
+    records = SimpleNamespace(train=Examples(np.zeros((5, 1), np.float32), labels))
+    rng = np.random.default_rng(0)
+    state = workload.initial_state()
+    found = workload.bounded(state, Query(1), records, rng, privacy).update
+    np.testing.assert_allclose(found.in_units_of(1.0), [2, 1, 1], rtol=1e-6)
+
+
+def test_one_coin_for_two_releases_amplifies_one_of_them(tmp_path):
+    """Update and clip bit of a client are drawn together: two coins would be too small."""
+    free = f"rounds.cohort_fraction=0.1 rounds.min_clients=100 {ADAPTIVE}"
+    run_config = run_config_of(tmp_path, "client_central", "secagg", free, population=100)
+    config = load_config(run_config)
+    workload = build_workload(config)
+    plan = private_codec(config, workload, 31).plan
+    rates = {one.name: one.release.sampling_rate for one in plan.planned(sampled=True)}
+    assert rates["update"] == 0.1
+    assert rates["clip_bits"] == 1.0

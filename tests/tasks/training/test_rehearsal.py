@@ -65,8 +65,8 @@ def all_frozen() -> nn.Module:
     [
         (Cox(), mlp(5, 3, 4), "depends on the other records of its batch"),
         (InBatchNegatives(), mlp(5, 3, 4), "depends on the other records of its batch"),
-        (Mean(), mlp(5, 3, 4), "depends on the other records of its batch"),
-        (Column(), mlp(5, 3, 4), r"per_example_loss has shape \(1, 1\) for one record"),
+        (Mean(), mlp(5, 3, 4), r"the loss of 4 records has shape \(1,\)"),
+        (Column(), mlp(5, 3, 4), r"the loss of 4 records has shape \(4, 1\), not \(4,\)"),
         (Three(), Remembering(5, 3), "keeps something between them"),
         (Three(), Tuples(5, 3), "the model returns a tuple, not one tensor"),
         (Three(), Cut(5, 3), r"per_example_loss has shape \(\) for one record"),
@@ -83,8 +83,28 @@ def all_frozen() -> nn.Module:
 )
 def test_what_has_no_bound_or_cannot_be_trained_is_refused_in_one_line(task, model, message):
     with pytest.raises(ModelRefusedError, match=message) as refused:
-        rehearse(task, model)
+        rehearse(task, model, alone=True)
     assert "\n" not in str(refused.value)
+
+
+class NoMetric(Three):
+    def per_example_metrics(self, outputs, targets):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "message"),
+    [
+        (Three(), nn.Linear(4, 3), "cannot be trained on a made-up record: RuntimeError: mat1"),
+        (Three(), Tuples(5, 3), "the model returns a tuple"),
+        (NoMetric(), mlp(5, 3, 4), "KeyError: 'accuracy'"),
+    ],
+)
+def test_whole_clients_are_rehearsed_too(task, model, message):
+    """A loss that compares records is a client's own affair."""
+    rehearse(Cox(), mlp(5, 3, 4), alone=False)
+    with pytest.raises(ModelRefusedError, match=message):
+        rehearse(task, model, alone=False)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +116,7 @@ def test_what_has_no_bound_or_cannot_be_trained_is_refused_in_one_line(task, mod
     ],
 )
 def test_what_can_be_trained_passes(model):
-    rehearse(Three(), model)
+    rehearse(Three(), model, alone=True)
 
 
 @pytest.mark.parametrize(
