@@ -206,6 +206,11 @@ def test_metrics_have_noise_of_their_own(
     """With 1200 numbers: enough to tell their scale from one round."""
     names = tuple(f"metric{number}" for number in range(1198))
     monkeypatch.setattr(BreastCancer, "metric_names", classmethod(lambda *_: names))
+    monkeypatch.setattr(
+        BreastCancer,
+        "per_example_metrics",
+        lambda self, outputs, targets: dict.fromkeys(names, outputs.squeeze(1)),
+    )
     run_config = run_config_of(tmp_path, option, aggregation, METRICS, num_rounds=1)
     Traced(run_config, num_nodes)
     aggregate, codec = opened[0]
