@@ -174,7 +174,7 @@ def one_term(vector: NDArray[np.floating], bound: float, *, l1: bool = False) ->
     clipped = (clip_l1 if l1 else clip_l2)(scaled, 1.0)
     # Rounding toward zero shortens the L1 norm, too.
     bounded = _bounded(
-        _toward_zero(clipped.vector, 1.0),
+        _toward_zero(clipped.vector),
         bound,
         FINENESS,
         Unit.CLIENT,
@@ -188,9 +188,8 @@ def no_terms(dimension: int, bound: float, unit: Unit) -> BoundedSum:
     return _bounded(np.zeros(dimension, np.int64), bound, FINENESS, unit, delta1=FINENESS)
 
 
-def _toward_zero(vector: Floats, bound: float) -> NDArray[np.int64]:
-    steps = np.trunc(vector / bound * FINENESS)
-    return np.clip(steps, -_LARGEST, _LARGEST).astype(np.int64)
+def _toward_zero(clipped: Floats) -> NDArray[np.int64]:
+    return np.trunc(clipped * FINENESS).astype(np.int64)
 
 
 def _bounded(

@@ -22,7 +22,7 @@ def dithered(x: Floats, rng: np.random.Generator) -> Integers:
     ----------
     Unit: a record or a client, whoever moves x by at most C steps in L2. Neighbours: the
     relation that C is for. Sensitivity: given u, one coordinate moves by less than its own
-    change plus one, so ``sensitivity.dithered_l2``: C + sqrt(d) (privacy.md, section 3).
+    change plus one, so ``sensitivity.dithered_l2`` (privacy.md, section 3).
     Assumes that u is independent of the data and that nothing is drawn again because of it.
 
     Parameters

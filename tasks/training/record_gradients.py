@@ -40,7 +40,7 @@ def clipped_gradients(
     ----------
     Unit: one record. A vector is a function of its record, of model and task, and of random
     numbers of its own; nothing else in it depends on which records there are: batches of one in
-    one and the same buffer, float64, one thread, deterministic kernels, dropout seeded anew.
+    one and the same buffer, float64, one thread, dropout seeded anew.
     Assumes that the model keeps no state between records (``rehearse`` looks at that).
 
     Parameters
@@ -130,11 +130,6 @@ class RecordGradient:
     def losses(self, records: Examples) -> Tensor:
         """Return the loss of each record."""
         outputs = self._model(torch.from_numpy(records.inputs).double())
-        if not isinstance(outputs, Tensor):
-            raise ModelRefusedError(
-                f"the model returns a {type(outputs).__name__}, not one tensor: return what the"
-                " loss takes"
-            )
         return self._task.per_example_loss(outputs, torch.from_numpy(records.targets))
 
 
