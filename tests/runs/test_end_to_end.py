@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_breast_cancer
 
 from app.results.model_file import load_model
+from app.results.summary import take_lock
 from app.simulation.flwr_run import flwr_run, read_summary
 from app.simulation.superlink import SUPERLINK_PID, SimulationError, descendants, superlink
 
@@ -177,4 +178,9 @@ def kill_after_round(environment, folder: Path, num_rounds: int, over) -> list[i
     # It would stream until the SuperLink misses the ServerApp, a minute later.
     for process in [*found, *descendants(os.getpid(), "bin/flwr run")]:
         os.kill(process, signal.SIGKILL)
+    # The kernel takes its time over a large process, which keeps the folder's lock meanwhile.
+    while (lock := take_lock(folder)) is None:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    lock.close()
     return found
