@@ -68,19 +68,20 @@ class Reader:
         One loop, as the server reads a row for each pair of nodes.
         """
         count, found = self.length(MAX_MEMBERS), list[tuple[int, bytes]]()
-        view, at = self._view, self._at
+        rest, at, head = bytes(self._view[self._at :]), 0, _ROW_HEAD.size
+        size = len(rest)
         for _ in range(count):
-            start = at + _ROW_HEAD.size
-            if start > len(view):
+            start = at + head
+            if start > size:
                 raise DecodeError(f"{count} rows wanted, {len(found)} there")
-            node, length = _ROW_HEAD.unpack_from(view, at)
+            node, length = _ROW_HEAD.unpack_from(rest, at)
             at = start + length
             if length > limit:
                 raise DecodeError(f"length {length} is over the limit {limit}")
-            if at > len(view):
-                raise DecodeError(f"{length} bytes wanted, {len(view) - start} left")
-            found.append((node, bytes(view[start:at])))
-        self._at = at
+            if at > size:
+                raise DecodeError(f"{length} bytes wanted, {size - start} left")
+            found.append((node, rest[start:at]))
+        self._at += at
         return found
 
     def finish(self) -> None:

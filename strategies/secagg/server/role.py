@@ -12,7 +12,9 @@ the shares in an unmask reply on to the role of the next attempt.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from random import SystemRandom
+from os import urandom
+
+import numpy as np
 
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.identity import Peers, input_to_sign, reply_to_sign, view_to_sign
@@ -210,7 +212,12 @@ class ServerRole(KeyExchange):
         For each request anew, as a node keeps what it knows of those that it is shown to have
         masked: so hardly anyone is shown to nobody.
         """
-        return sorted(SystemRandom().sample(nodes, self._members.quorum)) if nodes else []
+        if not nodes:
+            return []
+        # The order of as many random words is a random order. One call of the system for all:
+        # `SystemRandom().sample` makes one for each node that it draws.
+        words = np.frombuffer(urandom(8 * len(nodes)), np.uint64)
+        return sorted(nodes[at] for at in np.argsort(words)[: self._members.quorum].tolist())
 
     def add_unmask(self, sender: int, data: Buffer) -> UnmaskReply:
         """Take one survivor's shares and return the reply, for the next shares in it."""

@@ -62,12 +62,15 @@ class Rows:
 
     def holds_what_was_dealt(self, holder: int, reply: UnmaskReply) -> bool:
         """Say whether each share in a reply is the one of which its dealer gave the hash."""
-        roster, dealt = self._members.roster, self._hashes(holder)
+        inbox, start = self._inbox.get(holder, {}), ShareRow.HASHES.start
         tables = (Use.MASK_SHARE, 0, reply.mask_shares), (Use.SELF_SHARE, 32, reply.self_shares)
-        for use, start, table in tables:
-            hash_of = share_hash(use, roster, holder)
+        for use, offset, table in tables:
+            hash_of = share_hash(use, self._members.roster, holder)
+            at = slice(start + offset, start + offset + 32)
             for dealer, share in table:
-                if dealt.get(dealer, b"")[start : start + 32] != hash_of(dealer, share):
+                row = inbox.get(dealer, b"")
+                dealt = row[at] if dealer != holder else self._own_hash(holder, offset)
+                if dealt != hash_of(dealer, share):
                     return False
         return True
 
@@ -75,8 +78,6 @@ class Rows:
         """Return the part of a row that brought a pair's secret; rubbish if it has no form."""
         return ShareRow.part_of(self._inbox[higher][lower])
 
-    def _hashes(self, holder: int) -> dict[int, bytes]:
-        """Return both hashes of what each dealer dealt to one node, itself among them."""
-        inbox = self._inbox.get(holder, {})
-        found = {dealer: row[ShareRow.HASHES] for dealer, row in inbox.items()}
-        return found | {holder: self._own[holder]} if holder in self._own else found
+    def _own_hash(self, dealer: int, offset: int) -> bytes:
+        """Return one of the hashes that a dealer gave of what it dealt to itself."""
+        return self._own.get(dealer, b"")[offset : offset + 32]
