@@ -34,7 +34,7 @@ SYSTEMS = {
         f"{_SIGNED} privacy=example_distributed privacy.epsilon=3"
         " privacy.delta=1e-3 privacy.clip_norm=1 privacy.population=3"
         " privacy.sampling_rate=0.5 privacy.expected_batch_size=700"
-        " aggregation.min_survivors=3 task.training.learning_rate=1"
+        " aggregation.min_survivors=3 privacy.learning_rate=1"
     ),
 }
 #: Of every node's policy; `plain` shows the server each contribution, which they have to allow.

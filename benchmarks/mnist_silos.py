@@ -36,7 +36,7 @@ def run_private(
         "algorithm.tau": settings.tau,
         "algorithm.average_from": settings.average_from,
         # The server's rate counts; this one makes the update the mean gradient.
-        "task.training.learning_rate": 1,
+        "privacy.learning_rate": 1,
         "privacy.epsilon": settings.epsilon,
         "privacy.delta": settings.delta,
         "privacy.sampling_rate": settings.sampling_rate,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class Privacy:
 class WorkloadConfig:
     """The configuration of ``algorithm``: what is summed, and how the server steps."""
 
-    def settle(self, mode: Mode | None) -> None:
+    def settle(self, mode: Mode | None, num_rounds: int) -> None:
         """Replace what is left to the privacy option by what that stands for."""
 
     def check_one_step(self) -> None:
@@ -111,6 +111,9 @@ class Setup:
         Chance of a node to be in a cohort.
     expected_batch_size : float
         Public divisor of a sum over records; example unit only.
+    learning_rate : float or None
+        Of a step along a sum of gradients; None where there is none, or none yet: the server
+        works it out from the noise (``app.builders.step``).
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
     """
@@ -121,6 +124,7 @@ class Setup:
     population: int = 0
     cohort_fraction: float = 1.0
     expected_batch_size: float = 1.0
+    learning_rate: float | None = None
     fix_model: bool = False
 
 
@@ -158,6 +162,10 @@ class Workload(ABC):
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.task = setup.task
+
+    def with_learning_rate(self, learning_rate: float) -> Self:
+        """Return this workload with another learning rate."""
+        return type(self)(replace(self.setup, learning_rate=learning_rate))
 
     @property
     def metric_names(self) -> tuple[str, ...]:

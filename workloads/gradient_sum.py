@@ -27,16 +27,26 @@ class GradientSum(ModelWorkload):
     serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
     serves_exact = False
     idle_training: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("optimizer", "momentum", "weight_decay", "batch_size", "num_epochs", "num_steps"),
+        (
+            "optimizer",
+            "learning_rate",
+            "momentum",
+            "weight_decay",
+            "batch_size",
+            "num_epochs",
+            "num_steps",
+        ),
         "the gradient sum is one step a round over all nodes' records, by"
-        " task.training.learning_rate and privacy.expected_batch_size; take it out, or"
+        " privacy.learning_rate and privacy.expected_batch_size; take it out, or"
         " choose the server's optimiser with algorithm",
     )
 
     @property
     def step_size(self) -> float:
         """Return what the sum is multiplied by: minus the learning rate over the batch."""
-        return -self.task.config.training.learning_rate / self.setup.expected_batch_size
+        if self.setup.learning_rate is None:
+            raise TypeError("the learning rate comes with the noise: see with_learning_rate")
+        return -self.setup.learning_rate / self.setup.expected_batch_size
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator

@@ -6,6 +6,7 @@ what that stands for is looked up here, in the modules beside and in the registr
 
 import hashlib
 import json
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.builders.algorithm import build_algorithm
-from app.builders.privacy import check_cost, min_survivors, private_codec
+from app.builders.privacy import check_cost, min_survivors, privacy_plan, private_codec
+from app.builders.step import learning_rate
 from app.config.load import resolved
 from app.config.run import AppConfig, OnClientFailure
 from app.config.workload import workload_name
@@ -28,6 +30,8 @@ from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from workloads.base import Workload
 from workloads.registry import WORKLOADS
+
+log = logging.getLogger("flwr.tacet")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     ValueError
         If the numbers do not go together; names the values and the mend.
     """
-    workload = facts.workload
+    workload = _stepping(config, facts.workload, facts.length)
     clear = ClearCodec(
         scalar_names=workload.sum_names(training=True), is_weighted=workload.is_weighted
     )
@@ -83,6 +87,17 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
         read_peers=lambda file: peers_of(Path(file).expanduser()),
     )
     return aggregation_of(config.aggregation).serve(side)
+
+
+def _stepping(config: AppConfig, workload: Workload, length: int) -> Workload:
+    """Return the workload with the learning rate of its steps, where they go along a sum."""
+    if config.privacy.gradient_sum is None:
+        return workload
+    rate = learning_rate(config, privacy_plan(config, workload, length))
+    if rate is None:
+        return workload
+    log.info("each step has the learning rate %.4g", rate)
+    return workload.with_learning_rate(rate)
 
 
 def build_codec(
@@ -185,6 +200,8 @@ def _divergence_mend(config: AppConfig) -> str:
     if not WORKLOADS[workload_name(config.algorithm)].has_model:
         return "look for huge values in the records"
     mend = f"lower task.training.learning_rate={config.task.training.learning_rate:g}"
+    if config.privacy.gradient_sum is not None:
+        mend = "lower privacy.learning_rate"
     of_server = getattr(config.algorithm, "server_learning_rate", None)
     if of_server is not None:
         mend += f" or algorithm.server_learning_rate={of_server:g}"

@@ -28,26 +28,69 @@ def add(commands: Any) -> None:
         metavar="CONFIG",
         help="as for `flwr run`: a string of key=value, or a TOML file",
     )
+    plan.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2,...",
+        help="compare plans with these values, a line for each, e.g. privacy.epsilon=0.5,1,3;"
+        " given twice, for each pair of values",
+    )
     plan.add_argument("--json", type=Path, metavar="FILE", help="also write it there")
     plan.set_defaults(run=_plan)
 
 
 def _plan(arguments: argparse.Namespace) -> list[str]:
+    run_config = _run_config(arguments.run_config)
+    if arguments.sweep:
+        return _compare(run_config, arguments)
+    plan = _plan_of(run_config)
+    _write_json(arguments.json, plan.to_dict())
+    return _lines(plan)
+
+
+def _plan_of(run_config: dict[str, Any]) -> RunPlan:
     # Hydra, Flower and torch take seconds, and no other command needs them.
     from app.config.load import ConfigError, load_config
     from app.preflight.run_plan import PlanError, plan_run
 
     try:
-        plan = plan_run(load_config(_run_config(arguments.run_config)))
+        return plan_run(load_config(run_config))
     except (ConfigError, PlanError) as error:
         # A model that is refused has a line for each of its layers.
         raise PlanCommandError(" ".join(str(error).split())) from None
-    if arguments.json is not None:
+
+
+def _compare(run_config: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    """Return a line for each combination of the values; one that is refused says why."""
+    from app.preflight.sweep import combinations, table
+
+    try:
+        wanted = combinations(run_config, arguments.sweep)
+    except ValueError as error:
+        raise PlanCommandError(f"--sweep: {error}") from None
+    found: list[tuple[dict[str, str], RunPlan | str]] = []
+    for values, changed in wanted:
         try:
-            arguments.json.write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
-        except OSError as error:
-            raise PlanCommandError(f"--json {arguments.json}: {error.strerror}") from None
-    return _lines(plan)
+            found.append((values, _plan_of(changed)))
+        except PlanCommandError as error:
+            found.append((values, str(error)))
+    rows = [
+        {"values": values}
+        | ({"refused": plan} if isinstance(plan, str) else {"plan": plan.to_dict()})
+        for values, plan in found
+    ]
+    _write_json(arguments.json, {"plans": rows})
+    return table(found)
+
+
+def _write_json(file: Path | None, values: dict[str, Any]) -> None:
+    if file is None:
+        return
+    try:
+        file.write_text(json.dumps(values, indent=2) + "\n")
+    except OSError as error:
+        raise PlanCommandError(f"--json {file}: {error.strerror}") from None
 
 
 def _run_config(text: str) -> dict[str, Any]:
@@ -89,6 +132,7 @@ def _lines(plan: RunPlan) -> list[str]:
     ]
     if signal["is_noise"]:
         rows.append(("warning", _NOISE))
+    rows += _how_it_steps(plan)
     width = max(len(adversary.who) for adversary in plan.adversaries)
     return [
         *_table(rows),
@@ -96,6 +140,22 @@ def _lines(plan: RunPlan) -> list[str]:
         f"{'what can be learnt by':<{width}}  epsilon",
         *(f"{a.who:<{width}}  {_epsilon(a.epsilon)}" for a in plan.adversaries),
     ]
+
+
+def _how_it_steps(plan: RunPlan) -> list[tuple[str, str]]:
+    """Return the lines on learning rate, rounds and sampling, where there are such."""
+    rows: list[tuple[str, str]] = []
+    if recipe := plan.guarantee.get("recipe"):
+        step = f"learning rate {recipe['learning_rate']:.4g}, clip norm {recipe['clip_norm']:g}"
+        if recipe["average_from"]:
+            step += f", mean of the models of rounds {recipe['average_from']}-{plan.num_rounds}"
+        rows.append(("step", step))
+        if recipe["objection"]:
+            rows.append(("warning", recipe["objection"]))
+    if proposal := plan.guarantee.get("proposal"):
+        told = f"{proposal['run_config']}: noise multiplier {proposal['noise_multiplier']:.4g}"
+        rows.append(("proposal", told))
+    return rows
 
 
 _NOISE = (

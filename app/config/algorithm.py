@@ -28,25 +28,33 @@ class AlgorithmConfig(WorkloadConfig):
         gradient sum under ``example_distributed`` and ``example_central``, else the update.
     average_from : int
         The run gives the mean of the models from this round on, which is steadier under noise;
-        0 for the last model.
+        0 for the last model. Not given: the second half of the rounds for a gradient sum,
+        whose every step has noise, else 0.
     """
 
     workload: NeuralWorkload = NeuralWorkload.auto
-    average_from: int = 0
+    average_from: int | None = None
 
     def __post_init__(self) -> None:
         require(
-            self.average_from >= 0,
+            self.average_from is None or self.average_from >= 0,
             f"algorithm.average_from={self.average_from}: must be a round, or 0",
         )
 
-    def settle(self, mode: Mode | None) -> None:
-        """Replace ``workload=auto`` by the workload that it stands for."""
+    def settle(self, mode: Mode | None, num_rounds: int) -> None:
+        """Replace ``auto`` and what is not given by what it stands for."""
         if self.workload is NeuralWorkload.auto:
             summed = mode is not None and mode.sums_gradients
             self.workload = (
                 NeuralWorkload.gradient_sum if summed else NeuralWorkload.model_update
             )
+        if self.average_from is None:
+            steps = self.workload is NeuralWorkload.gradient_sum
+            self.average_from = num_rounds // 2 + 1 if steps else 0
+
+    def settled_step(self, step: float) -> float:
+        """Return the step with which this optimiser goes as far as ``step`` in the end."""
+        return step
 
 
 @dataclass
@@ -89,6 +97,10 @@ class FedAvgMConfig(AlgorithmConfig):
             0 < self.server_momentum < 1,
             f"algorithm.server_momentum={self.server_momentum}: must be in (0, 1)",
         )
+
+    def settled_step(self, step: float) -> float:
+        """Return less: of each step, 1 / (1 - momentum) is gone in the end."""
+        return step * (1 - self.server_momentum) / self.server_learning_rate
 
 
 @dataclass

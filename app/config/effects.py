@@ -146,7 +146,8 @@ def _privacy(config: AppConfig) -> Idle:
                 "privacy.adaptive_clip.bit_noise=0 keeps the clip norm as it is",
             )
     if not WORKLOADS[workload_name(config.algorithm)].has_model:
-        yield "privacy.fix_model", "this workload has no model; take it out"
+        for key in ("fix_model", "learning_rate"):
+            yield f"privacy.{key}", "this workload has no model; take it out"
     if private.mode.trains_privately:
         yield (
             "privacy.range_deviations",

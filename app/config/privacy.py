@@ -43,6 +43,11 @@ class PrivacyConfig:
         return None
 
     @property
+    def gradient_sum(self) -> "GradientSumConfig | None":
+        """Return what belongs to a step over all nodes' records; None without one."""
+        return None
+
+    @property
     def adaptive(self) -> AdaptiveClipConfig | None:
         """Return how the clip norm follows the updates; None where it is fixed."""
         return None
@@ -68,7 +73,8 @@ class PrivateConfig(PrivacyConfig):
         Chance that the promise does not hold: well below 1 over the number of records.
     clip_norm : float, optional
         No record (``example``), no update (``client``) counts for more than this length. Not
-        given where the workload's terms are bounded by what they are.
+        given: 1 for a record's gradient; refused for an update, whose length nobody knows
+        beforehand; and so it must be where the workload's terms are bounded by what they are.
     population : int
         Nodes of the federation, fixed and public; no cohort may be larger.
     range_deviations : float
@@ -171,7 +177,30 @@ class ExampleLocalConfig(ExamplePrivacyConfig):
 
 
 @dataclass
-class ExampleDistributedConfig(ExamplePrivacyConfig):
+class GradientSumConfig(ExamplePrivacyConfig):
+    """A round is one step of DP-SGD over all nodes' records.
+
+    Attributes
+    ----------
+    learning_rate : float, optional
+        Of each step, above 0. Not given: worked out from the noise (``app.builders.step``).
+    """
+
+    learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rate is not None:
+            require_positive("privacy.learning_rate", self.learning_rate)
+
+    @property
+    def gradient_sum(self) -> "GradientSumConfig":
+        """Return what belongs to a step over all nodes' records."""
+        return self
+
+
+@dataclass
+class ExampleDistributedConfig(GradientSumConfig):
     """One step of DP-SGD over all nodes' records; each node adds a share of the noise.
 
     Attributes
@@ -184,7 +213,7 @@ class ExampleDistributedConfig(ExamplePrivacyConfig):
 
 
 @dataclass
-class ExampleCentralConfig(ExamplePrivacyConfig):
+class ExampleCentralConfig(GradientSumConfig):
     """The same step; the server adds the noise, and is trusted to."""
 
 

@@ -146,12 +146,12 @@ class AppConfig:
         require(self.num_rounds >= 1, f"num-rounds={self.num_rounds}: must be at least 1")
         require(0 <= self.seed < 2**63, f"seed={self.seed}: must be in [0, 2^63)")
         self.aggregation.check_deadline(self.rounds.deadline_seconds)
+        self.algorithm.settle(self.privacy.mode, self.num_rounds)
         require(
             self.average_from <= self.num_rounds,
             f"algorithm.average_from={self.average_from}: must be one of the"
             f" num-rounds={self.num_rounds}, or 0",
         )
-        self.algorithm.settle(self.privacy.mode)
         check_workload(self.algorithm, self.privacy)
         check_privacy(
             self.privacy, self.aggregation, self.algorithm, self.early_stopping.patience
@@ -172,7 +172,7 @@ class AppConfig:
     @property
     def average_from(self) -> int:
         """The round from which models are averaged; 0 for none."""
-        return getattr(self.algorithm, "average_from", 0)
+        return getattr(self.algorithm, "average_from", None) or 0
 
 
 #: group -> option -> dataclass; the tasks come from their own registry.

@@ -6,6 +6,10 @@ from tasks.schema import require
 from workloads.base import Workload, WorkloadConfig
 from workloads.registry import WORKLOADS
 
+# Of a record's gradient. What counts is the learning rate times this, and that is settled
+# together with it (`app.builders.step`).
+_CLIP_NORM = 1.0
+
 
 def workload_name(algorithm: WorkloadConfig) -> str:
     """Return the name of the workload in the registry."""
@@ -16,6 +20,8 @@ def workload_name(algorithm: WorkloadConfig) -> str:
 
 def check_workload(algorithm: WorkloadConfig, privacy: PrivacyConfig) -> None:
     """Refuse a workload that has no bound for the privacy unit, or a clip norm without effect.
+
+    A record's clip norm is set where none is given.
 
     Raises
     ------
@@ -37,10 +43,11 @@ def check_workload(algorithm: WorkloadConfig, privacy: PrivacyConfig) -> None:
     )
     if workload.needs_clip_norm:
         require(
-            private.clip_norm is not None,
+            private.clip_norm is not None or private.mode.hides_records,
             'privacy.clip_norm has no default and must be given, e.g. overrides="privacy.'
             'clip_norm=..."',
         )
+        private.clip_norm = private.clip_norm or _CLIP_NORM
     else:
         require(
             private.clip_norm is None,

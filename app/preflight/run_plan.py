@@ -14,10 +14,11 @@ from app.builders.workload import build_workload
 from app.config.load import option_of
 from app.config.run import AppConfig
 from app.config.workload import workload_name
+from app.preflight.proposal import propose, recipe_of
 from app.preflight.signal import signal_of
 from privacy.accounting.adversaries import Adversary, adversaries
 from privacy.accounting.domination import transfer
-from privacy.accounting.epsilon import Accountant, accountant, pld_objection
+from privacy.accounting.epsilon import Accountant, accountant, epsilon, pld_objection
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.exact_codecs import IntegerCodec
 from strategies.registry import aggregation_of
@@ -105,7 +106,7 @@ def plan_run(config: AppConfig) -> RunPlan:
         with naming_extremes(private):
             return replace(
                 _in_common(config, workload, state, plan.padded_dimension),
-                guarantee=_guarantee(plan),
+                guarantee=_guarantee(plan) | _how_it_steps(config, plan),
                 # So many are connected, or no cohort is drawn; more may never be.
                 adversaries=adversaries(plan, config.rounds.min_clients),
                 modulus=_modulus(plan),
@@ -179,6 +180,8 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
     return {
         "unit": str(release.unit),
         "neighbours": str(release.neighbours),
+        # Against server and c participants, whom the plan reckons with.
+        "epsilon": epsilon(schedule, plan.terms.delta),
         "delta": plan.terms.delta,
         "accountant": str(accountant(schedule)),
         # Part of every epsilon by PLD: what integers in place of real numbers cost.
@@ -200,6 +203,17 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
             for one in plan.planned()
         ],
     }
+
+
+def _how_it_steps(config: AppConfig, plan: PrivacyPlan) -> dict[str, Any]:
+    """Return step and proposal of a run by DP-SGD; nothing for any other."""
+    recipe, proposal = recipe_of(config, plan), propose(plan)
+    found: dict[str, Any] = {}
+    if recipe is not None:
+        found["recipe"] = asdict(recipe) | {"objection": recipe.objection}
+    if proposal is not None:
+        found["proposal"] = asdict(proposal) | {"run_config": proposal.run_config}
+    return found
 
 
 def _modulus(plan: PrivacyPlan) -> dict[str, Any]:

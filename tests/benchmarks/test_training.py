@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.config.load import load_config
+from app.preflight.run_plan import plan_run
 from benchmarks import flamby_heart, heart_privacy, mnist, mnist_peer, mnist_rows, mnist_silos
 from benchmarks.mnist_settings import Result, Settings
 from privacy.accounting.calibration import calibrate
@@ -17,7 +18,7 @@ from tasks.heart import HOSPITALS
 from tasks.schema import Optimizer
 from tests import ROOT
 
-SHORT = heart_privacy.Settings(num_rounds=2, average_from=1)
+SHORT = heart_privacy.Settings(num_rounds=2)
 QUICK = Settings(num_rounds=2, batch_size=60, num_records=240, average_from=1)
 
 
@@ -59,8 +60,12 @@ def test_local_steps_add_up_to_the_common_step(made_up_hospitals):
     # One plain step of each hospital, which is what the sum of the gradients is divided into.
     assert (step.optimizer, step.momentum, step.num_steps) == (Optimizer.sgd, 0, 1)
     assert step.weight_decay == 0
-    assert step.learning_rate == central.task.training.learning_rate
-    assert local.algorithm.server_momentum == central.algorithm.server_momentum
+    plans = {config: plan_run(config).guarantee["recipe"] for config in (local, central)}
+    assert plans[local]["learning_rate"] == plans[local]["settled"]
+    assert not plans[local]["objection"]
+    # Noise of each hospital, and none of it shared: a shorter step, or the longest.
+    assert plans[local]["settled"] <= plans[central]["settled"]
+    assert local.average_from == central.average_from == SHORT.average_from
 
 
 def test_the_private_comparison_prints_what_it_writes(
@@ -82,7 +87,7 @@ def test_the_private_comparison_prints_what_it_writes(
     for row, line in zip(rows, text.splitlines()[2:], strict=False):
         assert line.startswith(row["system"])
         assert f" {row['mean']:.3f}" in line
-    assert "chosen by cross-validation on the training records" in text
+    assert "chosen by cross-validation on training records" in text
     assert status == (1 if figures["shortcomings"] else 0)
     assert figures["settings"]["num_rounds"] == 2
 

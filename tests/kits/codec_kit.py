@@ -3,7 +3,8 @@
 import numpy as np
 
 import app.round.contribute
-from app.builders.privacy import private_codec
+from app.builders.privacy import privacy_plan, private_codec
+from app.builders.step import learning_rate
 from app.builders.workload import build_workload
 from privacy.bounding.bounded_sum import no_terms, one_term, sum_of_terms
 from strategies.codec.private_codec import PrivateCodec
@@ -27,7 +28,10 @@ def context(cohort: int, survivors: int = 0, seed: bytes = bytes(32)) -> SumCont
 
 
 def step_size(config) -> float:
-    """Return what the server multiplies a sum by, as the workload itself does it."""
+    """Return what the server multiplies a sum by, as the workload itself does it.
+
+    A learning rate that is left to the noise is that of one parameter.
+    """
     moved = []
 
     def step(server_round, before, mean, weight):
@@ -35,6 +39,9 @@ def step_size(config) -> float:
         return before
 
     workload = build_workload(config)
+    if config.privacy.gradient_sum is not None:
+        rate = learning_rate(config, privacy_plan(config, workload, 1))
+        workload = workload.with_learning_rate(rate)
     aggregate = Aggregate(np.full(1, 1e6), {}, config.privacy.population)
     workload.apply(State({"w": np.zeros(1, np.float32)}), aggregate, 1, step)
     return moved[0] / 1e6

@@ -8,6 +8,7 @@ from tests.kits.private_kit import composing
 SUMMED = ("example_distributed", "example_central")
 TRAINING = (
     "optimizer=adam",
+    "learning_rate=1",
     "momentum=0.5",
     "weight_decay=1",
     "batch_size=1",
@@ -30,9 +31,9 @@ def test_the_gradient_sum_takes_no_key_of_local_training(option, word):
     assert "algorithm" in told
 
 
-def test_the_learning_rate_has_an_effect_and_stays():
-    config = load_config(composing("example_distributed", free="task.training.learning_rate=3"))
-    assert config.task.training.learning_rate == 3
+def test_the_learning_rate_of_the_sum_is_taken():
+    config = load_config(composing("example_distributed", free="privacy.learning_rate=3"))
+    assert config.privacy.learning_rate == 3
 
 
 def test_patience_needs_held_out_records():
