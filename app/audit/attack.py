@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 class Attack:
-    """Plays runs of one configuration, each with fresh coins, and scores the canaries.
+    """Play runs of one configuration, each with fresh coins, and score the canaries.
 
     The auditor knows all canaries and sees what everybody may see: the state that opens each
     round and the noisy sum that closes it.

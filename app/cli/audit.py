@@ -94,7 +94,7 @@ def _audit(arguments: argparse.Namespace) -> tuple[int, list[str]]:
 
 
 class _Progress:
-    """Say on stderr, every few seconds, how many runs are done."""
+    """Tell on stderr, every few seconds, how many runs are done."""
 
     def __init__(self, num_runs: int) -> None:
         self._num_runs = num_runs
