@@ -17,19 +17,38 @@ from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
 from strategies.refusals import Reason, RequestRefusedError, refusal_reply
 from strategies.registry import AGGREGATIONS, aggregation_of
-from tasks.base import DataError, ModelRefusedError
+from tasks.base import DataError, LocalData, ModelRefusedError
 
 log = logging.getLogger("flwr.tacet")
 
-app = ClientApp()
+
+def make_app(held: LocalData | None = None) -> ClientApp:
+    """Return the ClientApp of a node.
+
+    Parameters
+    ----------
+    held : LocalData, optional
+        See ``NodeSession``: for a simulation in this process, which no message can ask for.
+    """
+    made = ClientApp()
+
+    def answer_message(message: Message, context: Context) -> Message:
+        return answer(message, context, held)
+
+    # One answer for all: a run's aggregation knows which kinds of message it has.
+    made.evaluate()(answer_message)
+    made.train()(answer_message)
+    for action in sorted({a for one in AGGREGATIONS.values() for a in one.actions}):
+        made.train(action)(answer_message)
+    return made
 
 
-def answer(message: Message, context: Context) -> Message:
+def answer(message: Message, context: Context, held: LocalData | None = None) -> Message:
     """Answer one message as this run's aggregation does."""
     try:
         config = load_config(context.run_config)
         settings = settings_of(context.node_config, config, in_simulation())
-        return _answer_admitted(message, NodeSession(context, config, settings))
+        return _answer_admitted(message, NodeSession(context, config, settings, held))
     except (ConfigError, DataError, ModelRefusedError, RequestRefusedError) as error:
         # A refusal's own text is its reason; what led to it says more.
         told = (error.__cause__ or error) if isinstance(error, RequestRefusedError) else error
@@ -64,8 +83,4 @@ def _name(context: Context) -> str:
     return f"{context.node_id}" + ("" if partition is None else f" (partition {partition})")
 
 
-# One answer for all: a run's aggregation knows which kinds of message it has.
-app.evaluate()(answer)
-app.train()(answer)
-for action in sorted({a for one in AGGREGATIONS.values() for a in one.actions}):
-    app.train(action)(answer)
+app = make_app()

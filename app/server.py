@@ -1,6 +1,7 @@
 """Flower's ServerApp: compose the configuration, build, run the rounds, leave a run folder."""
 
 import logging
+from collections.abc import Sequence
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -22,7 +23,7 @@ from app.results.run_folder import RunFolder, RunFolderError, folder_path
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.loop import RoundLoop
-from strategies.rounds.observer import Outcome
+from strategies.rounds.observer import Observer, Outcome
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from workloads.base import Workload
@@ -45,8 +46,27 @@ def main(grid: Grid, context: Context) -> None:
     run(PollingGrid(grid), config, context.run_id, isinstance(grid, InMemoryGrid))
 
 
-def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> Outcome:
+def run(
+    grid: PollingGrid,
+    config: AppConfig,
+    run_id: int,
+    simulated: bool,
+    observers: Sequence[Observer] = (),
+) -> Outcome:
     """Train, leaving a run folder.
+
+    Parameters
+    ----------
+    grid : PollingGrid
+        Reaches the clients.
+    config : AppConfig
+        The configuration of the run.
+    run_id : int
+        Flower's id of the run.
+    simulated : bool
+        Whether the clients are.
+    observers : sequence of Observer
+        Told of the rounds after the folder and the log.
 
     Raises
     ------
@@ -70,8 +90,8 @@ def run(grid: PollingGrid, config: AppConfig, run_id: int, simulated: bool) -> O
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         # The folder first: a round that the log shows can be resumed from.
-        observers = (FolderObserver(folder), LogObserver(config.num_rounds, folder.path))
-        loop = RoundLoop(strategy, grid, settings, cohort_rng, observers)
+        own = (FolderObserver(folder), LogObserver(config.num_rounds, folder.path))
+        loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers))
         return loop.run(state, checkpoint)
 
 

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from app.approval.bundle import BundleError
-from app.cli import bundle, data, keys, ledger, node, plan
+from app.cli import audit, bundle, data, keys, ledger, node, plan
+from app.cli.audit import AuditCommandError
 from app.cli.data import DataCommandError
 from app.cli.plan import PlanCommandError
 from app.node.identity import IdentityError
@@ -15,7 +16,7 @@ from privacy.ledger.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.
-_GROUPS = (keys, data, ledger, node, bundle, plan)
+_GROUPS = (keys, data, ledger, node, bundle, plan, audit)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = arguments.run(arguments)
     except (
+        AuditCommandError,
         BundleError,
         DataCommandError,
         IdentityError,

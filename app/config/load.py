@@ -100,8 +100,9 @@ def option_of(config: AppConfig, group: str) -> str:
     return next(name for name, schema in _schemas()[group].items() if schema is chosen)
 
 
+@lru_cache(maxsize=4)
 def to_yaml(config: AppConfig) -> str:
-    """Return the resolved configuration as YAML."""
+    """Return the resolved configuration as YAML; asked for twice a run, and slow."""
     return OmegaConf.to_yaml(OmegaConf.create(resolved(config)))
 
 

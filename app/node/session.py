@@ -19,7 +19,7 @@ from privacy.ledger.ledger import Ledger
 from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.identity import Identity
-from tasks.base import DataSource
+from tasks.base import DataSource, LocalData, Task
 
 # A simulated node without a policy has no name for its data.
 _UNNAMED = "simulated"
@@ -40,11 +40,18 @@ class NodeSession:
         The configuration of the run.
     settings : NodeSettings
         The node's own configuration and its policy.
+    held : LocalData, optional
+        Records of nobody in place of the node's own: an audit's canaries, in a simulation.
     """
 
     context: Context
     config: AppConfig
     settings: NodeSettings
+    held: LocalData | None = None
+
+    def __post_init__(self) -> None:
+        if self.held is not None and not self.settings.simulated:
+            raise TypeError("outside a simulation a node has its own records and no others")
 
     @property
     def run_id(self) -> int:
@@ -65,6 +72,16 @@ class NodeSession:
     def source(self) -> DataSource:
         """Return what a task is told of the node."""
         return self.settings.source
+
+    def records(self, task: Task) -> LocalData:
+        """Return this node's records.
+
+        Raises
+        ------
+        DataError
+            If they do not fit the task.
+        """
+        return task.load(self.source) if self.held is None else self.held
 
     @property
     def state_file(self) -> Path:

@@ -96,7 +96,7 @@ def _pay(
 def _private_records(request: Request, session: NodeSession) -> LocalData | None:
     """Return this node's records, or None if they cannot be read, which only its log tells."""
     try:
-        return request.workload.task.load(session.source)
+        return session.records(request.workload.task)
     except _NOT_OF_A_RECORD:
         raise
     except Exception:
@@ -122,7 +122,7 @@ def _log_noise_alone() -> None:
 
 def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
-    records = workload.task.load(session.source)
+    records = session.records(workload.task)
     with _refusing_states():
         if not request.training:
             return workload.evaluate(state, query, records)

@@ -3,7 +3,7 @@
 The code under it is the real one; only the transport is missing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
@@ -13,12 +13,13 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from app.client import app as client_app
+from app.client import make_app
 from app.config.load import Scalar, load_config
 from app.node.settings import simulate_in_this_process
 from app.server import run
-from strategies.rounds.observer import Outcome
+from strategies.rounds.observer import Observer, Outcome
 from strategies.rounds.transport import PollingGrid
+from tasks.base import LocalData
 
 Client = Callable[[Message], Message | None]
 
@@ -92,8 +93,22 @@ class InProcessGrid(Grid):
         raise RuntimeError("there is no run in process")
 
 
-def make_clients(run_config: Mapping[str, Scalar], num_nodes: int) -> dict[int, Client]:
-    """Return clients that answer with the real ClientApp, each with its own context."""
+def make_clients(
+    run_config: Mapping[str, Scalar],
+    num_nodes: int,
+    held: Sequence[LocalData] | None = None,
+) -> dict[int, Client]:
+    """Return clients that answer with the real ClientApp, each with its own context.
+
+    Parameters
+    ----------
+    run_config : mapping
+        Keys and values, as of ``flwr run --run-config``.
+    num_nodes : int
+        How many simulated nodes.
+    held : sequence of LocalData, optional
+        Records of nobody for each node, in place of those that the task would load.
+    """
 
     def make(partition_id: int, node_id: int) -> Client:
         context = Context(
@@ -103,6 +118,7 @@ def make_clients(run_config: Mapping[str, Scalar], num_nodes: int) -> dict[int, 
             state=RecordDict(),
             run_config=dict(run_config),
         )
+        client_app = make_app(None if held is None else held[partition_id])
         return lambda message: client_app(message, context)
 
     return {1000 + i: make(i, 1000 + i) for i in range(num_nodes)}
@@ -112,6 +128,7 @@ def simulate(
     run_config: Mapping[str, Scalar],
     num_nodes: int,
     clients: Mapping[int, Client] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Outcome:
     """Run one federated training in this process.
 
@@ -123,9 +140,12 @@ def simulate(
         How many simulated nodes.
     clients : mapping, optional
         Instead of the real clients.
+    observers : sequence of Observer
+        Told of the rounds as well.
     """
     simulate_in_this_process()
     grid = InProcessGrid(make_clients(run_config, num_nodes) if clients is None else clients)
     # All nodes of this grid are there from the start.
     polling = PollingGrid(grid, settle_seconds=0)
-    return run(polling, load_config(run_config), run_id=1, simulated=True)
+    config = load_config(run_config)
+    return run(polling, config, run_id=1, simulated=True, observers=observers)

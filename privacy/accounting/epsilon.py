@@ -213,19 +213,39 @@ def _continuous_epsilon(schedule: Schedule, delta: float, bound: float) -> float
     1906.03049) on a pessimistic grid of losses (Doroshenko et al. 2022, arXiv 2207.04380), add
     and remove composed apart, then the larger.
     """
+    squared_mu, others = gaussian_part(schedule)
+    if not others:
+        return gdp_epsilon(math.sqrt(squared_mu), delta)
+    lost = pld_rounding(others)
+    if lost > delta / 10:
+        return bound
+    return float(compose_pld(squared_mu, others, bound).get_epsilon(delta - lost))
+
+
+def gaussian_part(schedule: Schedule) -> tuple[float, list[tuple[Release, int]]]:
+    """Return the squared mu of all unsampled Gaussians as one, and the other releases."""
     squared_mu, others = 0.0, list[tuple[Release, int]]()
     for release, times in schedule:
         if release.mechanism is not Mechanism.LAPLACE and release.sampling_rate == 1:
             squared_mu += times * release.num_steps * dominating_ratio(release) ** 2
         else:
             others.append((release, times))
-    if not others:
-        return gdp_epsilon(math.sqrt(squared_mu), delta)
-    count = sum(times * release.num_steps for release, times in others)
-    if count * _ROUNDING > delta / 10:
-        return bound
+    return squared_mu, others
+
+
+def pld_rounding(others: Schedule) -> float:
+    """Return the delta that is kept back for the rounding errors of ``compose_pld``."""
+    return sum(times * release.num_steps for release, times in others) * _ROUNDING
+
+
+def compose_pld(squared_mu: float, others: Schedule, bound: float) -> Any:
+    """Return the library's accountant of one Gaussian and the other releases.
+
+    ``bound`` is an epsilon of theirs at the delta of interest, which sets the grid of losses.
+    """
     import dp_accounting as dp  # pyright: ignore[reportMissingTypeStubs]
 
+    count = sum(times * release.num_steps for release, times in others)
     # One release adds about step^2 to the variance of the loss, so a thirtieth of the deviation
     # of one loss costs about 1e-4 of epsilon; the limits keep time and memory in bounds.
     step = math.sqrt(renyi_total(others, 2) / count) / 30
@@ -235,7 +255,7 @@ def _continuous_epsilon(schedule: Schedule, delta: float, bound: float) -> float
         ledger.compose(dp.GaussianDpEvent(1 / math.sqrt(squared_mu)))
     for release, times in others:
         ledger.compose(_event(release), times * release.num_steps)
-    return float(ledger.get_epsilon(delta - count * _ROUNDING))
+    return ledger
 
 
 def _finest_step(entry: tuple[Release, int]) -> float:

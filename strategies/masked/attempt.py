@@ -229,8 +229,13 @@ class MaskedRound:
         state = None
         if self._training:
             state = self._strategy.step(asked.number, asked.state, aggregate)
-        means = aggregate.means()
-        return RoundResult(state, means, self._num_asked, num_survivors)
+        return RoundResult(
+            state,
+            aggregate.means(),
+            self._num_asked,
+            num_survivors,
+            aggregate=aggregate if self._training else None,
+        )
 
     def _look_ahead(self) -> list[int]:
         """Draw the next round's cohort and begin its role; empty if there is none."""

@@ -101,7 +101,8 @@ class Plain(RoundStrategy):
         except RunStoppedError as error:
             error.failures = failures
             raise
-        return replace(result, state=after, means=aggregate.means())
+        used = aggregate if training else None
+        return replace(result, state=after, means=aggregate.means(), aggregate=used)
 
     def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
         """Read replies whose vectors have this length; 0 when only evaluating."""

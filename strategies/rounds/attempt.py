@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from workloads.values import State
+from workloads.values import Aggregate, State
 
 
 class CohortTooSmallError(RuntimeError):
@@ -50,6 +50,8 @@ class RoundResult:
         Node id to reason, for the rest of the cohort.
     answered : frozenset
         Nodes whose contribution came; some may have failed later in the attempt.
+    aggregate : Aggregate or None
+        What the step was made with; None where there was no step.
     """
 
     state: State | None
@@ -58,6 +60,7 @@ class RoundResult:
     num_replies: int
     failures: dict[int, str] = field(default_factory=dict[int, str])
     answered: frozenset[int] = frozenset()
+    aggregate: Aggregate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

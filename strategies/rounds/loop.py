@@ -156,13 +156,15 @@ class RoundLoop:
         """Train until a round closes; return its record for the observers."""
         started = time.monotonic()
         result = self._closer.train(server_round, state)
-        assert result.state is not None  # noqa: S101 - it raises otherwise
+        # It raises otherwise.
+        assert result.state is not None and result.aggregate is not None  # noqa: S101, PT018
         privacy = self._strategy.coding.report()
         report = report_of(server_round, time.monotonic() - started, result, privacy)
         self._average.take(server_round, result.state)
         optimizer = self._strategy.flower_step.export_state(list(result.state.arrays))
         return ClosedRound(
             report=report,
+            aggregate=result.aggregate,
             state=result.state,
             published=self._average.published(result.state),
             kept=optimizer | self._average.export(),

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord
 
 from strategies.rounds.records import to_arrays
 from strategies.rounds.report import RoundReport, frozen
-from workloads.values import Arrays, State
+from workloads.values import Aggregate, Arrays, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class ClosedRound:
     ----------
     report : RoundReport
         The round's report.
+    aggregate : Aggregate
+        The sum that was released, its noise included.
     state : State
         The new one, from which the run goes on.
     published : State
@@ -30,6 +32,7 @@ class ClosedRound:
     """
 
     report: RoundReport
+    aggregate: Aggregate
     state: State
     published: State
     kept: Arrays

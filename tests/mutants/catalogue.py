@@ -2,6 +2,7 @@
 
 from tests.mutants import (
     approval,
+    audit,
     checks,
     crypto,
     hybrid,
@@ -29,6 +30,7 @@ _PARTS = (
     memory,
     noise,
     records,
+    audit,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 
