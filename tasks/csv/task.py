@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from tasks.base import (
 )
 from tasks.csv.encoding import encode, survey, unscale
 from tasks.csv.schema import CsvConfig, Model, NumericConfig
+from tasks.files import keep_until_changed
 from tasks.partition import hold_out
 from tasks.schema import TaskConfig
 
@@ -40,12 +40,9 @@ _LOGGER = logging.getLogger("flwr.tacet")
 
 
 @dataclass(frozen=True)
-class _FileState:
-    """A state of a file and a configuration, as the key of a cache."""
+class _Reading:
+    """How a file is read, as the key of a cache."""
 
-    file: Path
-    modified_ns: int
-    size: int
     config_text: str
     by_line: bool
     # A configuration cannot be hashed; config_text stands for it.
@@ -81,16 +78,8 @@ class Csv(Task):
         cannot be read, is refused.
         """
         file = source.require_data_path("a CSV file")
-        state = file.stat()
-        file_state = _FileState(
-            file=file,
-            modified_ns=state.st_mtime_ns,
-            size=state.st_size,
-            config_text=repr(self.config),
-            by_line=self.is_private,
-            config=self.config,
-        )
-        return hold_out(_examples(file_state), self.config.test_fraction, self.seed)
+        how = _Reading(repr(self.config), self.is_private, self.config)
+        return hold_out(_examples(file, how), self.config.test_fraction, self.seed)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -141,10 +130,10 @@ class CsvRegression(Csv, Regression):
         return unscale(outputs, NumericConfig(label.min, label.max))
 
 
-@lru_cache(maxsize=64)
-def _examples(file_state: _FileState) -> Examples:
+@keep_until_changed(64)
+def _examples(file: Path, how: _Reading) -> Examples:
     """Return a file's records; kept, so that a simulation does not parse it every round."""
-    examples, summary = encode(file_state.file, file_state.config, file_state.by_line)
+    examples, summary = encode(file, how.config, how.by_line)
     _LOGGER.info("%s", summary)
     if warning := summary.warning:
         _LOGGER.warning("%s", warning)
