@@ -162,6 +162,8 @@ class Task(ABC):
     metric: ClassVar[str]
     #: Whether all nodes have one data set, of which each takes its part.
     is_shared: ClassVar[bool] = True
+    #: Whether ``task.partition`` says how simulated nodes split one data set.
+    is_split: ClassVar[bool] = True
 
     def __init__(self, config: Any, seed: int) -> None:
         self.config = config

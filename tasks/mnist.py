@@ -6,7 +6,6 @@ import gzip
 import logging
 import zlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base import Classification, DataError, DataSource, Examples, LocalData
+from tasks.files import keep_until_changed
 from tasks.partition import partition
 from tasks.schema import PartitionConfig, TaskConfig
 
@@ -71,23 +71,23 @@ class Mnist(Classification):
     def _part(
         self, directory: Path, stem: str, source: DataSource, config: PartitionConfig
     ) -> Examples:
-        images, labels = _images_and_labels(directory, stem, self.is_private)
+        images_file, labels_file = (_find(directory, stem, kind) for kind in _MAGIC)
+        images, labels = _images_and_labels(images_file, labels_file, self.is_private)
         own = partition(labels, source.num_partitions, config, self.seed)[source.partition_id]
         pixels = images[own].astype(np.float32) / np.float32(255)
         return Examples(pixels[:, np.newaxis], labels[own])
 
 
-@cache
+# The training and the test set, each in two ways.
+@keep_until_changed(4)
 def _images_and_labels(
-    directory: Path, stem: str, is_private: bool
+    images_file: Path, labels_file: Path, is_private: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return a file pair's images, as bytes to save memory, and its labels.
 
     In a private run, in which no record may cause a refusal, an image whose label is no digit
     is left out.
     """
-    images_file = _find(directory, stem, "images")
-    labels_file = _find(directory, stem, "labels")
     images, labels = _read_idx(images_file, "images"), _read_idx(labels_file, "labels")
     if images.shape[1:] != _IMAGE_SHAPE:
         raise DataError(

@@ -1,5 +1,6 @@
 """Every task by name. A new one is one line here, one file beside, one YAML in conf/task."""
 
+from tasks.adult import Adult
 from tasks.base import Task
 from tasks.breast_cancer import BreastCancer
 from tasks.csv.task import Csv
@@ -9,6 +10,7 @@ from tasks.mnist import Mnist
 from tasks.schema import TaskConfig
 
 TASKS: dict[str, type[Task]] = {
+    "adult": Adult,
     "breast_cancer": BreastCancer,
     "csv": Csv,
     "digits": Digits,

@@ -98,14 +98,14 @@ def _task(config: AppConfig) -> Idle:
     """Yield what of ``task.partition`` splits nothing."""
     task = task_of(config.task)
     scheme = config.task.partition.scheme
-    if not task.is_shared:
+    if not task.is_split:
         yield "task.partition", "each node has records of its own, and nothing is split"
     elif scheme in (Scheme.iid, Scheme.natural):
         yield (
             "task.partition.alpha",
             f"task.partition.scheme={scheme.value} draws no shares; take dirichlet, say",
         )
-    if task.is_shared and scheme is Scheme.natural:
+    if task.is_split and scheme is Scheme.natural:
         yield "task.partition.min_examples", "task.partition.scheme=natural draws no shares"
     yield from _under("task", config.task.idle_keys())
 

@@ -1,7 +1,7 @@
 """Encoding of a CSV file's text as examples, with a summary of its quality."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,18 @@ from tasks.csv.summary import Summary
 from tasks.lines import physical_lines
 
 _Encoded = tuple[list[float], float]
+#: What makes rows of the csv form, the header first, from a file's own.
+Adapt = Callable[[Iterator[Row]], Iterator[Row]]
 
 
-def encode(file: Path, config: CsvConfig, by_line: bool = False) -> tuple[Examples, Summary]:
+def as_they_are(rows: Iterator[Row]) -> Iterator[Row]:
+    """Return the rows of a file that has the csv form already."""
+    return rows
+
+
+def encode(
+    file: Path, config: CsvConfig, by_line: bool = False, adapt: Adapt = as_they_are
+) -> tuple[Examples, Summary]:
     """Read a file and return its usable rows as examples.
 
     Parameters
@@ -32,20 +41,25 @@ def encode(file: Path, config: CsvConfig, by_line: bool = False) -> tuple[Exampl
         Read each line alone and leave out a row that does not fit, as a private run does, in
         which no row may cause a refusal or change what another one becomes. Otherwise the file
         is refused for a row that does not fit, or if no row can be used.
+    adapt : callable
+        Makes rows of the csv form, the header first, from those of a file of another form. What
+        it makes of a row must not depend on the others.
 
     Raises
     ------
     DataError
         If the file cannot be read, its header does not fit, or it is refused.
     """
-    examples, summary = survey(file, config, by_line)
+    examples, summary = survey(file, config, by_line, adapt)
     refusal = summary.header_refusal or ("" if by_line else summary.refusal)
     if refusal:
         raise DataError(refusal)
     return examples, summary
 
 
-def survey(file: Path, config: CsvConfig, by_line: bool = False) -> tuple[Examples, Summary]:
+def survey(
+    file: Path, config: CsvConfig, by_line: bool = False, adapt: Adapt = as_they_are
+) -> tuple[Examples, Summary]:
     """Return what can be used of a file, and all that does not fit. See ``encode``.
 
     Raises
@@ -53,7 +67,7 @@ def survey(file: Path, config: CsvConfig, by_line: bool = False) -> tuple[Exampl
     DataError
         If there is no header to go by.
     """
-    rows = _rows(file, config, by_line)
+    rows = adapt(_rows(file, config, by_line))
     first = next(rows, None)
     if first is None:
         raise DataError(f"{file}: the file is empty; it must have a header and rows")
@@ -111,6 +125,11 @@ def unscale(values: NDArray[np.floating], bounds: NumericConfig) -> NDArray[np.f
     return bounds.min + (np.asarray(values, np.float64) + 1) / 2 * (bounds.max - bounds.min)
 
 
+def _one_hot(categories: list[str]) -> dict[str, list[float]]:
+    """Return each category's features: 1 at its own place, 0 elsewhere."""
+    return {name: [float(name == other) for other in categories] for name in categories}
+
+
 class _Encoder:
     """Encoder of rows that notes what it finds. Every cell is checked, used or not."""
 
@@ -131,6 +150,7 @@ class _Encoder:
             for name, column in config.categorical.items()
             if name in places
         ]
+        self._one_hot = [_one_hot(column.categories) for _, _, column in self._categorical]
         self._missing_values = frozenset(config.missing_values)
         self._found: list[Misfit] = []
         self._line = 0
@@ -169,12 +189,10 @@ class _Encoder:
         ]
         if target is None or None in numbers or None in chosen:
             return None
-        one_hot = (
-            float(category == value)
-            for value, (_, _, column) in zip(chosen, self._categorical, strict=True)
-            for category in column.categories
-        )
-        return [*(number for number in numbers if number is not None), *one_hot], target
+        features = [number for number in numbers if number is not None]
+        for value, one_hot in zip(chosen, self._one_hot, strict=True):
+            features += [] if value is None else one_hot[value]
+        return features, target
 
     def _target(self, text: str) -> float | None:
         column = self._label.column

@@ -43,6 +43,10 @@ def _wrong(names: list[str], config: CsvConfig) -> Iterator[tuple[str | None, st
             + (f"; it looks like task.delimiter={other!r}"),
         )
         return
+    lowered = {name.lower() for name in names}
+    if not any(name.lower() in lowered for name in config.columns()):
+        yield None, _no_header(names, config)
+        return
     for name, times in Counter(names).items():
         if times > 1 and name:
             yield name, "it is there twice; rename or remove one"
@@ -70,10 +74,23 @@ def _other_delimiter(names: list[str], delimiter: str) -> str | None:
     return next((d for d in _OTHER_DELIMITERS if d in names[0] and d != delimiter), None)
 
 
-def _missing(name: str, names: list[str], delimiter: str) -> str:
+def _no_header(names: list[str], config: CsvConfig) -> str:
+    """Say that a first line holds no column's name, as of a file that begins with a record."""
+    due = ", ".join(config.columns()[:_SHOWN]) + ", ..." * (len(config.columns()) > _SHOWN)
+    return (
+        "none of the configuration's columns is there, so this seems to be no header but a"
+        f" record; put a line with the columns' names before it ({due}); the line has"
+        f" {_there(names)} (task.delimiter={config.delimiter!r})"
+    )
+
+
+def _there(names: list[str]) -> str:
     more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    there = ", ".join(map(repr, names[:_SHOWN])) + more
-    told = f"it is missing; the header has {there} (task.delimiter={delimiter!r})"
+    return ", ".join(map(repr, names[:_SHOWN])) + more
+
+
+def _missing(name: str, names: list[str], delimiter: str) -> str:
+    told = f"it is missing; the header has {_there(names)} (task.delimiter={delimiter!r})"
     for other in names:
         if other.lower() == name.lower():
             return f"{told}; {other} differs in upper and lower case: mend one of them"

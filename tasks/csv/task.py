@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,9 @@ from tasks.base import (
     Task,
     inspected,
 )
-from tasks.csv.encoding import encode, survey, unscale
+from tasks.csv.encoding import Adapt, as_they_are, encode, survey, unscale
 from tasks.csv.schema import CsvConfig, Model, NumericConfig
+from tasks.files import keep_until_changed
 from tasks.partition import hold_out
 from tasks.schema import TaskConfig
 
@@ -40,14 +40,12 @@ _LOGGER = logging.getLogger("flwr.tacet")
 
 
 @dataclass(frozen=True)
-class _FileState:
-    """A state of a file and a configuration, as the key of a cache."""
+class _Reading:
+    """How a file is read, as the key of a cache."""
 
-    file: Path
-    modified_ns: int
-    size: int
     config_text: str
     by_line: bool
+    adapt: Adapt
     # A configuration cannot be hashed; config_text stands for it.
     config: CsvConfig = field(compare=False)
 
@@ -57,9 +55,14 @@ class Csv(Task):
 
     Config = CsvConfig
     is_shared = False
+    is_split = False
+    #: How the rows of a file are brought into the csv form. See ``tasks.csv.encoding.encode``.
+    adapt: Adapt = staticmethod(as_they_are)
 
     def __new__(cls, config: CsvConfig, seed: int) -> Csv:
         """Choose loss and metric by the kind of label."""
+        if cls is not Csv:
+            return object.__new__(cls)
         return object.__new__(CsvClassification if config.label.classes else CsvRegression)
 
     def __getnewargs__(self) -> tuple[Any, int]:
@@ -72,6 +75,27 @@ class Csv(Task):
         classes = isinstance(config, CsvConfig) and config.label.classes
         return ((CsvClassification if classes else CsvRegression).metric,)
 
+    def files(self, source: DataSource) -> list[Path]:
+        """Return the files with a node's records: here it is one.
+
+        Raises
+        ------
+        DataError
+            If nothing is there.
+        """
+        return [source.require_data_path("a CSV file")]
+
+    def split(self, records: list[Examples], source: DataSource) -> LocalData:
+        """Return the node's training and held-out part of what ``files`` hold.
+
+        Raises
+        ------
+        DataError
+            If they cannot be split.
+        """
+        (own,) = records
+        return hold_out(own, self.config.test_fraction, self.seed)
+
     def load(self, source: DataSource) -> LocalData:
         """Return this node's own records. A file is parsed, and its summary logged, once.
 
@@ -80,17 +104,8 @@ class Csv(Task):
         refusal of a file would tell of it; only a header that does not fit, or a file that
         cannot be read, is refused.
         """
-        file = source.require_data_path("a CSV file")
-        state = file.stat()
-        file_state = _FileState(
-            file=file,
-            modified_ns=state.st_mtime_ns,
-            size=state.st_size,
-            config_text=repr(self.config),
-            by_line=self.is_private,
-            config=self.config,
-        )
-        return hold_out(_examples(file_state), self.config.test_fraction, self.seed)
+        how = _Reading(repr(self.config), self.is_private, self.adapt, self.config)
+        return self.split([_examples(file, how) for file in self.files(source)], source)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -99,15 +114,20 @@ class Csv(Task):
 
     def inspect(self, source: DataSource) -> Inspection:
         """Return all that does not fit at once, by column; nothing is logged."""
+        lines: list[str] = []
+        objection = ""
         try:
-            file = source.require_data_path("a CSV file")
-            examples, summary = survey(file, self.config, self.is_private)
+            records: list[Examples] = []
+            for file in self.files(source):
+                examples, summary = survey(file, self.config, self.is_private, self.adapt)
+                records.append(examples)
+                lines += str(summary).splitlines()
+                lines += (f"misfit: {misfit}" for misfit in summary.misfits.lines())
+                objection = objection or summary.objection(self.is_private)
+            found = inspected(lines, self.split(records, source))
         except DataError as error:
-            return Inspection(objection=str(error))
-        lines = [*str(summary).splitlines(), *(f"misfit: {m}" for m in summary.misfits.lines())]
-        data = hold_out(examples, self.config.test_fraction, self.seed)
-        found = inspected(lines, data)
-        return replace(found, objection=summary.objection(self.is_private) or found.objection)
+            return Inspection(tuple(lines), objection=objection or str(error))
+        return replace(found, objection=objection or found.objection)
 
     def build_model(self) -> nn.Module:
         """Return the model that ``task.model`` names. No records are needed."""
@@ -141,10 +161,10 @@ class CsvRegression(Csv, Regression):
         return unscale(outputs, NumericConfig(label.min, label.max))
 
 
-@lru_cache(maxsize=64)
-def _examples(file_state: _FileState) -> Examples:
+@keep_until_changed(64)
+def _examples(file: Path, how: _Reading) -> Examples:
     """Return a file's records; kept, so that a simulation does not parse it every round."""
-    examples, summary = encode(file_state.file, file_state.config, file_state.by_line)
+    examples, summary = encode(file, how.config, how.by_line, how.adapt)
     _LOGGER.info("%s", summary)
     if warning := summary.warning:
         _LOGGER.warning("%s", warning)

@@ -23,7 +23,7 @@ from tasks.training.model_check import check_model
 from tasks.training.rehearsal import rehearse, require_made_up
 from tests import ROOT
 from tests.kits.per_record import clipped_sum, gradient, reference
-from tests.tasks import test_heart, test_mnist
+from tests.tasks import test_adult, test_heart, test_mnist
 
 CONF = ROOT / "conf" / "task"
 
@@ -34,6 +34,10 @@ class Files:
 
     data_paths: tuple[Path | None, ...] = (None, None)
     keys: dict[str, Any] = field(default_factory=dict)
+
+
+def adult_files(directory: Path) -> Files:
+    return Files((test_adult.write_folder(directory),) * 2)
 
 
 def heart_files(directory: Path) -> Files:
@@ -60,12 +64,13 @@ def csv_files(directory: Path) -> Files:
 
 
 FILES: dict[str, Callable[[Path], Files]] = {
+    "adult": adult_files,
     "csv": csv_files,
     "heart": heart_files,
     "mnist": mnist_files,
 }
-# Choices that do not go with the files above: csv's label has classes.
-UNFIT = {("csv", "linear")}
+# Choices that do not go with the files above: their label has classes.
+UNFIT = {("adult", "linear"), ("csv", "linear")}
 
 
 def config_of(name: str, keys: dict[str, Any]) -> Any:

@@ -277,6 +277,24 @@ def test_in_a_private_run_a_line_that_does_not_fit_is_left_out(tmp_path, logged)
     assert both(task, 2, tmp_path).inputs.shape == (0, 9)
 
 
+@pytest.mark.parametrize("is_private", [False, True])
+def test_a_byte_order_mark_is_no_part_of_the_first_age(tmp_path, is_private):
+    write_all(tmp_path)
+    file = tmp_path / "processed.va.data"
+    before = both(heart("public_bounds"), 3, tmp_path)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    task = heart("public_bounds")
+    task.is_private = is_private
+    assert counted(both(task, 3, tmp_path)) == counted(before)
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path):
+    write_all(tmp_path)
+    assert len(both(heart(), 3, tmp_path)) == 16
+    write_hospital(tmp_path, "va", [line(num=i % 2, age=40 + i) for i in range(10)])
+    assert len(both(heart(), 3, tmp_path)) == 10
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -161,6 +161,12 @@ def test_missing_file_is_named(tmp_path, missing):
         mnist().load(DataSource(0, 1, write(tmp_path, files)))
 
 
+def test_files_that_were_replaced_are_read_again(tmp_path):
+    for num_train, num_test in ((40, 12), (30, 20)):
+        data = mnist().load(DataSource(0, 1, write(tmp_path, contents(num_train, num_test))))
+        assert (len(data.train), len(data.test)) == (num_train, num_test)
+
+
 def test_no_data_path_is_refused():
     with pytest.raises(DataError, match="no data-path: give a directory with train-images"):
         mnist().load(DataSource(0, 1))

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import tomllib
@@ -5,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 import app.builders.run
 from app.builders.run import config_hash
@@ -14,11 +16,14 @@ from app.config.load import (
     GROUP_KEYS,
     ConfigError,
     load_config,
+    option_of,
     options,
     resolved,
     task_config,
+    to_dict,
     to_yaml,
 )
+from tasks.registry import TASKS
 from tests import ROOT
 from tests.kits.private_options import OVERRIDES
 
@@ -192,3 +197,11 @@ def test_a_model_file_looks_nothing_up_either(monkeypatch):
 def test_one_key_in_two_spellings_is_refused():
     with pytest.raises(ConfigError, match="given twice"):
         load_config({"num-rounds": 3, "num_rounds": 5})
+
+
+@pytest.mark.parametrize("task", [*sorted(set(TASKS) - {"csv"}), "csv_breast_cancer"])
+def test_a_configuration_as_dicts_is_what_omegaconf_makes_of_it(task):
+    config = load_config({"task": task, "privacy": "none", "num-rounds": 3})
+    expected = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert json.dumps(to_dict(config)) == json.dumps(expected)
+    assert task_config(option_of(config, "task"), to_dict(config.task)) == config.task

@@ -153,3 +153,30 @@ def test_opacus_as_a_whole_is_imported_only_by_who_wants_it():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert told.stdout.split() == [b"False", b"False", b"True", b"PrivacyEngine"]
+
+
+NUM_TOKENS = 30
+
+
+class Tokens(Three):
+    """Records of five token ids, as docs/adding-a-task.md makes them up."""
+
+    def made_up(self, num_records):
+        shape = (num_records, *self.input_shape)
+        tokens = np.random.default_rng(0).integers(0, NUM_TOKENS, shape)
+        return Examples(tokens.astype(np.float32), self.made_up_targets(num_records))
+
+
+class TokenModel(nn.Module):
+    def __init__(self, num_tokens):
+        super().__init__()
+        self.embedding = nn.Embedding(num_tokens, 3)
+
+    def forward(self, tokens):
+        return self.embedding(tokens.long()).mean(dim=1)
+
+
+def test_made_up_tokens_are_rehearsed_with():
+    rehearse(Tokens(), TokenModel(NUM_TOKENS), alone=True)
+    with pytest.raises(ModelRefusedError, match="cannot be trained on a made-up record"):
+        rehearse(Tokens(), TokenModel(NUM_TOKENS // 2), alone=True)
