@@ -217,7 +217,8 @@ class ServerRole(KeyExchange):
         # The order of as many random words is a random order. One call of the system for all:
         # `SystemRandom().sample` makes one for each node that it draws.
         words = np.frombuffer(urandom(8 * len(nodes)), np.uint64)
-        return sorted(nodes[at] for at in np.argsort(words)[: self._members.quorum].tolist())
+        order: list[int] = np.argsort(words).tolist()
+        return sorted(nodes[at] for at in order[: self._members.quorum])
 
     def add_unmask(self, sender: int, data: Buffer) -> UnmaskReply:
         """Take one survivor's shares and return the reply, for the next shares in it."""
