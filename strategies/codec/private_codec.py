@@ -14,7 +14,7 @@ from privacy.bounding.rounding import dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
-from privacy.plan.release import Mechanism, Release
+from privacy.plan.release import Mechanism
 from strategies.codec import possible
 from strategies.codec.codec import hash_numbers
 from strategies.codec.private_stages import Rotate, RoundWithNoise
@@ -221,7 +221,7 @@ class PrivateCodec:
     def _scalar_deviation(self, num_survivors: int) -> float:
         """Return the standard deviation of the noise on a metric's sum."""
         shares = 1 if self.plan.terms.mode.is_central else num_survivors
-        return self._share_scale(self.plan.metrics_release()) * sqrt(shares) / SCALAR_ONE
+        return self.plan.share_scale(self.plan.metrics_release()) * sqrt(shares) / SCALAR_ONE
 
     def _encode_update(self, contribution: PrivateContribution, context: SumContext) -> Vector:
         update = contribution.update
@@ -275,12 +275,8 @@ class PrivateCodec:
             return 0
         is_bit = name == CLIP_BITS
         release = self.plan.clip_bit_release() if is_bit else self.plan.metrics_release()
-        scale = self._share_scale(release)
+        scale = self.plan.share_scale(release)
         return int(draw(Mechanism.GAUSSIAN, scale, 1, secure_generator())[0])
-
-    def _share_scale(self, release: Release) -> float:
-        """Return the scale of one share of a scalar's noise."""
-        return release.noise_scale / sqrt(self.plan.terms.num_shares)
 
     def _decode_scalars(self, scalars: Scalars, *, has_metrics: bool) -> dict[str, float]:
         sums: dict[str, float] = {}

@@ -7,11 +7,12 @@ import re
 import pytest
 from torch import nn
 
-from app.builders.privacy import privacy_plan
+from app.builders.privacy import privacy_plan, private_codec
 from app.builders.workload import build_workload
 from app.cli.main import main
 from app.config.load import ConfigError, load_config
 from app.preflight.run_plan import PlanError, plan_run
+from strategies.codec.stages import SumContext
 from tasks.breast_cancer import BreastCancer
 from tests.kits.private_kit import composing, run_config_of, sent_by
 
@@ -186,6 +187,53 @@ def test_a_run_is_refused_in_the_words_of_its_plan(tmp_path, given, says):
     assert sent_by(run_config | {"overrides": words}, 4, ConfigError, expected) == []
     with pytest.raises(PlanError, match=expected):
         plan_run(load_config(run_config | {"overrides": words}))
+
+
+_METRICS = "privacy.metrics.every=1 privacy.metrics.noise_multiplier"
+_BIT = "privacy.adaptive_clip.bit_noise"
+
+
+@pytest.mark.parametrize("option", ["client_distributed", "client_local", "client_central"])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (f"{_METRICS}=1e5", "privacy.metrics.noise_multiplier=100000: such noise cannot be"),
+        (f"{_METRICS}=1e-15", "privacy.metrics.noise_multiplier=1e-15: such noise cannot be"),
+        (f"{_BIT}=1e5", "privacy.adaptive_clip.bit_noise=100000: such noise cannot be drawn;"),
+        (f"{_BIT}=1e-15", "privacy.adaptive_clip.bit_noise=1e-15: such noise cannot be drawn;"),
+    ],
+)
+def test_noise_that_no_sampler_draws_is_refused_before_anyone_is_asked(
+    tmp_path, option, given, says
+):
+    run_config = run_config_of(tmp_path, option, "secagg", given)
+    assert sent_by(run_config, 4, ConfigError, re.escape(says)) == []
+    with pytest.raises(PlanError, match=re.escape(says)):
+        plan_run(load_config(run_config))
+
+
+def test_noise_under_a_thousandth_of_a_step_is_refused():
+    free = "aggregation.codec.modulus_bits=8 privacy.range_deviations=2"
+    run_config = composing("client_distributed", free=free)
+    words = run_config["overrides"].replace("noise_multiplier=2", "noise_multiplier=1e-6")
+    says = "privacy.noise_multiplier=1e-06: raise it, or raise aggregation.codec.modulus_bits=8"
+    with pytest.raises(PlanError, match=re.escape(says)):
+        plan_run(load_config(run_config | {"overrides": words}))
+
+
+@pytest.mark.parametrize("option", ["client_distributed", "client_local", "client_central"])
+@pytest.mark.parametrize("given", [_METRICS, _BIT])
+def test_the_range_of_a_noise_is_that_of_what_can_be_encoded(option, given):
+    with pytest.raises(PlanError, match="cannot be drawn") as refused:
+        plan_run(load_config(composing(option, free=f"{given}=1e9")))
+    least, most = re.findall(r"from (\S+) to (\S+)", str(refused.value))[0]
+    for value in (least, most):
+        config = load_config(composing(option, free=f"{given}={value}"))
+        workload = build_workload(config)
+        codec = private_codec(config, workload, 31)
+        context = SumContext(seed=bytes(32), num_contributions=4)
+        update, scalars = codec.encode(codec.nothing(1, training=True), context)
+        codec.decode(update, scalars, context, has_metrics=given == _METRICS)
 
 
 def test_more_steps_than_can_be_accounted_for_are_refused():
