@@ -22,6 +22,8 @@ from privacy.unit import Unit
 #: Scalars are integers in steps of 2^-30.
 SCALAR_ONE = 2**30
 SCALAR_BITS = 64
+#: A node's sum of a scalar in steps, at most: scaled by float64 it is off by a quarter step.
+MOST_SCALAR = 2.0**52
 # The server parts its noise into whole steps of the sum's grid and the rest, in int64.
 _MOST_REFINED = 2**62
 
@@ -99,8 +101,8 @@ class PrivacyPlan(NoiseGrid):
     def metrics_release(self, colluding: int | None = None) -> Release:
         """Return what the metric vector reveals: every entry moves by at most 1."""
         k = self.terms.num_metrics
-        # One step more for the rounding of the sum.
-        sensitivity = sqrt(k) * (SCALAR_ONE + 1)
+        # One step more for the rounding of the sum, and one for what float64 loses before.
+        sensitivity = sqrt(k) * (SCALAR_ONE + 2)
         scale = self.terms.metrics_noise_multiplier * sensitivity
         # All that is held out is scored, and of the last model on all nodes.
         return self._scalar_release(sensitivity, scale, k, colluding, 1.0)
