@@ -43,7 +43,7 @@ def check_simulation_nodes(config: AppConfig, plan: PrivacyPlan | None) -> None:
         place = settings.source.data_path
         if place is not None and not place.exists():
             raise ValueError(f"simulation-nodes={path}: entry {node}: {place} is not there")
-        context = Context(0, node, node_config, RecordDict(), {})
+        context = Context(0, node, {**node_config}, RecordDict(), {})
         session = NodeSession(context, config, settings)
         try:
             admit(session, plan.least_noise_multiplier if plan else None)
