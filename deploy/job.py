@@ -45,6 +45,9 @@ def register() -> int:
 
 def run() -> int:
     """Submit the job, show its log, and end as it ended; ``flwr run`` always exits with 0."""
+    # Hydra takes seconds, and `register` does not need it.
+    from app.results.summary import COMPLETED, STOPPED_EARLY, read_summary
+
     folder = RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     config = Path("/tmp/run.toml")  # noqa: S108 - the container's own
     job = (APP / "deploy" / "run.toml").read_text(encoding="utf-8")
@@ -52,12 +55,12 @@ def run() -> int:
     command = ["flwr", "run", str(APP), CONNECTION, "--stream", "--run-config", str(config)]
     subprocess.run(command)
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_summary(folder)
     except FileNotFoundError:
         print("the run left no folder: the lines above say why", file=sys.stderr)
         return 1
     print(json.dumps({"run folder": folder.name, **summary}, indent=2))
-    return int(summary["status"] != "completed")
+    return int(summary["status"] not in (COMPLETED, STOPPED_EARLY))
 
 
 if __name__ == "__main__":

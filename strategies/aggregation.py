@@ -109,6 +109,14 @@ class AggregationConfig:
         """Return how many more there are before the first round."""
         return 0
 
+    @property
+    def fewest_nodes(self) -> int:
+        """Return how many nodes there must be for a sum, as far as the numbers tell."""
+        return 1
+
+    def check_cohort(self, num_nodes: int, num_simulated: int | None) -> None:
+        """Raise ``ValueError`` if the contributions of so many nodes cannot be summed."""
+
     def check_deadline(self, deadline_seconds: float) -> None:
         """Raise ``ValueError`` if a trip may last longer than a node remembers the last."""
 

@@ -115,6 +115,8 @@ def _lines(plan: RunPlan) -> list[str]:
         ("bad server", plan.malicious_server),
         ("privacy", plan.privacy),
     ]
+    if plan.cohort_objection:
+        rows.append(("warning", plan.cohort_objection))
     if plan.key_bytes:
         rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
     if not plan.guarantee:

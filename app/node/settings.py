@@ -188,6 +188,17 @@ def _partition(own: Mapping[str, Any]) -> tuple[int, int]:
         ) from None
 
 
+def num_simulation_nodes(path: str) -> int:
+    """Return how many nodes the file that maps nodes to their config has entries for.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or malformed.
+    """
+    return len(_entries(path))
+
+
 def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
     """Return the entry of one simulated node in the file that maps nodes to their config.
 
@@ -199,19 +210,13 @@ def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
     DataError
         If the file is missing or malformed, or has no entry for this node.
     """
-    file = Path(path).expanduser()
-    try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"simulation-nodes={path}: {error}") from None
-    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-        raise DataError(f"simulation-nodes={path}: must be a YAML list of mappings")
+    file, entries = Path(path).expanduser(), _entries(path)
     if partition_id >= len(entries):
         raise DataError(
             f"simulation-nodes={path}: {len(entries)} entries, but this is simulated node"
             f" {partition_id} (counted from 0); add an entry or start fewer SuperNodes"
         )
-    entry: dict[str, Any] = entries[partition_id]
+    entry = entries[partition_id]
     unknown = sorted(set(entry) - set(PATHS))
     if unknown:
         raise DataError(
@@ -219,3 +224,15 @@ def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
             f" only {', '.join(PATHS)} may stand there"
         )
     return {key: str(file.parent / Path(str(p)).expanduser()) for key, p in entry.items()}
+
+
+def _entries(path: str) -> list[dict[str, Any]]:
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+        entries: Any = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        told = " ".join(str(error).split())
+        raise DataError(f"simulation-nodes={path}: {told}") from None
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise DataError(f"simulation-nodes={path}: must be a YAML list of mappings")
+    return entries

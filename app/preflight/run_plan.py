@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from app.builders.privacy import naming_extremes, privacy_plan
-from app.builders.run import node_encodes
+from app.builders.run import build_codec, node_encodes
 from app.builders.workload import build_workload
 from app.config.load import option_of
 from app.config.run import AppConfig
 from app.config.workload import workload_name
+from app.preflight.cohort_check import check_cohorts
 from app.preflight.proposal import propose, recipe_of
 from app.preflight.signal import signal_of
+from app.preflight.simulation_check import check_simulation_nodes
 from privacy.accounting.adversaries import Adversary, adversaries
 from privacy.accounting.domination import transfer
 from privacy.accounting.epsilon import Accountant, accountant, epsilon, pld_objection
@@ -51,6 +53,8 @@ class RunPlan:
         What a node sends and receives in a round beside those, in a full cohort.
     malicious_server : str
         What a server that breaks the protocol could learn, in words.
+    cohort_objection : str
+        Why a cohort cannot be summed if all nodes are there; empty if it can.
     guarantee : dict
         Unit, relation, delta, accountant, noise; empty for privacy=none. ``two_k_kappa`` is
         of ``privacy.accounting.domination``.
@@ -73,6 +77,7 @@ class RunPlan:
     bytes_up: int
     key_bytes: int
     malicious_server: str
+    cohort_objection: str = ""
     guarantee: dict[str, Any] = field(default_factory=dict[str, Any])
     adversaries: list[Adversary] = field(default_factory=list[Adversary])
     modulus: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -92,7 +97,8 @@ def plan_run(config: AppConfig) -> RunPlan:
     Raises
     ------
     PlanError
-        If the model is not admissible, or no noise keeps to epsilon and fits the modulus.
+        If the model is not admissible, or no noise keeps to epsilon and fits the modulus, or no
+        cohort can be summed, or a node of a simulation would refuse.
     """
     try:
         workload = build_workload(config)
@@ -100,12 +106,16 @@ def plan_run(config: AppConfig) -> RunPlan:
         state = workload.initial_state()
         num_parameters = workload.length(state)
         private = config.privacy.private
+        objection = check_cohorts(config, build_codec(config, workload, num_parameters))
         if private is None:
+            check_simulation_nodes(config, None)
             return _in_common(config, workload, state, num_parameters)
         plan = privacy_plan(config, workload, num_parameters)
+        check_simulation_nodes(config, plan)
         with naming_extremes(private):
             return replace(
                 _in_common(config, workload, state, plan.padded_dimension),
+                cohort_objection=objection,
                 guarantee=_guarantee(plan) | _how_it_steps(config, plan),
                 # So many are connected, or no cohort is drawn; more may never be.
                 adversaries=adversaries(plan, config.rounds.min_clients),

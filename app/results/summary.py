@@ -25,9 +25,17 @@ def summary_file(folder: Path) -> Path:
     return folder / "summary.json"
 
 
-def take_lock(folder: Path) -> TextIO | None:
-    """Return the folder's lock, open and held, or None if another process holds it."""
-    lock = (folder / ".lock").open("w")
+def take_lock(folder: Path, *, is_reader: bool = False) -> TextIO | None:
+    """Return the folder's lock, open and held, or None if another process holds it.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    is_reader : bool
+        Take the lock that is there, as whoever may not write in the folder.
+    """
+    lock = (folder / ".lock").open("r" if is_reader else "w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -52,7 +60,10 @@ def read_summary(folder: Path) -> dict[str, Any]:
     summary = _read(folder)
     if summary["status"] != RUNNING:
         return summary
-    lock = take_lock(folder)
+    try:
+        lock = take_lock(folder)
+    except OSError:
+        lock = take_lock(folder, is_reader=True)
     if lock is None:
         return summary
     with lock:

@@ -12,6 +12,8 @@ from app.config.run import AppConfig
 from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
+from privacy.plan.plan import PrivacyPlan
+from privacy.unit import Unit
 from strategies.aggregation import Request
 from strategies.codec.codec import Encoded
 from strategies.codec.private_codec import PrivateCodec
@@ -143,6 +145,7 @@ def _private(
         metrics = None
         if request.training:
             _warn_of_delta(plan.terms.delta, len(records.train))
+            _warn_of_batch(plan, len(records.train))
         if plan.has_metrics(query.server_round, request.training):
             metrics = workload.bounded_metrics(state, records, privacy)
         if not request.training:
@@ -177,4 +180,19 @@ def _warn_of_delta(delta: float, num_records: int) -> None:
             "privacy.delta=%g is not below 1 over this node's %d training records",
             delta,
             num_records,
+        )
+
+
+def _warn_of_batch(plan: PrivacyPlan, num_records: int) -> None:
+    """Say in the node's own log that it has more records than all were expected to have."""
+    terms = plan.terms
+    expected = terms.sampling_rate * num_records
+    if terms.unit is Unit.EXAMPLE and expected > plan.signal_norm:
+        log.warning(
+            "privacy.expected_batch_size=%g, but a step draws %g of this node's %d training"
+            " records: their sum is cut down; raise it, or lower privacy.sampling_rate=%g",
+            terms.batch_size,
+            expected,
+            num_records,
+            terms.sampling_rate,
         )

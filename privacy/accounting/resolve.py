@@ -24,7 +24,8 @@ def resolve(terms: PrivacyTerms, kept: Calibrations | None = None) -> PrivacyPla
     Raises
     ------
     ValueError
-        If there is no noise with which the sum fits the modulus and epsilon is kept.
+        If there is no noise with which the sum fits the modulus and epsilon is kept, or it
+        cannot be drawn.
     """
     if terms.noise_multiplier is not None:
         return _with_noise(terms, terms.noise_multiplier)
@@ -40,6 +41,7 @@ def _with_noise(terms: PrivacyTerms, noise_multiplier: float) -> PrivacyPlan:
     plan = PrivacyPlan(terms=terms, noise_multiplier=noise_multiplier)
     # Raises if the sum does not fit.
     plan.schedule()
+    plan.check_drawable()
     return plan
 
 

@@ -63,7 +63,8 @@ def dithered_l2(norm: float, step: float, dimension: int) -> float:
     Given the dither, each coordinate of the rounded sum moves by less than one step more than
     that of the sum itself; the triangle inequality (privacy.md, section 3). One record can
     change every rounding, so nothing smaller holds. The 2^-10 is what float64 may lose where a
-    sum of up to ``noise_grid.MOST_STEPS`` is rotated: (log2 block + 4) 2^-53 of it, twice.
+    sum of up to ``noise_grid.MOST_STEPS`` is projected and rotated: (log2 block + 4) 2^-53 and
+    30 2^-53 of it, twice.
 
     Parameters
     ----------

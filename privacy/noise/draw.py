@@ -11,6 +11,10 @@ from privacy.noise.randomness import secure_generator
 from privacy.noise.samplers import discrete_gaussian, discrete_laplace, skellam
 from privacy.plan.release import Mechanism, Release
 
+# What is rounded is within 2^61. Each entry by itself, so it moves no two sums apart: a sum of
+# so many records that it passes this must not be told by a refusal.
+_MOST_STEPS = 2.0**60
+
 
 def draw(
     mechanism: Mechanism, scale: float, size: int, rng: np.random.Generator
@@ -50,7 +54,7 @@ def private_sum(
     release : Release
         The release of one node, with the complete noise.
     step : float
-        The step of the grid, in clip norms.
+        The step of the grid, in clip norms; a power of 2.
     clip_norm : float
         The clip norm, in units of the vector.
     """
@@ -58,7 +62,8 @@ def private_sum(
 
     def make(bounded: BoundedSum) -> NDArray[np.float64]:
         rng = secure_generator()
-        integers = dithered(bounded.in_units_of(unit), rng)
+        steps = np.clip(bounded.in_units_of(unit), -_MOST_STEPS, _MOST_STEPS)
+        integers = dithered(steps, rng)
         integers += draw(release.mechanism, release.noise_scale, len(bounded), rng)
         return integers.astype(np.float64) * unit
 

@@ -23,10 +23,7 @@ import numpy as np
 from privacy.noise.gaussian import gaussian
 from privacy.noise.rejection import Floats, Integers, collect, from_laplace, laplace_attempts
 from privacy.noise.words import Words
-
-#: Range of a standard deviation or scale. Below, the noise is always 0; above, it nears int64.
-SMALLEST_SCALE = 2.0**-10
-LARGEST_SCALE = 2.0**45
+from privacy.plan.release import LARGEST_SCALE, SMALLEST_SCALE
 
 # numpy's Poisson subtracts terms of size mean * log(mean): at this mean it is off by 1e-10.
 _LARGEST_NUMPY_MEAN = 2.0**16

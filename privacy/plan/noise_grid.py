@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, log2, sqrt
+from math import ceil, floor, log2, sqrt
 
 from privacy.bounding.modulus import grid_step, wrap_probability
 from privacy.bounding.rotation import block_size, padded_dimension
@@ -100,7 +100,8 @@ class NoiseGrid:
         """
         terms = self.terms
         if not terms.is_summed:
-            return self.noise_multiplier / _FINEST
+            # A power of 2, by which float64 scales a sum exactly, however long it is.
+            return 2.0 ** (floor(log2(self.noise_multiplier)) + 1) / _FINEST
         widest = grid_step(
             modulus_bits=terms.modulus_bits,
             deviations=terms.range_deviations,

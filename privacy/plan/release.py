@@ -13,6 +13,11 @@ from typing import Any
 
 from privacy.unit import Unit
 
+#: Range of a standard deviation or scale that the samplers draw, in steps of the grid. Below,
+#: the noise is always 0; above, it nears int64.
+SMALLEST_SCALE = 2.0**-10
+LARGEST_SCALE = 2.0**45
+
 
 class Neighbours(StrEnum):
     """The neighbouring relation (privacy.md, section 1)."""

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.bounding.bounded_sum import BoundedSum, no_terms, one_term
+from privacy.bounding.clipping import clip_l2
 from privacy.bounding.rounding import dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
-from privacy.plan.plan import SCALAR_ONE, PrivacyPlan
-from privacy.plan.release import Mechanism, Release
+from privacy.plan.plan import MOST_SCALAR, SCALAR_ONE, PrivacyPlan
+from privacy.plan.release import Mechanism
+from privacy.unit import Unit
 from strategies.codec import possible
 from strategies.codec.codec import hash_numbers
 from strategies.codec.private_stages import Rotate, RoundWithNoise
@@ -221,7 +223,7 @@ class PrivateCodec:
     def _scalar_deviation(self, num_survivors: int) -> float:
         """Return the standard deviation of the noise on a metric's sum."""
         shares = 1 if self.plan.terms.mode.is_central else num_survivors
-        return self._share_scale(self.plan.metrics_release()) * sqrt(shares) / SCALAR_ONE
+        return self.plan.share_scale(self.plan.metrics_release()) * sqrt(shares) / SCALAR_ONE
 
     def _encode_update(self, contribution: PrivateContribution, context: SumContext) -> Vector:
         update = contribution.update
@@ -233,9 +235,20 @@ class PrivateCodec:
             values = update.update
         else:
             self._check_bound(update, self.clip_norm, l1=self.plan.terms.bounds_l1)
-            values = update.in_units_of(self.clip_norm)
+            values = self._projected(update.in_units_of(self.clip_norm))
         _check_length("update", values, self.plan.terms.dimension)
         return run_forward(self.stages, Passing(values), context).vector
+
+    def _projected(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what records add up to, no longer than all records were expected to make it.
+
+        A node may have far more records than the plan reckons with: to refuse them would tell,
+        and a longer sum would pass the modulus, or be rotated less exactly than is accounted
+        for. A projection moves no two sums apart. One client's term is shorter anyway.
+        """
+        if self.plan.terms.unit is not Unit.EXAMPLE:
+            return values
+        return clip_l2(values, self.plan.signal_norm).vector
 
     def _check_bound(self, bounded: BoundedSum, most: float, *, l1: bool = False) -> None:
         terms = self.plan.terms
@@ -258,6 +271,8 @@ class PrivateCodec:
             names = self.released_metrics
             self._check_bound(contribution.metrics, sqrt(len(names)))
             values = contribution.metrics.in_units_of(SCALAR_ONE**-1)
+            # Each by itself, so it moves no two sums apart; beyond, float64 has no half steps.
+            values = np.clip(values, -MOST_SCALAR, MOST_SCALAR)
             _check_length("metrics", values, len(names))
             due |= dict(zip(names, map(float, values), strict=True))
         rng = secure_generator()
@@ -275,12 +290,8 @@ class PrivateCodec:
             return 0
         is_bit = name == CLIP_BITS
         release = self.plan.clip_bit_release() if is_bit else self.plan.metrics_release()
-        scale = self._share_scale(release)
+        scale = self.plan.share_scale(release)
         return int(draw(Mechanism.GAUSSIAN, scale, 1, secure_generator())[0])
-
-    def _share_scale(self, release: Release) -> float:
-        """Return the scale of one share of a scalar's noise."""
-        return release.noise_scale / sqrt(self.plan.terms.num_shares)
 
     def _decode_scalars(self, scalars: Scalars, *, has_metrics: bool) -> dict[str, float]:
         sums: dict[str, float] = {}

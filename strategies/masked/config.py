@@ -137,6 +137,15 @@ class SecAggConfig(AggregationConfig):
         """Return the first keys and shares; later ones ride along (protocol, section 1)."""
         return 2
 
+    @property
+    def fewest_nodes(self) -> int:
+        """Return the largest of T, t and c + 2."""
+        return max(self.min_survivors, self.threshold, self.max_colluding + 2)
+
+    def check_cohort(self, num_nodes: int, num_simulated: int | None) -> None:
+        """Refuse a cohort that the thresholds do not allow."""
+        self.parameters(num_simulated).shape(num_nodes)
+
     def check_deadline(self, deadline_seconds: float) -> None:
         """Refuse a trip that could last longer than a node keeps its secrets."""
         require(

@@ -6,6 +6,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tasks.base import ModelRefusedError
 
 
+def where(name: str, layer: nn.Module) -> str:
+    """Return how a layer is called in a refusal."""
+    return f"layer {name or '(the model)'} ({type(layer).__name__})"
+
+
+def objection(layer: nn.Module) -> str:
+    """Return why a layer's own buffers are refused; empty if it has none."""
+    buffers = [buffer for buffer, _ in layer.named_buffers(recurse=False)]
+    return f"it has the buffers {', '.join(buffers)}, which nobody exchanges" if buffers else ""
+
+
 def refuse_buffers(model: nn.Module) -> None:
     """Refuse a model with state beside its parameters, or that mixes the records of a batch.
 
@@ -19,14 +30,12 @@ def refuse_buffers(model: nn.Module) -> None:
     """
     found: list[str] = []
     for name, layer in model.named_modules():
-        where = f"layer {name or '(the model)'} ({type(layer).__name__})"
-        buffers = [buffer for buffer, _ in layer.named_buffers(recurse=False)]
         if isinstance(layer, _BatchNorm):
-            found.append(f"{where} scales each record by the others of its batch")
-        elif buffers:
-            found.append(
-                f"{where} has the buffers {', '.join(buffers)}, which nobody exchanges"
-            )
+            why = "it scales each record by the others of its batch"
+        else:
+            why = objection(layer)
+        if why:
+            found.append(f"{where(name, layer)}: {why}")
     if found:
         raise ModelRefusedError(
             f"the model is more than its parameters: {'; '.join(found)}; write it with"

@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from tasks.base import ModelRefusedError
+from tasks.training import buffers
 from tasks.training.opacus_import import ModuleValidator
 
 
@@ -19,12 +20,8 @@ def check_model(model: nn.Module) -> list[str]:
     """
     reasons: list[str] = []
     for name, layer in model.named_modules():
-        where = f"layer {name or '(the model)'} ({type(layer).__name__})"
-        found = [str(error) for error in _errors(layer)]
-        buffers = [buffer for buffer, _ in layer.named_buffers(recurse=False)]
-        if buffers and not found:
-            found = [f"it has the buffers {', '.join(buffers)}, which nobody exchanges"]
-        reasons += [f"{where}: {reason}" for reason in found]
+        found = [str(error) for error in _errors(layer)] or [buffers.objection(layer)]
+        reasons += [f"{buffers.where(name, layer)}: {reason}" for reason in found if reason]
     return reasons
 
 

@@ -7,13 +7,14 @@ import re
 import pytest
 from torch import nn
 
-from app.builders.privacy import privacy_plan
+from app.builders.privacy import privacy_plan, private_codec
 from app.builders.workload import build_workload
 from app.cli.main import main
 from app.config.load import ConfigError, load_config
 from app.preflight.run_plan import PlanError, plan_run
+from strategies.codec.stages import SumContext
 from tasks.breast_cancer import BreastCancer
-from tests.kits.private_kit import composing, run_config_of, sent_by
+from tests.kits.private_kit import Nodes, composing, policy, run_config_of, sent_by
 
 
 def test_every_number_of_colluders_below_t_has_its_epsilon():
@@ -188,6 +189,53 @@ def test_a_run_is_refused_in_the_words_of_its_plan(tmp_path, given, says):
         plan_run(load_config(run_config | {"overrides": words}))
 
 
+_METRICS = "privacy.metrics.every=1 privacy.metrics.noise_multiplier"
+_BIT = "privacy.adaptive_clip.bit_noise"
+
+
+@pytest.mark.parametrize("option", ["client_distributed", "client_local", "client_central"])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (f"{_METRICS}=1e5", "privacy.metrics.noise_multiplier=100000: such noise cannot be"),
+        (f"{_METRICS}=1e-15", "privacy.metrics.noise_multiplier=1e-15: such noise cannot be"),
+        (f"{_BIT}=1e5", "privacy.adaptive_clip.bit_noise=100000: such noise cannot be drawn;"),
+        (f"{_BIT}=1e-15", "privacy.adaptive_clip.bit_noise=1e-15: such noise cannot be drawn;"),
+    ],
+)
+def test_noise_that_no_sampler_draws_is_refused_before_anyone_is_asked(
+    tmp_path, option, given, says
+):
+    run_config = run_config_of(tmp_path, option, "secagg", given)
+    assert sent_by(run_config, 4, ConfigError, re.escape(says)) == []
+    with pytest.raises(PlanError, match=re.escape(says)):
+        plan_run(load_config(run_config))
+
+
+def test_noise_under_a_thousandth_of_a_step_is_refused():
+    free = "aggregation.codec.modulus_bits=8 privacy.range_deviations=2"
+    run_config = composing("client_distributed", free=free)
+    words = run_config["overrides"].replace("noise_multiplier=2", "noise_multiplier=1e-6")
+    says = "privacy.noise_multiplier=1e-06: raise it, or raise aggregation.codec.modulus_bits=8"
+    with pytest.raises(PlanError, match=re.escape(says)):
+        plan_run(load_config(run_config | {"overrides": words}))
+
+
+@pytest.mark.parametrize("option", ["client_distributed", "client_local", "client_central"])
+@pytest.mark.parametrize("given", [_METRICS, _BIT])
+def test_the_range_of_a_noise_is_that_of_what_can_be_encoded(option, given):
+    with pytest.raises(PlanError, match="cannot be drawn") as refused:
+        plan_run(load_config(composing(option, free=f"{given}=1e9")))
+    least, most = re.findall(r"from (\S+) to (\S+)", str(refused.value))[0]
+    for value in (least, most):
+        config = load_config(composing(option, free=f"{given}={value}"))
+        workload = build_workload(config)
+        codec = private_codec(config, workload, 31)
+        context = SumContext(seed=bytes(32), num_contributions=4)
+        update, scalars = codec.encode(codec.nothing(1, training=True), context)
+        codec.decode(update, scalars, context, has_metrics=given == _METRICS)
+
+
 def test_more_steps_than_can_be_accounted_for_are_refused():
     with pytest.raises(PlanError, match="lower num-rounds"):
         plan_run(load_config(composing("client_distributed", **{"num-rounds": 10**7 + 1})))
@@ -301,3 +349,76 @@ def test_what_cannot_be_planned_is_one_line(tmp_path, capsys, monkeypatch):
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
     missing = tmp_path / "no" / "plan.json"
     assert "No such file" in complaint(capsys, "--json", missing)
+
+
+@pytest.mark.parametrize(
+    ("free", "says"),
+    [
+        ("aggregation.min_survivors=2 rounds.min_clients=3", "=2 is under threshold=3"),
+        ("aggregation.min_survivors=3 aggregation.threshold=4", "min_survivors=3 is under"),
+        ("aggregation.min_survivors=3 rounds.min_clients=9", "min_survivors=3 is under"),
+        ("aggregation.codec.modulus_bits=8 rounds.min_clients=200", "modulus_bits=8"),
+    ],
+)
+def test_a_run_none_of_whose_cohorts_can_be_summed_has_no_plan(free, says):
+    with pytest.raises(PlanError, match=says) as refused:
+        plan_run(load_config({"overrides": free}))
+    assert str(refused.value).startswith("aggregation=secagg: ")
+
+
+@pytest.mark.parametrize(
+    "free",
+    ["", "aggregation.threshold=5", "aggregation.max_colluding=10", "rounds.min_clients=9"],
+)
+def test_a_run_some_of_whose_cohorts_can_be_summed_has_a_plan(free):
+    assert not plan_run(load_config({"overrides": free})).cohort_objection
+
+
+def test_a_private_plan_tries_the_cohorts_of_its_population():
+    with pytest.raises(PlanError, match="a cohort of 4 is under max_colluding"):
+        plan_run(load_config(composing("client_local", free="aggregation.max_colluding=3")))
+    free = "privacy.population=8"
+    told = plan_run(load_config(composing("client_distributed", free=free))).cohort_objection
+    assert told.startswith("once 8 nodes are drawn, the run stops: min_survivors=3 is under")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "No such file"),
+        ("a: b", "must be a YAML list of mappings"),
+        ("- {", "while parsing"),
+        ("- {data-pth: x}\n- {}", "entry 0 has 'data-pth'"),
+        ("- {}", "1 entries, but this is simulated node 1"),
+        ("- {}\n- {data-path: away.csv}", "entry 1: .*away.csv is not there"),
+        ("- {}\n- {policy-file: none.yaml}", "none.yaml"),
+    ],
+)
+def test_a_file_of_simulated_nodes_that_a_run_would_refuse_has_no_plan(tmp_path, text, says):
+    file = tmp_path / "nodes.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(PlanError, match=says):
+        plan_run(load_config({"simulation-nodes": str(file)}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, None),
+        ({"privacy": ["client_central"]}, "entry 2: this node's policy: privacy=client_local"),
+        ({"min_noise_multiplier": 3.0}, "entry 2: .*noise multiplier 2, but min_noise_mult"),
+        ({"max_epsilon": 0.5}, "entry 2: .* over its max_epsilon=0.5"),
+    ],
+)
+def test_a_policy_of_a_simulated_node_that_would_refuse_the_run_has_no_plan(
+    tmp_path, changes, says
+):
+    nodes = Nodes(tmp_path, 4, {2: policy("client_local", **changes)})
+    given = composing("client_local", "plain", **{"simulation-nodes": str(nodes.file)})
+    if says is None:
+        plan_run(load_config(given))
+    else:
+        with pytest.raises(PlanError, match=says):
+            plan_run(load_config(given))
+    assert not nodes.state(2).exists()

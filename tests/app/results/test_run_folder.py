@@ -15,12 +15,13 @@ import yaml
 import app.results.run_folder
 import app.server
 from app.config.load import load_config
-from app.results import model_file
+from app.results import model_file, summary
 from app.results.model_file import load_model
 from app.results.run_folder import RunFolder, RunFolderError, folder_path
 from app.results.summary import read_summary
 from app.simulation.flwr_run import summary_time
 from app.simulation.in_process import simulate
+from deploy import job
 from tasks.base import DataSource
 from tasks.training.local import evaluate
 from tests import ROOT
@@ -253,3 +254,29 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(run_config, tmp_path):
     config = {**run_config, "output-dir": str(tmp_path / "file" / "run")}
     with pytest.raises(RunFolderError, match="output-dir="):
         simulate(config, 3)
+
+
+def test_a_job_whose_run_was_killed_ends_as_failed(tmp_path, monkeypatch, capsys):
+    """Its container may only read the folder, so it takes the lock without writing."""
+
+    def leave_what_a_killed_run_leaves(command):
+        lines = Path(command[-1]).read_text().splitlines()
+        folder = Path(lines[0].partition("=")[2].strip().strip('"'))
+        folder.mkdir()
+        (folder / ".lock").touch()
+        (folder / "summary.json").write_text('{"status": "running"}')
+
+    take_lock = summary.take_lock
+
+    def reading(folder, *, is_reader=False):
+        if not is_reader:
+            raise PermissionError
+        return take_lock(folder, is_reader=True)
+
+    monkeypatch.setattr(job, "RUNS", tmp_path)
+    monkeypatch.setattr(job.subprocess, "run", leave_what_a_killed_run_leaves)
+    monkeypatch.setattr(summary, "take_lock", reading)
+    assert job.run() == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["status"] == "failed"
+    assert "its process was killed" in told["reason"]

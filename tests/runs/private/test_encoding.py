@@ -10,8 +10,12 @@ from torch.nn.utils import parameters_to_vector
 import strategies.codec.private_stages
 from app.builders.workload import build_task
 from app.config.load import load_config
+from privacy.bounding import bounded_sum
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
+from privacy.bounding.rotation import Rotation
+from privacy.noise.draw import private_sum
 from privacy.plan.plan import PrivacyPlan
+from privacy.unit import Unit
 from strategies.codec.private_codec import PrivateCodec
 from strategies.rounds.records import to_parameters
 from strategies.secagg.crypto.prg import reduce_modulus
@@ -208,6 +212,73 @@ def test_a_sum_in_which_all_pull_one_way_does_not_wrap(tmp_path, option, mechani
         deviation = np.sqrt(8 * (plan.share_deviation**2 + plan.step**2 / 4))
         # 7.5 deviations: 1e-13 for each of the 100 entries, and a wrap would be far beyond.
         assert np.abs(in_norms - 8 * direction).max() < 7.5 * deviation
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_far_more_records_than_expected_neither_wrap_nor_are_refused(tmp_path, bits):
+    """The sum keeps its direction, and is as long as all records were expected to make it."""
+    free = f"aggregation.codec.modulus_bits={bits} privacy.expected_batch_size=8"
+    config = load_config(run_config_of(tmp_path, "example_distributed", "secagg", free))
+    codec = codec_of(config, 100)
+    direction = np.random.default_rng(1).normal(size=100)
+    direction /= np.linalg.norm(direction)
+    steps = np.round(direction * 2.0**30 * 2.0**21).astype(np.int64)
+    many = bounded_sum._bounded(steps, codec.clip_norm, 2.0**30, Unit.EXAMPLE)
+    encoded, scalars = codec.encode(PrivateContribution(many), context(4, 1))
+    found = codec.decode(encoded, scalars, context(4, 1), has_metrics=False).total
+    plan = codec.plan
+    deviation = np.sqrt(plan.share_deviation**2 + plan.step**2)
+    in_norms = found / codec.clip_norm
+    assert np.abs(in_norms - plan.signal_norm * direction).max() < 7.5 * deviation
+
+
+def test_one_record_more_moves_a_sum_that_is_cut_down_by_no_more_than_is_accounted_for(
+    tmp_path,
+):
+    free = "aggregation.codec.modulus_bits=64 privacy.expected_batch_size=8"
+    config = load_config(run_config_of(tmp_path, "example_distributed", "secagg", free))
+    codec = codec_of(config, 1000)
+    plan, generator = codec.plan, np.random.default_rng(1)
+    for length in (7.9, 8.0, 8.1, 2.0**21):
+        direction = generator.normal(size=(2, 1000))
+        direction /= np.linalg.norm(direction, axis=1)[:, None]
+        before = np.trunc(direction[0] * 2.0**30 * length)
+        rotated = [
+            Rotation(1000, bytes(32)).forward(codec._projected(sum_ * 2.0**-30)) / plan.step
+            for sum_ in (before, before + np.trunc(direction[1] * 2.0**30))
+        ]
+        moved = float(np.linalg.norm(rotated[1] - rotated[0]))
+        # Without the root of d for rounding, but with what float64 may lose.
+        assert moved <= 1 / plan.step + np.sqrt(plan.padded_dimension) * 2.0**-10
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1.0, 1.5, 100.0])
+def test_local_noise_takes_any_number_of_records_on_a_grid_that_float64_keeps(tmp_path, noise):
+    run_config = run_config_of(tmp_path, "example_local", "plain")
+    words = run_config["overrides"].replace("noise_multiplier=2", f"noise_multiplier={noise}")
+    plan = codec_of(load_config(run_config | {"overrides": words}), 2).plan
+    assert np.log2(plan.step).is_integer()
+    assert 2.0**33 <= plan.update_release().noise_scale <= 2.0**34
+    release = private_sum(plan.update_release(), plan.step, 0.3)
+    # As many as there can be, each of one clip norm.
+    most = bounded_sum._bounded(np.array([2**52, -(2**52)]), 0.3, 2.0**30, Unit.EXAMPLE)
+    exact = most.integers * 2.0**-30 / plan.step
+    np.testing.assert_array_equal(most.in_units_of(plan.step * 0.3), exact)
+    # Little noise has a grid so fine that it ends before.
+    cut = 0.3 * min(2.0**22, 2.0**60 * plan.step)
+    np.testing.assert_allclose(release(most), [cut, -cut], atol=3 * noise)
+
+
+def test_a_scalar_of_more_records_than_float64_counts_is_cut_down(tmp_path):
+    metrics = "privacy.metrics.every=1 privacy.metrics.noise_multiplier=1"
+    config = load_config(run_config_of(tmp_path, "example_distributed", "secagg", metrics))
+    codec = codec_of(config, 31)
+    num = len(codec.released_metrics)
+    steps = np.full(num, 2**52)
+    many = bounded_sum._bounded(steps, num**0.5, 2.0**30, Unit.EXAMPLE)
+    _, scalars = codec.encode(PrivateContribution(None, many), context(4, 1))
+    found = codec.decode(np.zeros(0, np.uint32), scalars, context(4, 1), has_metrics=True)
+    assert found.sums[codec.released_metrics[0]] == pytest.approx(2**22, abs=100)
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,10 @@ def test_layers_without_buffers_pass(layer):
 @pytest.mark.parametrize(
     ("layer", "says"),
     [
-        (nn.BatchNorm1d(8), r"layer 1 \(BatchNorm1d\) scales each record by the others of its"),
-        (nn.BatchNorm1d(8, track_running_stats=False), r"layer 1 \(BatchNorm1d\) scales"),
+        (nn.BatchNorm1d(8), r"layer 1 \(BatchNorm1d\): it scales each record by the others"),
+        (nn.BatchNorm1d(8, track_running_stats=False), r"layer 1 \(BatchNorm1d\): it scales"),
         (nn.InstanceNorm1d(8, track_running_stats=True), "buffers running_mean, running_var"),
-        (Scaled(), r"layer 1 \(Scaled\) has the buffers scale, which nobody exchanges"),
+        (Scaled(), r"layer 1 \(Scaled\): it has the buffers scale, which nobody exchanges"),
     ],
 )
 def test_state_beside_the_parameters_is_refused_by_the_layers_name(layer, says):
@@ -88,4 +88,4 @@ def test_neither_has_one_that_hides_clients(batch_norm, option):
 def test_a_plan_says_it_too(batch_norm, capsys):
     assert main(["plan", "--run-config", 'task="breast_cancer" aggregation="plain"']) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "layer 1 (BatchNorm1d) scales each record" in line
+    assert "layer 1 (BatchNorm1d): it scales each record" in line
