@@ -26,7 +26,7 @@ from privacy.plan.release import Mechanism, Release, Schedule
 # dp_accounting takes seconds to import: only the functions that need it do.
 
 #: Of the rules of ``privacy.accounting``: what another version kept is not used.
-VERSION = 2
+VERSION = 3
 #: The PLD library takes powers of a Fourier transform, whose rounding errors go either way. So
 #: much of delta is kept back for each step: ten times the error measured on Gaussians.
 _ROUNDING = 2.0**-52
