@@ -45,8 +45,7 @@ _DROPPED = ("fnlwgt", "education")
 _BOUNDS: dict[str, tuple[float, float]] = {
     "age": (16, 90),  # years: who is younger was not asked, and 90 stands for all above
     "education-num": (1, 16),  # the codes, from preschool to doctorate
-    # Dollars a year. A gain of a fifth of the 50,000 says as much as a larger one, which would
-    # leave nothing of the smaller ones.
+    # Dollars a year. A fifth of the 50,000: a wider range would leave little of smaller gains.
     "capital-gain": (0, 10_000),
     "capital-loss": (0, 5_000),
     "hours-per-week": (1, 99),  # two digits
@@ -63,7 +62,7 @@ _CATEGORIES = {
     "relationship": "Wife Own-child Husband Not-in-family Other-relative Unmarried",
     "race": "White Asian-Pac-Islander Amer-Indian-Eskimo Other Black",
     "sex": "Female Male",
-    # Forty others have so few records that under noise they would say nothing.
+    # Forty others of the description would each be a feature with noise of its own.
     "native-country": "United-States other",
 }
 

@@ -20,7 +20,7 @@ def keep_until_changed(num_kept: int) -> Callable[[Callable[[*Ts], T]], Callable
 
     A file is known by path, size and time of writing. The function takes its arguments by
     position, all of them hashable, and its result is shared: it must not be changed. The
-    function raises ``DataError`` if one of the files is not there.
+    function raises ``DataError`` if one of the files is not there or cannot be looked at.
 
     Parameters
     ----------
@@ -50,4 +50,7 @@ def _state(file: Path) -> tuple[int, int]:
         found = file.stat()
     except FileNotFoundError:
         raise DataError(f"{file}: there is no such file") from None
+    except OSError as error:
+        # A file where a folder is due, say.
+        raise DataError(f"{file}: {error.strerror}") from None
     return found.st_size, found.st_mtime_ns

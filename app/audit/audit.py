@@ -84,6 +84,8 @@ def audit(
     chosen = {key: value for key, value in run_config.items() if key not in _NOT_READ}
     # A plan or a model that is refused is a ValueError too.
     with _telling(ValueError):
+        config = load_config(chosen)
+        chosen = _with_fewest(chosen, config)
         stage = _prepare(load_config(chosen), chosen, options)
     num_canaries = len(stage.canaries)
     coins = np.random.default_rng().integers(0, 2, (options.num_runs, num_canaries)) > 0
@@ -178,10 +180,18 @@ def _auditable(config: AppConfig) -> Unit:
     return mode.unit
 
 
+def _with_fewest(run_config: Mapping[str, Scalar], config: AppConfig) -> dict[str, Scalar]:
+    """Return the run config of a run that begins with the fewest nodes that a round can have.
+
+    In a deployment so many of those that were connected may answer.
+    """
+    free = f"{run_config.get('overrides', '')} rounds.min_clients={_fewest_nodes(config)}"
+    return {**run_config, "overrides": free.strip()}
+
+
 def _fewest_nodes(config: AppConfig) -> int:
     """Return the fewest nodes that a round can have: more would add more noise."""
-    rounds = config.rounds
-    return max(min_survivors(config), rounds.min_clients, rounds.min_replies)
+    return max(min_survivors(config), config.rounds.min_replies)
 
 
 def _num_canaries(unit: Unit, options: AuditOptions, num_nodes: int) -> int:

@@ -70,12 +70,22 @@ class Findings:
         claim = self.claim
         return self.least_share > claim.largest_share or self.one_run_epsilon > claim.epsilon
 
+    @property
+    def could_refute(self) -> bool:
+        """Whether the claim would have been refuted, had every guess been right."""
+        claim, each = self.claim, _each(self.confidence)
+        if mean_lower_bound(np.ones(self.num_runs), each) > claim.largest_share:
+            return True
+        num_coins, all_right = self.num_canaries * self.num_runs, self.num_guesses
+        best = one_run_epsilon(num_coins, self.num_guesses, all_right, claim.delta, each)
+        return best > claim.epsilon
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         claim = {"largest_share": self.claim.largest_share}
         values = asdict(self)
         values["claim"] |= claim
-        return values | {"is_refuted": self.is_refuted}
+        return values | {"is_refuted": self.is_refuted, "could_refute": self.could_refute}
 
 
 def findings(
@@ -105,7 +115,7 @@ def findings(
     """
     num_runs, num_canaries = scores.shape
     is_right = (scores > 0) == coins
-    each = 1 - (1 - confidence) / 2
+    each = _each(confidence)
     num_guesses = max(1, round(_SUREST * scores.size))
     surest = np.argsort(-np.abs(scores), axis=None, kind="stable")[:num_guesses]
     num_right = int(is_right.ravel()[surest].sum())
@@ -128,3 +138,8 @@ def findings(
         epsilon_with_it=None if noise is None else epsilon_with(plan, noise),
         reach=reach,
     )
+
+
+def _each(confidence: float) -> float:
+    """Return the confidence of each of two bounds that hold together at the given one."""
+    return 1 - (1 - confidence) / 2

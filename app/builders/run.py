@@ -168,8 +168,7 @@ def exact_codec(config: AppConfig, workload: Workload) -> Codec:
 def config_hash(config: AppConfig) -> bytes:
     """Return SHA-256 of the resolved configuration (32 bytes), for the mask binding.
 
-    Worked out once for each configuration that ``load_config`` gives: OmegaConf takes
-    milliseconds, and every message needs it.
+    Worked out once for each configuration that ``load_config`` gives: every message needs it.
     """
     return hashlib.sha256(json.dumps(resolved(config), sort_keys=True).encode()).digest()
 

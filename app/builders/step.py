@@ -7,9 +7,7 @@ from app.config.run import AppConfig
 from privacy.mode import Place
 from privacy.plan.plan import PrivacyPlan
 
-# In clip norms. On adult, breast_cancer and heart, and for epsilon from 0.5 to 3, what
-# `settled_step` gives is within 0.01 AUC of the best step of a grid
-# (`python -m benchmarks.proposals`).
+# In clip norms. `python -m benchmarks.proposals` holds it against a grid.
 _LONGEST = 4.0
 
 
@@ -18,8 +16,8 @@ def settled_step(plan: PrivacyPlan) -> float:
 
     The steps' noise adds up like a root: after S steps of length a each number of the model is
     off by a nu sqrt(S), nu being the noise in the mean of a batch, in clip norms. A step of
-    1 / (nu sqrt(S)) lets that be about 1, which the features of a record, each at most 1, can
-    bear; a longer one buys nothing where there is less noise.
+    1 / (nu sqrt(S)) lets that be about 1, which records whose features are about 1 can bear;
+    where there is less noise, a longer one bought nothing.
     """
     terms = plan.terms
     noise = plan.noise_multiplier / terms.batch_size

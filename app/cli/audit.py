@@ -21,9 +21,10 @@ nodes, over made-up records (canaries), each of which a coin puts in or leaves o
 the noisy sums which were in, and print what so many right guesses prove beside what the run
 claims. No network, no real record and no ledger is touched.
 
-Exit status: 0 if the claim stands, 1 if it is refuted, 2 after an error. A claim that stands is
-not proved: this attack failed to refute it, no more. It is sharpest for few rounds, little
-noise, sampling_rate=1 and a clip norm that every canary reaches."""
+Exit status: 0 if the claim stands, 1 if it is refuted, 2 after an error, or if so few runs
+could refute nothing. A claim that stands is not proved: this attack failed to refute it, no
+more. It is sharpest for few rounds, little noise, sampling_rate=1 and a clip norm that every
+canary reaches."""
 _SECONDS_BETWEEN = 5.0
 
 
@@ -90,7 +91,8 @@ def _audit(arguments: argparse.Namespace) -> tuple[int, list[str]]:
             arguments.json.write_text(json.dumps(values, indent=2) + "\n")
         except OSError as error:
             raise AuditCommandError(f"--json {arguments.json}: {error.strerror}") from None
-    return int(found.is_refuted), _lines(found, seconds)
+    lines = _lines(found, seconds)
+    return int(found.is_refuted) if found.could_refute else 2, lines
 
 
 class _Progress:
@@ -125,7 +127,7 @@ def _lines(found: Findings, seconds: float) -> list[str]:
     rows = [
         (
             "claim",
-            f"epsilon {claim.epsilon:.4g} at delta {claim.delta:g}, of all sums together",
+            f"epsilon {claim.epsilon:.4g} at delta {claim.delta:g}, of all model sums together",
         ),
         ("canaries", f"{found.num_canaries} in each of {runs} runs, {coins}"),
         ("reach", f"a canary adds {found.reach:.3f} clip norms"),
@@ -162,4 +164,9 @@ def _noise_rows(found: Findings) -> list[tuple[str, str]]:
 def _verdict(found: Findings) -> str:
     if found.is_refuted:
         return "REFUTED: what is released tells more than is claimed"
+    if not found.could_refute:
+        return (
+            "none: so few runs could not refute the claim, however many guesses are right;"
+            " take more --repeats"
+        )
     return "the claim stands: this attack did not refute it, which proves no more than that"

@@ -81,6 +81,8 @@ def _compare(run_config: dict[str, Any], arguments: argparse.Namespace) -> list[
         for values, plan in found
     ]
     _write_json(arguments.json, {"plans": rows})
+    if all(isinstance(plan, str) for _, plan in found):
+        raise PlanCommandError("; ".join(str(plan) for _, plan in found))
     return table(found)
 
 

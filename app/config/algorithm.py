@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from privacy.mode import Mode
 from tasks.schema import require
@@ -51,6 +52,9 @@ class AlgorithmConfig(WorkloadConfig):
         if self.average_from is None:
             steps = self.workload is NeuralWorkload.gradient_sum
             self.average_from = num_rounds // 2 + 1 if steps else 0
+
+    #: Whether a step goes as far as it is long, and not as far as the optimiser finds fit.
+    steps_by_length: ClassVar[bool] = True
 
     def settled_step(self, step: float) -> float:
         """Return the step with which this optimiser goes as far as ``step`` in the end."""
@@ -109,6 +113,8 @@ class AdaptiveConfig(AlgorithmConfig):
 
     Flower's FedAdam corrects the bias of the first rounds (Kingma and Ba 2015).
     """
+
+    steps_by_length = False
 
     server_learning_rate: float = 0.1
     beta_1: float = 0.9

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from app.builders.step import learning_rate, settled_step
 from app.config.algorithm import AlgorithmConfig
 from app.config.run import AppConfig
+from app.preflight.signal import signal_of
 from privacy.accounting.resolve import resolve
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.terms import PrivacyTerms
+from tasks.schema import Optimizer
 
 # A learning rate so many times off costs more than 0.01 AUC (`benchmarks.proposals`).
 _FAR = 5.0
@@ -17,8 +19,11 @@ _FAR = 5.0
 # is little there is nothing left to learn.
 _ROUNDS, _FEW_ROUNDS, _SHORT_STEP = 60, 30, 1.5
 _RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-# Fewer records make a sum that is too random by itself; and what a rate may cost of the step.
-_LEAST_BATCH, _AS_GOOD = 500, 0.9
+# Fewer records make a sum that is too random by itself.
+_LEAST_BATCH = 500
+# What a rate may cost: of the step, and of the signal of all steps, if that is not so clear
+# that there is enough of it.
+_AS_GOOD, _CLEAR = 0.9, 50.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,10 @@ class Recipe:
     ----------
     key : str
         The key of the learning rate.
-    learning_rate, settled : float
-        As configured, and as the noise suggests.
+    learning_rate : float
+        As configured.
+    settled : float or None
+        As the noise suggests; None where an adaptive optimiser finds its own length.
     clip_norm : float
         Of a record's gradient.
     average_from : int
@@ -39,13 +46,15 @@ class Recipe:
 
     key: str
     learning_rate: float
-    settled: float
+    settled: float | None
     clip_norm: float
     average_from: int
 
     @property
     def objection(self) -> str:
         """Why the learning rate does not suit the noise, with the mend; empty if it does."""
+        if self.settled is None:
+            return ""
         times = self.learning_rate / self.settled
         if 1 / _FAR <= times <= _FAR:
             return ""
@@ -59,7 +68,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Rounds and sampling that get most out of epsilon, at the least cost.
+    """Rounds and sampling that suit an epsilon.
+
+    The rounds are a rule of thumb, tried on small tables (``benchmarks.proposals``); the rate
+    is the lowest that costs little of the signal.
 
     Attributes
     ----------
@@ -90,15 +102,22 @@ def recipe_of(config: AppConfig, plan: PrivacyPlan) -> Recipe | None:
     example, algorithm = config.privacy.example, config.algorithm
     if example is None or not example.clip_norm or not isinstance(algorithm, AlgorithmConfig):
         return None
-    step = settled_step(plan) / example.clip_norm
-    given = learning_rate(config, plan)
+    step: float | None = algorithm.settled_step(settled_step(plan) / example.clip_norm)
+    key, given = "privacy.learning_rate", learning_rate(config, plan)
+    by_length = algorithm.steps_by_length
     if given is None:
         training = config.task.training
         key, given = "task.training.learning_rate", training.learning_rate
-        settled = step * (1 - training.momentum)
-    else:
-        key, settled = "privacy.learning_rate", algorithm.settled_step(step)
+        step /= _gain(training.momentum, plan.terms.num_local_steps)
+        by_length = by_length and training.optimizer is Optimizer.sgd
+    settled = step if by_length else None
     return Recipe(key, given, settled, example.clip_norm, config.average_from)
+
+
+def _gain(momentum: float, num_steps: int) -> float:
+    """Return how much farther so many steps go with momentum, which begins at 0 each round."""
+    kept = momentum * (1 - momentum**num_steps) / (num_steps * (1 - momentum))
+    return (1 - kept) / (1 - momentum)
 
 
 def propose(plan: PrivacyPlan) -> Proposal | None:
@@ -111,11 +130,11 @@ def propose(plan: PrivacyPlan) -> Proposal | None:
         return None
     rounds = _ROUNDS
     try:
-        whole = settled_step(_sampled(terms, 1.0, rounds))
-        if whole < _SHORT_STEP:
+        whole = _sampled(terms, 1.0, rounds)
+        if settled_step(whole) < _SHORT_STEP:
             rounds = _FEW_ROUNDS
-            whole = settled_step(_sampled(terms, 1.0, rounds))
-        found = _least_sampled(terms, rounds, _AS_GOOD * whole)
+            whole = _sampled(terms, 1.0, rounds)
+        found = _least_sampled(whole)
     except ValueError:
         # With so many records, or so few, the sum does not fit.
         return None
@@ -126,14 +145,16 @@ def propose(plan: PrivacyPlan) -> Proposal | None:
     )
 
 
-def _least_sampled(terms: PrivacyTerms, num_rounds: int, step: float) -> PrivacyPlan:
-    """Return the plan with the lowest rate that leaves a step of that length."""
+def _least_sampled(whole: PrivacyPlan) -> PrivacyPlan:
+    """Return the plan with the lowest rate that is about as good as taking all records."""
+    terms, step = whole.terms, _AS_GOOD * settled_step(whole)
+    signal = min(_CLEAR, _AS_GOOD * signal_of(whole).in_run)
     for rate in _RATES[:-1]:
         if rate * _num_records(terms) >= _LEAST_BATCH:
-            found = _sampled(terms, rate, num_rounds)
-            if settled_step(found) >= step:
+            found = _sampled(terms, rate, terms.num_rounds)
+            if settled_step(found) >= step and signal_of(found).in_run >= signal:
                 return found
-    return _sampled(terms, 1.0, num_rounds)
+    return whole
 
 
 def _num_records(terms: PrivacyTerms) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -28,7 +29,8 @@ def combinations(
     ValueError
         Naming what is not of that form, or a key that comes twice.
     """
-    axes = dict(map(_axis, sweeps))
+    axes = {_canonical(key): values for key, values in map(_axis, sweeps)}
+    run_config = {_canonical(key): value for key, value in run_config.items()}
     if len(axes) < len(sweeps):
         raise ValueError("a key is given twice; give all its values at once")
     found: list[tuple[dict[str, str], dict[str, Any]]] = []
@@ -41,23 +43,26 @@ def combinations(
 def table(found: Iterable[tuple[dict[str, str], RunPlan | str]]) -> list[str]:
     """Return a line for each plan, under a line of headers; one that is refused says why."""
     rows: list[list[str]] = []
-    refused: list[str] = []
+    told: list[str] = []
     for values, plan in found:
         if not rows:
             rows.append([*values, *_HEADERS])
         if isinstance(plan, str):
             rows.append([*values.values(), "refused", *[""] * (len(_HEADERS) - 1)])
-            refused.append(f"{', '.join(f'{k}={v}' for k, v in values.items())}: {plan}")
         else:
             rows.append([*values.values(), *_cells(plan)])
+        if what := plan if isinstance(plan, str) else _objection(plan):
+            told.append(f"{', '.join(f'{k}={v}' for k, v in values.items())}: {what}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return [*lines, *([""] if refused else []), *refused]
+    return [*lines, *([""] if told else []), *told]
 
 
+# A value, with commas in brackets or braces only.
+_VALUE = re.compile(r"(?:\[[^\]]*\]|\{[^}]*\}|[^,\[{])+")
 _HEADERS = ("epsilon", "noise multiplier", "signal of all steps", "learning rate", "result")
 
 
@@ -66,9 +71,7 @@ def _cells(plan: RunPlan) -> list[str]:
     if not told:
         return ["none", "-", "-", "-", "no guarantee"]
     recipe = told.get("recipe")
-    result = "noise" if told["signal"]["is_noise"] else "no objection"
-    if recipe and recipe["objection"]:
-        result = "see its warning"
+    result = "see below" if _objection(plan) else "no objection"
     return [
         f"{told['epsilon']:.4g}",
         f"{told['noise_multiplier']:.4g}",
@@ -78,11 +81,28 @@ def _cells(plan: RunPlan) -> list[str]:
     ]
 
 
+def _objection(plan: RunPlan) -> str:
+    """Return what speaks against a plan; empty if nothing does."""
+    told = plan.guarantee
+    if told and told["signal"]["is_noise"]:
+        return "the result will be noise"
+    return str((told.get("recipe") or {}).get("objection", ""))
+
+
 def _axis(text: str) -> tuple[str, list[str]]:
     key, separator, values = text.partition("=")
-    if not separator or not key or not all(values.split(",")):
+    # A comma in brackets is none between values.
+    found = _VALUE.findall(values)
+    if not separator or not key or ",".join(found) != values or " " in text:
         raise ValueError(f"{text!r} is not of the form key=value,value")
-    return key, values.split(",")
+    if key == "overrides":
+        raise ValueError("overrides has several keys; name the one whose values you compare")
+    return key, list(dict.fromkeys(found))
+
+
+def _canonical(key: str) -> str:
+    """Return a key of the run config as it is documented: with hyphens."""
+    return key if "." in key else key.replace("_", "-")
 
 
 def _with(run_config: dict[str, Any], values: dict[str, str]) -> dict[str, Any]:

@@ -201,7 +201,7 @@ class RunFolder:
                 difference = _difference(key, before.get(key), now.get(key))
                 raise RunFolderError(
                     f"resume-from={str(self.path)!r}: {difference}; give the run config of the"
-                    " run that is resumed"
+                    " run that is resumed, and as it was what is settled from another key"
                 )
 
     def _load_checkpoint(self) -> Checkpoint:

@@ -68,7 +68,9 @@ class Reader:
         One loop, as the server reads a row for each pair of nodes.
         """
         count, found = self.length(MAX_MEMBERS), list[tuple[int, bytes]]()
-        rest, at, head = bytes(self._view[self._at :]), 0, _ROW_HEAD.size
+        at, head = 0, _ROW_HEAD.size
+        # No more than so many rows can have, and so no copy of what is long behind them.
+        rest = bytes(self._view[self._at : self._at + count * (head + limit)])
         size = len(rest)
         for _ in range(count):
             start = at + head

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from tasks.base import DataError
+from app.builders.workload import build_task
+from app.config.load import load_config
+from tasks.base import DataError, DataSource
 from tasks.files import keep_until_changed
 
 
@@ -57,6 +59,14 @@ def test_a_file_that_is_gone_is_not_remembered(read, files):
     files[1].unlink()
     with pytest.raises(DataError, match="second: there is no such file"):
         read(*files, "a")
+
+
+def test_a_file_where_a_folder_is_due_is_refused_and_no_record_of_it_is_noise(tmp_path):
+    """It was no ``DataError``, so that a private run made, and charged, noise alone of it."""
+    (tmp_path / "one.csv").write_text("1,2\n")
+    task = build_task(load_config({"task": "heart", "privacy": "none"}))
+    with pytest.raises(DataError, match="Not a directory"):
+        task.load(DataSource(0, 4, tmp_path / "one.csv"))
 
 
 def test_what_was_not_used_for_long_is_forgotten(read, calls, files):

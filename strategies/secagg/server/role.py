@@ -214,6 +214,8 @@ class ServerRole(KeyExchange):
         """
         if not nodes:
             return []
+        if len(nodes) < self._members.quorum:
+            raise ValueError(f"{len(nodes)} nodes where {self._members.quorum} are to be shown")
         # The order of as many random words is a random order. One call of the system for all:
         # `SystemRandom().sample` makes one for each node that it draws.
         words = np.frombuffer(urandom(8 * len(nodes)), np.uint64)

@@ -1,6 +1,7 @@
 """``tacet audit``: what it prints, its exit status, its JSON and its one-line errors."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -29,21 +30,22 @@ def complaint(capsys, *argv: object) -> str:
 
 def test_a_small_audit(tmp_path, capsys):
     file = tmp_path / "audit.json"
-    assert main(["audit", "--run-config", RUN, *SMALL, "--json", str(file)]) == 0
+    assert main(["audit", "--run-config", RUN, *SMALL, "--json", str(file)]) == 2
     told = capsys.readouterr()
     rows = dict(line.split("  ", 1) for line in told.out.splitlines() if line[0] != " ")
     assert rows["claim"].strip().startswith("epsilon 4.377 at delta 1e-05")
     assert rows["canaries"].strip() == "3 in each of 2 runs, 6 coins"
-    assert "did not refute it, which proves no more" in rows["verdict"]
+    # As two runs refute nothing: a check that cannot fail must not look like one that passed.
+    assert rows["verdict"].strip().startswith("none: so few runs could not refute the claim")
     assert told.err.splitlines()[-1].startswith("tacet: 2 of 2 runs")
     kept = json.loads(file.read_text())
-    assert kept["is_refuted"] is False
+    assert (kept["is_refuted"], kept["could_refute"]) == (False, False)
     assert kept["num_canaries"] == 3
     assert kept["claim"]["delta"] == 1e-5
     assert kept["seconds"] > 0
 
 
-def test_a_refuted_claim_has_an_exit_status(monkeypatch, capsys):
+def found_out(**changed) -> Findings:
     found = Findings(
         claim=Claim(epsilon=1.0, delta=1e-5, total_variation=0.2),
         noise_multiplier=2.0,
@@ -60,7 +62,18 @@ def test_a_refuted_claim_has_an_exit_status(monkeypatch, capsys):
         epsilon_with_it=1.9,
         reach=1.0,
     )
+    return replace(found, **changed)
+
+
+def test_a_claim_that_stands_is_not_proved(monkeypatch, capsys):
+    found = found_out(least_share=0.55, one_run_epsilon=0.9)
     monkeypatch.setattr(app.audit.audit, "audit", lambda *arguments: found)
+    assert main(["audit", "--run-config", RUN]) == 0
+    assert "did not refute it, which proves no more" in capsys.readouterr().out
+
+
+def test_a_refuted_claim_has_an_exit_status(monkeypatch, capsys):
+    monkeypatch.setattr(app.audit.audit, "audit", lambda *arguments: found_out())
     assert main(["audit", "--run-config", RUN]) == 1
     out = capsys.readouterr().out
     assert "REFUTED" in out

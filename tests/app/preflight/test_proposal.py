@@ -9,7 +9,9 @@ from app.builders.step import learning_rate, settled_step
 from app.builders.workload import build_workload
 from app.cli.main import main
 from app.config.load import ConfigError, load_config
+from app.preflight.proposal import _gain
 from app.preflight.run_plan import plan_run
+from app.preflight.sweep import combinations
 from app.simulation.in_process import simulate
 from workloads.values import State
 
@@ -129,6 +131,32 @@ def test_local_training_has_a_step_of_its_own():
     assert "too short" in recipe["objection"]
 
 
+def test_an_optimiser_that_finds_its_own_length_is_not_objected_to():
+    summed = run_config(words(free="privacy.learning_rate=1000"), algorithm="fedadam")
+    assert not plan_run(load_config(summed)).guarantee["recipe"]["objection"]
+    free = words(batch=100, free="task.training.num_steps=1 task.training.optimizer=adam")
+    free = free.replace("aggregation.min_survivors=3", "")
+    local = plan_run(load_config(run_config(free, "example_local"))).guarantee["recipe"]
+    assert local["settled"] is None
+    assert not local["objection"]
+
+
+@pytest.mark.parametrize(("momentum", "num_steps"), [(0.0, 3), (0.9, 1), (0.9, 2), (0.5, 40)])
+def test_momentum_that_begins_anew_gains_what_its_steps_add_up_to(momentum, num_steps):
+    velocity = moved = 0.0
+    for _ in range(num_steps):
+        velocity = momentum * velocity + 1
+        moved += velocity
+    assert _gain(momentum, num_steps) == pytest.approx(moved / num_steps)
+
+
+def test_a_low_rate_is_proposed_only_where_the_signal_bears_it():
+    """A model with many parameters: the step alone would not tell of the noise."""
+    noisy = words(batch=30000, free="task.model=mlp task.hidden=512")
+    proposal = plan_run(load_config(run_config(noisy))).guarantee["proposal"]
+    assert proposal["sampling_rate"] > 0.02
+
+
 def test_the_step_of_a_sum_is_no_key_of_local_training():
     with pytest.raises(
         ConfigError,
@@ -163,12 +191,33 @@ def test_a_sweep_compares_plans_a_line_for_each(capsys, tmp_path):
     assert file.read_text().count('"refused"') == 2
 
 
+def test_what_speaks_against_a_plan_stands_below(capsys):
+    assert main(swept("privacy.learning_rate=0.1,4")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[1:3]] == [
+        "see below",
+        "no objection",
+    ]
+    assert lines[4].startswith("privacy.learning_rate=0.1: ")
+    assert "too short" in lines[4]
+
+
+def test_a_list_is_one_value_and_a_key_is_taken_under_both_of_its_spellings():
+    found = combinations({"num_rounds": 3}, ["num-rounds=5,5", "task.x=[1,2]"])
+    assert [values for values, _ in found] == [{"num-rounds": "5", "task.x": "[1,2]"}]
+    assert found[0][1] == {"num-rounds": 5, "overrides": "'task.x=[1,2]'"}
+
+
 @pytest.mark.parametrize(
     ("sweeps", "told"),
     [
         (("privacy.epsilon",), "not of the form key=value,value"),
         (("privacy.epsilon=1,,2",), "not of the form key=value,value"),
         (("privacy.epsilon=1", "privacy.epsilon=2"), "given twice"),
+        (("num-rounds=1", "num_rounds=2"), "given twice"),
+        (("privacy.epsilon=1 privacy.delta=0.1,2",), "not of the form key=value,value"),
+        (("overrides=a,b",), "overrides has several keys"),
+        (("privacy.epsilon=0,-1",), "must be finite and above 0"),
     ],
 )
 def test_a_sweep_that_is_none_is_one_line(capsys, sweeps, told):
