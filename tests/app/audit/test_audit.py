@@ -117,7 +117,7 @@ def test_a_sampled_run_is_attacked_too():
         ),
         ("example_central", "plain", "", {"deterministic": True}, "deterministic=true"),
         ("example_distributed", "secagg", "aggregation.identities=true", {}, "identities"),
-        ("example_central", "plain", "rounds.min_clients=5", {}, "population"),
+        ("example_central", "plain", "rounds.min_replies=5", {}, "population"),
         ("client_central", "plain", "", {}, "--canaries 4: under the client unit"),
     ],
 )
