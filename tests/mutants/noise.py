@@ -33,7 +33,7 @@ MUTATIONS = (
     ),
     Mutation(
         "metrics-get-less-noise",
-        _CODEC,
+        "privacy/plan/plan.py",
         "return release.noise_scale / sqrt",
         "return 0.7 * release.noise_scale / sqrt",
         (f"{_NOISE}::test_metrics_have_noise_of_their_own",),
