@@ -198,9 +198,10 @@ def _divergence_mend(config: AppConfig) -> str:
     """Return which keys to lower if training diverges, with their values."""
     if not WORKLOADS[workload_name(config.algorithm)].has_model:
         return "look for huge values in the records"
-    mend = f"lower task.training.learning_rate={config.task.training.learning_rate:g}"
     if config.privacy.gradient_sum is not None:
         mend = "lower privacy.learning_rate"
+    else:
+        mend = f"lower task.training.learning_rate={config.task.training.learning_rate:g}"
     of_server = getattr(config.algorithm, "server_learning_rate", None)
     if of_server is not None:
         mend += f" or algorithm.server_learning_rate={of_server:g}"

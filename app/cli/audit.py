@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.config.pairs import parse_pairs
+from app.cli.common import CommandError, add_run_config, aligned, run_config_of, write_json
 
 if TYPE_CHECKING:
     from app.audit.verdict import Findings
@@ -28,10 +27,6 @@ canary reaches."""
 _SECONDS_BETWEEN = 5.0
 
 
-class AuditCommandError(ValueError):
-    """The command cannot audit. The message is one line and names the key or reason."""
-
-
 def add(commands: Any) -> None:
     """Add the command to a parser's subparsers."""
     audit = commands.add_parser(
@@ -40,12 +35,7 @@ def add(commands: Any) -> None:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    audit.add_argument(
-        "--run-config",
-        default="",
-        metavar="CONFIG",
-        help="as for `flwr run`: a string of key=value, or a TOML file",
-    )
+    add_run_config(audit)
     audit.add_argument(
         "--canaries",
         type=int,
@@ -74,23 +64,18 @@ def _audit(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     started = time.monotonic()
     if arguments.json is not None and not arguments.json.parent.is_dir():
         # Before the minutes that the runs take.
-        raise AuditCommandError(f"--json {arguments.json}: there is no such folder")
+        raise CommandError(f"--json {arguments.json}: there is no such folder")
     try:
         options = AuditOptions(
             num_canaries=arguments.canaries,
             num_runs=arguments.repeats,
             confidence=arguments.confidence,
         )
-        found = audit(_run_config(arguments.run_config), options, _Progress(options.num_runs))
+        found = audit(run_config_of(arguments.run_config), options, _Progress(options.num_runs))
     except AuditError as error:
-        raise AuditCommandError(str(error)) from None
+        raise CommandError(str(error)) from None
     seconds = time.monotonic() - started
-    if arguments.json is not None:
-        values = found.to_dict() | {"seconds": seconds}
-        try:
-            arguments.json.write_text(json.dumps(values, indent=2) + "\n")
-        except OSError as error:
-            raise AuditCommandError(f"--json {arguments.json}: {error.strerror}") from None
+    write_json(arguments.json, found.to_dict() | {"seconds": seconds})
     lines = _lines(found, seconds)
     return int(found.is_refuted) if found.could_refute else 2, lines
 
@@ -110,15 +95,6 @@ class _Progress:
         self._told = now
         text = f"tacet: {num_done} of {self._num_runs} runs, {now - self._started:.0f} s"
         print(text, file=sys.stderr, flush=True)
-
-
-def _run_config(text: str) -> dict[str, Any]:
-    if not text.strip():
-        return {}
-    try:
-        return parse_pairs(text)
-    except ValueError as error:
-        raise AuditCommandError(f"--run-config {text!r}: {error}") from None
 
 
 def _lines(found: Findings, seconds: float) -> list[str]:
@@ -147,8 +123,7 @@ def _lines(found: Findings, seconds: float) -> list[str]:
         ("verdict", _verdict(found)),
         ("seconds", f"{seconds:.0f}"),
     ]
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:<{width}}  {value}" for name, value in rows]
+    return aligned(rows)
 
 
 def _noise_rows(found: Findings) -> list[tuple[str, str]]:

@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-
-class DataCommandError(ValueError):
-    """The command cannot check. The message is one line and names the key or reason."""
+from app.cli.common import CommandError
 
 
 def add(commands: Any) -> None:
@@ -42,7 +40,7 @@ def _check(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     try:
         found = check_data(arguments.task, source, is_private=arguments.private)
     except ConfigError as error:
-        raise DataCommandError(str(error)) from None
+        raise CommandError(str(error)) from None
     if found.objection:
         return 1, [*found.lines, f"contributes nothing: {found.objection}"]
     return 0, [

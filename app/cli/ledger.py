@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from app.cli.common import aligned
 from privacy.ledger.budget import LedgerError
 from privacy.ledger.charge import Charge
 from privacy.ledger.heads import verify
@@ -101,11 +102,7 @@ def _table(runs: Sequence[RunSpent]) -> list[str]:
         )
         for run in runs
     ]
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (_HEAD, *rows)
-    ]
+    lines = aligned([_HEAD, *rows])
     if len(runs) > 1:
         lines.append("Each run by itself: these epsilons do not add up to what was spent.")
     return lines

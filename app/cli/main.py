@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from app.approval.bundle import BundleError
 from app.cli import audit, bundle, data, keys, ledger, node, plan
-from app.cli.audit import AuditCommandError
-from app.cli.data import DataCommandError
-from app.cli.plan import PlanCommandError
+from app.cli.common import CommandError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
 from app.node.policy import PolicyError
@@ -37,13 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = arguments.run(arguments)
     except (
-        AuditCommandError,
         BundleError,
-        DataCommandError,
+        CommandError,
         IdentityError,
         LedgerError,
         NodeConfigError,
-        PlanCommandError,
         PolicyError,
     ) as error:
         print(f"tacet: {error}", file=sys.stderr)

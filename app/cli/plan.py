@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.config.pairs import parse_pairs
+from app.cli.common import CommandError, add_run_config, aligned, run_config_of, write_json
 
 if TYPE_CHECKING:
     from app.preflight.run_plan import RunPlan
-
-
-class PlanCommandError(ValueError):
-    """The command cannot print a plan. The message is one line and names the key or reason."""
 
 
 def add(commands: Any) -> None:
@@ -22,12 +18,7 @@ def add(commands: Any) -> None:
     plan = commands.add_parser(
         "plan", help="what a run would cost and promise, before anything runs"
     )
-    plan.add_argument(
-        "--run-config",
-        default="",
-        metavar="CONFIG",
-        help="as for `flwr run`: a string of key=value, or a TOML file",
-    )
+    add_run_config(plan)
     plan.add_argument(
         "--sweep",
         action="append",
@@ -41,11 +32,11 @@ def add(commands: Any) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> list[str]:
-    run_config = _run_config(arguments.run_config)
+    run_config = run_config_of(arguments.run_config)
     if arguments.sweep:
         return _compare(run_config, arguments)
     plan = _plan_of(run_config)
-    _write_json(arguments.json, plan.to_dict())
+    write_json(arguments.json, plan.to_dict())
     return _lines(plan)
 
 
@@ -58,50 +49,74 @@ def _plan_of(run_config: dict[str, Any]) -> RunPlan:
         return plan_run(load_config(run_config))
     except (ConfigError, PlanError) as error:
         # A model that is refused has a line for each of its layers.
-        raise PlanCommandError(" ".join(str(error).split())) from None
+        raise CommandError(" ".join(str(error).split())) from None
 
 
 def _compare(run_config: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     """Return a line for each combination of the values; one that is refused says why."""
-    from app.preflight.sweep import combinations, table
+    from app.preflight.sweep import combinations
 
     try:
         wanted = combinations(run_config, arguments.sweep)
     except ValueError as error:
-        raise PlanCommandError(f"--sweep: {error}") from None
+        raise CommandError(f"--sweep: {error}") from None
     found: list[tuple[dict[str, str], RunPlan | str]] = []
     for values, changed in wanted:
         try:
             found.append((values, _plan_of(changed)))
-        except PlanCommandError as error:
+        except CommandError as error:
             found.append((values, str(error)))
     rows = [
         {"values": values}
         | ({"refused": plan} if isinstance(plan, str) else {"plan": plan.to_dict()})
         for values, plan in found
     ]
-    _write_json(arguments.json, {"plans": rows})
+    write_json(arguments.json, {"plans": rows})
     if all(isinstance(plan, str) for _, plan in found):
-        raise PlanCommandError("; ".join(str(plan) for _, plan in found))
-    return table(found)
+        raise CommandError("; ".join(str(plan) for _, plan in found))
+    return _sweep_lines(found)
 
 
-def _write_json(file: Path | None, values: dict[str, Any]) -> None:
-    if file is None:
-        return
-    try:
-        file.write_text(json.dumps(values, indent=2) + "\n")
-    except OSError as error:
-        raise PlanCommandError(f"--json {file}: {error.strerror}") from None
+_SWEPT = ("epsilon", "noise multiplier", "signal of all steps", "learning rate", "result")
 
 
-def _run_config(text: str) -> dict[str, Any]:
-    if not text.strip():
-        return {}
-    try:
-        return parse_pairs(text)
-    except ValueError as error:
-        raise PlanCommandError(f"--run-config {text!r}: {error}") from None
+def _sweep_lines(found: Sequence[tuple[dict[str, str], RunPlan | str]]) -> list[str]:
+    """Return a line for each plan, under a line of headers; one that is refused says why."""
+    rows: list[list[str]] = []
+    told: list[str] = []
+    for values, plan in found:
+        if not rows:
+            rows.append([*values, *_SWEPT])
+        if isinstance(plan, str):
+            rows.append([*values.values(), "refused", *[""] * (len(_SWEPT) - 1)])
+        else:
+            rows.append([*values.values(), *_cells(plan)])
+        if what := plan if isinstance(plan, str) else _objection(plan):
+            told.append(f"{', '.join(f'{k}={v}' for k, v in values.items())}: {what}")
+    return [*aligned(rows), *([""] if told else []), *told]
+
+
+def _cells(plan: RunPlan) -> list[str]:
+    told = plan.guarantee
+    if not told:
+        return ["none", "-", "-", "-", "no guarantee"]
+    recipe = told.get("recipe")
+    result = "see below" if _objection(plan) else "no objection"
+    return [
+        f"{told['epsilon']:.4g}",
+        f"{told['noise_multiplier']:.4g}",
+        f"{told['signal']['in_run']:.3g}",
+        f"{recipe['learning_rate']:.3g}" if recipe else "-",
+        result,
+    ]
+
+
+def _objection(plan: RunPlan) -> str:
+    """Return what speaks against a plan; empty if nothing does."""
+    told = plan.guarantee
+    if told and told["signal"]["is_noise"]:
+        return "the result will be noise"
+    return str((told.get("recipe") or {}).get("objection", ""))
 
 
 def _lines(plan: RunPlan) -> list[str]:
@@ -123,7 +138,7 @@ def _lines(plan: RunPlan) -> list[str]:
         rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
     if not plan.guarantee:
         rows.append(("guarantee", "none: the model may reveal anything about a record"))
-        return _table(rows)
+        return aligned(rows)
     told = plan.guarantee
     rows += [
         ("unit", f"{told['unit']}: {told['neighbours']}"),
@@ -139,7 +154,7 @@ def _lines(plan: RunPlan) -> list[str]:
     rows += _how_it_steps(plan)
     width = max(len(adversary.who) for adversary in plan.adversaries)
     return [
-        *_table(rows),
+        *aligned(rows),
         "",
         f"{'what can be learnt by':<{width}}  epsilon",
         *(f"{a.who:<{width}}  {_epsilon(a.epsilon)}" for a in plan.adversaries),
@@ -193,8 +208,3 @@ def _signal_line(signal: dict[str, Any]) -> str:
 
 def _epsilon(value: float) -> str:
     return "unbounded" if value == float("inf") else f"{value:.6g}"
-
-
-def _table(rows: list[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:<{width}}  {value}" for name, value in rows]

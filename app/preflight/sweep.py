@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 from app.config.words import split_words
-from app.preflight.run_plan import RunPlan
 
 
 def combinations(
@@ -40,53 +39,8 @@ def combinations(
     return found
 
 
-def table(found: Iterable[tuple[dict[str, str], RunPlan | str]]) -> list[str]:
-    """Return a line for each plan, under a line of headers; one that is refused says why."""
-    rows: list[list[str]] = []
-    told: list[str] = []
-    for values, plan in found:
-        if not rows:
-            rows.append([*values, *_HEADERS])
-        if isinstance(plan, str):
-            rows.append([*values.values(), "refused", *[""] * (len(_HEADERS) - 1)])
-        else:
-            rows.append([*values.values(), *_cells(plan)])
-        if what := plan if isinstance(plan, str) else _objection(plan):
-            told.append(f"{', '.join(f'{k}={v}' for k, v in values.items())}: {what}")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return [*lines, *([""] if told else []), *told]
-
-
 # A value, with commas in brackets or braces only.
 _VALUE = re.compile(r"(?:\[[^\]]*\]|\{[^}]*\}|[^,\[{])+")
-_HEADERS = ("epsilon", "noise multiplier", "signal of all steps", "learning rate", "result")
-
-
-def _cells(plan: RunPlan) -> list[str]:
-    told = plan.guarantee
-    if not told:
-        return ["none", "-", "-", "-", "no guarantee"]
-    recipe = told.get("recipe")
-    result = "see below" if _objection(plan) else "no objection"
-    return [
-        f"{told['epsilon']:.4g}",
-        f"{told['noise_multiplier']:.4g}",
-        f"{told['signal']['in_run']:.3g}",
-        f"{recipe['learning_rate']:.3g}" if recipe else "-",
-        result,
-    ]
-
-
-def _objection(plan: RunPlan) -> str:
-    """Return what speaks against a plan; empty if nothing does."""
-    told = plan.guarantee
-    if told and told["signal"]["is_noise"]:
-        return "the result will be noise"
-    return str((told.get("recipe") or {}).get("objection", ""))
 
 
 def _axis(text: str) -> tuple[str, list[str]]:
