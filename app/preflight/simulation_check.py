@@ -2,8 +2,10 @@
 
 from flwr.app import Context, RecordDict
 
+from app.builders.workload import build_task
 from app.config.run import AppConfig
 from app.node.admission import admit
+from app.node.identity import IdentityError
 from app.node.node_config import NUM_PARTITIONS, PARTITION_ID
 from app.node.policy import Policy
 from app.node.session import NodeSession
@@ -29,14 +31,15 @@ def check_simulation_nodes(config: AppConfig, plan: PrivacyPlan | None) -> None:
     Raises
     ------
     ValueError
-        If the file, an entry or a policy is wrong, or a policy does not admit the run, its cap
-        included.
+        If the file, an entry, a policy or an identity is wrong, or a policy does not admit the
+        run, its cap included, or the task cannot be spread over so many nodes.
     """
     path, rounds = config.simulation_nodes, config.rounds
     if not path:
         return
     # So many nodes there are at least, and each needs an entry.
     number = max(rounds.min_clients, rounds.min_replies, num_simulation_nodes(path))
+    build_task(config).check_population(number)
     for node in range(number):
         node_config = {PARTITION_ID: node, NUM_PARTITIONS: number}
         settings = settings_of(node_config, config, simulated=True)
@@ -47,9 +50,12 @@ def check_simulation_nodes(config: AppConfig, plan: PrivacyPlan | None) -> None:
         session = NodeSession(context, config, settings)
         try:
             admit(session, plan.least_noise_multiplier if plan else None)
+            if config.aggregation.is_signed:
+                # Read, for it is from two files.
+                _ = session.identity
             if plan is not None and session.ledger is not None:
                 _check_cap(plan, settings.policy)
-        except (RequestRefusedError, OverBudgetError) as error:
+        except (RequestRefusedError, OverBudgetError, IdentityError) as error:
             why = error.__cause__ or error
             raise ValueError(f"simulation-nodes={path}: entry {node}: {why}") from None
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from privacy.accounting.calibration import calibrate
 from privacy.accounting.calibration_cache import Calibrations
+from privacy.plan.drawable import check_drawable
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.release import Schedule
 from privacy.plan.terms import PrivacyTerms
@@ -41,7 +42,7 @@ def _with_noise(terms: PrivacyTerms, noise_multiplier: float) -> PrivacyPlan:
     plan = PrivacyPlan(terms=terms, noise_multiplier=noise_multiplier)
     # Raises if the sum does not fit.
     plan.schedule()
-    plan.check_drawable()
+    check_drawable(plan)
     return plan
 
 

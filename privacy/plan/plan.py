@@ -8,14 +8,7 @@ from math import exp, sqrt
 from privacy.bounding.sensitivity import dithered_l2, rounded_l1
 from privacy.mode import Place
 from privacy.plan.noise_grid import NoiseGrid
-from privacy.plan.release import (
-    LARGEST_SCALE,
-    SMALLEST_SCALE,
-    Mechanism,
-    Neighbours,
-    Release,
-    Schedule,
-)
+from privacy.plan.release import Mechanism, Neighbours, Release, Schedule
 from privacy.plan.terms import PrivacyTerms
 from privacy.unit import Unit
 
@@ -24,8 +17,6 @@ SCALAR_ONE = 2**30
 SCALAR_BITS = 64
 #: A node's sum of a scalar in steps, at most: scaled by float64 it is off by a quarter step.
 MOST_SCALAR = 2.0**52
-# The server parts its noise into whole steps of the sum's grid and the rest, in int64.
-_MOST_REFINED = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,42 +192,6 @@ class PrivacyPlan(NoiseGrid):
         """Return the scale of one share of a release's noise, as it is drawn."""
         return release.noise_scale / sqrt(self.terms.num_shares)
 
-    def check_drawable(self) -> None:
-        """Refuse noise that no sampler draws: found in a round, nodes would have paid for it.
-
-        Raises
-        ------
-        ValueError
-            Naming key, value and mend.
-        """
-        terms = self.terms
-        for key, value, release in (
-            ("adaptive_clip.bit_noise", terms.clip_bit_noise, self.clip_bit_release),
-            (
-                "metrics.noise_multiplier",
-                terms.metrics_noise_multiplier if terms.metrics_every else 0.0,
-                self.metrics_release,
-            ),
-        ):
-            if value and not _is_drawable(scale := self.share_scale(release())):
-                least, most = (value * (end / scale) for end in (SMALLEST_SCALE, LARGEST_SCALE))
-                # Three digits, rounded inwards.
-                raise ValueError(
-                    f"privacy.{key}={value:g}: such noise cannot be drawn; take a value from"
-                    f" {1.01 * least:.3g} to {0.99 * most:.3g}"
-                )
-        scale = self.share_scale(self.update_release())
-        if not _is_drawable(scale) or self.refinement > _MOST_REFINED:
-            given = (
-                f"privacy.noise_multiplier={terms.noise_multiplier:g}: raise it"
-                if terms.noise_multiplier is not None
-                else f"privacy.epsilon={terms.epsilon:g}: lower it"
-            )
-            raise ValueError(
-                f"{given}, or raise aggregation.codec.modulus_bits={terms.modulus_bits}: the"
-                " noise is too small beside the steps of the grid to be drawn"
-            )
-
     @property
     def least_noise_multiplier(self) -> float:
         """Return the noise of the least noisy release, over what one unit can move in it."""
@@ -330,10 +285,6 @@ class PrivacyPlan(NoiseGrid):
             dimension=length,
             sampling_rate=sampling_rate,
         )
-
-
-def _is_drawable(scale: float) -> bool:
-    return SMALLEST_SCALE <= scale <= LARGEST_SCALE
 
 
 def _neighbours(terms: PrivacyTerms) -> Neighbours:

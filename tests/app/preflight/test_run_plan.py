@@ -14,7 +14,7 @@ from app.config.load import ConfigError, load_config
 from app.preflight.run_plan import PlanError, plan_run
 from strategies.codec.stages import SumContext
 from tasks.breast_cancer import BreastCancer
-from tests.kits.private_kit import Nodes, composing, policy, run_config_of, sent_by
+from tests.kits.private_kit import composing, run_config_of, sent_by
 
 
 def test_every_number_of_colluders_below_t_has_its_epsilon():
@@ -380,45 +380,3 @@ def test_a_private_plan_tries_the_cohorts_of_its_population():
     free = "privacy.population=8"
     told = plan_run(load_config(composing("client_distributed", free=free))).cohort_objection
     assert told.startswith("once 8 nodes are drawn, the run stops: min_survivors=3 is under")
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (None, "No such file"),
-        ("a: b", "must be a YAML list of mappings"),
-        ("- {", "while parsing"),
-        ("- {data-pth: x}\n- {}", "entry 0 has 'data-pth'"),
-        ("- {}", "1 entries, but this is simulated node 1"),
-        ("- {}\n- {data-path: away.csv}", "entry 1: .*away.csv is not there"),
-        ("- {}\n- {policy-file: none.yaml}", "none.yaml"),
-    ],
-)
-def test_a_file_of_simulated_nodes_that_a_run_would_refuse_has_no_plan(tmp_path, text, says):
-    file = tmp_path / "nodes.yaml"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(PlanError, match=says):
-        plan_run(load_config({"simulation-nodes": str(file)}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({}, None),
-        ({"privacy": ["client_central"]}, "entry 2: this node's policy: privacy=client_local"),
-        ({"min_noise_multiplier": 3.0}, "entry 2: .*noise multiplier 2, but min_noise_mult"),
-        ({"max_epsilon": 0.5}, "entry 2: .* over its max_epsilon=0.5"),
-    ],
-)
-def test_a_policy_of_a_simulated_node_that_would_refuse_the_run_has_no_plan(
-    tmp_path, changes, says
-):
-    nodes = Nodes(tmp_path, 4, {2: policy("client_local", **changes)})
-    given = composing("client_local", "plain", **{"simulation-nodes": str(nodes.file)})
-    if says is None:
-        plan_run(load_config(given))
-    else:
-        with pytest.raises(PlanError, match=says):
-            plan_run(load_config(given))
-    assert not nodes.state(2).exists()
