@@ -1,8 +1,9 @@
 """The ``tacet`` command, which imports no torch."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.approval.bundle import BundleError
 from app.cli import audit, bundle, data, keys, ledger, node, plan
@@ -45,9 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tacet: {error}", file=sys.stderr)
         return 2
     status, lines = result if isinstance(result, tuple) else (0, result)
-    for line in lines:
-        print(line)
+    _tell(lines)
     return status
+
+
+def _tell(lines: Iterable[str]) -> None:
+    """Print lines, as far as anybody reads them: ``tacet plan | head`` is no error."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As Python's documentation of SIGPIPE has it: nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

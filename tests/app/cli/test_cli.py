@@ -124,6 +124,19 @@ def test_as_a_process_it_needs_neither_torch_nor_flower(tmp_path):
     assert "Traceback" not in second.stderr
 
 
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    """As in ``tacet plan | head -1``."""
+    main(["keys", "new", str(tmp_path / "a.key")])
+    script = "import sys; from app.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "keys", "fingerprint", str(tmp_path / "a.key.pub")]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.wait() == 0
+        assert process.stderr.read() == ""
+
+
 def test_the_entry_point_is_the_command():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, name = project["scripts"]["tacet"].split(":")
