@@ -187,7 +187,7 @@ def _warn_of_batch(plan: PrivacyPlan, num_records: int) -> None:
     """Say in the node's own log that it has more records than all were expected to have."""
     terms = plan.terms
     expected = terms.sampling_rate * num_records
-    if terms.unit is Unit.EXAMPLE and expected > plan.signal_norm:
+    if terms.unit is Unit.EXAMPLE and terms.is_summed and expected > plan.signal_norm:
         log.warning(
             "privacy.expected_batch_size=%g, but a step draws %g of this node's %d training"
             " records: their sum is cut down; raise it, or lower privacy.sampling_rate=%g",

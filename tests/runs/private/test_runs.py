@@ -146,3 +146,22 @@ def test_a_delta_that_is_no_promise_is_said_in_the_nodes_log(tmp_path, caplog, d
     assert (len(told) >= 4) == says
     pattern = r"privacy\.delta=0\.02 is not below 1 over this node's 1\d\d training records"
     assert all(re.fullmatch(pattern, line) for line in told)
+
+
+@pytest.mark.parametrize(
+    ("option", "aggregation", "batch", "says"),
+    [
+        ("example_distributed", "secagg", 20, True),
+        ("example_distributed", "secagg", 2000, False),
+        ("example_local", "plain", 20, False),
+    ],
+)
+def test_more_records_than_all_were_expected_to_have_are_said_in_the_nodes_log(
+    tmp_path, caplog, option, aggregation, batch, says
+):
+    """Only a sum is cut down: what is private before it is summed keeps all of its records."""
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    free = f"privacy.sampling_rate=1 privacy.expected_batch_size={batch}"
+    Traced(run_config_of(tmp_path, option, aggregation, free, num_rounds=1), 4)
+    told = [r.getMessage() for r in caplog.records if "is cut down" in r.getMessage()]
+    assert (len(told) >= 4) == says
