@@ -17,7 +17,8 @@ from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
 from strategies.refusals import Reason, RequestRefusedError, refusal_reply
 from strategies.registry import AGGREGATIONS, aggregation_of
-from tasks.base import DataError, LocalData, ModelRefusedError
+from tasks.base import ModelRefusedError
+from tasks.records import DataError, LocalData
 
 log = logging.getLogger("flwr.tacet")
 

@@ -31,8 +31,8 @@ from benchmarks.heart_rows import (
 )
 from benchmarks.report import machine_line, table, write_json
 from strategies.rounds.attempt import RunStoppedError
-from tasks.base import DataError
 from tasks.heart import HOSPITALS, HeartConfig
+from tasks.records import DataError
 
 _EPILOG = """\
 The score is FLamby's: the final model's accuracy on each hospital's held-out part, and the

@@ -29,8 +29,9 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from tasks.base import DataSource, LocalData, Task
+from tasks.base import DataSource, Task
 from tasks.digits import Digits, DigitsConfig
+from tasks.records import LocalData
 from tasks.schema import Optimizer, TrainingConfig
 
 if TYPE_CHECKING:

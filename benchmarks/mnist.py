@@ -26,7 +26,7 @@ from benchmarks.mnist_rows import CENTRAL, FEDAVG, HEADERS, SHARES, Row, losses
 from benchmarks.mnist_settings import Result, Settings, pooled
 from benchmarks.report import machine_line, table, write_json
 from strategies.rounds.attempt import RunStoppedError
-from tasks.base import DataError
+from tasks.records import DataError
 
 #: T and c of the rows; the first is where nothing is added in advance.
 SURVIVORS = ((10, 0), (10, 1), (8, 1))

@@ -9,7 +9,8 @@ from torch import nn
 
 from app.builders.workload import build_task
 from app.config.load import load_config
-from tasks.base import DataSource, Examples, LocalData, Task
+from tasks.base import DataSource, Task
+from tasks.records import Examples, LocalData
 
 NUM_SILOS = 10
 

@@ -14,8 +14,9 @@ from app.config.load import Scalar, load_config
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate
 from benchmarks.mnist_settings import NUM_SILOS, Result, Settings, accuracy, median, pooled
-from tasks.base import DataSource, LocalData
+from tasks.base import DataSource
 from tasks.mnist import Mnist
+from tasks.records import LocalData
 
 
 def run_fedavg(data_dir: Path, num_rounds: int, seed: int) -> Result:

@@ -27,7 +27,8 @@ from app.preflight.run_plan import plan_run
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate
 from benchmarks.report import machine_line, table, write_json
-from tasks.base import DataError, DataSource, Examples
+from tasks.base import DataSource
+from tasks.records import DataError, Examples
 
 NUM_NODES = 4
 #: Training records of all nodes together, as publicly known, and delta.

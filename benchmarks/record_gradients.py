@@ -28,8 +28,9 @@ from torch import nn
 
 from benchmarks.report import machine_line, positive, table, write_json
 from privacy.bounding.bounded_sum import sum_of_terms
-from tasks.base import Examples, Task
+from tasks.base import Task
 from tasks.mnist import Mnist, MnistConfig
+from tasks.records import Examples
 from tasks.training.local import initial_model
 from tasks.training.record_gradients import clipped_gradients
 

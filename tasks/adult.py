@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.base import DataSource, Examples, LocalData
+from tasks.base import DataSource
 from tasks.csv.rows import Row
 from tasks.csv.schema import CategoricalConfig, CsvConfig, LabelConfig, NumericConfig
 from tasks.csv.task import CsvClassification
 from tasks.partition import partition
+from tasks.records import Examples, LocalData
 from tasks.schema import PartitionConfig
+from tasks.table import BinsConfig, Scale
 
 TRAIN_FILE, TEST_FILE = "adult.data", "adult.test"
 
@@ -81,6 +83,11 @@ def _categorical() -> dict[str, CategoricalConfig]:
     return columns
 
 
+def _bins() -> dict[str, BinsConfig]:
+    """Return the bins of what most have nothing of, and a few much."""
+    return {name: BinsConfig(Scale.log) for name in ("capital-gain", "capital-loss")}
+
+
 @dataclass
 class AdultConfig(CsvConfig):
     """The keys of the ``csv`` task, with Adult's columns as their defaults.
@@ -94,6 +101,7 @@ class AdultConfig(CsvConfig):
     )
     numeric: dict[str, NumericConfig] = field(default_factory=_numeric)
     categorical: dict[str, CategoricalConfig] = field(default_factory=_categorical)
+    bins: dict[str, BinsConfig] = field(default_factory=_bins)
     drop: list[str] = field(default_factory=lambda: list(_DROPPED))
 
 

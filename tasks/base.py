@@ -9,7 +9,7 @@ process that only answers a key message must start fast.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,70 +17,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
+from tasks.table import Table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class DataError(ValueError):
-    """A node's records that do not fit the task. The message stays on the node."""
-
-
 class ModelRefusedError(ValueError):
     """A model that cannot be trained record by record. The message has the mend."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Records ready for a model.
-
-    Attributes
-    ----------
-    inputs : ndarray, float32, shape (n, ...)
-    targets : ndarray, shape (n,), int64 class indices or float32 values
-    """
-
-    inputs: NDArray[np.float32]
-    targets: NDArray[Any]
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets):
-            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def take(self, indices: NDArray[np.intp]) -> Examples:
-        """Return the examples at these indices."""
-        return Examples(self.inputs[indices], self.targets[indices])
-
-    def one_by_one(self, indices: NDArray[np.intp]) -> Iterator[Examples]:
-        """Yield the example at each index, alone, copied into one and the same memory.
-
-        What is computed from it cannot depend on where the record lies, nor on the others: a
-        slice will not do, as its alignment follows from its place. What is yielded is
-        overwritten by the next.
-        """
-        one = Examples(_one_of(self.inputs), _one_of(self.targets))
-        for index in indices:
-            one.inputs[0], one.targets[0] = self.inputs[index], self.targets[index]
-            yield one
-
-
-def _one_of(many: NDArray[Any]) -> NDArray[Any]:
-    return np.empty((1, *many.shape[1:]), many.dtype)
-
-
-@dataclass(frozen=True)
-class LocalData:
-    """One node's records, split once and for all rounds in the same way.
-
-    Each part may be empty: its size is random (see ``tasks.partition.hold_out``).
-    """
-
-    train: Examples
-    test: Examples
 
 
 @dataclass(frozen=True)
@@ -162,6 +108,8 @@ class Task(ABC):
     metric: ClassVar[str]
     #: Whether all nodes have one data set, of which each takes its part.
     is_shared: ClassVar[bool] = True
+    #: Whether records are rows of a ``table``.
+    has_table: ClassVar[bool] = False
     #: Whether ``task.partition`` says how simulated nodes split one data set.
     is_split: ClassVar[bool] = True
 
@@ -171,6 +119,14 @@ class Task(ABC):
         #: Whether records are protected. Then none may cause a refusal: the server chooses the
         #: configuration, and could ask for any record by what does not fit.
         self.is_private = False
+        #: Whether a record that misses a value is kept, as a row of the table; a model's inputs
+        #: cannot miss one, and there it is left out.
+        self.keeps_missing = False
+
+    @property
+    def table(self) -> Table | None:
+        """Return what the records are rows of; None where they have no columns."""
+        return None
 
     @classmethod
     def metric_names(cls, config: TaskConfig) -> tuple[str, ...]:
@@ -204,7 +160,9 @@ class Task(ABC):
         """Return records of nobody, always the same, of the form that ``load`` gives."""
         shape = (num_records, *self.input_shape)
         inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-        return Examples(inputs, self.made_up_targets(num_records))
+        table = self.table
+        columns = None if table is None else table.made_up(num_records)
+        return Examples(inputs, self.made_up_targets(num_records), columns)
 
     def inspect(self, source: DataSource) -> Inspection:
         """Return what a run would make of this node's records, and all that does not fit."""

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.base import Classification, DataSource, Examples, LocalData
+from tasks.base import Classification, DataSource
 from tasks.partition import local_part
+from tasks.records import Examples, LocalData
 from tasks.schema import TaskConfig, require
+from tasks.table import Column, Table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,12 +73,21 @@ _BOUNDS: tuple[
 )
 
 
+# The records have all means first, then all standard errors, then all worst values.
+_TABLE = Table(
+    columns=tuple(
+        Column(f"{kind} {measure[0]}", *measure[1:][place])
+        for place, kind in enumerate(("mean", "error", "worst"))
+        for measure in _BOUNDS
+    ),
+    classes=("malignant", "benign"),
+    label=Column("diagnosis", categories=("malignant", "benign")),
+)
+
+
 def _scale(records: np.ndarray) -> np.ndarray:
     """Map each feature's bounds to [-1, 1] and clip what lies outside."""
-    # The records have all means first, then all standard errors, then all worst values.
-    low, high = np.array(
-        [row[kind] for kind in (1, 2, 3) for row in _BOUNDS], dtype=np.float64
-    ).T
+    low, high = np.array([(column.low, column.high) for column in _TABLE.columns]).T
     return np.clip(2 * (records - low) / (high - low) - 1, -1, 1)
 
 
@@ -85,14 +96,16 @@ def _records() -> Examples:
     from sklearn.datasets import load_breast_cancer
 
     records, labels = load_breast_cancer(return_X_y=True)
-    scaled = _scale(np.asarray(records)).astype(np.float32)
-    return Examples(scaled, np.asarray(labels, dtype=np.int64))
+    columns = np.asarray(records, np.float64)
+    scaled = _scale(columns).astype(np.float32)
+    return Examples(scaled, np.asarray(labels, dtype=np.int64), columns)
 
 
 class BreastCancer(Classification):
     """Classification of masses as benign (1) or malignant (0)."""
 
     Config = BreastCancerConfig
+    has_table = True
     num_classes = 2
 
     def load(self, source: DataSource) -> LocalData:
@@ -100,6 +113,11 @@ class BreastCancer(Classification):
         return local_part(
             _records(), source, self.config.partition, self.config.test_fraction, self.seed
         )
+
+    @property
+    def table(self) -> Table:
+        """Return the thirty measures in their own units."""
+        return _TABLE
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.base import Classification, DataSource, Examples, LocalData
+from tasks.base import Classification, DataSource
 from tasks.partition import local_part
+from tasks.records import Examples, LocalData
 from tasks.schema import TaskConfig
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from tasks.base import DataError
+from tasks.records import DataError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -8,7 +8,7 @@ side of the split is a matter of that record alone: see ``tasks.heart_split``.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Classification, DataError, DataSource, Examples, LocalData
+from tasks.base import Classification, DataSource
 from tasks.csv.rows import Row, rows_of_one_line
 from tasks.files import keep_until_changed
 from tasks.heart_split import flamby_split
+from tasks.heart_table import HEART_TABLE, heart_columns
 from tasks.lines import physical_lines
 from tasks.partition import local_part
+from tasks.records import DataError, Examples, LocalData, joined
 from tasks.schema import PartitionConfig, Scheme, TaskConfig
+from tasks.table import Table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,6 +130,7 @@ class Heart(Classification):
     """Classification of patients by heart disease."""
 
     Config = HeartConfig
+    has_table = True
     num_classes = 2
 
     def check_private(self) -> None:
@@ -162,15 +166,17 @@ class Heart(Classification):
             data = flamby_split(_read(files[source.partition_id], self.is_private))
         else:
             parts = [_read(file, self.is_private) for file in files]
-            pooled = Examples(
-                np.concatenate([part.inputs for part in parts]),
-                np.concatenate([part.targets for part in parts]),
-            )
+            pooled = joined(parts)
             config = self.config
             data = local_part(pooled, source, config.partition, config.test_fraction, self.seed)
         if self.config.preprocessing is Preprocessing.flamby:
             return _standardise(data)
         return LocalData(_bound(data.train), _bound(data.test))
+
+    @property
+    def table(self) -> Table:
+        """Return ten columns that the four hospitals have."""
+        return HEART_TABLE
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -216,7 +222,9 @@ def _read(file: Path, is_private: bool = False) -> Examples:
     features = [columns[name] for name in _PLAIN]
     features += [columns[name] == code for name in _ONE_HOT for code in _CODES[name][1:]]
     return Examples(
-        np.stack(features, axis=1).astype(np.float32), (columns["num"] > 0).astype(np.int64)
+        np.stack(features, axis=1).astype(np.float32),
+        (columns["num"] > 0).astype(np.int64),
+        heart_columns(columns),
     )
 
 
@@ -253,7 +261,7 @@ def _standardise(data: LocalData) -> LocalData:
     deviation = inputs.std(axis=0, ddof=1) if len(inputs) > 1 else np.ones_like(mean)
     deviation[deviation == 0] = 1
     train, test = (
-        Examples((part.inputs - mean) / deviation, part.targets)
+        replace(part, inputs=(part.inputs - mean) / deviation)
         for part in (data.train, data.test)
     )
     return LocalData(train, test)
@@ -267,4 +275,4 @@ def _bound(examples: Examples) -> Examples:
         features.append(np.clip(2 * (values[name] - low) / (high - low) - 1, -1, 1))
     features += [values[name] for name in _PUBLIC_CODES]
     features.append(values[_ZERO_IS_UNKNOWN] == 0)
-    return Examples(np.stack(features, axis=1).astype(np.float32), examples.targets)
+    return replace(examples, inputs=np.stack(features, axis=1).astype(np.float32))

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from tasks.base import Examples, LocalData
+from tasks.records import Examples, LocalData
 
 _DIGEST_BYTES = 4
 _PERSON = b"tacet heart"

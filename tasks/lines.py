@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.base import DataError
+from tasks.records import DataError
 
 #: Characters of a line, at most: a table of some 100,000 columns.
 LONGEST_LINE = 2**20

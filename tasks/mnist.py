@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Classification, DataError, DataSource, Examples, LocalData
+from tasks.base import Classification, DataSource
 from tasks.files import keep_until_changed
 from tasks.partition import partition
+from tasks.records import DataError, Examples, LocalData
 from tasks.schema import PartitionConfig, TaskConfig
 
 if TYPE_CHECKING:

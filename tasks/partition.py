@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import DataError, DataSource, Examples, LocalData
+from tasks.base import DataSource
+from tasks.records import DataError, Examples, LocalData
 from tasks.schema import PartitionConfig, Scheme
 
 # Keep the streams of different uses of one seed apart.

@@ -152,6 +152,8 @@ class Workload(ABC):
     is_integer: ClassVar[bool] = False
     #: Whether the state is the parameters of the task's model.
     has_model: ClassVar[bool] = False
+    #: Whether it works on ``Examples.columns``: then the task must have a table.
+    needs_table: ClassVar[bool] = False
     #: Keys of ``task.training`` without effect, and why, with the mend; "" for all of them.
     idle_training: ClassVar[Mapping[str, str]] = {
         "": "this workload trains no model on a node; take it out"

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from privacy.bounding.bounded_sum import BoundedSum
 from privacy.plan.plan import PrivacyPlan
 from privacy.unit import Unit
-from tasks.base import Examples, LocalData, Task
+from tasks.base import Task
+from tasks.records import Examples, LocalData
 from workloads.base import Privacy, Workload
 from workloads.values import State
 

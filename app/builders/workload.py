@@ -6,7 +6,7 @@ from app.config.privacy import ExamplePrivacyConfig
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from tasks.base import Task
-from tasks.registry import task_of
+from tasks.registry import TASKS, task_of
 from workloads.base import Setup, Workload
 from workloads.registry import WORKLOADS
 
@@ -32,8 +32,8 @@ def build_workload(config: AppConfig) -> Workload:
     Raises
     ------
     ValueError
-        If the run is private and the task's preprocessing is not, or the workload has no
-        scores where some are asked for.
+        If the run is private and the task's preprocessing is not, or the workload works on a
+        table and the task has none, or it has no scores where some are asked for.
     """
     privacy = config.privacy
     private, example = privacy.private, privacy.example
@@ -46,10 +46,20 @@ def build_workload(config: AppConfig) -> Workload:
         **(_example(example) if example else {}),
     )
     name = workload_name(config.algorithm)
+    if WORKLOADS[name].needs_table:
+        _prepare_table(setup.task, name)
     workload = WORKLOADS[name](setup)
     if not workload.scores:
         _refuse_scores(config, name)
     return workload
+
+
+def _prepare_table(task: Task, workload: str) -> None:
+    """Let a task keep records that miss a value; refuse one whose records have no columns."""
+    if task.table is None:
+        named = ", ".join(name for name, other in TASKS.items() if other.has_table)
+        raise ValueError(f"it has no columns for the workload {workload}; take task={named}")
+    task.keeps_missing = True
 
 
 def _refuse_scores(config: AppConfig, workload: str) -> None:

@@ -108,6 +108,12 @@ def _task(config: AppConfig) -> Idle:
     if task.is_split and scheme is Scheme.natural:
         yield "task.partition.min_examples", "task.partition.scheme=natural draws no shares"
     yield from _under("task", config.task.idle_keys())
+    workload = WORKLOADS[workload_name(config.algorithm)]
+    if not workload.has_model:
+        for key in ("model", "hidden", "preprocessing"):
+            yield f"task.{key}", "this workload has no neural model; take it out"
+    if not workload.needs_table:
+        yield "task.bins", "only workloads of histograms have bins; take one by algorithm"
 
 
 def _codec(config: AppConfig) -> Idle:

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from app.node.permissions import objection
 from strategies.secagg.crypto.identity import Identity, Peers, fingerprint, pin
-from tasks.base import DataError
+from tasks.records import DataError
 
 
 class IdentityError(DataError):

@@ -19,7 +19,8 @@ from privacy.ledger.ledger import Ledger
 from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.identity import Identity
-from tasks.base import DataSource, LocalData, Task
+from tasks.base import DataSource, Task
+from tasks.records import LocalData
 
 # A simulated node without a policy has no name for its data.
 _UNNAMED = "simulated"

@@ -26,7 +26,8 @@ from app.node.node_config import (
     paths,
 )
 from app.node.policy import Policy, PolicyError, load_policy
-from tasks.base import DataError, DataSource
+from tasks.base import DataSource
+from tasks.records import DataError
 from tasks.registry import task_of
 
 _simulated_in_process = False

@@ -19,7 +19,8 @@ from strategies.codec.codec import Encoded
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.stages import SumContext
 from strategies.refusals import Reason, RequestRefusedError
-from tasks.base import DataError, LocalData, ModelRefusedError
+from tasks.base import ModelRefusedError
+from tasks.records import DataError, LocalData
 from workloads.base import Privacy
 from workloads.values import Contribution, PrivateContribution, StateRefusedError
 

@@ -19,7 +19,7 @@ from app.node.settings import simulate_in_this_process
 from app.server import run
 from strategies.rounds.observer import Observer, Outcome
 from strategies.rounds.transport import PollingGrid
-from tasks.base import LocalData
+from tasks.records import LocalData
 
 Client = Callable[[Message], Message | None]
 

@@ -20,6 +20,8 @@ FINENESS = 2.0**30
 _LARGEST = 2.0**52
 # The sum of so many terms, of 2^30 steps each, is within the projection.
 _MOST_TERMS = 2**22
+# So that a term of just the bound's length stays within it, whatever float64 loses.
+_SHORTER = 1 - 2.0**-40
 
 _MAKER = object()
 
@@ -137,6 +139,55 @@ def sum_of_terms(terms: Iterable[Floats], length: int, bound: float) -> BoundedS
         if number >= _MOST_TERMS:
             np.clip(total, -_LARGEST, _LARGEST, out=total)
     return _bounded(total.astype(np.int64), bound, FINENESS, Unit.EXAMPLE)
+
+
+def sum_of_sparse_terms(
+    places: NDArray[np.intp], values: Floats, length: int, bound: float
+) -> BoundedSum:
+    """Add the terms of records that are zero but for a few entries, as histograms are.
+
+    Rounding toward zero, product and comparison are elementwise, so no record can change
+    another's, and whole numbers add without error in any order.
+
+    Parameters
+    ----------
+    places : ndarray of int, shape (n, k)
+        Where each record's entries are, in [0, length), different from each other in a row.
+    values : ndarray, float64, shape (n, k)
+        The entries, a function of that record alone. A record whose entries are not finite, or
+        longer than ``bound`` in L2 norm, counts as zero: its workload has proved another bound.
+    length : int
+        d, at least 1.
+    bound : float
+        C; finite and above 0.
+
+    Guarantees
+    ----------
+    As of ``sum_of_terms``.
+
+    Raises
+    ------
+    ValueError
+        If a record's places are not all different: they would add up beyond its length. This
+        is a fault of the workload, which has each column's bins apart.
+    """
+    _check(bound)
+    ordered = np.sort(places, axis=1)
+    if (ordered[:, 1:] == ordered[:, :-1]).any():
+        raise ValueError("two entries of one record's term are at the same place")
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.trunc(values * (FINENESS / bound * _SHORTER))
+        square = np.zeros(len(steps))
+        # Column by column: a sum along rows would depend on how they lie in memory.
+        for column in steps.T:
+            square += column * column
+        fits = square * (1 + (places.shape[1] + 8) * 2.0**-52) <= FINENESS**2
+    whole = np.where(fits[:, np.newaxis], steps, 0.0).astype(np.int64)
+    total = np.zeros(length, np.int64)
+    # Terms are at most 2^30 steps, so 2^32 records and more add up exactly.
+    np.add.at(total, places.ravel(), whole.ravel())
+    largest = np.int64(_LARGEST)
+    return _bounded(np.clip(total, -largest, largest), bound, FINENESS, Unit.EXAMPLE)
 
 
 def _round(term: Floats, bound: float, steps: Floats) -> bool:

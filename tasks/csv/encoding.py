@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from math import nan
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import DataError, Examples
 from tasks.csv.header import Header
 from tasks.csv.mends import mend_name, mend_number, parse
 from tasks.csv.misfits import Misfit, Misfits
@@ -15,6 +15,7 @@ from tasks.csv.rows import Row, rows_of_lines, rows_of_one_line
 from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig
 from tasks.csv.summary import Summary
 from tasks.lines import physical_lines
+from tasks.records import DataError, Examples
 
 _Encoded = tuple[list[float], float]
 #: What makes rows of the csv form, the header first, from a file's own.
@@ -27,7 +28,11 @@ def as_they_are(rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def encode(
-    file: Path, config: CsvConfig, by_line: bool = False, adapt: Adapt = as_they_are
+    file: Path,
+    config: CsvConfig,
+    by_line: bool = False,
+    adapt: Adapt = as_they_are,
+    keeps_missing: bool = False,
 ) -> tuple[Examples, Summary]:
     """Read a file and return its usable rows as examples.
 
@@ -44,13 +49,15 @@ def encode(
     adapt : callable
         Makes rows of the csv form, the header first, from those of a file of another form. What
         it makes of a row must not depend on the others.
+    keeps_missing : bool
+        Keep rows that miss a feature, NaN in their inputs; otherwise they are left out.
 
     Raises
     ------
     DataError
         If the file cannot be read, its header does not fit, or it is refused.
     """
-    examples, summary = survey(file, config, by_line, adapt)
+    examples, summary = survey(file, config, by_line, adapt, keeps_missing)
     refusal = summary.header_refusal or ("" if by_line else summary.refusal)
     if refusal:
         raise DataError(refusal)
@@ -58,7 +65,11 @@ def encode(
 
 
 def survey(
-    file: Path, config: CsvConfig, by_line: bool = False, adapt: Adapt = as_they_are
+    file: Path,
+    config: CsvConfig,
+    by_line: bool = False,
+    adapt: Adapt = as_they_are,
+    keeps_missing: bool = False,
 ) -> tuple[Examples, Summary]:
     """Return what can be used of a file, and all that does not fit. See ``encode``.
 
@@ -74,7 +85,7 @@ def survey(
     if first.fault:
         raise DataError(f"{file}, line {first.line}: {first.fault}")
     header = Header(first, config)
-    encoder = _Encoder(config, header)
+    encoder = _Encoder(config, header, keeps_missing)
     encoder.misfits.add_header(header.misfits)
     if header.misfits and not header.positions:
         rows = iter(())  # it was cut wrongly, and so are the rows
@@ -101,10 +112,11 @@ def survey(
         encoder.misfits,
         num_long,
     )
-    features = [features for features, _ in used]
-    inputs = np.array(features, np.float32).reshape(len(used), len(config.features()))
+    columns = np.array([values for values, _ in used], np.float64)
+    columns = columns.reshape(len(used), len(config.numeric) + len(config.categorical))
     kind = np.int64 if names else np.float32
-    return Examples(inputs, np.array(targets, dtype=kind)), summary
+    inputs = _inputs(columns, config)
+    return Examples(inputs, np.array(targets, dtype=kind), columns), summary
 
 
 def _rows(file: Path, config: CsvConfig, by_line: bool) -> Iterator[Row]:
@@ -114,9 +126,9 @@ def _rows(file: Path, config: CsvConfig, by_line: bool) -> Iterator[Row]:
     return rows_of_lines(list(lines), config.delimiter, frozenset(config.columns()))
 
 
-def scale(value: float, bounds: NumericConfig) -> float:
-    """Clip a number to the bounds and map them to [-1, 1]."""
-    clipped = min(max(value, bounds.min), bounds.max)
+def scale(values: NDArray[np.float64] | float, bounds: NumericConfig) -> NDArray[np.float64]:
+    """Clip numbers to the bounds and map them to [-1, 1]; NaN stays."""
+    clipped = np.clip(np.asarray(values, np.float64), bounds.min, bounds.max)
     return (clipped - bounds.min) / (bounds.max - bounds.min) * 2 - 1
 
 
@@ -125,15 +137,26 @@ def unscale(values: NDArray[np.floating], bounds: NumericConfig) -> NDArray[np.f
     return bounds.min + (np.asarray(values, np.float64) + 1) / 2 * (bounds.max - bounds.min)
 
 
-def _one_hot(categories: list[str]) -> dict[str, list[float]]:
-    """Return each category's features: 1 at its own place, 0 elsewhere."""
-    return {name: [float(name == other) for other in categories] for name in categories}
+def _inputs(columns: NDArray[np.float64], config: CsvConfig) -> NDArray[np.float32]:
+    """Return a model's inputs: numbers on [-1, 1], categories as one feature each, 0 or 1."""
+    features = [
+        scale(values, column)
+        for values, column in zip(columns.T, config.numeric.values(), strict=False)
+    ]
+    chosen = columns.T[len(config.numeric) :]
+    for values, column in zip(chosen, config.categorical.values(), strict=True):
+        missing = np.where(np.isnan(values), np.nan, 0.0)
+        features += [(values == place) + missing for place in range(len(column.categories))]
+    inputs = np.empty((len(columns), len(features)), np.float32)
+    for place, values in enumerate(features):
+        inputs[:, place] = values
+    return inputs
 
 
 class _Encoder:
     """Encoder of rows that notes what it finds. Every cell is checked, used or not."""
 
-    def __init__(self, config: CsvConfig, header: Header) -> None:
+    def __init__(self, config: CsvConfig, header: Header, keeps_missing: bool) -> None:
         places = header.positions
         self._num_columns = header.num_columns
         self._delimiter = config.delimiter
@@ -150,7 +173,11 @@ class _Encoder:
             for name, column in config.categorical.items()
             if name in places
         ]
-        self._one_hot = [_one_hot(column.categories) for _, _, column in self._categorical]
+        self._codes = [
+            {name: float(code) for code, name in enumerate(column.categories)}
+            for _, _, column in self._categorical
+        ]
+        self._keeps_missing = keeps_missing
         self._missing_values = frozenset(config.missing_values)
         self._found: list[Misfit] = []
         self._line = 0
@@ -179,25 +206,22 @@ class _Encoder:
         target = None
         if self._label_place is not None:
             target = self._target(fields[self._label_place].strip())
-        numbers = [
+        values = [
             self._number(name, fields[place].strip(), column)
             for name, place, column in self._numeric
         ]
-        chosen = [
-            self._category(name, fields[place].strip(), column)
-            for name, place, column in self._categorical
-        ]
-        if target is None or None in numbers or None in chosen:
+        for (name, place, column), codes in zip(self._categorical, self._codes, strict=True):
+            values.append(self._category(name, fields[place].strip(), column, codes))
+        # Every column was looked at before the row is left out.
+        if target is None or any(value is None for value in values):
             return None
-        features = [number for number in numbers if number is not None]
-        for value, one_hot in zip(chosen, self._one_hot, strict=True):
-            features += [] if value is None else one_hot[value]
-        return features, target
+        return [value for value in values if value is not None], target
 
     def _target(self, text: str) -> float | None:
         column = self._label.column
         if self._bounds is not None:
-            return self._number(column, text, self._bounds)
+            value = self._number(column, text, self._bounds, is_label=True)
+            return None if value is None else float(scale(value, self._bounds))
         if text in self._missing_values:
             self.missing[column] += 1
             return None
@@ -207,29 +231,40 @@ class _Encoder:
             self._found.append(Misfit(self._line, column, text, why))
         return target
 
-    def _number(self, name: str, text: str, column: NumericConfig) -> float | None:
-        """Return the scaled number, or None if it is missing or does not fit."""
+    def _number(
+        self, name: str, text: str, column: NumericConfig, *, is_label: bool = False
+    ) -> float | None:
+        """Return the number, NaN if it is missing and kept, or None if the row is left out."""
         if text in self._missing_values:
             (self.missing if column.fill is None else self.filled)[name] += 1
-            return None if column.fill is None else scale(column.fill, column)
+            return self._nothing(column.fill, is_label)
         value = parse(text)
         if value is None:
             self._found.append(Misfit(self._line, name, text, mend_number(text)))
             return None
         if not column.min <= value <= column.max:
             self.clipped[name] += 1
-        return scale(value, column)
+        return value
 
-    def _category(self, name: str, text: str, column: CategoricalConfig) -> str | None:
-        """Return one of the listed categories, or None if it is missing or does not fit."""
+    def _nothing(self, fill: float | None, is_label: bool) -> float | None:
+        """Return what stands for a missing value."""
+        if fill is None and self._keeps_missing and not is_label:
+            return nan
+        return fill
+
+    def _category(
+        self, name: str, text: str, column: CategoricalConfig, codes: dict[str, float]
+    ) -> float | None:
+        """Return a category's position, NaN if it is missing and kept, or else None."""
         if text in self._missing_values:
             (self.missing if column.fill is None else self.filled)[name] += 1
-            return column.fill
-        if text in column.categories:
-            return text
+            fill = None if column.fill is None else codes[column.fill]
+            return self._nothing(fill, is_label=False)
+        if text in codes:
+            return codes[text]
         if column.unknown is not None:
             self.unknown[name] += 1
-            return column.unknown
+            return codes[column.unknown]
         or_else = (
             f"; mend it, or let task.categorical.{name}.unknown name a category for all others"
         )

@@ -10,6 +10,7 @@ from enum import Enum
 from math import isfinite
 
 from tasks.schema import TaskConfig, require
+from tasks.table import BinsConfig, Column, Table
 
 
 class Model(Enum):
@@ -135,6 +136,9 @@ class CsvConfig(TaskConfig):
         Feature columns of numbers, by name.
     categorical : dict of CategoricalConfig
         Feature columns of names or codes, by name.
+    bins : dict of BinsConfig
+        How numbers are binned, by column, where the default does not suit them. Only workloads
+        that look at histograms have bins.
     drop : list of str
         Columns that are not read, such as identifiers. A file need not have them.
     delimiter : str
@@ -150,6 +154,7 @@ class CsvConfig(TaskConfig):
     label: LabelConfig = field(default_factory=LabelConfig)
     numeric: dict[str, NumericConfig] = field(default_factory=dict)
     categorical: dict[str, CategoricalConfig] = field(default_factory=dict)
+    bins: dict[str, BinsConfig] = field(default_factory=dict)
     drop: list[str] = field(default_factory=list)
     delimiter: str = ","
     missing_values: list[str] = field(default_factory=_default_missing_values)
@@ -164,6 +169,14 @@ class CsvConfig(TaskConfig):
         for name, categorical in self.categorical.items():
             categorical.check(f"task.categorical.{name}", self.missing_values)
         self._check_columns()
+        for name, bins in self.bins.items():
+            require(
+                name in self.numeric,
+                f"task.bins.{name}: must be a column of task.numeric; categories are bins"
+                " already",
+            )
+            numeric = self.numeric[name]
+            bins.check(f"task.bins.{name}", numeric.min, numeric.max)
         require(
             len(self.delimiter) == 1 and self.delimiter not in '" \r\n',
             f"task.delimiter={self.delimiter!r}: must be one character, such as , or ; and"
@@ -196,6 +209,24 @@ class CsvConfig(TaskConfig):
             for category in column.categories
         )
         return [*self.numeric, *one_hot]
+
+    def table(self) -> Table:
+        """Return what a row is, in columns: the numbers first, as in ``features``."""
+        plain = BinsConfig()
+        columns: list[Column] = []
+        for name, numeric in self.numeric.items():
+            bins = self.bins.get(name, plain)
+            columns.append(
+                Column(
+                    name, numeric.min, numeric.max, scale=bins.scale, edges=tuple(bins.edges)
+                )
+            )
+        for name, categorical in self.categorical.items():
+            columns.append(Column(name, categories=tuple(categorical.categories)))
+        label, bounds = self.label, self.label.bounds
+        low, high = (bounds.min, bounds.max) if bounds else (0.0, 0.0)
+        classes = tuple(label.classes)
+        return Table(tuple(columns), classes, Column(label.column, low, high, classes))
 
     def _check_columns(self) -> None:
         require(

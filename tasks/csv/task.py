@@ -15,22 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import (
-    Classification,
-    DataError,
-    DataSource,
-    Examples,
-    Inspection,
-    LocalData,
-    Regression,
-    Task,
-    inspected,
-)
+from tasks.base import Classification, DataSource, Inspection, Regression, Task, inspected
 from tasks.csv.encoding import Adapt, as_they_are, encode, survey, unscale
 from tasks.csv.schema import CsvConfig, Model, NumericConfig
 from tasks.files import keep_until_changed
 from tasks.partition import hold_out
+from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
+from tasks.table import Table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +38,7 @@ class _Reading:
     config_text: str
     by_line: bool
     adapt: Adapt
+    keeps_missing: bool
     # A configuration cannot be hashed; config_text stands for it.
     config: CsvConfig = field(compare=False)
 
@@ -55,6 +48,7 @@ class Csv(Task):
 
     Config = CsvConfig
     is_shared = False
+    has_table = True
     is_split = False
     #: How the rows of a file are brought into the csv form. See ``tasks.csv.encoding.encode``.
     adapt: Adapt = staticmethod(as_they_are)
@@ -104,13 +98,20 @@ class Csv(Task):
         refusal of a file would tell of it; only a header that does not fit, or a file that
         cannot be read, is refused.
         """
-        how = _Reading(repr(self.config), self.is_private, self.adapt, self.config)
+        how = _Reading(
+            repr(self.config), self.is_private, self.adapt, self.keeps_missing, self.config
+        )
         return self.split([_examples(file, how) for file in self.files(source)], source)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Return the number of features that the columns give."""
         return (len(self.config.features()),)
+
+    @property
+    def table(self) -> Table:
+        """Return the columns of the configuration, the numbers first."""
+        return self.config.table()
 
     def inspect(self, source: DataSource) -> Inspection:
         """Return all that does not fit at once, by column; nothing is logged."""
@@ -119,7 +120,9 @@ class Csv(Task):
         try:
             records: list[Examples] = []
             for file in self.files(source):
-                examples, summary = survey(file, self.config, self.is_private, self.adapt)
+                examples, summary = survey(
+                    file, self.config, self.is_private, self.adapt, self.keeps_missing
+                )
                 records.append(examples)
                 lines += str(summary).splitlines()
                 lines += (f"misfit: {misfit}" for misfit in summary.misfits.lines())
@@ -164,7 +167,7 @@ class CsvRegression(Csv, Regression):
 @keep_until_changed(64)
 def _examples(file: Path, how: _Reading) -> Examples:
     """Return a file's records; kept, so that a simulation does not parse it every round."""
-    examples, summary = encode(file, how.config, how.by_line, how.adapt)
+    examples, summary = encode(file, how.config, how.by_line, how.adapt, how.keeps_missing)
     _LOGGER.info("%s", summary)
     if warning := summary.warning:
         _LOGGER.warning("%s", warning)

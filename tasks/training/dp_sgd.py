@@ -10,7 +10,8 @@ from torch import nn
 
 from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
 from privacy.noise.sampling import poisson_sample
-from tasks.base import Examples, Task
+from tasks.base import Task
+from tasks.records import Examples
 from tasks.training.local import score
 from tasks.training.optimizer import build_optimizer
 from tasks.training.record_gradients import clipped_gradients, undisturbed

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tasks.base import DataError, Examples, Task
+from tasks.base import Task
+from tasks.records import DataError, Examples
 from tasks.schema import TrainingConfig
 from tasks.training.optimizer import build_optimizer
 

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tasks.base import Examples, ModelRefusedError, Task
+from tasks.base import ModelRefusedError, Task
+from tasks.records import Examples
 from tasks.training.local import seed_torch
 from tasks.training.opacus_import import DPOptimizer
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.base import Examples, ModelRefusedError, Task
+from tasks.base import ModelRefusedError, Task
+from tasks.records import Examples
 from tasks.training.local import score, seed_torch
 from tasks.training.record_gradients import RecordGradient, undisturbed
 

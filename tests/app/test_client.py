@@ -23,7 +23,8 @@ from privacy.noise.randomness import secure_generator
 from strategies.refusals import REFUSAL_CODE, Reason, reason_of
 from strategies.rounds.records import from_record, to_arrays
 from strategies.rounds.transport import PollingGrid
-from tasks.base import DataError, DataSource
+from tasks.base import DataSource
+from tasks.records import DataError
 from tasks.training.local import get_parameters, initial_model, train
 
 SECRET = "patient Jane Doe"

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
-from tasks.base import Examples, Task
+from tasks.base import Task
+from tasks.records import Examples
 from tasks.training.record_gradients import clipped_gradients
 
 

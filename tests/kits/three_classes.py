@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.base import Classification, Examples
+from tasks.base import Classification
 from tasks.models import mlp
+from tasks.records import Examples
 from tasks.schema import TaskConfig, TrainingConfig
 
 

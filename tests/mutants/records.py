@@ -82,7 +82,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a-slice-for-a-copy",
-        "tasks/base.py",
+        "tasks/records.py",
         "            yield one\n",
         "            yield self.take(np.array([index]))\n",
         (f"{_TERMS}::test_each_record_is_copied_into_the_same_memory",),

@@ -13,8 +13,9 @@ from app.preflight.data_check import check_data
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate
 from tasks.adult import TEST_FILE, TRAIN_FILE, Adult, AdultConfig
-from tasks.base import DataError, DataSource, Examples
+from tasks.base import DataSource
 from tasks.csv.schema import Model
+from tasks.records import DataError, Examples
 from tasks.schema import PartitionConfig, Scheme
 
 RECORD = {

@@ -16,7 +16,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tasks.base import DataSource, Examples, LocalData, Task
+from tasks.base import DataSource, Task
+from tasks.records import Examples, LocalData
 from tasks.registry import TASKS
 from tasks.training.local import evaluate, get_parameters, initial_model, train
 from tasks.training.model_check import check_model

@@ -6,8 +6,9 @@ import pytest
 
 from app.builders.workload import build_task
 from app.config.load import load_config
-from tasks.base import DataError, DataSource
+from tasks.base import DataSource
 from tasks.files import keep_until_changed
+from tasks.records import DataError
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from tasks.base import DataError, DataSource, Examples
+from tasks.base import DataSource
 from tasks.heart import HOSPITALS, Heart, HeartConfig, Preprocessing, _read
 from tasks.heart_split import flamby_split
+from tasks.records import DataError, Examples
 from tasks.schema import PartitionConfig, Scheme
 
 # A complete record; the three columns that are dropped may be missing.

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks.lines
-from tasks.base import DataError
 from tasks.lines import Line, physical_lines
+from tasks.records import DataError
 
 
 def lines_of(file, data: bytes) -> list[Line]:

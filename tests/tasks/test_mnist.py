@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.base import DataError, DataSource
+from tasks.base import DataSource
 from tasks.mnist import Mnist, MnistConfig
+from tasks.records import DataError
 from tasks.schema import PartitionConfig, Scheme
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.base import DataError, DataSource, Examples, LocalData
+from tasks.base import DataSource
 from tasks.partition import hold_out, local_part, partition
+from tasks.records import DataError, Examples, LocalData
 from tasks.schema import PartitionConfig, Scheme
 
 RANDOM_SCHEMES = [Scheme.iid, Scheme.dirichlet, Scheme.size_skew]

@@ -15,7 +15,7 @@ from privacy.audit.claim import claim_of, epsilon_with, largest_noise
 from privacy.plan.plan import PrivacyPlan
 from privacy.unit import Unit
 from strategies.rounds.observer import Observer
-from tasks.base import LocalData
+from tasks.records import LocalData
 from tests.kits.private_kit import FAST
 
 LOUD = AuditOptions(num_canaries=4, num_runs=6, confidence=0.99)

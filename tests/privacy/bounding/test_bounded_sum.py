@@ -13,6 +13,7 @@ from privacy.bounding.bounded_sum import (
     BoundedSum,
     no_terms,
     one_term,
+    sum_of_sparse_terms,
     sum_of_terms,
 )
 from privacy.bounding.clipping import Clipped
@@ -130,3 +131,55 @@ def test_a_bound_that_bounds_nothing_is_refused(bound):
     ):
         with pytest.raises(ValueError, match="must be"), np.errstate(all="ignore"):
             make()
+
+
+def sparse(draws: np.random.Generator, num_records: int, width: int = 3):
+    """Return entries of records with a place in each of `width` columns of 4 bins."""
+    places = draws.integers(4, size=(num_records, width)) + 4 * np.arange(width)
+    return places, draws.normal(size=(num_records, width))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.sampled_from([0.5, 1.7, 30.0]))
+def test_a_sparse_record_moves_the_sum_by_its_term_alone(seed, num_records, bound):
+    """Exactly, in any order, and by no more than it says; too long a term is none."""
+    draws = np.random.default_rng(seed)
+    places, values = sparse(draws, num_records)
+    values[0, 0] = draws.choice([np.nan, np.inf, 1e300, 0.0])
+    left_out = int(draws.integers(num_records))
+
+    def total(chosen):
+        return sum_of_sparse_terms(places[chosen], values[chosen], 12, bound).integers
+
+    everyone = np.arange(num_records)
+    alone = total(everyone[[left_out]])
+    np.testing.assert_array_equal(total(everyone) - total(np.delete(everyone, left_out)), alone)
+    np.testing.assert_array_equal(total(everyone), total(draws.permutation(everyone)))
+    assert square_length(alone) <= int(FINENESS) ** 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        fits = np.linalg.norm(values[left_out]) <= bound
+    assert alone.any() == fits
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 13])
+def test_a_sparse_term_of_just_the_bound_counts_whole(width):
+    """Counts over the columns, whose length is the bound itself."""
+    places, _ = sparse(np.random.default_rng(0), 500, width)
+    counted = sum_of_sparse_terms(places, np.ones(places.shape), 4 * width, width**0.5)
+    np.testing.assert_allclose(
+        counted.in_units_of(1.0), np.bincount(places.ravel(), minlength=4 * width), rtol=1e-8
+    )
+
+
+def test_sparse_and_full_terms_add_up_to_the_same_but_for_rounding():
+    places, values = sparse(np.random.default_rng(1), 200)
+    full = np.zeros((200, 12))
+    np.put_along_axis(full, places, values, axis=1)
+    kept = np.linalg.norm(values, axis=1) <= 2.0
+    one = sum_of_sparse_terms(places, values, 12, 2.0).integers
+    two = sum_of_terms(full[kept], 12, 2.0).integers
+    assert np.abs(one - two).max() <= kept.sum()
+
+
+def test_two_entries_at_one_place_are_refused():
+    with pytest.raises(ValueError, match="at the same place"):
+        sum_of_sparse_terms(np.array([[1, 1]]), np.ones((1, 2)), 3, 2.0)

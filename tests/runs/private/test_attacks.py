@@ -16,8 +16,9 @@ from app.round import contribute
 from app.simulation.in_process import make_clients, simulate
 from deploy.records import write_records
 from strategies.codec import private_stages
-from tasks.base import DataError, DataSource, Examples
+from tasks.base import DataSource
 from tasks.csv.encoding import encode
+from tasks.records import DataError, Examples
 from tests.kits import codec_kit
 from tests.kits.private_kit import ADAPTIVE, run_config_of
 from tests.kits.private_options import OVERRIDES

@@ -14,8 +14,8 @@ from app.config.load import load_config
 from privacy.accounting.epsilon import epsilon
 from privacy.database import DatabaseError
 from strategies.secagg.client.role import ClientRole
-from tasks.base import DataError
 from tasks.breast_cancer import BreastCancer
+from tasks.records import DataError
 from tests.kits.private_kit import DELTA, Nodes, policy, run_config_of
 from tests.kits.real_node import real_node
 from tests.kits.traced import Traced, kind_of

@@ -18,8 +18,8 @@ from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
 from strategies.refusals import REFUSAL_CODE
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.records import to_arrays
-from tasks.base import LocalData
 from tasks.breast_cancer import BreastCancer
+from tasks.records import LocalData
 from tasks.training.local import get_parameters
 from tests.kits.codec_kit import model_of
 from tests.kits.private_kit import ADAPTIVE, MATRIX, Nodes, run_config_of

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks.lines
-from tasks.base import DataError, DataSource, LocalData
+from tasks.base import DataSource
 from tasks.csv.encoding import encode, survey
 from tasks.csv.task import Csv
+from tasks.records import DataError, LocalData
 from tests.kits.csv_kit import GOOD, HEADER, KEYS, config_with, make, write
 
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from tasks.base import DataError
 from tasks.csv.encoding import encode, survey
 from tasks.csv.schema import CsvConfig
+from tasks.records import DataError
 from tests.kits.csv_kit import GOOD, HEADER, KEYS, config_with, make, write
 
 

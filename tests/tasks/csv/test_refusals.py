@@ -6,10 +6,11 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tasks.base import DataError, DataSource
+from tasks.base import DataSource
 from tasks.csv.encoding import encode
 from tasks.csv.schema import CsvConfig
 from tasks.csv.task import Csv
+from tasks.records import DataError
 from tests.kits.csv_kit import GOOD, KEYS, REGRESSION, config_with, from_yaml, make, write
 
 

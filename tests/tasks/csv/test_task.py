@@ -9,9 +9,10 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
-from tasks.base import Classification, DataError, DataSource, Examples, LocalData, Regression
+from tasks.base import Classification, DataSource, Regression
 from tasks.csv.encoding import encode, scale
 from tasks.csv.task import Csv, CsvClassification, CsvRegression
+from tasks.records import DataError, Examples, LocalData
 from tasks.registry import TASKS
 from tasks.training.local import evaluate, get_parameters, initial_model, set_parameters, train
 from tests.kits.csv_kit import GOOD, KEYS, REGRESSION, config_with, from_yaml, make, write
@@ -38,7 +39,7 @@ def test_summary_is_logged_once_and_not_returned(tmp_path, logged):
     assert set(vars(data[0])) == {"train", "test"}
     for part in (data[0].train, data[0].test):
         assert type(part) is Examples
-        assert set(vars(part)) == {"inputs", "targets"}
+        assert set(vars(part)) == {"inputs", "targets", "columns"}
 
 
 def test_changed_file_and_changed_configuration_are_read_again(tmp_path):
@@ -99,7 +100,7 @@ def test_regression(tmp_path):
     task.config.training.num_steps = 300
     train(task, model, data.train, np.random.default_rng(0), 0.0)
     with torch.inference_mode():
-        predicted = model(torch.tensor([[scale(40, task.config.numeric["age"])]]))
+        predicted = model(torch.tensor([[float(scale(40, task.config.numeric["age"]))]]))
     assert task.to_label_units(predicted.numpy())[0, 0] == pytest.approx(34, abs=2)
 
 

@@ -8,8 +8,9 @@ from torch import nn
 
 from privacy.bounding.bounded_sum import BoundedSum
 from privacy.noise.sampling import poisson_sample
-from tasks.base import DataSource, Examples
+from tasks.base import DataSource
 from tasks.models import mlp
+from tasks.records import Examples
 from tasks.registry import TASKS
 from tasks.schema import Optimizer
 from tasks.training.dp_sgd import metric_vectors, train_privately

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tasks.base import Examples, Regression
+from tasks.base import Regression
 from tasks.models import SmallCNN, linear, mlp
+from tasks.records import Examples
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
 from tasks.training.local import get_parameters, initial_model

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.base import Examples, ModelRefusedError
+from tasks.base import ModelRefusedError
 from tasks.models import mlp
+from tasks.records import Examples
 from tasks.training.rehearsal import rehearse, require_made_up
 from tests.kits.three_classes import Three, three
 
