@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.config.load import option_of
+from app.config.load import ConfigError, load_config, option_of, to_dict
+from app.config.run import AppConfig
+from app.config.workload import workload_name
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.unit import Unit
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
+from workloads.registry import WORKLOADS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,11 @@ class ProposedRun:
     epsilon : float or None
         Of the run's plan at ``delta``; None if it is not known, for the ledger has the last
         word: it holds what is really released against the cap.
+    exact : str or None
+        The workload whose sums are exact and answer what the server asks; None for any other.
+    has_own_columns : bool
+        Whether the task is as this node's own configuration has it: only looked at beside
+        ``exact``.
     """
 
     task: str
@@ -51,6 +59,8 @@ class ProposedRun:
     noise_multiplier: float | None
     epsilon: float | None
     delta: float | None
+    exact: str | None = None
+    has_own_columns: bool = True
 
 
 def admit(session: NodeSession, noise_multiplier: float | None = None) -> None:
@@ -78,14 +88,38 @@ def admit(session: NodeSession, noise_multiplier: float | None = None) -> None:
 
 
 def _policy(session: NodeSession) -> Policy | None:
-    """Return the policy, which a private run needs outside of a simulation."""
-    is_private = session.config.privacy.mode is not None
-    if session.policy is None and is_private and not session.settings.simulated:
-        raise PolicyError(
-            "this node has no policy-file: give its path in --node-config; without the owner's"
-            " cap and floors a run could ask for anything"
-        )
+    """Return the policy, which some runs need outside of a simulation."""
+    if session.policy is None and not session.settings.simulated:
+        if session.config.privacy.mode is not None:
+            raise PolicyError(
+                "this node has no policy-file: give its path in --node-config; without the"
+                " owner's cap and floors a run could ask for anything"
+            )
+        if exact := exact_workload(session.config):
+            raise PolicyError(
+                f"this node has no policy-file, and exact sums of algorithm={exact} need one"
+                f" that lists it: give its path in --node-config, with exact: [{exact}]"
+            )
     return session.policy
+
+
+def exact_workload(config: AppConfig) -> str | None:
+    """Return the workload if its sums are exact and answer what the server asks, else None."""
+    name = workload_name(config.algorithm)
+    return name if config.privacy.mode is None and WORKLOADS[name].is_integer else None
+
+
+def _has_own_columns(session: NodeSession, policy: Policy) -> bool:
+    """Return whether columns, categories and split are those of the node's own copy."""
+    asked = session.config
+    named = str(session.context.run_config.get("task", option_of(asked, "task")))
+    words = " ".join(policy.exact_overrides)
+    algorithm = option_of(asked, "algorithm")
+    try:
+        own = load_config({"task": named, "algorithm": algorithm, "overrides": words})
+    except ConfigError as error:
+        raise PolicyError(f"exact_overrides={words!r} with task={named}: {error}") from None
+    return to_dict(asked.task) == to_dict(own.task) and asked.seed == own.seed
 
 
 def _proposed(
@@ -93,7 +127,7 @@ def _proposed(
 ) -> ProposedRun:
     config = session.config
     privacy, aggregation = config.privacy, config.aggregation
-    private = privacy.private
+    private, exact = privacy.private, exact_workload(config)
     if private and noise_multiplier is None:
         # Not known before the model is: a message that carries no contribution.
         noise_multiplier = private.noise_multiplier or policy.min_noise_multiplier
@@ -111,6 +145,8 @@ def _proposed(
         # The ledger holds what is really released against the cap.
         epsilon=None,
         delta=private.delta if private else None,
+        exact=exact,
+        has_own_columns=exact is None or _has_own_columns(session, policy),
     )
 
 
@@ -139,6 +175,19 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         yield f"privacy={proposed.privacy}, but it allows {allowed}; take one of these"
     elif proposed.privacy != NONE and proposed.unit != policy.unit:
         yield f"unit={proposed.unit}, but its own is {policy.unit}; take privacy of that unit"
+    if proposed.exact is None:
+        return
+    if proposed.exact not in policy.exact:
+        yield (
+            f"algorithm={proposed.exact} with privacy=none has exact sums, and exact lists"
+            f" {_listed(policy.exact) or 'none'}: whoever chooses what they ask can single out"
+            " a record; add it there, or take a privacy option"
+        )
+    if not proposed.has_own_columns:
+        yield (
+            f"task or seed of an exact algorithm={proposed.exact} differ from this node's own"
+            " configuration; take task.* and seed out, or list the overrides in exact_overrides"
+        )
 
 
 def _sums(policy: Policy, proposed: ProposedRun) -> Iterator[str]:

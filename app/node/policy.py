@@ -65,6 +65,12 @@ class Policy:
         for any number.
     tasks : tuple of str or None
         The tasks that a run may take; None for any.
+    exact : tuple of str
+        The workloads (values of ``algorithm``) whose sums a run may have without privacy:
+        whoever chooses what such a sum asks can single out a record. None unless given.
+    exact_overrides : tuple of str
+        What such a run may say of the task beside this node's own copy of ``conf/task``, as in
+        ``overrides``.
     bundles : tuple of str or None
         SHA-256 digests of the app bundles that were approved; None for any.
     """
@@ -82,6 +88,8 @@ class Policy:
     allow_sparse_graph: bool = False
     max_cohort_changes: int | None = None
     tasks: tuple[str, ...] | None = None
+    exact: tuple[str, ...] = ()
+    exact_overrides: tuple[str, ...] = ()
     bundles: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -254,5 +262,7 @@ _READERS: dict[str, _Reader] = {
     "allow_sparse_graph": _flag,
     "max_cohort_changes": _whole(0),
     "tasks": _texts(),
+    "exact": _texts(),
+    "exact_overrides": _texts(),
     "bundles": _digests,
 }

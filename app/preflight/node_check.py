@@ -84,6 +84,11 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         f"cap:       {cap}",
         f"cohorts:   {_cohorts(policy)}",
     ]
+    if policy.exact:
+        found.lines.append(
+            f"exact:     {', '.join(policy.exact)}; a server that chooses what such a sum asks"
+            " can single out a record"
+        )
     if not policy.budget:
         found.gaps.append("no cap: give max_epsilon and delta in the policy")
     if NONE in policy.privacy:

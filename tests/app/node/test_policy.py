@@ -26,6 +26,8 @@ require_identities: true
 allow_sparse_graph: true
 max_cohort_changes: 2
 tasks: [heart, csv]
+exact: [glm]
+exact_overrides: [task.test_fraction=0]
 bundles: [{}]
 """.format("AB" * 32)
 
@@ -66,15 +68,19 @@ def test_a_policy_is_read(tmp_path):
         bundles=("ab" * 32,),
         allow_sparse_graph=True,
         max_cohort_changes=2,
+        exact=("glm",),
+        exact_overrides=("task.test_fraction=0",),
     )
 
 
 def test_what_has_a_default_may_be_left_out(tmp_path):
     short = dict.fromkeys(("data_path", "min_noise_multiplier", "tasks", "bundles"))
     short |= dict.fromkeys(("require_identities", "allow_sparse_graph"))
+    short |= dict.fromkeys(("exact", "exact_overrides"))
     policy = load_policy(changed(tmp_path, **short))
     assert policy.require_identities
     assert not policy.allow_sparse_graph
+    assert policy.exact == policy.exact_overrides == ()
     assert (policy.tasks, policy.bundles, policy.data_path) == (None, None, None)
     assert policy.budget == Budget(3.0, 1e-5)
 
@@ -169,6 +175,7 @@ POLICY = Policy(
     min_noise_multiplier=0.5,
     privacy=("example_distributed", "example_local", "example_central", "none"),
     tasks=("heart",),
+    exact=("glm",),
 )
 PROPOSED = ProposedRun(
     task="heart",
@@ -208,6 +215,7 @@ NONE = {
         },
         {"privacy": "example_central"},
         NONE,
+        {**NONE, "exact": "glm"},
     ],
 )
 def test_a_run_within_the_policy_passes(changes):
@@ -246,6 +254,11 @@ def test_a_run_within_the_policy_passes(changes):
         (
             {"aggregation": "plain", "sees_contributions": True, **NONE},
             ("each contribution", "min_survivors=3"),
+        ),
+        ({**NONE, "exact": "cox"}, ("algorithm=cox", "exact lists glm", "add it there")),
+        (
+            {**NONE, "exact": "glm", "has_own_columns": False},
+            ("algorithm=glm", "exact_overrides"),
         ),
     ],
 )
