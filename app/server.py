@@ -19,6 +19,7 @@ from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
 from app.results.model_file import ModelFileError
 from app.results.observers import FolderObserver, LogObserver
+from app.results.report import ReportObserver
 from app.results.run_folder import RunFolder, RunFolderError, folder_path
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.checkpoint import Checkpoint
@@ -90,7 +91,11 @@ def run(
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         # The folder first: a round that the log shows can be resumed from.
-        own = (FolderObserver(folder), LogObserver(config.num_rounds, folder.path))
+        own = (
+            FolderObserver(folder),
+            ReportObserver(workload, folder.path),
+            LogObserver(config.num_rounds, folder.path),
+        )
         loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers))
         return loop.run(state, checkpoint)
 

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     """Why a client failed or refused."""
 
     DATA_REFUSED = "data_refused"
+    TOO_FEW_RECORDS = "too_few_records"
     CONFIG_REFUSED = "config_refused"
     MALFORMED_REQUEST = "malformed_request"
     MODEL_REFUSED = "model_refused"
@@ -51,6 +52,7 @@ def is_permanent(reason: str) -> bool:
     """Whether asking this client again in the same run is pointless."""
     return reason in (
         Reason.DATA_REFUSED,
+        Reason.TOO_FEW_RECORDS,
         Reason.CONFIG_REFUSED,
         Reason.POLICY_REFUSED,
         Reason.BUDGET_EXHAUSTED,

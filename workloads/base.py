@@ -21,6 +21,7 @@ from privacy.mode import Mode, Place
 from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
 from privacy.unit import Unit
+from workloads.report import Report
 from workloads.values import (
     Aggregate,
     Arrays,
@@ -154,6 +155,8 @@ class Workload(ABC):
     has_model: ClassVar[bool] = False
     #: Whether it works on ``Examples.columns``: then the task must have a table.
     needs_table: ClassVar[bool] = False
+    #: Whether some records are held out, to be scored; otherwise all are summed over.
+    holds_out: ClassVar[bool] = True
     #: Keys of ``task.training`` without effect, and why, with the mend; "" for all of them.
     idle_training: ClassVar[Mapping[str, str]] = {
         "": "this workload trains no model on a node; take it out"
@@ -186,6 +189,17 @@ class Workload(ABC):
     def bound(self) -> float:
         """Return the largest L2 norm of one unit's term, where no clip norm is needed."""
         raise NotImplementedError(f"{type(self).__name__} is bounded by privacy.clip_norm")
+
+    def num_parameters(self, state: State) -> int:
+        """Return how many numbers are fitted to the records; 0 where that is not the point."""
+        return 0
+
+    def weights(self, state: State, query: Query, records: Any) -> Vector:
+        """Return the weight of each training record in what a query asks, shape (n,).
+
+        By it a node judges whether a few of its records would carry an exact sum.
+        """
+        return np.ones(len(records))
 
     def share_names(self) -> tuple[str, ...]:
         """Return the sums among them of numbers from 0 to 1, over the scored records."""
@@ -280,6 +294,14 @@ class Workload(ABC):
     def query(self, state: State, server_round: int) -> Query:
         """Return what a round asks about the state; the default asks for nothing of its own."""
         return Query(server_round)
+
+    def is_finished(self, state: State) -> bool:
+        """Return whether no round can add to a state; the run ends before its last round."""
+        return False
+
+    def report(self, state: State) -> Report | None:
+        """Return what a person reads of a state; None where the state is a model."""
+        return None
 
     @abstractmethod
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:

@@ -69,7 +69,7 @@ class Contribution:
         Scalars that are summed beside it, by name.
     """
 
-    update: NDArray[np.floating]
+    update: NDArray[Any]
     sums: dict[str, float]
 
     def is_finite(self) -> bool:

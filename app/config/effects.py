@@ -112,6 +112,8 @@ def _task(config: AppConfig) -> Idle:
     if not workload.has_model:
         for key in ("model", "hidden", "preprocessing"):
             yield f"task.{key}", "this workload has no neural model; take it out"
+    if not workload.holds_out:
+        yield "task.test_fraction", "this workload holds no record out; take it out"
     if not workload.needs_table:
         yield "task.bins", "only workloads of histograms have bins; take one by algorithm"
 

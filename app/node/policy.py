@@ -71,6 +71,14 @@ class Policy:
     exact_overrides : tuple of str
         What such a run may say of the task beside this node's own copy of ``conf/task``, as in
         ``overrides``.
+    min_records : int
+        Such a run is refused where this node has fewer records to sum over.
+    max_parameter_share : float
+        Such a run may fit this many parameters for each of this node's records.
+    max_levels : int
+        No column of such a run may have more categories.
+    min_effective_records : float
+        Where fewer records than these carry what is asked, this node adds zeros.
     bundles : tuple of str or None
         SHA-256 digests of the app bundles that were approved; None for any.
     """
@@ -90,6 +98,10 @@ class Policy:
     tasks: tuple[str, ...] | None = None
     exact: tuple[str, ...] = ()
     exact_overrides: tuple[str, ...] = ()
+    min_records: int = 50
+    max_parameter_share: float = 0.33
+    max_levels: int = 40
+    min_effective_records: float = 10.0
     bundles: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -264,5 +276,9 @@ _READERS: dict[str, _Reader] = {
     "tasks": _texts(),
     "exact": _texts(),
     "exact_overrides": _texts(),
+    "min_records": _whole(0),
+    "max_parameter_share": _number("a finite number above 0", lambda x: x > 0),
+    "max_levels": _whole(2),
+    "min_effective_records": _number("a finite number, at least 0", lambda x: x >= 0),
     "bundles": _digests,
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.config.load import ConfigError
 from app.config.run import AppConfig
+from app.node.exact_rules import records_for_exact_sum
 from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
@@ -17,10 +18,10 @@ from privacy.unit import Unit
 from strategies.aggregation import Request
 from strategies.codec.codec import Encoded
 from strategies.codec.private_codec import PrivateCodec
-from strategies.codec.stages import SumContext
+from strategies.codec.stages import NUM_WITHHELD, SumContext
 from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import ModelRefusedError
-from tasks.records import DataError, LocalData
+from tasks.records import DataError, LocalData, joined
 from workloads.base import Privacy
 from workloads.values import Contribution, PrivateContribution, StateRefusedError
 
@@ -96,10 +97,19 @@ def _pay(
     charge(session, codec.plan, releases, (server_round, attempt))
 
 
+def _records(request: Request, session: NodeSession) -> LocalData:
+    """Return this node's records, all of them to be summed over where none is held out."""
+    records = session.records(request.workload.task)
+    if request.workload.holds_out:
+        return records
+    everyone = joined([records.train, records.test])
+    return LocalData(everyone, everyone.take(np.zeros(0, np.intp)))
+
+
 def _private_records(request: Request, session: NodeSession) -> LocalData | None:
     """Return this node's records, or None if they cannot be read, which only its log tells."""
     try:
-        return session.records(request.workload.task)
+        return _records(request, session)
     except _NOT_OF_A_RECORD:
         raise
     except Exception:
@@ -125,14 +135,18 @@ def _log_noise_alone() -> None:
 
 def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
-    records = session.records(workload.task)
+    records = _records(request, session)
     with _refusing_states():
         if not request.training:
             return workload.evaluate(state, query, records)
         rng = rng_of(
             session.config, session.source.partition_id, query.server_round, secure=False
         )
-        return workload.contribute(state, query, records, rng)
+        records, is_withheld = records_for_exact_sum(session, workload, state, query, records)
+        contribution = workload.contribute(state, query, records, rng)
+    if not is_withheld:
+        return contribution
+    return replace(contribution, sums={**contribution.sums, NUM_WITHHELD: 1.0})
 
 
 def _private(

@@ -16,6 +16,7 @@ from strategies.codec.fixed_point import decode_scalars, encode_scalars
 from strategies.codec.stages import (
     NUM_CLIPPED,
     NUM_DIVERGED,
+    NUM_WITHHELD,
     AsFloat,
     CodecStage,
     CountEach,
@@ -191,11 +192,12 @@ class IntegerCodec(_ExactCodec):
     """Whole numbers modulo 2^64: the masked sum equals the pooled one bit for bit.
 
     A count is secret, so a node cannot refuse for having too many: the ring holds any. A
-    decoded sum is exact below 2^53. There are no scalars.
+    decoded sum is exact below 2^53. The one scalar counts the nodes that kept their records
+    back.
     """
 
     modulus_bits = 64
-    scalar_names: tuple[str, ...] = ()
+    scalar_names: tuple[str, ...] = (NUM_WITHHELD,)
 
     @property
     def _stages(self) -> tuple[CodecStage, ...]:
@@ -204,11 +206,15 @@ class IntegerCodec(_ExactCodec):
     def check_fits(self, num_contributions: int) -> None:
         """Do nothing: 2^63 counts fit."""
 
+    def objection(self, found: Aggregate, num_survivors: int) -> str | None:
+        """Return whether the count is out of its bounds, see `possible`."""
+        return possible.wrong_count(found.sums, NUM_WITHHELD, num_survivors, 0.0)
+
     def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
-        return np.zeros(0, np.uint64)
+        return encode_scalars(_in_order(sums, self.scalar_names), 0)
 
     def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
-        return {}
+        return _by_name(decode_scalars(scalars, 0), self.scalar_names)
 
 
 def _in_order(sums: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:

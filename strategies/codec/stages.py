@@ -20,6 +20,8 @@ from workloads.values import NUM_EXAMPLES, TRAIN_LOSS
 NUM_CLIPPED = "num_clipped"
 #: Clients whose contribution was not finite and went in as zero.
 NUM_DIVERGED = "num_diverged"
+#: Clients that added zeros, for a few of their records would have carried the sum.
+NUM_WITHHELD = "num_withheld"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +98,12 @@ class AsFloat:
 
 @dataclass(frozen=True)
 class RoundToWhole:
-    """Round to whole numbers, without scalars beside them."""
+    """Round to whole numbers; what is int64 already keeps all its digits."""
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the nearest whole numbers, and no scalars."""
-        return Passing(np.rint(passing.vector))
+        """Return the nearest whole numbers."""
+        is_whole = passing.vector.dtype.kind == "i"
+        return passing if is_whole else replace(passing, vector=np.rint(passing.vector))
 
     def backward(self, passing: Passing, context: SumContext) -> Passing:
         """Return the sum as float64, exact below 2^53."""

@@ -3,7 +3,7 @@
 import logging
 
 from strategies.codec.codec import Codec
-from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED
+from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED, NUM_WITHHELD
 from strategies.rounds.attempt import DivergedError, RunStoppedError
 from workloads.values import Aggregate
 
@@ -43,6 +43,13 @@ def report_counts(server_round: int, aggregate: Aggregate, num_survivors: int) -
             server_round,
             clipped,
             num_survivors * max(1, aggregate.total.size),
+        )
+    if withheld := counted.get(NUM_WITHHELD, 0):
+        log.warning(
+            "round %d: %d clients added zeros, for too few of their records would have carried"
+            " what was asked",
+            server_round,
+            withheld,
         )
     if diverged:
         log.warning("round %d: %d clients diverged and went in as zero", server_round, diverged)

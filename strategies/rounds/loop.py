@@ -111,7 +111,7 @@ class RoundLoop:
             for observer in self._observers:
                 observer.round_closed(closed)
             has_converged = self._has_converged(server_round, before, state)
-            if has_converged:
+            if has_converged or self._strategy.workload.is_finished(state):
                 stopped_early = server_round < self._settings.num_rounds
                 break
         published = self._average.published(state)

@@ -114,7 +114,9 @@ def survey(
     )
     columns = np.array([values for values, _ in used], np.float64)
     columns = columns.reshape(len(used), len(config.numeric) + len(config.categorical))
-    kind = np.int64 if names else np.float32
+    # A table keeps all digits, a model is trained in float32.
+    of_number = np.float64 if keeps_missing else np.float32
+    kind = np.int64 if names else of_number
     inputs = _inputs(columns, config)
     return Examples(inputs, np.array(targets, dtype=kind), columns), summary
 

@@ -3,6 +3,7 @@
 from tests.mutants.mutation import Mutation
 
 _GUARD = "app/approval/guard.py"
+_EXACT = "tests/app/node/test_exact_rules.py"
 _ADMISSION = "app/node/admission.py"
 _POLICY = "app/node/policy.py"
 _GUARD_TESTS = ("tests/app/approval/test_guard.py",)
@@ -127,9 +128,30 @@ _OF_FLOORS = (
     Mutation(
         "a-private-run-needs-no-policy",
         _ADMISSION,
-        "is_private and not session.settings.simulated",
-        "session.settings.simulated",
+        "session.policy is None and not session.settings.simulated",
+        "session.policy is None and session.settings.simulated",
         (f"{_PRIVATE}::test_a_private_run_in_a_deployment_needs_a_policy",),
+    ),
+    Mutation(
+        "exact-sums-need-not-be-listed",
+        _ADMISSION,
+        "if proposed.exact not in policy.exact:",
+        "if False:",
+        (_EXACT,),
+    ),
+    Mutation(
+        "the-server-chooses-the-columns-of-exact-sums",
+        _ADMISSION,
+        "if not proposed.has_own_columns:",
+        "if False:",
+        (_EXACT,),
+    ),
+    Mutation(
+        "a-few-records-may-carry-an-exact-sum",
+        "app/node/exact_rules.py",
+        "if _effective(weights) >= policy.min_effective_records:",
+        "if True:",
+        (_EXACT,),
     ),
     Mutation(
         "the-group-may-write-a-policy",

@@ -28,6 +28,10 @@ max_cohort_changes: 2
 tasks: [heart, csv]
 exact: [glm]
 exact_overrides: [task.test_fraction=0]
+min_records: 100
+max_parameter_share: 0.1
+max_levels: 12
+min_effective_records: 20
 bundles: [{}]
 """.format("AB" * 32)
 
@@ -70,6 +74,10 @@ def test_a_policy_is_read(tmp_path):
         max_cohort_changes=2,
         exact=("glm",),
         exact_overrides=("task.test_fraction=0",),
+        min_records=100,
+        max_parameter_share=0.1,
+        max_levels=12,
+        min_effective_records=20.0,
     )
 
 

@@ -1,0 +1,84 @@
+"""The rules by which a node keeps an exact sum from singling out one of its records.
+
+They are those of DataSHIELD (Gaye et al. 2014, https://doi.org/10.1093/ije/dyu188), kept on the
+node and not on the server: a sum hides whose records are in it, but not what a server that
+chooses the question finds out about one that carries it alone. They lower that risk and bound
+nothing; who needs a bound takes a privacy option.
+"""
+
+import logging
+
+import numpy as np
+
+from app.node.admission import exact_workload
+from app.node.policy import Policy, PolicyError
+from app.node.session import NodeSession
+from strategies.refusals import Reason, RequestRefusedError
+from tasks.records import Examples, LocalData
+from workloads.base import Workload
+from workloads.values import Query, State
+
+log = logging.getLogger("flwr.tacet")
+
+
+def records_for_exact_sum(
+    session: NodeSession, workload: Workload, state: State, query: Query, records: LocalData
+) -> tuple[LocalData, bool]:
+    """Return the records that an exact sum may be of, and whether they are withheld.
+
+    Without a policy, in a simulation, there are no rules.
+
+    Raises
+    ------
+    RequestRefusedError
+        If this node has too few records for what the run asks, in any round.
+    """
+    policy = session.policy
+    if policy is None or exact_workload(session.config) is None:
+        return records, False
+    try:
+        _require_enough(policy, workload, state, len(records.train))
+    except PolicyError as error:
+        raise RequestRefusedError(Reason.TOO_FEW_RECORDS) from error
+    weights = workload.weights(state, query, records.train)
+    if _effective(weights) >= policy.min_effective_records:
+        return records, False
+    log.warning(
+        "round %d: %.3g records carry what is asked, under min_effective_records=%g of this"
+        " node's policy: it adds zeros",
+        query.server_round,
+        _effective(weights),
+        policy.min_effective_records,
+    )
+    return LocalData(_none_of(records.train), _none_of(records.test)), True
+
+
+def _require_enough(policy: Policy, workload: Workload, state: State, num_records: int) -> None:
+    if num_records < policy.min_records:
+        raise PolicyError(
+            f"this node's policy: {num_records} records to sum over, but"
+            f" min_records={policy.min_records}"
+        )
+    number, most = workload.num_parameters(state), policy.max_parameter_share * num_records
+    if number > most:
+        raise PolicyError(
+            f"this node's policy: {number} parameters from {num_records} records, but"
+            f" max_parameter_share={policy.max_parameter_share:g}; take fewer columns"
+        )
+    table = workload.task.table
+    for column in table.columns if table is not None else ():
+        if len(column.categories) > policy.max_levels:
+            raise PolicyError(
+                f"this node's policy: column {column.name} has {len(column.categories)}"
+                f" categories, but max_levels={policy.max_levels}; take it out"
+            )
+
+
+def _effective(weights: np.ndarray) -> float:
+    """Return how many records of equal weight would carry as much: (sum w)^2 / sum w^2."""
+    squares = float(np.sum(weights**2))
+    return float(np.sum(weights)) ** 2 / squares if squares > 0 else 0.0
+
+
+def _none_of(records: Examples) -> Examples:
+    return records.take(np.zeros(0, np.intp))

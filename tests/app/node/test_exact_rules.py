@@ -1,0 +1,115 @@
+"""A node with a policy keeps exact sums from singling out its records, through the handlers."""
+
+import json
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import yaml
+
+from app.builders.workload import build_workload
+from app.config.load import load_config
+from app.node import exact_rules
+from app.simulation.in_process import simulate
+from strategies.rounds.attempt import RunStoppedError
+from workloads.statistics.glm import Glm
+from workloads.values import State
+
+COLUMNS = 'algorithm.columns=["mean texture","mean smoothness"]'
+POLICY = {
+    "dataset": "masses",
+    "privacy": ["none"],
+    "min_survivors": 3,
+    "min_colluding": 0,
+    "require_identities": False,
+    "exact": ["glm"],
+}
+
+
+def run(tmp_path, number=4, changes=None, free=COLUMNS, **keys):
+    """Run a regression over nodes whose owners have this policy."""
+    policy = {k: v for k, v in (POLICY | (changes or {})).items() if v is not None}
+    file = tmp_path / "policy.yaml"
+    file.write_text(yaml.safe_dump(policy))
+    file.chmod(0o600)
+    nodes = [
+        {"policy-file": str(file), "state-path": str(tmp_path / f"{node}.sqlite")}
+        for node in range(number)
+    ]
+    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump(nodes))
+    given = {"task": "breast_cancer", "algorithm": "glm", "num-rounds": 12}
+    given |= {"aggregation": "secagg", "output-dir": str(tmp_path / "run")}
+    given |= {"simulation-nodes": str(tmp_path / "nodes.yaml")}
+    free = f"rounds.deadline_seconds=2 aggregation.min_survivors=3 {free}"
+    simulate(
+        given | {"overrides": free} | {k.replace("_", "-"): v for k, v in keys.items()}, number
+    )
+    return json.loads((tmp_path / "run" / "report.json").read_text())
+
+
+def test_an_honest_fit_goes_through(tmp_path):
+    assert run(tmp_path)["records"] == 569
+
+
+@pytest.mark.parametrize(
+    ("changes", "free", "keys", "reason"),
+    [
+        ({"exact": None}, COLUMNS, {}, "policy_refused"),
+        ({"exact": ["cox"]}, COLUMNS, {}, "policy_refused"),
+        ({}, f"{COLUMNS} task.partition.alpha=0.1", {}, None),
+        ({}, COLUMNS, {"seed": 3}, "policy_refused"),
+        ({"min_records": 300}, COLUMNS, {}, "too_few_records"),
+        ({"max_parameter_share": 0.01}, COLUMNS, {}, "too_few_records"),
+    ],
+)
+def test_what_the_owner_has_not_allowed_is_refused(tmp_path, changes, free, keys, reason):
+    with pytest.raises(Exception, match=reason or "no effect") as refused:
+        run(tmp_path, 4, changes, free, **keys)
+    assert reason is None or isinstance(refused.value, RunStoppedError)
+
+
+def test_another_reading_of_the_columns_passes_only_as_the_owner_wrote_it(tmp_path):
+    other = ["task.partition.scheme=size_skew", "task.partition.min_examples=60"]
+    free = f"{COLUMNS} {' '.join(other)}"
+    with pytest.raises(RunStoppedError, match="policy_refused"):
+        run(tmp_path, 4, {}, free)
+    (tmp_path / "again").mkdir()
+    assert run(tmp_path / "again", 4, {"exact_overrides": other}, free)["records"] == 569
+
+
+def steered(monkeypatch):
+    """Let the server ask at coefficients at which one record has nearly all the weight."""
+    honest = Glm.apply
+
+    def apply(self, state, aggregate, server_round, step):
+        after = honest(self, state, aggregate, server_round, step)
+        asked = after.arrays["asked"] + np.array([-60.0, 70.0, 0.0])
+        return State({**after.arrays, "asked": asked}, after.header)
+
+    monkeypatch.setattr(Glm, "apply", apply)
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_question_that_a_few_records_answer_gets_zeros(tmp_path, monkeypatch, is_on, caplog):
+    """At such coefficients nearly all probabilities are 0, and X'WX is one record's x x'."""
+    opened = []
+    honest = Glm.apply
+
+    def watch(self, state, aggregate, server_round, step):
+        opened.append(aggregate)
+        return honest(self, state, aggregate, server_round, step)
+
+    monkeypatch.setattr(Glm, "apply", watch)
+    steered(monkeypatch)
+    if not is_on:
+        monkeypatch.setattr(exact_rules, "_effective", lambda weights: np.inf)
+    workload = build_workload(
+        load_config({"task": "breast_cancer", "algorithm": "glm", "overrides": COLUMNS})
+    )
+    assert workload.num_parameters(workload.initial_state()) == 3
+    with suppress(RunStoppedError, np.linalg.LinAlgError):
+        run(tmp_path, num_rounds=2)
+    first, second = opened[:2]
+    assert first.sums["num_withheld"] == 0
+    assert second.sums["num_withheld"] == (4 if is_on else 0)
+    assert second.total.any() != is_on

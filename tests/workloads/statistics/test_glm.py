@@ -1,0 +1,215 @@
+"""Regressions over masked sums equal those of the pooled records, and say what has no fit."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from app.builders.workload import build_workload
+from app.config import load as loading
+from app.config.load import ConfigError, load_config
+from app.simulation.in_process import simulate
+from strategies.codec.stages import NUM_WITHHELD
+from tasks.base import DataSource
+from tasks.records import joined
+from tests.kits.csv_kit import write
+from workloads.statistics.family import LARGEST, Binomial, Gaussian, Poisson
+from workloads.statistics.glm import Glm
+from workloads.values import Query
+
+FAST = "rounds.deadline_seconds=2"
+COLUMNS = 'algorithm.columns=["mean texture","mean smoothness","mean symmetry"]'
+
+
+def run(tmp_path, num_nodes=5, aggregation="secagg", free=COLUMNS, **keys):
+    """Run a regression; return its last state and the report that the folder holds."""
+    folder = tmp_path / f"{aggregation}-{num_nodes}"
+    given = {"task": "breast_cancer", "num-rounds": 20, "output-dir": str(folder)}
+    given |= {"algorithm": "glm", "aggregation": aggregation, "overrides": f"{FAST} {free}"}
+    outcome = simulate(given | {key.replace("_", "-"): v for key, v in keys.items()}, num_nodes)
+    return outcome, json.loads((folder / "report.json").read_text())
+
+
+def pooled(**keys):
+    """Return all records of a task and its workload, as one node would have them."""
+    given = {"task": "breast_cancer", "overrides": COLUMNS, "algorithm": "glm"} | keys
+    workload = build_workload(load_config(given))
+    data = workload.task.load(DataSource())
+    return workload, joined([data.train, data.test])
+
+
+def reference(x, y, family):
+    """Fit by Newton steps in extended precision, which shares no code with what it checks."""
+    x = np.column_stack([np.ones(len(x)), x]).astype(np.longdouble)
+    y = y.astype(np.longdouble)
+    beta = np.zeros(x.shape[1], np.longdouble)
+    if family == "poisson":
+        beta[0] = np.log(y.mean())
+    for _ in range(60):
+        eta = x @ beta
+        mean = {"binomial": lambda e: 1 / (1 + np.exp(-e)), "poisson": np.exp}.get(
+            family, lambda e: e
+        )(eta)
+        weight = {"binomial": mean * (1 - mean), "poisson": mean}.get(
+            family, np.ones_like(mean)
+        )
+        inverse = refined_inverse((x * weight[:, None]).T @ x)
+        beta = beta + inverse @ (x.T @ (y - mean))
+    spread = ((y - mean) ** 2).sum() / (len(y) - x.shape[1]) if family == "gaussian" else 1
+    return beta.astype(float), np.sqrt(np.diag(inverse) * spread).astype(float)
+
+
+def refined_inverse(matrix):
+    """Return the inverse in extended precision: numpy's in double, refined by Newton-Schulz."""
+    scale = 1 / np.sqrt(np.diag(matrix))
+    scaled = matrix * scale * scale[:, None]
+    inverse = np.linalg.inv(scaled.astype(float)).astype(np.longdouble)
+    for _ in range(6):
+        inverse = inverse @ (2 * np.eye(len(matrix), dtype=np.longdouble) - scaled @ inverse)
+    return inverse * scale * scale[:, None]
+
+
+def check_equal(report, x, y, family):
+    beta, errors = reference(x, y, family)
+    found = np.array([[row["coefficient"], row["standard error"]] for row in report["rows"]])
+    np.testing.assert_allclose(found[:, 0], beta, rtol=1e-8)
+    np.testing.assert_allclose(found[:, 1], errors, rtol=1e-8)
+
+
+def test_a_logistic_regression_equals_the_pooled_one(tmp_path):
+    outcome, report = run(tmp_path)
+    _, records = pooled()
+    check_equal(report, records.columns[:, [1, 4, 8]], records.targets, "binomial")
+    assert report["records"] == 569
+    assert 5 <= outcome.num_rounds <= 10
+    text = (tmp_path / "secagg-5" / "report.csv").read_text()
+    rows = list(csv.reader(text.splitlines()))
+    assert [row[0] for row in rows[1:]] == [row[""] for row in report["rows"]]
+
+
+def test_with_categories_on_real_records(tmp_path, data_dir):
+    columns = "algorithm.columns=[age,sex,thalach,exang]"
+    heart = {"task": "heart", "data_dir": str(data_dir / "heart"), "free": columns}
+    _, report = run(tmp_path, 4, **heart)
+    workload = build_workload(load_config({"task": "heart", "algorithm": "glm"}))
+    parts = [workload.task.load(DataSource(node, 4, data_dir / "heart")) for node in range(4)]
+    records = joined([part for data in parts for part in (data.train, data.test)])
+    check_equal(report, records.columns[:, [0, 1, 7, 8]], records.targets, "binomial")
+    names = [row[""] for row in report["rows"]]
+    assert names == ["(Intercept)", "age", "sex=male", "thalach", "exang=yes"]
+
+
+COUNTS = """
+defaults: [csv_schema, _self_]
+label: {column: count, min: 0, max: 80}
+numeric: {x: {min: 0, max: 10}}
+categorical: {sex: {categories: [f, m]}}
+model: linear
+"""
+
+
+@pytest.fixture
+def counts(tmp_path, monkeypatch):
+    """Give five nodes a file each, with a count that grows with x; return all rows."""
+    conf = tmp_path / "conf"
+    shutil.copytree(loading.CONF_DIR, conf)
+    (conf / "task" / "counts.yaml").write_text(COUNTS)
+    monkeypatch.setattr(loading, "CONF_DIR", conf)
+    rng, rows = np.random.default_rng(5), []
+    for node in range(5):
+        x, sex = rng.uniform(0, 10, 30 + 40 * node), rng.integers(2, size=30 + 40 * node)
+        count = rng.poisson(np.exp(0.3 + 0.2 * x - 0.5 * sex))
+        own = list(zip(x.tolist(), sex.tolist(), count.tolist(), strict=True))
+        lines = [f"{a!r},{'fm'[b]},{c}" for a, b, c in own]
+        write(tmp_path, *lines, "?,f,3", header="x,sex,count", name=f"{node}.csv")
+        rows += own
+    nodes = [f"- data-path: {tmp_path}/{node}.csv" for node in range(5)]
+    (tmp_path / "nodes.yaml").write_text("\n".join(nodes))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("family", ["poisson", "gaussian"])
+def test_numbers_from_files_and_a_missing_value(tmp_path, counts, family):
+    keys = {"task": "counts", "simulation_nodes": str(tmp_path / "nodes.yaml")}
+    _, report = run(tmp_path, 5, free=f"algorithm.family={family}", **keys)
+    check_equal(report, counts[:, :2], counts[:, 2], family)
+    assert report["left out, a value is missing"] == 5
+
+
+def test_however_records_are_spread_the_fit_is_the_same_bit_for_bit(tmp_path):
+    uneven = f"{COLUMNS} task.partition.scheme=size_skew task.partition.min_examples=3"
+    one, _ = run(
+        tmp_path, 1, "plain", free=f"{COLUMNS} rounds.min_clients=1 rounds.min_replies=1"
+    )
+    for aggregation in ("secagg", "plain"):
+        seven, _ = run(tmp_path, 7, aggregation, free=uneven)
+        for name, values in one.state.arrays.items():
+            np.testing.assert_array_equal(seven.state.arrays[name], values)
+
+
+@pytest.mark.parametrize("family", [Gaussian(0, 9), Binomial(), Poisson(0, 1e9)])
+@pytest.mark.parametrize("predictor", [-1e300, -31.0, -1.0, 0.0, 7.9, 40.0, 1e300])
+def test_no_entry_is_larger_than_what_fits(family, predictor):
+    targets = np.array([0.0, 1.0]) if isinstance(family, Binomial) else np.array([-1.0, 1.0])
+    said = family.said(np.full(2, predictor), family.response(targets))
+    for entry in (said.residual, said.weight, said.deviance):
+        assert np.isfinite(entry).all()
+        assert np.abs(entry).max() <= LARGEST
+
+
+@pytest.mark.parametrize("family", [Gaussian(0, 9), Binomial(), Poisson(0, 80)])
+def test_a_records_entries_do_not_depend_on_its_place(family):
+    rng = np.random.default_rng(3)
+    predictor, targets = rng.normal(size=257) * 3, rng.integers(2, size=257).astype(float)
+    whole = family.said(predictor, family.response(targets))
+    for start in range(0, 257, 7):
+        part = family.said(predictor[start:].copy(), family.response(targets[start:].copy()))
+        np.testing.assert_array_equal(whole.deviance[start:], part.deviance)
+        np.testing.assert_array_equal(whole.residual[start:], part.residual)
+
+
+def test_a_fit_that_there_is_not_is_said_with_the_column(tmp_path):
+    """Radius and perimeter almost follow from each other, and with all the classes separate."""
+    _, report = run(tmp_path, free="")
+    assert "grows without end" in report["no fit"] or "follows" in report["no fit"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"overrides": "algorithm.columns=[x]"}, "'x' is no column; there are mean radius"),
+        ({"overrides": "algorithm.family=poisson"}, "has classes; take binomial"),
+        ({"task": "mnist"}, "has no columns for the workload glm"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(keys, says):
+    with pytest.raises(ValueError, match=says):
+        build_workload(load_config({"task": "breast_cancer", "algorithm": "glm"} | keys))
+
+
+@pytest.mark.parametrize(
+    ("free", "says"),
+    [
+        ("task.test_fraction=0.3", "holds no record out"),
+        ("task.training.momentum=0.5", "trains no model"),
+        ("task.model=mlp", "no neural model"),
+        ("aggregation.codec.clip_range=3", "whole numbers"),
+    ],
+)
+def test_keys_without_effect_are_refused(free, says):
+    with pytest.raises(ConfigError, match=says):
+        load_config({"task": "breast_cancer", "algorithm": "glm", "overrides": free})
+
+
+def test_an_empty_node_adds_nothing():
+    workload, records = pooled()
+    state = workload.initial_state()
+    nobody = records.take(np.zeros(0, np.intp))
+    data = type("Data", (), {"train": nobody, "test": nobody})
+    found = workload.contribute(state, Query(1), data, np.random.default_rng(0))
+    assert found.update.shape == (workload.length(state),)
+    assert not found.update.any()
+    assert isinstance(workload, Glm)
+    assert NUM_WITHHELD not in found.sums

@@ -1,0 +1,1 @@
+"""Regressions and summaries as statisticians publish them, from sums over records."""

@@ -1,0 +1,146 @@
+"""What a record says of a regression, for each kind of response.
+
+Everything is elementwise, so a record's numbers do not depend on others nor on their place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import expit, xlogy  # pyright: ignore[reportMissingTypeStubs]
+
+from workloads.values import Vector
+
+#: No entry of a record's score, weight or deviance is larger, whatever the coefficients are.
+LARGEST = 128.0
+# Beyond, a probability is 1e-13 from 0 or 1.
+_MOST_LOGIT = 30.0
+# A fit of a response within [-1, 1] is not so far out.
+_MOST_FIT = 8.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """What records say at some coefficients, each of shape (n,).
+
+    Attributes
+    ----------
+    residual, weight : ndarray
+        The derivative of the log likelihood by the linear predictor, and minus its mean's.
+    deviance : ndarray
+        Twice the log likelihood that is missing to a fit through the record.
+    """
+
+    residual: Vector
+    weight: Vector
+    deviance: Vector
+
+
+class Family(ABC):
+    """One kind of response, with its canonical link."""
+
+    #: Whether the dispersion is estimated, and tests are by Student's t.
+    has_dispersion: ClassVar[bool] = False
+    #: What exp(coefficient) is called; empty where it says nothing.
+    ratio: ClassVar[str] = ""
+
+    @abstractmethod
+    def response(self, targets: Vector) -> Vector:
+        """Return the response from a task's targets: a class, or a number on [-1, 1]."""
+
+    @abstractmethod
+    def said(self, predictor: Vector, response: Vector) -> Said:
+        """Return what each record says, its entries at most ``LARGEST``."""
+
+    @property
+    def unit(self) -> float:
+        """Return what a coded deviance is multiplied by."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Gaussian(Family):
+    """A number: linear regression, on the response mapped to [-1, 1] by its bounds.
+
+    Attributes
+    ----------
+    low, high : float
+        The public bounds of the response.
+    """
+
+    low: float
+    high: float
+
+    has_dispersion = True
+
+    @property
+    def half(self) -> float:
+        """Return what 1 of the coded response is in its own unit."""
+        return (self.high - self.low) / 2
+
+    @property
+    def unit(self) -> float:
+        """Return the square of ``half``."""
+        return self.half**2
+
+    def response(self, targets: Vector) -> Vector:
+        """Return the targets."""
+        return targets
+
+    def said(self, predictor: Vector, response: Vector) -> Said:
+        """Return residuals and their squares."""
+        residual = response - np.clip(predictor, -_MOST_FIT, _MOST_FIT)
+        return Said(residual, np.ones_like(residual), residual * residual)
+
+
+@dataclass(frozen=True)
+class Binomial(Family):
+    """One of two classes: logistic regression of the second."""
+
+    ratio = "odds ratio"
+
+    def response(self, targets: Vector) -> Vector:
+        """Return 0 or 1."""
+        return targets
+
+    def said(self, predictor: Vector, response: Vector) -> Said:
+        """Return what the logit says."""
+        logit = np.clip(predictor, -_MOST_LOGIT, _MOST_LOGIT)
+        mean = expit(logit)
+        deviance = 2 * (np.logaddexp(0.0, logit) - response * logit)
+        return Said(response - mean, mean * (1 - mean), deviance)
+
+
+@dataclass(frozen=True)
+class Poisson(Family):
+    """A count from 0 on: log-linear regression. Sums are in units of the largest count.
+
+    Attributes
+    ----------
+    low, high : float
+        The public bounds of the count.
+    """
+
+    low: float
+    high: float
+
+    ratio = "rate ratio"
+
+    def response(self, targets: Vector) -> Vector:
+        """Return the counts, from [-1, 1]."""
+        return np.rint(self.low + (targets + 1) / 2 * (self.high - self.low))
+
+    def said(self, predictor: Vector, response: Vector) -> Said:
+        """Return what the log of the rate says."""
+        rate = np.exp(np.clip(predictor, -_MOST_LOGIT, np.log(_MOST_FIT * self.high)))
+        gap = response - rate
+        deviance = 2 * (xlogy(response, response / rate) - gap)
+        return Said(gap / self.high, rate / self.high, deviance / self.high)
+
+    @property
+    def unit(self) -> float:
+        """Return the largest count."""
+        return self.high
