@@ -87,8 +87,18 @@ class Privacy:
 class WorkloadConfig:
     """The configuration of ``algorithm``: what is summed, and how the server steps."""
 
-    def settle(self, mode: Mode | None, num_rounds: int) -> None:
-        """Replace what is left to the privacy option by what that stands for."""
+    def settle(self, mode: Mode | None, num_rounds: int, *, is_settled: bool) -> None:
+        """Replace what is left to the privacy option by what that stands for.
+
+        Parameters
+        ----------
+        mode : Mode or None
+            Whose presence is hidden and where the noise is added; None for no privacy.
+        num_rounds : int
+            Rounds of the run.
+        is_settled : bool
+            Whether the server's step is worked out from the noise.
+        """
 
     def check_one_step(self) -> None:
         """Raise ``ValueError`` if it has no effect where a round is one step over all nodes."""
@@ -113,8 +123,8 @@ class Setup:
     expected_batch_size : float
         Public divisor of a sum over records; example unit only.
     learning_rate : float or None
-        Of a step along a sum of gradients; None where there is none, or none yet: the server
-        works it out from the noise (``app.builders.step``).
+        What the server multiplies a noisy mean by; None where there is none, or none yet: the
+        server works it out from the noise (``app.builders.step``).
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
     """
@@ -171,6 +181,13 @@ class Workload(ABC):
     def with_learning_rate(self, learning_rate: float) -> Self:
         """Return this workload with another learning rate."""
         return type(self)(replace(self.setup, learning_rate=learning_rate))
+
+    @property
+    def learning_rate(self) -> float:
+        """Return what a noisy mean is multiplied by."""
+        if self.setup.learning_rate is None:
+            raise TypeError("the learning rate comes with the noise: see with_learning_rate")
+        return self.setup.learning_rate
 
     @property
     def metric_names(self) -> tuple[str, ...]:

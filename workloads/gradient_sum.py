@@ -44,9 +44,7 @@ class GradientSum(ModelWorkload):
     @property
     def step_size(self) -> float:
         """Return what the sum is multiplied by: minus the learning rate over the batch."""
-        if self.setup.learning_rate is None:
-            raise TypeError("the learning rate comes with the noise: see with_learning_rate")
-        return -self.setup.learning_rate / self.setup.expected_batch_size
+        return -self.learning_rate / self.setup.expected_batch_size
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator

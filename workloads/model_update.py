@@ -79,12 +79,12 @@ class ModelUpdate(ModelWorkload):
         return PrivateContribution(term.bounded, clip_bit=bit)
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
-        """Let the optimiser move the model by the mean update."""
+        """Let the optimiser move the model by the mean update, times a learning rate."""
         mean = aggregate.mean()
         mode = self.setup.mode
         if mode is not None and mode.hides_clients:
             # Who answered may depend on the data: the divisor is a public constant.
-            mean = aggregate.total * (1 / self._expected_cohort)
+            mean = aggregate.total * (self.learning_rate / self._expected_cohort)
         arrays = step(server_round, state.arrays, mean.astype(np.float32), aggregate.weight)
         return State(arrays, state.header)
 

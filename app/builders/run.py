@@ -90,8 +90,8 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
 
 
 def _stepping(config: AppConfig, workload: Workload, length: int) -> Workload:
-    """Return the workload with the learning rate of its steps, where they go along a sum."""
-    if config.privacy.gradient_sum is None:
+    """Return the workload with the learning rate of its steps, where they have noise."""
+    if config.privacy.stepped is None:
         return workload
     rate = learning_rate(config, privacy_plan(config, workload, length))
     if rate is None:
@@ -198,14 +198,15 @@ def _divergence_mend(config: AppConfig) -> str:
     """Return which keys to lower if training diverges, with their values."""
     if not WORKLOADS[workload_name(config.algorithm)].has_model:
         return "look for huge values in the records"
-    if config.privacy.gradient_sum is not None:
-        mend = "lower privacy.learning_rate"
-    else:
-        mend = f"lower task.training.learning_rate={config.task.training.learning_rate:g}"
+    keys: list[str] = []
+    if not WORKLOADS[workload_name(config.algorithm)].idle_training:
+        keys.append(f"task.training.learning_rate={config.task.training.learning_rate:g}")
+    if config.privacy.stepped is not None:
+        keys.append("privacy.learning_rate")
     of_server = getattr(config.algorithm, "server_learning_rate", None)
     if of_server is not None:
-        mend += f" or algorithm.server_learning_rate={of_server:g}"
-    return mend
+        keys.append(f"algorithm.server_learning_rate={of_server:g}")
+    return f"lower {' or '.join(keys)}"
 
 
 def _min_poisson_cohort(config: AppConfig) -> int:

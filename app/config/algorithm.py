@@ -30,7 +30,8 @@ class AlgorithmConfig(WorkloadConfig):
     average_from : int
         The run gives the mean of the models from this round on, which is steadier under noise;
         0 for the last model. Not given: the second half of the rounds for a gradient sum,
-        whose every step has noise, else 0.
+        whose every step has noise, and for updates whose step is settled from the noise;
+        else 0.
     """
 
     workload: NeuralWorkload = NeuralWorkload.auto
@@ -42,7 +43,7 @@ class AlgorithmConfig(WorkloadConfig):
             f"algorithm.average_from={self.average_from}: must be a round, or 0",
         )
 
-    def settle(self, mode: Mode | None, num_rounds: int) -> None:
+    def settle(self, mode: Mode | None, num_rounds: int, *, is_settled: bool) -> None:
         """Replace ``auto`` and what is not given by what it stands for."""
         if self.workload is NeuralWorkload.auto:
             summed = mode is not None and mode.sums_gradients
@@ -50,8 +51,8 @@ class AlgorithmConfig(WorkloadConfig):
                 NeuralWorkload.gradient_sum if summed else NeuralWorkload.model_update
             )
         if self.average_from is None:
-            steps = self.workload is NeuralWorkload.gradient_sum
-            self.average_from = num_rounds // 2 + 1 if steps else 0
+            averages = is_settled or self.workload is NeuralWorkload.gradient_sum
+            self.average_from = num_rounds // 2 + 1 if averages else 0
 
     #: Whether a step goes as far as it is long, and not as far as the optimiser finds fit.
     steps_by_length: ClassVar[bool] = True

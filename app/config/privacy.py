@@ -1,6 +1,7 @@
 """The typed configuration of privacy: what one contribution may reveal.
 
-Nothing here that a guarantee depends on has a default: what is not given is refused.
+Nothing here that a guarantee depends on has a default: what is not given is refused. Noise is
+in clip norms, so that no clip norm makes it weaker.
 """
 
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class PrivacyConfig:
         return None
 
     @property
-    def gradient_sum(self) -> "GradientSumConfig | None":
-        """Return what belongs to a step over all nodes' records; None without one."""
+    def stepped(self) -> "SteppedConfig | None":
+        """Return what belongs to a step of the server with noise in it; None without one."""
         return None
 
     @property
@@ -73,8 +74,8 @@ class PrivateConfig(PrivacyConfig):
         Chance that the promise does not hold: well below 1 over the number of records.
     clip_norm : float, optional
         No record (``example``), no update (``client``) counts for more than this length. Not
-        given: 1 for a record's gradient; refused for an update, whose length nobody knows
-        beforehand; and so it must be where the workload's terms are bounded by what they are.
+        given: 1 for a record's gradient, half of ``task.training.learning_rate`` for an
+        update. Refused where the workload's terms are bounded by what they are.
     population : int
         Nodes of the federation, fixed and public; no cohort may be larger.
     range_deviations : float
@@ -139,6 +140,31 @@ class PrivateConfig(PrivacyConfig):
 
 
 @dataclass
+class SteppedConfig(PrivateConfig):
+    """In each round the server steps along a sum with noise in it.
+
+    Attributes
+    ----------
+    learning_rate : float, optional
+        Of that step, above 0: what the mean of gradients, or of updates, is multiplied by. Not
+        given: worked out from the noise (``app.builders.step``), but for an update with a
+        ``clip_norm`` of the user's, which is taken as it is: 1.
+    """
+
+    learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rate is not None:
+            require_positive("privacy.learning_rate", self.learning_rate)
+
+    @property
+    def stepped(self) -> "SteppedConfig":
+        """Return what belongs to a step of the server."""
+        return self
+
+
+@dataclass
 class ExamplePrivacyConfig(PrivateConfig):
     """The unit is one record.
 
@@ -177,26 +203,8 @@ class ExampleLocalConfig(ExamplePrivacyConfig):
 
 
 @dataclass
-class GradientSumConfig(ExamplePrivacyConfig):
-    """A round is one step of DP-SGD over all nodes' records.
-
-    Attributes
-    ----------
-    learning_rate : float, optional
-        Of each step, above 0. Not given: worked out from the noise (``app.builders.step``).
-    """
-
-    learning_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.learning_rate is not None:
-            require_positive("privacy.learning_rate", self.learning_rate)
-
-    @property
-    def gradient_sum(self) -> "GradientSumConfig":
-        """Return what belongs to a step over all nodes' records."""
-        return self
+class GradientSumConfig(SteppedConfig, ExamplePrivacyConfig):
+    """A round is one step of DP-SGD over all nodes' records."""
 
 
 @dataclass
@@ -218,7 +226,7 @@ class ExampleCentralConfig(GradientSumConfig):
 
 
 @dataclass
-class ClientPrivacyConfig(PrivateConfig):
+class ClientPrivacyConfig(SteppedConfig):
     """The unit is all of one client's data.
 
     Attributes
@@ -228,6 +236,11 @@ class ClientPrivacyConfig(PrivateConfig):
     """
 
     adaptive_clip: AdaptiveClipConfig = field(default_factory=AdaptiveClipConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clip_norm is not None and self.learning_rate is None:
+            self.learning_rate = 1.0
 
     @property
     def adaptive(self) -> AdaptiveClipConfig | None:

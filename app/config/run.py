@@ -146,13 +146,18 @@ class AppConfig:
         require(self.num_rounds >= 1, f"num-rounds={self.num_rounds}: must be at least 1")
         require(0 <= self.seed < 2**63, f"seed={self.seed}: must be in [0, 2^63)")
         self.aggregation.check_deadline(self.rounds.deadline_seconds)
-        self.algorithm.settle(self.privacy.mode, self.num_rounds)
+        stepped = self.privacy.stepped
+        self.algorithm.settle(
+            self.privacy.mode,
+            self.num_rounds,
+            is_settled=stepped is not None and stepped.learning_rate is None,
+        )
         require(
             self.average_from <= self.num_rounds,
             f"algorithm.average_from={self.average_from}: must be one of the"
             f" num-rounds={self.num_rounds}, or 0",
         )
-        check_workload(self.algorithm, self.privacy)
+        check_workload(self.algorithm, self.privacy, self.task.training)
         check_privacy(
             self.privacy, self.aggregation, self.algorithm, self.early_stopping.patience
         )

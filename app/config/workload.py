@@ -1,14 +1,17 @@
 """Which workload a run has, and whether its privacy option has a bound for it."""
 
 from app.config.algorithm import AlgorithmConfig
-from app.config.privacy import PrivacyConfig
-from tasks.schema import require
+from app.config.privacy import LARGEST_NORM, SMALLEST_NORM, PrivacyConfig, PrivateConfig
+from tasks.schema import TrainingConfig, require
 from workloads.base import Workload, WorkloadConfig
 from workloads.registry import WORKLOADS
 
-# Of a record's gradient. What counts is the learning rate times this, and that is settled
-# together with it (`app.builders.step`).
-_CLIP_NORM = 1.0
+# Of a record's gradient. What counts is the learning rate times the clip norm, and that is
+# settled together with it (`app.builders.step`).
+_OF_RECORD = 1.0
+# Of an update, in learning rates: a single step along a gradient of length 1/2 is as long, and
+# most updates are longer. So nearly all count the same, whatever the learning rate is.
+_OF_UPDATE = 0.5
 
 
 def workload_name(algorithm: WorkloadConfig) -> str:
@@ -18,10 +21,12 @@ def workload_name(algorithm: WorkloadConfig) -> str:
     return next(name for name, cls in WORKLOADS.items() if cls.Config is type(algorithm))
 
 
-def check_workload(algorithm: WorkloadConfig, privacy: PrivacyConfig) -> None:
+def check_workload(
+    algorithm: WorkloadConfig, privacy: PrivacyConfig, training: TrainingConfig
+) -> None:
     """Refuse a workload that has no bound for the privacy unit, or a clip norm without effect.
 
-    A record's clip norm is set where none is given.
+    The clip norm of a record, or of a model's update, is set where none is given.
 
     Raises
     ------
@@ -42,18 +47,45 @@ def check_workload(algorithm: WorkloadConfig, privacy: PrivacyConfig) -> None:
         f" {private.mode.place} noise; {_mend(workload)}",
     )
     if workload.needs_clip_norm:
-        require(
-            private.clip_norm is not None or private.mode.hides_records,
-            'privacy.clip_norm has no default and must be given, e.g. overrides="privacy.'
-            'clip_norm=..."',
-        )
-        private.clip_norm = private.clip_norm or _CLIP_NORM
+        if private.clip_norm is None:
+            private.clip_norm = _settled_clip_norm(algorithm, private, training)
     else:
         require(
             private.clip_norm is None,
             f"privacy.clip_norm={private.clip_norm}: it has no effect on the workload {name},"
             " whose terms are bounded by what they are; take it out",
         )
+
+
+def _settled_clip_norm(
+    algorithm: WorkloadConfig, private: PrivateConfig, training: TrainingConfig
+) -> float:
+    """Return the clip norm of a run that gives none.
+
+    Raises
+    ------
+    ValueError
+        If none suits.
+    """
+    if private.mode.hides_records:
+        return _OF_RECORD
+    require(
+        isinstance(algorithm, AlgorithmConfig),
+        'privacy.clip_norm has no default and must be given, e.g. overrides="privacy.'
+        'clip_norm=..."',
+    )
+    require(
+        private.adaptive is None,
+        "privacy.clip_norm: where it is adaptive, it has to begin somewhere; give"
+        " privacy.clip_norm=0.1, say, or take privacy.adaptive_clip.bit_noise=0",
+    )
+    norm, rate = _OF_UPDATE * training.learning_rate, training.learning_rate
+    require(
+        SMALLEST_NORM <= norm <= LARGEST_NORM,
+        f"task.training.learning_rate={rate:g}: half of it is the clip norm, and must be in"
+        f" [{SMALLEST_NORM:g}, {LARGEST_NORM:g}]; give privacy.clip_norm",
+    )
+    return norm
 
 
 def _mend(workload: type[Workload]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from app.builders.step import learning_rate, settled_step
+from app.builders.step import learning_rate, longest_step, settled_step
 from app.config.algorithm import AlgorithmConfig
 from app.config.run import AppConfig
 from app.preflight.signal import signal_of
@@ -28,7 +28,7 @@ _AS_GOOD, _CLEAR = 0.9, 50.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run by DP-SGD steps.
+    """How a run with noise in its steps takes them.
 
     Attributes
     ----------
@@ -37,9 +37,12 @@ class Recipe:
     learning_rate : float
         As configured.
     settled : float or None
-        As the noise suggests; None where an adaptive optimiser finds its own length.
+        As the noise suggests; None where an adaptive optimiser, or clip norm, finds its own
+        length.
+    longest : float or None
+        The noise bears no longer one; at least ``settled``.
     clip_norm : float
-        Of a record's gradient.
+        Of a record's gradient, or a client's update.
     average_from : int
         The model is the mean of those from this round on; 0 for the last.
     """
@@ -47,22 +50,22 @@ class Recipe:
     key: str
     learning_rate: float
     settled: float | None
+    longest: float | None
     clip_norm: float
     average_from: int
 
     @property
     def objection(self) -> str:
         """Why the learning rate does not suit the noise, with the mend; empty if it does."""
-        if self.settled is None:
+        if self.settled is None or self.longest is None:
             return ""
         times = self.learning_rate / self.settled
-        if 1 / _FAR <= times <= _FAR:
+        if self.learning_rate > _FAR * self.longest:
+            what = f"{times:.3g} times too long: the model will be lost in the noise"
+        elif times < 1 / _FAR:
+            what = f"{1 / times:.3g} times too short: the model will hardly move"
+        else:
             return ""
-        what = (
-            f"{times:.3g} times too long: the model will be lost in the noise"
-            if times > 1
-            else f"{1 / times:.3g} times too short: the model will hardly move"
-        )
         return f"{self.key}={self.learning_rate:g} is {what}; take {self.settled:.3g}"
 
 
@@ -99,19 +102,26 @@ class Proposal:
 
 def recipe_of(config: AppConfig, plan: PrivacyPlan) -> Recipe | None:
     """Return how a run steps; None where nobody takes a step along noisy gradients."""
-    example, algorithm = config.privacy.example, config.algorithm
-    if example is None or not example.clip_norm or not isinstance(algorithm, AlgorithmConfig):
+    private, algorithm = config.privacy.private, config.algorithm
+    if private is None or not private.clip_norm or not isinstance(algorithm, AlgorithmConfig):
         return None
-    step: float | None = algorithm.settled_step(settled_step(plan) / example.clip_norm)
+    # The learning rate of a step of one clip norm.
+    unit = algorithm.settled_step(1 / private.clip_norm)
     key, given = "privacy.learning_rate", learning_rate(config, plan)
-    by_length = algorithm.steps_by_length
+    by_length = algorithm.steps_by_length and private.adaptive is None
     if given is None:
         training = config.task.training
         key, given = "task.training.learning_rate", training.learning_rate
-        step /= _gain(training.momentum, plan.terms.num_local_steps)
+        unit /= _gain(training.momentum, plan.terms.num_local_steps)
         by_length = by_length and training.optimizer is Optimizer.sgd
-    settled = step if by_length else None
-    return Recipe(key, given, settled, example.clip_norm, config.average_from)
+    return Recipe(
+        key=key,
+        learning_rate=given,
+        settled=settled_step(plan) * unit if by_length else None,
+        longest=longest_step(plan) * unit if by_length else None,
+        clip_norm=private.clip_norm,
+        average_from=config.average_from,
+    )
 
 
 def _gain(momentum: float, num_steps: int) -> float:

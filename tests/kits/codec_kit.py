@@ -39,7 +39,7 @@ def step_size(config) -> float:
         return before
 
     workload = build_workload(config)
-    if config.privacy.gradient_sum is not None:
+    if config.privacy.stepped is not None:
         rate = learning_rate(config, privacy_plan(config, workload, 1))
         workload = workload.with_learning_rate(rate)
     aggregate = Aggregate(np.full(1, 1e6), {}, config.privacy.population)
