@@ -18,7 +18,22 @@ TASKS: dict[str, type[Task]] = {
     "mnist": Mnist,
 }
 
+#: What is wrong with a task's YAML that does not say which task it is of.
+LACKS_SCHEMA = (
+    "the YAML of the task does not begin with the schema of one: write"
+    f" defaults: [NAME_schema, _self_], NAME being one of {', '.join(TASKS)}"
+)
+
 
 def task_of(config: TaskConfig) -> type[Task]:
-    """Return the class of the task that a configuration is of."""
-    return next(task for task in TASKS.values() if type(config) is task.Config)
+    """Return the class of the task that a configuration is of.
+
+    Raises
+    ------
+    ValueError
+        If it is of none: its YAML does not say which.
+    """
+    for task in TASKS.values():
+        if type(config) is task.Config:
+            return task
+    raise ValueError(LACKS_SCHEMA)

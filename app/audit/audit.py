@@ -14,7 +14,7 @@ import numpy as np
 from app.audit.attack import Attack
 from app.audit.canaries import Canaries, Terms, make_canaries
 from app.audit.verdict import Findings, findings
-from app.builders.privacy import min_survivors, private_codec
+from app.builders.privacy import min_survivors, naming_extremes, private_codec
 from app.builders.workload import build_workload
 from app.config.load import ConfigError, Scalar, load_config, option_of
 from app.config.run import AppConfig
@@ -132,9 +132,13 @@ def _prepare(
         deviation=codec.clip_norm * release.noise_scale / release.l2_sensitivity,
         chance=release.sampling_rate,
     )
+    private = config.privacy.private
+    assert private is not None  # noqa: S101 - refused otherwise, see _auditable
+    with naming_extremes(private):
+        claim = claim_of(plan)
     return _Stage(
         plan=plan,
-        claim=claim_of(plan),
+        claim=claim,
         canaries=canaries,
         attack=attack,
         reach=float(lengths.mean()) / codec.clip_norm,

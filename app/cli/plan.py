@@ -132,8 +132,7 @@ def _lines(plan: RunPlan) -> list[str]:
         ("bad server", plan.malicious_server),
         ("privacy", plan.privacy),
     ]
-    if plan.cohort_objection:
-        rows.append(("warning", plan.cohort_objection))
+    rows += [("warning", why) for why in (plan.cohort_objection, plan.grid_objection) if why]
     if plan.key_bytes:
         rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
     if not plan.guarantee:

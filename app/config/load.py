@@ -32,7 +32,8 @@ from app.config.misread import misread_key, misread_text
 from app.config.removed import REMOVED
 from app.config.run import GROUPS, AppConfig
 from app.config.words import check_values, split_words
-from tasks.registry import TASKS
+from tasks.registry import LACKS_SCHEMA, TASKS
+from tasks.schema import TaskConfig
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 GROUP_KEYS = ("task", "algorithm", "aggregation", "privacy")
@@ -268,7 +269,7 @@ def _free_overrides(text: str) -> list[str]:
             raise ConfigError(f"overrides: {word!r}: interpolation is not allowed here")
         if key in GROUP_KEYS:
             _group_choice(key, value)
-        if key in EVERYDAY_KEYS:
+        if key.replace("-", "_") in EVERYDAY_KEYS:
             own = key.replace("_", "-")
             raise ConfigError(f"overrides: {word!r}: give {own} as a run config key of its own")
     check_values(words)
@@ -278,6 +279,8 @@ def _free_overrides(text: str) -> list[str]:
 def _one_line(error: Exception, choices: list[str]) -> str:
     """Return one readable line for what Hydra spreads over several."""
     cause = error.__cause__ if error.__cause__ is not None else error
+    if f"not in '{TaskConfig.__name__}'" in str(cause):
+        return LACKS_SCHEMA
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         key = str(cause.full_key)
         if key in REMOVED:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.builders.privacy import naming_extremes, privacy_plan
-from app.builders.run import build_codec, node_encodes
+from app.builders.run import build_codec, exact_codec, node_encodes
 from app.builders.workload import build_workload
 from app.config.load import option_of
 from app.config.run import AppConfig
@@ -22,11 +22,14 @@ from privacy.accounting.adversaries import Adversary, adversaries
 from privacy.accounting.domination import transfer
 from privacy.accounting.epsilon import Accountant, accountant, epsilon, pld_objection
 from privacy.plan.plan import PrivacyPlan
-from strategies.codec.exact_codecs import IntegerCodec
+from strategies.codec.exact_codecs import FixedPointCodec, IntegerCodec
 from strategies.registry import aggregation_of
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import Workload
 from workloads.values import State
+
+# A client of so many records is to learn too, by updates of the learning rate's order.
+_SMALL_CLIENT, _MOST_LOST = 100, 0.05
 
 
 class PlanError(ValueError):
@@ -55,6 +58,8 @@ class RunPlan:
         What a server that breaks the protocol could learn, in words.
     cohort_objection : str
         Why a cohort cannot be summed if all nodes are there; empty if it can.
+    grid_objection : str
+        Why updates would be lost in the grid; empty if they are not.
     guarantee : dict
         Unit, relation, delta, accountant, noise; empty for privacy=none. ``two_k_kappa`` is
         of ``privacy.accounting.domination``.
@@ -78,6 +83,7 @@ class RunPlan:
     key_bytes: int
     malicious_server: str
     cohort_objection: str = ""
+    grid_objection: str = ""
     guarantee: dict[str, Any] = field(default_factory=dict[str, Any])
     adversaries: list[Adversary] = field(default_factory=list[Adversary])
     modulus: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -109,7 +115,8 @@ def plan_run(config: AppConfig) -> RunPlan:
         objection = check_cohorts(config, build_codec(config, workload, num_parameters))
         if private is None:
             check_simulation_nodes(config, None)
-            return _in_common(config, workload, state, num_parameters)
+            found = _in_common(config, workload, state, num_parameters)
+            return replace(found, grid_objection=_grid_objection(config, workload))
         plan = privacy_plan(config, workload, num_parameters)
         check_simulation_nodes(config, plan)
         with naming_extremes(private):
@@ -171,6 +178,21 @@ def _cohort(config: AppConfig) -> int:
     private = config.privacy.private
     population = private.population if private else config.rounds.min_clients
     return max(config.rounds.min_clients, ceil(population * config.rounds.cohort_fraction))
+
+
+def _grid_objection(config: AppConfig, workload: Workload) -> str:
+    """Return why updates of a small client would be lost, with the mend; empty if not."""
+    codec, rate = exact_codec(config, workload), config.task.training.learning_rate
+    if not isinstance(codec, FixedPointCodec) or not node_encodes(config, workload):
+        return ""
+    lost = codec.lost_below(_cohort(config), _SMALL_CLIENT)
+    if lost <= _MOST_LOST * rate:
+        return ""
+    return (
+        f"of a client with {_SMALL_CLIENT} records, entries of an update below {lost:.3g} are"
+        f" lost, beside a learning rate of {rate:g}: raise aggregation.codec.modulus_bits, or"
+        " lower its max_weight_examples to the records of the largest client"
+    )
 
 
 def _bits(config: AppConfig, workload: Workload) -> int:

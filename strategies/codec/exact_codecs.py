@@ -147,6 +147,20 @@ class FixedPointCodec(_ExactCodec):
         """Return the names of the scalars, in order."""
         return (*self.sum_names, NUM_CLIPPED, NUM_DIVERGED)
 
+    def lost_below(self, num_contributions: int, num_examples: int) -> float:
+        """Return how small an entry of a client's update is rounded to zero.
+
+        Parameters
+        ----------
+        num_contributions : int
+            Clients in the sum.
+        num_examples : int
+            The client's records: its update is weighted by them.
+        """
+        cap = self.max_weight_examples
+        weight = 1.0 if cap is None else min(1.0, num_examples / cap)
+        return self._grid.fixed_point(num_contributions).step / 2 / weight
+
     @property
     def _grid(self) -> Quantise:
         return Quantise(self.modulus_bits, self.clip_range)

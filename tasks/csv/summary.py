@@ -83,6 +83,8 @@ class Summary:
                 f"{self.misfits.num_rows} of {self.rows} rows do not fit, so a run without"
                 " privacy refuses the file; a private run leaves such rows out (--private)"
             )
+        if not self.rows:
+            return "the file has no rows"
         return "" if self.used else "no row can be used"
 
     @property
@@ -93,6 +95,8 @@ class Summary:
             others = self.misfits.count - 1
             more = f" ({others} more: `tacet data check` lists all)" if others else ""
             return f"{self.file}, {first}{more}"
+        if not self.rows:
+            return f"{self.file}: the file has no rows"
         if not self.used:
             return (
                 "no row can be used: give task.*.fill for what is missing, or mend the file\n"

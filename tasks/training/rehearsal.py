@@ -35,6 +35,11 @@ def rehearse(task: Task, model: nn.Module, *, alone: bool) -> None:
         if not alone:
             return
         gradients = [_gradient(one, record) for record in _apart(records)]
+        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            raise ModelRefusedError(
+                "the gradient of a made-up record, with inputs from -1 to 1, is not finite:"
+                " look for a logarithm, a root or a division"
+            )
         if not torch.equal(_gradient(one, next(_apart(records))), gradients[0]):
             raise ModelRefusedError(
                 "the gradient of a record is another one after other records were seen: the"

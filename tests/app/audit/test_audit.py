@@ -118,6 +118,13 @@ def test_a_sampled_run_is_attacked_too():
         ("example_central", "plain", "", {"deterministic": True}, "deterministic=true"),
         ("example_distributed", "secagg", "aggregation.identities=true", {}, "identities"),
         ("example_central", "plain", "rounds.min_replies=5", {}, "population"),
+        (
+            "example_central",
+            "plain",
+            "privacy.sampling_rate=0.05 privacy.noise_multiplier=1e-9",
+            {},
+            "numbers too extreme to compute with: privacy.noise_multiplier=1e-09",
+        ),
         ("client_central", "plain", "", {}, "--canaries 4: under the client unit"),
     ],
 )

@@ -81,7 +81,7 @@ def test_misfits_are_all_told_and_refuse_what_is_not_private(tmp_path, capsys):
     ("rows", "header", "why"),
     [
         (['1,20,"30,5",no'] * 5, "id,age,bmi,ill", "no row can be used"),
-        ([], "id,age,bmi,ill", "no row can be used"),
+        ([], "id,age,bmi,ill", "the file has no rows"),
         (GOOD, "id,age,weight,ill", "the header does not fit"),
         (GOOD, "", "the header does not fit"),
     ],
@@ -155,7 +155,7 @@ data_path: p.csv
         ("example_local", "", ""),
         ("example_local", "41,x,30,no", ""),
         ("none, example_local", "41,x,30,no", "1 of 41 rows do not fit, so a run without"),
-        ("example_local", None, "no row can be used"),
+        ("example_local", None, "the file has no rows"),
     ],
 )
 def test_the_check_of_a_node_looks_at_its_records_too(tmp_path, capsys, privacy, row, gap):

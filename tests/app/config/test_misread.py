@@ -96,3 +96,13 @@ def test_a_single_name_is_looked_at_too(load):
 
 def test_what_an_override_puts_there_is_not_the_yamls(load):
     assert load("task.drop=[x,y]", drop="010, z").drop == ["x", "y"]
+
+
+@pytest.mark.parametrize("text", ["", "seed: 3\n", "label: {column: ill}\n"])
+def test_a_yaml_without_the_schema_of_a_task_says_what_it_lacks(tmp_path, monkeypatch, text):
+    folder = tmp_path / "conf"
+    shutil.copytree(ROOT / "conf", folder)
+    monkeypatch.setattr("app.config.load.CONF_DIR", folder)
+    (folder / "task" / "own.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"defaults: \[.*_schema, _self_\]"):
+        load_config({"task": "own"})

@@ -102,6 +102,22 @@ def test_the_sum_fits_with_next_to_no_chance_of_a_wrap():
     assert plan.bytes_up == 4 * 32
 
 
+@pytest.mark.parametrize(
+    ("free", "warns"),
+    [
+        ("", False),
+        ("aggregation.codec.modulus_bits=16", True),
+        ("aggregation.codec.modulus_bits=16 aggregation.codec.max_weight_examples=60", False),
+        ("task.training.learning_rate=1e-10", True),
+    ],
+)
+def test_a_grid_that_is_coarser_than_updates_is_said_beforehand(capsys, free, warns):
+    words = f"task.training.learning_rate=0.3 {free}"
+    given = {"task": "breast_cancer", "aggregation": "secagg", "overrides": words}
+    text = " ".join(told(capsys, "--run-config", as_text(given)))
+    assert ("lower its max_weight_examples" in text) == warns
+
+
 def test_no_privacy_is_said_to_be_none():
     plan = plan_run(load_config({"task": "breast_cancer", "aggregation": "plain"}))
     assert (plan.guarantee, plan.adversaries, plan.modulus) == ({}, [], {})

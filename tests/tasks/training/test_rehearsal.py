@@ -57,6 +57,11 @@ class Cut(nn.Linear):
         return super().forward(inputs.squeeze())
 
 
+class Rooted(nn.Linear):
+    def forward(self, inputs):
+        return super().forward(inputs).sqrt()
+
+
 def all_frozen() -> nn.Module:
     return nn.Linear(5, 3).requires_grad_(False)
 
@@ -69,6 +74,7 @@ def all_frozen() -> nn.Module:
         (Mean(), mlp(5, 3, 4), r"the loss of 4 records has shape \(1,\)"),
         (Column(), mlp(5, 3, 4), r"the loss of 4 records has shape \(4, 1\), not \(4,\)"),
         (Three(), Remembering(5, 3), "keeps something between them"),
+        (Three(), Rooted(5, 3), "the gradient of a made-up record, .* is not finite"),
         (Three(), Tuples(5, 3), "the model returns a tuple, not one tensor"),
         (Three(), Cut(5, 3), r"per_example_loss has shape \(\) for one record"),
         (Three(), nn.Embedding(5, 3), "cannot be trained on a made-up record: RuntimeError"),
