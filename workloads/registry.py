@@ -6,9 +6,11 @@ say how the server steps, and ``algorithm.workload`` which sum it steps with.
 
 from workloads.base import Workload
 from workloads.gradient_sum import GradientSum
+from workloads.histograms.ebm import Ebm
 from workloads.model_update import ModelUpdate
 
 WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
     "gradient_sum": GradientSum,
+    "ebm": Ebm,
 }
