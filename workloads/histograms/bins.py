@@ -10,6 +10,8 @@ from tasks.table import Table
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
+_USUAL_BINS = 32
+
 
 class Bins:
     """The bins of a table's columns, those of missing values included.
@@ -77,14 +79,16 @@ class Bins:
         weight = np.maximum(self.sum_columns(counts), 1.0)
         return curves - self.of_columns(self.sum_columns(curves * counts) / weight)
 
-    def are_linked(self) -> NDArray[np.bool_]:
-        """Return whether a bin and the next are neighbours, shape (len(self) - 1,).
+    def links(self) -> Floats:
+        """Return how closely each bin is tied to the next, shape (len(self) - 1,).
 
-        Bins of numbers are, but not the last of a column, nor that of its missing values.
+        Bins of numbers are, but not the last of a column, nor that of its missing values: by 1
+        where there are 32, and by more where they are narrower, so that a curve is as smooth
+        however many bins it has.
         """
-        linked = np.zeros(len(self), bool)
+        links = np.zeros(len(self))
         for number, column in enumerate(self.columns):
             if not column.is_categorical:
-                first = self.firsts[number]
-                linked[first : first + self.sizes[number] - 2] = True
-        return linked[:-1]
+                first, num = self.firsts[number], self.sizes[number] - 1
+                links[first : first + num - 1] = num / _USUAL_BINS
+        return links[:-1]

@@ -85,6 +85,7 @@ class Boosting:
         """Move each column's first curve as a whole."""
         gradient, curvature = self.layout.newton(values)
         before = arrays["scalars"]
+        noise /= self.layout.curvature_weight
         arrays["scalars"] = moved_scalars(before, gradient, curvature, noise)
         change = self.layout.bins.of_columns(arrays["scalars"] - before)
         arrays["curves"] = arrays["curves"] + change * arrays["base"]

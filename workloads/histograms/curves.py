@@ -20,8 +20,8 @@ FIRST_SCALAR = 0.4
 _LEAST_SCALAR, _MOST_SCALAR = -0.5, 1.5
 # How strongly the scalars are drawn to the first, and the least curvature beside the noise.
 _PULL, _LEAST_CURVATURE = 5.0, 5.0
-# The curvature of a bin is that of its counts times this: under that of even odds, over that of
-# most records of a fitted model.
+# The curvature of a bin is that of its counts times this with the logistic loss: under that of
+# even odds, over that of most records of a fitted model.
 _CURVATURE_LEFT = 0.1
 #: What is kept of the last step.
 MOMENTUM = 0.7
@@ -38,12 +38,15 @@ class Smoother:
     reg_lambda : float
         The ridge on every bin.
     smoothing : float
-        The penalty on the squared differences between neighbours.
+        The penalty on the squared differences between neighbours, of 32 bins.
+    stiffness : float
+        How many times stronger both are, as the loss is more curved.
     """
 
     bins: Bins
     reg_lambda: float
     smoothing: float
+    stiffness: float
 
     def first_curves(self, loss: Loss, slots: Floats, noise: float) -> Floats:
         """Return each column's curve as if it were the only one, shape (scores, bins).
@@ -60,10 +63,10 @@ class Smoother:
         counts = loss.counts(slots)
         intercepts, curvature = loss.start(self.of_all(slots))
         gradient = loss.gradient(slots, intercepts)
-        ridge = self.reg_lambda + 0.3 * noise
-        smoothing = self.smoothing * (1 + 0.1 * noise)
+        ridge = self.stiffness * (self.reg_lambda + 0.3 * noise)
+        smoothing = self.stiffness * self.smoothing * (1 + 0.1 * noise)
         found = [
-            self._solve(gradient[score] * 1.0, curvature[score] * counts + ridge, smoothing)
+            self._solve(gradient[score], curvature[score] * counts + ridge, smoothing)
             for score in range(loss.num_scores)
         ]
         centred = self.bins.centred(np.stack(found), counts)
@@ -82,8 +85,8 @@ class Smoother:
             The standard deviation of the residuals' noise.
         """
         diagonal = _CURVATURE_LEFT * counts + 3 * self.reg_lambda + noise
-        smoothing = self.smoothing + 0.3 * noise
-        found = [self._solve(one, diagonal, smoothing) for one in residuals]
+        smoothing = self.stiffness * (self.smoothing + 0.3 * noise)
+        found = [self._solve(one, self.stiffness * diagonal, smoothing) for one in residuals]
         return self.bins.centred(np.stack(found), counts)
 
     def of_all(self, slots: Floats) -> Floats:
@@ -94,7 +97,7 @@ class Smoother:
         """Solve (diagonal + smoothing D'D) x = values, D the differences of neighbours."""
         from scipy.linalg import solveh_banded
 
-        links = smoothing * self.bins.are_linked()
+        links = smoothing * self.bins.links()
         bands = np.zeros((2, len(diagonal)))
         bands[1] = diagonal
         bands[0, 1:] = -links
@@ -116,7 +119,7 @@ def moved_scalars(before: Floats, gradient: Floats, curvature: Floats, noise: fl
     gradient, curvature : ndarray, shape (columns,) and (columns, columns)
         Along them.
     noise : float
-        The standard deviation of the gradient's noise.
+        The standard deviation of the curvature's noise.
     """
     values, vectors = np.linalg.eigh(curvature)
     values = np.maximum(values, 2 * noise * np.sqrt(len(before)) + _LEAST_CURVATURE)

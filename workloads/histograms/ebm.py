@@ -54,12 +54,13 @@ class Ebm(Workload):
     Guarantees
     ----------
     Unit: one record, of whichever node. Its term has an L2 norm of 1 at most, in every round.
-    It is in one bin of each of k columns, missing values having one of their own, and a round
-    asks for parts, each times a public weight (``Layout.weights``): histograms of the label,
-    k times the bound of one bin's entries (1 for classes, sqrt 2 for a number) under the
-    root; residuals likewise (1, sqrt 2 for softmax; cut to 1 for a number); and gradient and
-    curvature along the columns' curves, whose values at a record are cut to a norm of 2. The
-    weights are the roots of shares that add up to 1, over those bounds.
+    A record is in one bin of each of k columns, as missing values have a bin of their own. The
+    parts of a round's vector have these norms: histograms of the label sqrt(k) times 1 for
+    classes, sqrt 2 for a number; histograms of residuals sqrt(k) times 1, or sqrt 2 for three
+    classes and more; gradient and curvature along the curves, whose values at a record are cut
+    to a norm l, the root of (b l)^2 + (l^2 / 4)^2, b being 1 or sqrt 2 as before. Each part is
+    divided by its norm and times the root of its share; the shares of a round add up to 1.
+    Assumes nothing of the state, whose values the server chooses.
     """
 
     Config = EbmConfig
@@ -192,7 +193,10 @@ class Ebm(Workload):
         return Boosting(
             layout=self.layout,
             smoother=Smoother(
-                bins=bins, reg_lambda=chosen.reg_lambda, smoothing=chosen.smoothing
+                bins=bins,
+                reg_lambda=chosen.reg_lambda,
+                smoothing=chosen.smoothing,
+                stiffness=self.loss.stiffness,
             ),
             learning_rate=chosen.learning_rate or 1 / bins.num_columns,
             noise=self.setup.noise,

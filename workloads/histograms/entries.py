@@ -13,10 +13,8 @@ from workloads.histograms.bins import Bins, Floats, Places
 from workloads.histograms.losses import Loss
 from workloads.histograms.schedule import Shares
 
-#: A record's values of all curves count with no more than this L2 norm in the scalars.
-LONGEST = 2.0
 # What the curvature of a record weighs in the scalars, beside its gradient: its norm is then
-# under LONGEST^2 / 4 with every loss.
+# a quarter of the square of the curves' with every loss, as it is with the logistic one.
 _CURVATURE = 0.25
 
 
@@ -92,8 +90,8 @@ class Layout:
         shares.
         """
         loss, k = self.loss, self.bins.num_columns
-        gradient = loss.residual_bound * LONGEST
-        scalars = sqrt(gradient**2 + (_CURVATURE * LONGEST**2) ** 2)
+        gradient = loss.residual_bound * loss.longest
+        scalars = sqrt(gradient**2 + (_CURVATURE * loss.longest**2) ** 2)
         return Weights(
             sqrt(shares.counts / k) / loss.slots_bound,
             sqrt(shares.scalars) / scalars,
@@ -149,6 +147,11 @@ class Layout:
             total[other:].reshape(-1, num),
         )
 
+    @property
+    def curvature_weight(self) -> float:
+        """Return what a record's curvature is multiplied by, beside its gradient."""
+        return _CURVATURE / self.loss.curvature_bound
+
     def newton(self, scalars: Floats) -> tuple[Floats, Floats]:
         """Return the gradient (columns,) and curvature (columns, columns) of the scalars."""
         k = self.bins.num_columns
@@ -162,7 +165,7 @@ class Layout:
     def _pair_weight(self, one: int, other: int) -> float:
         # Off the diagonal an entry stands for two of the matrix, whose norm is what is bounded.
         twice = 1.0 if one == other else sqrt(2)
-        return twice * _CURVATURE / self.loss.curvature_bound
+        return twice * self.curvature_weight
 
     def _scalars(
         self, base: Floats, places: Places, residuals: Floats, predicted: Floats
@@ -173,7 +176,8 @@ class Layout:
         for curve in curves:
             for values in curve.T:
                 square += values * values
-        shorter = LONGEST / np.sqrt(np.maximum(square, LONGEST**2))
+        longest = self.loss.longest
+        shorter = longest / np.sqrt(np.maximum(square, longest**2))
         curves = [curve * shorter[:, np.newaxis] for curve in curves]
         found: list[Floats] = []
         for curve in curves:

@@ -34,6 +34,11 @@ class Loss(ABC):
     curvature_bound : float
         Largest Frobenius norm of a record's curvature along columns whose curves have, at its
         values, a norm of 1.
+    stiffness : float
+        How many times more curved it is than the logistic loss: what shrinks and smooths curves
+        is as many times stronger.
+    longest : float
+        A record's values of all curves count with no more than this L2 norm in the scalars.
     """
 
     num_scores: int = 1
@@ -41,6 +46,8 @@ class Loss(ABC):
     slots_bound: float = 1.0
     residual_bound: float = 1.0
     curvature_bound: float
+    stiffness: float = 1.0
+    longest: float = 2.0
 
     @abstractmethod
     def slots(self, targets: NDArray[Any]) -> Floats:
@@ -161,6 +168,7 @@ class Softmax(_Classes):
 
     residual_bound = sqrt(2)
     curvature_bound = 0.5
+    stiffness = 2.0
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
@@ -219,6 +227,8 @@ class Squared(Loss):
 
     slots_bound = sqrt(2)
     curvature_bound = 1.0
+    stiffness = 10.0
+    longest = 1.0
 
     def __init__(self, low: float, high: float) -> None:
         self._middle, self._half = (low + high) / 2, (high - low) / 2

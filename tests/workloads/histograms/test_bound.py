@@ -9,7 +9,6 @@ import pytest
 from privacy.bounding.bounded_sum import FINENESS
 from tasks.records import Examples, LocalData
 from tests.workloads.histograms.tables import ebm, queries, records, some_state, targets
-from workloads.histograms.entries import LONGEST
 from workloads.values import State
 
 KINDS = ("binary", "softmax", "squared")
@@ -90,9 +89,10 @@ def test_the_worst_record_is_as_long_as_the_bound():
     assert squares(workload, state, queries()[2], one) == pytest.approx(1, abs=1e-12)
     # Even odds are where the curvature is largest, and a residual is 1/2 there.
     state = workload.initial_state()
-    state.arrays["base"] = np.full_like(state.arrays["base"], LONGEST)
+    longest = workload.loss.longest
+    state.arrays["base"] = np.full_like(state.arrays["base"], longest)
     found = squares(workload, state, queries()[1], one)
-    gradient, curvature, bound = (0.5 * LONGEST) ** 2, (LONGEST**2 / 4) ** 2, 5.0
+    gradient, curvature, bound = (0.5 * longest) ** 2, (longest**2 / 4) ** 2, 5.0
     assert found == pytest.approx(0.5 + 0.5 * (gradient + curvature) / bound, abs=1e-12)
 
 
