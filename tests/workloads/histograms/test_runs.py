@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from app.builders.workload import build_task
+from app.builders.run import RunFacts, build_strategy
+from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_config
 from app.preflight.run_plan import plan_run
 from app.results.model_file import ModelFileError, TableModel, load_model
@@ -97,6 +98,21 @@ def test_the_sum_has_the_noise_that_the_server_is_told(tmp_path):
     due = 3 * np.sqrt(5 / 3) * np.sqrt(30)
     # 1,980 numbers: 6 standard errors are 9.5 %, with a probability of 2e-9.
     assert noise.std() == pytest.approx(due, rel=0.095)
+
+
+@pytest.mark.parametrize("privacy", ["example_distributed", "example_central"])
+def test_the_server_is_told_the_noise_of_its_sums(privacy):
+    """At least: of T survivors. With four of which T - c = 3 are certain it is 2/sqrt(3)."""
+    free = DISTRIBUTED if privacy == "example_distributed" else PRIVATE
+    config = load_config(
+        EXACT | {"privacy": privacy, "overrides": f"{free} privacy.noise_multiplier=3"}
+    )
+    workload = build_workload(config)
+    length = workload.length(workload.initial_state())
+    strategy = build_strategy(config, RunFacts(1, 5, workload, length))
+    due = 3 * (2 / np.sqrt(3) if privacy == "example_distributed" else 1)
+    assert strategy.workload.setup.noise == pytest.approx(due)
+    assert workload.setup.noise == 0
 
 
 def test_a_plan_says_what_it_costs(tmp_path):
