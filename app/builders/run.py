@@ -91,10 +91,11 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
 
 def _knowing_noise(config: AppConfig, workload: Workload, length: int) -> Workload:
     """Return the workload with what follows from the noise of its sums, on the server."""
-    if config.privacy.mode is None:
+    is_bounded = not workload.needs_clip_norm
+    if config.privacy.mode is None or not (is_bounded or config.privacy.gradient_sum):
         return workload
     plan = privacy_plan(config, workload, length)
-    if not workload.needs_clip_norm:
+    if is_bounded:
         return workload.with_noise(plan.sum_deviation * workload.bound())
     rate = learning_rate(config, plan)
     if rate is None:

@@ -129,8 +129,11 @@ class Ebm(Workload):
         made_up, state = self.task.made_up(_NUM_MADE_UP), self.initial_state()
         for server_round in range(1, min(self.setup.num_rounds, 4) + 1):
             self._entries(state, Query(server_round), made_up)
-        if records is not None and records.train.columns.shape[1:] != (self.bins.num_columns,):
-            raise ValueError("the task's records have not as many columns as its table")
+        columns = None if records is None else records.train.columns
+        if records is not None and (
+            columns is None or columns.shape[1:] != (self.bins.num_columns,)
+        ):
+            raise ValueError("the task's records have not the columns of its table")
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator

@@ -105,7 +105,9 @@ def test_the_server_is_told_the_noise_of_its_sums(privacy):
     """At least: of T survivors. With four of which T - c = 3 are certain it is 2/sqrt(3)."""
     free = DISTRIBUTED if privacy == "example_distributed" else PRIVATE
     config = load_config(
-        EXACT | {"privacy": privacy, "overrides": f"{free} privacy.noise_multiplier=3"}
+        EXACT
+        | {"privacy": privacy, "overrides": f"{free} privacy.noise_multiplier=3"}
+        | {"num-rounds": 1}
     )
     workload = build_workload(config)
     length = workload.length(workload.initial_state())
