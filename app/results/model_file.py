@@ -116,7 +116,7 @@ def load_model(path: Path) -> tuple[Task, Any]:
     """
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
-        workload = WORKLOADS[metadata.get("workload", "model_update")]
+        workload = _kind_of(metadata)
         task = _build_task(metadata)
         if workload.has_model:
             return task, _neural_model(task, tensors, metadata)
@@ -151,6 +151,13 @@ class TableModel:
             NaN for what is missing; as ``Examples.columns`` of the task's records.
         """
         return self.workload.predict(self.state, columns)
+
+
+def _kind_of(metadata: Mapping[str, str]) -> type[Workload]:
+    name = metadata.get("workload", "model_update")
+    if name not in WORKLOADS:
+        raise ValueError(f"workload {name!r} is none of {', '.join(sorted(WORKLOADS))}")
+    return WORKLOADS[name]
 
 
 def _neural_model(task: Task, tensors: Tensors, metadata: Mapping[str, str]) -> Any:
