@@ -148,7 +148,7 @@ class Request:
 
     def hash(self) -> bytes:
         """Return SHA-256 of what is asked about (32 bytes)."""
-        return hash_state(self.state, self.query.values)
+        return hash_state(self.state, self.query.values, self.workload.loads_as)
 
 
 class ClientSide(Protocol):

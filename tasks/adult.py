@@ -18,7 +18,7 @@ from tasks.csv.task import CsvClassification
 from tasks.partition import partition
 from tasks.records import Examples, LocalData
 from tasks.schema import PartitionConfig
-from tasks.table import BinsConfig, Scale
+from tasks.table import BinsConfig
 
 TRAIN_FILE, TEST_FILE = "adult.data", "adult.test"
 
@@ -84,8 +84,13 @@ def _categorical() -> dict[str, CategoricalConfig]:
 
 
 def _bins() -> dict[str, BinsConfig]:
-    """Return the bins of what most have nothing of, and a few much."""
-    return {name: BinsConfig(Scale.log) for name in ("capital-gain", "capital-loss")}
+    """Return the bins of what most have nothing of: round amounts, and one for nothing.
+
+    A gain at its upper bound stands for all above, so that it has a bin of its own as well.
+    """
+    gains = [1.0, *map(float, range(250, 10_000, 250)), 9_999.0]
+    losses = [1.0, *map(float, range(100, 5_000, 100))]
+    return {"capital-gain": BinsConfig(edges=gains), "capital-loss": BinsConfig(edges=losses)}
 
 
 @dataclass

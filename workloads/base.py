@@ -125,6 +125,11 @@ class Setup:
     learning_rate : float or None
         What the server multiplies a noisy mean by; None where there is none, or none yet: the
         server works it out from the noise (``app.builders.step``).
+    noise : float
+        Standard deviation of a private sum's noise, in units of the sum, at least: it may be
+        more where more nodes answer. 0 where there is none, or none yet: as ``learning_rate``.
+    num_rounds : int
+        Rounds of the run.
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
     """
@@ -136,6 +141,8 @@ class Setup:
     cohort_fraction: float = 1.0
     expected_batch_size: float = 1.0
     learning_rate: float | None = None
+    noise: float = 0.0
+    num_rounds: int = 1
     fix_model: bool = False
 
 
@@ -165,6 +172,8 @@ class Workload(ABC):
     has_model: ClassVar[bool] = False
     #: Whether it works on ``Examples.columns``: then the task must have a table.
     needs_table: ClassVar[bool] = False
+    #: What a node takes the numbers of a state for, and so what masks are bound to.
+    loads_as: ClassVar[type[np.floating]] = np.float64
     #: Whether some records are held out, to be scored; otherwise all are summed over.
     holds_out: ClassVar[bool] = True
     #: Keys of ``task.training`` without effect, and why, with the mend; "" for all of them.
@@ -181,6 +190,10 @@ class Workload(ABC):
     def with_learning_rate(self, learning_rate: float) -> Self:
         """Return this workload with another learning rate."""
         return type(self)(replace(self.setup, learning_rate=learning_rate))
+
+    def with_noise(self, noise: float) -> Self:
+        """Return this workload with the noise of its sums, which the server knows."""
+        return type(self)(replace(self.setup, noise=noise))
 
     @property
     def learning_rate(self) -> float:
@@ -307,6 +320,23 @@ class Workload(ABC):
     ) -> BoundedSum | None:
         """Return the metric vector of the held-out records as a bounded sum."""
         return None
+
+    def predict(self, state: State, columns: Vector) -> Vector:
+        """Return what a state says about records, where no neural model does.
+
+        Parameters
+        ----------
+        state : State
+            As published by a run.
+        columns : ndarray, float64, shape (n, columns)
+            Rows of the task's table, as of ``Examples.columns``.
+
+        Returns
+        -------
+        ndarray, float64
+            Probabilities, shape (n, classes), or values in the label's unit, shape (n,).
+        """
+        raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
     def query(self, state: State, server_round: int) -> Query:
         """Return what a round asks about the state; the default asks for nothing of its own."""

@@ -30,7 +30,9 @@ def add_to(arrays: Mapping[str, NDArray[Any]], update: NDArray[np.float32]) -> A
     return result
 
 
-def hash_state(state: State, values: Mapping[str, Any]) -> bytes:
+def hash_state(
+    state: State, values: Mapping[str, Any], loaded_as: type[np.floating] = np.float32
+) -> bytes:
     """Return SHA-256 of what a request asks about (32 bytes).
 
     It is over what a node loads, so that no other order or type of the same values, and no
@@ -39,16 +41,20 @@ def hash_state(state: State, values: Mapping[str, Any]) -> bytes:
     Parameters
     ----------
     state : State
-        Names, shapes and values in float32 of its arrays are hashed, and its header.
+        Names, shapes and values of its arrays are hashed, and its header.
     values : dict
         The query's own values.
+    loaded_as : type
+        What a node takes numbers for: with fewer digits two questions would have one hash, and
+        with more one question two.
     """
     digest = hashlib.sha256(b"tacet/model/v2")
     for name, array in sorted(state.arrays.items()):
         head = f"{len(name)}:{name}:{array.shape}".encode()
         digest.update(len(head).to_bytes(4, "big") + head)
         with np.errstate(over="ignore"):
-            loaded = np.ascontiguousarray(array, dtype="<f4") + np.float32(0)
+            kind = np.dtype(loaded_as).newbyteorder("<")
+            loaded = np.ascontiguousarray(array, dtype=kind) + loaded_as(0)
         digest.update(loaded.data)
     if state.header or values:
         asked = [dict(state.header), dict(values)]

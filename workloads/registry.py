@@ -6,6 +6,7 @@ say how the server steps, and ``algorithm.workload`` which sum it steps with.
 
 from workloads.base import Workload
 from workloads.gradient_sum import GradientSum
+from workloads.histograms.ebm import Ebm
 from workloads.model_update import ModelUpdate
 from workloads.statistics.glm import Glm
 
@@ -13,4 +14,5 @@ WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
     "gradient_sum": GradientSum,
     "glm": Glm,
+    "ebm": Ebm,
 }

@@ -69,7 +69,7 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     ValueError
         If the numbers do not go together; names the values and the mend.
     """
-    workload = _stepping(config, facts.workload, facts.length)
+    workload = _knowing_noise(config, facts.workload, facts.length)
     clear = ClearCodec(
         scalar_names=workload.sum_names(training=True), is_weighted=workload.is_weighted
     )
@@ -89,11 +89,15 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     return aggregation_of(config.aggregation).serve(side)
 
 
-def _stepping(config: AppConfig, workload: Workload, length: int) -> Workload:
-    """Return the workload with the learning rate of its steps, where they have noise."""
-    if config.privacy.stepped is None:
+def _knowing_noise(config: AppConfig, workload: Workload, length: int) -> Workload:
+    """Return the workload with what follows from the noise of its sums, on the server."""
+    is_bounded = not workload.needs_clip_norm
+    if config.privacy.mode is None or not (is_bounded or config.privacy.stepped):
         return workload
-    rate = learning_rate(config, privacy_plan(config, workload, length))
+    plan = privacy_plan(config, workload, length)
+    if is_bounded:
+        return workload.with_noise(plan.sum_deviation * workload.bound())
+    rate = learning_rate(config, plan)
     if rate is None:
         return workload
     log.info("each step has the learning rate %.4g", rate)

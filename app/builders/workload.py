@@ -43,6 +43,7 @@ def build_workload(config: AppConfig) -> Workload:
         mode=privacy.mode,
         population=private.population if private else 0,
         cohort_fraction=config.rounds.cohort_fraction,
+        num_rounds=config.num_rounds,
         **(_example(example) if example else {}),
     )
     name = workload_name(config.algorithm)

@@ -6,10 +6,12 @@ Beside it the checkpoint: the same model with the optimiser's state, for ``RunFo
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -20,7 +22,7 @@ from app.config.workload import workload_name
 from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
-from workloads.base import Workload
+from workloads.base import Setup, Workload
 from workloads.registry import WORKLOADS
 from workloads.values import Arrays, State
 
@@ -104,35 +106,85 @@ def load_model(path: Path) -> tuple[Task, Any]:
     -------
     task : Task
         The task, with the configuration that the model was trained with.
-    model : torch.nn.Module
-        The model with its trained parameters.
+    model : torch.nn.Module or TableModel
+        The model with its trained parameters; of a workload of tables, what predicts by them.
 
     Raises
     ------
     ModelFileError
         If the file is damaged, of another format, or does not fit a task that exists here.
     """
-    from tasks.training.local import initial_model, set_parameters
-
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
-        workload = metadata.get("workload", "model_update")
-        if not WORKLOADS.get(workload, Workload).has_model:
-            raise ValueError(f"the workload {workload} has tables, not a model")
+        workload = _kind_of(metadata)
         task = _build_task(metadata)
-        model = initial_model(task)
-        if json.loads(metadata.get("fixed", "false")):
-            from tasks.training.model_check import fix_model
-
-            model = fix_model(model)
-        for tensor, values in tensors.items():
-            if values.dtype.kind != "f":
-                raise ValueError(f"{tensor} is of type {values.dtype}")
-        set_parameters(model, tensors)
+        if workload.has_model:
+            return task, _neural_model(task, tensors, metadata)
+        return task, _table_model(workload, task, tensors, metadata)
     # The file comes from anywhere, and each layer has its own error for what does not fit.
     except Exception as error:
         raise _unusable(path, error, _GIVE_MODEL) from None
-    return task, model
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A model that is no neural one: the state of a workload that predicts from columns.
+
+    Attributes
+    ----------
+    workload : Workload
+        What the state is one of.
+    state : State
+        As published by the run.
+    """
+
+    workload: Workload
+    state: State
+
+    def predict(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities (n, classes), or values in the label's unit (n,).
+
+        Parameters
+        ----------
+        columns : ndarray, float64, shape (n, columns)
+            Rows of ``task.table``: numbers in the columns' own units, positions of categories,
+            NaN for what is missing; as ``Examples.columns`` of the task's records.
+        """
+        return self.workload.predict(self.state, columns)
+
+
+def _kind_of(metadata: Mapping[str, str]) -> type[Workload]:
+    name = metadata.get("workload", "model_update")
+    if name not in WORKLOADS:
+        raise ValueError(f"workload {name!r} is none of {', '.join(sorted(WORKLOADS))}")
+    return WORKLOADS[name]
+
+
+def _neural_model(task: Task, tensors: Tensors, metadata: Mapping[str, str]) -> Any:
+    from tasks.training.local import initial_model, set_parameters
+
+    model = initial_model(task)
+    if json.loads(metadata.get("fixed", "false")):
+        from tasks.training.model_check import fix_model
+
+        model = fix_model(model)
+    for tensor, values in tensors.items():
+        if values.dtype.kind != "f":
+            raise ValueError(f"{tensor} is of type {values.dtype}")
+    set_parameters(model, tensors)
+    return model
+
+
+def _table_model(
+    kind: type[Workload], task: Task, tensors: Tensors, metadata: Mapping[str, str]
+) -> TableModel:
+    if kind.Config is None or kind.predict is Workload.predict:
+        raise ValueError(f"the workload {metadata['workload']} has tables, not a model")
+    settings = _json_of(metadata["algorithm"], dict)
+    workload = kind(Setup(task=task, algorithm=kind.Config(**settings)))
+    state = State(tensors, _json_of(metadata.get(_HEADER, "{}"), dict))
+    workload.check(state)
+    return TableModel(workload, state)
 
 
 def _metadata(config: AppConfig, server_round: int, state: State) -> dict[str, str]:
@@ -148,6 +200,7 @@ def _of_run(config: AppConfig) -> Mapping[str, str]:
         "workload": workload_name(config.algorithm),
         "task": option_of(config, "task"),
         "config": json.dumps(to_dict(config.task)),
+        "algorithm": json.dumps(to_dict(config.algorithm)),
         "seed": str(config.seed),
         # Whether Opacus replaced layers: then the task alone builds another model.
         "fixed": json.dumps(_has_fixed_model(config)),

@@ -89,6 +89,14 @@ class NoiseGrid:
         root = sqrt(2) if terms.mechanism is Mechanism.LAPLACE else 1.0
         return root * self.noise_multiplier / sqrt(terms.num_shares)
 
+    @property
+    def sum_deviation(self) -> float:
+        """Standard deviation of the noise in a sum, at least: that of T survivors."""
+        terms = self.terms
+        if terms.place is Place.CENTRAL:
+            return self.noise_multiplier
+        return self.share_deviation * sqrt(terms.min_survivors)
+
     @cached_property
     def step(self) -> float:
         """The step of the grid.

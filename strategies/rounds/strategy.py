@@ -69,7 +69,8 @@ class RoundStrategy(Strategy):
 
     def hash_asked(self, server_round: int, state: State) -> bytes:
         """Return SHA-256 of what a round asks about (32 bytes)."""
-        return hash_state(state, self.workload.query(state, server_round).values)
+        query = self.workload.query(state, server_round)
+        return hash_state(state, query.values, self.workload.loads_as)
 
     def step(self, server_round: int, before: State, aggregate: Aggregate) -> State:
         """Return the next state.

@@ -5,6 +5,7 @@ from tests.mutants import (
     audit,
     checks,
     crypto,
+    histograms,
     hybrid,
     ledger,
     memory,
@@ -31,6 +32,7 @@ _PARTS = (
     noise,
     records,
     audit,
+    histograms,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

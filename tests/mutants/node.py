@@ -88,7 +88,7 @@ _OF_MESSAGES = (
     Mutation(
         "negative-zeros-make-another-model",
         "workloads/model_arrays.py",
-        " + np.float32(0)",
+        " + loaded_as(0)",
         "",
         (f"{_SERVER}::test_the_same_model_in_disguise",),
     ),

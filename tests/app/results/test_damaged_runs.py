@@ -117,6 +117,8 @@ def test_a_damaged_or_foreign_model_file_is_refused(run_config, tmp_path):
         ({}, {"format": "tacet-model-2"}, "format 'tacet-model-2' is not 'tacet-model-1'"),
         ({}, {"task": None}, "'task' is missing"),
         ({}, {"config": None}, "'config' is missing"),
+        ({}, {"workload": "x"}, "workload 'x' is none of"),
+        ({}, {"workload": "ebm"}, "unexpected keyword"),
         ({}, {"task": "tabular"}, "task 'tabular' is none of adult, breast_cancer, csv"),
         ({}, {"config": "{"}, "Expecting property name"),
         ({}, {"config": "[1]"}, "{path}"),

@@ -15,9 +15,10 @@ from strategies.codec.stages import NUM_WITHHELD
 from tasks.base import DataSource
 from tasks.records import joined
 from tests.kits.csv_kit import write
+from workloads.model_arrays import hash_state
 from workloads.statistics.family import LARGEST, Binomial, Gaussian, Poisson
 from workloads.statistics.glm import Glm
-from workloads.values import Query
+from workloads.values import Query, State
 
 FAST = "rounds.deadline_seconds=2"
 COLUMNS = 'algorithm.columns=["mean texture","mean smoothness","mean symmetry"]'
@@ -201,6 +202,15 @@ def test_what_cannot_be_fitted_is_refused(keys, says):
 def test_keys_without_effect_are_refused(free, says):
     with pytest.raises(ConfigError, match=says):
         load_config({"task": "breast_cancer", "algorithm": "glm", "overrides": free})
+
+
+def test_masks_are_bound_to_every_digit_of_the_coefficients():
+    """Or a server could ask two nodes at coefficients that differ in the tenth digit."""
+    workload, _ = pooled()
+    state = workload.initial_state()
+    other = State({**state.arrays, "asked": state.arrays["asked"] + 1e-12})
+    assert hash_state(state, {}, workload.loads_as) != hash_state(other, {}, workload.loads_as)
+    assert workload.loads_as is np.float64
 
 
 def test_an_empty_node_adds_nothing():

@@ -1,0 +1,55 @@
+"""Workloads of histograms: what one record adds, and what the server makes of it."""
+
+from tests.mutants.mutation import Mutation
+
+_ENTRIES = "workloads/histograms/entries.py"
+_LOSSES = "workloads/histograms/losses.py"
+_EBM = "workloads/histograms/ebm.py"
+_BOUND = "tests/workloads/histograms/test_bound.py"
+_RUNS = "tests/workloads/histograms/test_runs.py"
+_SEARCH = f"{_BOUND}::test_a_search_finds_none_that_is_longer_and_comes_near"
+
+MUTATIONS = (
+    Mutation(
+        "counts-are-longer-than-their-share",
+        _ENTRIES,
+        "sqrt(shares.counts / k) / loss.slots_bound",
+        "1.01 * sqrt(shares.counts / k) / loss.slots_bound",
+        (_SEARCH,),
+    ),
+    Mutation(
+        "softmax-residuals-count-as-logistic",
+        _LOSSES,
+        "    residual_bound = sqrt(2)\n",
+        "    residual_bound = 1.0\n",
+        (_SEARCH,),
+    ),
+    Mutation(
+        "curves-of-any-length-in-the-scalars",
+        _ENTRIES,
+        "shorter = longest / np.sqrt(np.maximum(square, longest**2))",
+        "shorter = longest / np.sqrt(np.maximum(longest**2, longest**2 + 0 * square))",
+        (f"{_BOUND}::test_no_record_is_longer_than_the_bound",),
+    ),
+    Mutation(
+        "a-numbers-residual-is-not-cut",
+        _LOSSES,
+        "return np.clip(self._label(targets)[:, np.newaxis] - predicted, -1, 1)",
+        "return self._label(targets)[:, np.newaxis] - predicted",
+        (f"{_BOUND}::test_no_record_is_longer_than_the_bound",),
+    ),
+    Mutation(
+        "residuals-are-summed-by-the-node",
+        _EBM,
+        "coded = np.rint(found.values * 2.0**_FRACTION_BITS)",
+        "coded = found.values * 2.0**_FRACTION_BITS + rng.random()",
+        (f"{_RUNS}::test_the_masked_model_is_the_pooled_one_bit_for_bit",),
+    ),
+    Mutation(
+        "the-server-does-not-know-the-noise",
+        "privacy/plan/noise_grid.py",
+        "return self.share_deviation * sqrt(terms.min_survivors)",
+        "return 0.7 * self.share_deviation * sqrt(terms.min_survivors)",
+        (f"{_RUNS}::test_the_server_is_told_the_noise_of_its_sums",),
+    ),
+)
