@@ -35,7 +35,7 @@ def table(kind: str) -> Table:
 def ebm(kind: str, *, mode: Mode | None = DISTRIBUTED, noise: float = 0.0, **keys) -> Ebm:
     """Return the workload over a table whose label is of this kind."""
     config = EbmConfig(**keys)
-    config.settle(mode, NUM_ROUNDS)
+    config.settle(mode, NUM_ROUNDS, is_settled=False)
     task = SimpleNamespace(table=table(kind), made_up=lambda n: records(kind, n))
     return Ebm(
         Setup(task=task, algorithm=config, mode=mode, noise=noise, num_rounds=NUM_ROUNDS)
