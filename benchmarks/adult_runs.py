@@ -20,6 +20,8 @@ from tasks.table import Table
 NUM_SILOS = 10
 #: The silos' sizes are drawn with this concentration: the largest is several times the least.
 SKEW = 2
+#: Chance of a record to be in a step of logistic regression.
+LOGISTIC_RATE = 0.02
 DELTA = 1e-5
 #: T and c.
 MIN_SURVIVORS, MAX_COLLUDING = 9, 1
@@ -93,14 +95,16 @@ def federated(
         "num-rounds": num_rounds,
         "seed": seed,
     }
+    # Boosting asks a few times for all, logistic regression often for some.
+    rate = 1.0 if algorithm == "ebm" else LOGISTIC_RATE
     if epsilon is not None:
         run_config["privacy"] = "example_distributed"
         overrides |= {
             "privacy.epsilon": epsilon,
             "privacy.delta": DELTA,
             "privacy.population": NUM_SILOS,
-            "privacy.sampling_rate": 1,
-            "privacy.expected_batch_size": len(data.train),
+            "privacy.sampling_rate": rate,
+            "privacy.expected_batch_size": round(rate * len(data.train)),
             "aggregation.min_survivors": MIN_SURVIVORS,
             "aggregation.max_colluding": MAX_COLLUDING,
         }
