@@ -75,7 +75,7 @@ REFUSALS: dict[R, str] = {
 APP_REFUSALS: dict[Reason, str] = {
     Reason.DATA_REFUSED: "the node's own files or settings do not fit; one bit about the node",
     Reason.TOO_FEW_RECORDS: "exact sums without noise only: whether the node has as many"
-    " records as its policy's min_records, or as many for each parameter; one bit about the node",
+    " records as its policy's min_records, or as many for each parameter; one bit about it",
     Reason.CONFIG_REFUSED: "the run config is wrong; public",
     Reason.MALFORMED_REQUEST: "a record is missing; depends on the server's message only",
     Reason.MODEL_REFUSED: "the model does not fit the task; public",
