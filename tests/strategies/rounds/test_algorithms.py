@@ -8,7 +8,9 @@ from flwr.serverapp.strategy import FedAdam, FedAvgM
 
 from app.builders.run import RunFacts, build_strategy
 from app.builders.workload import build_workload
+from app.config.algorithm import AlgorithmConfig
 from app.config.load import load_config, options
+from app.config.run import GROUPS
 from app.simulation.in_process import InProcessGrid
 from strategies.rounds.attempt import RoundAttempt, RunStoppedError
 from strategies.rounds.flower_step import FlowerStep
@@ -17,7 +19,12 @@ from strategies.rounds.transport import PollingGrid
 from workloads.model_arrays import flatten
 from workloads.values import Contribution, State
 
-ALGORITHMS = options("algorithm")
+# Those of neural models: other workloads step by themselves.
+ALGORITHMS = [
+    name
+    for name in options("algorithm")
+    if issubclass(GROUPS["algorithm"][name], AlgorithmConfig)
+]
 COUNTS = {11: 30, 12: 50, 13: 20}
 START = {
     "w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3),
