@@ -89,7 +89,7 @@ def test_healthy_code_on_a_linear_task_is_not_refuted():
 def test_a_sampled_run_is_attacked_too():
     config = run_config(noise=0.02)
     config["overrides"] = config["overrides"].replace("sampling_rate=1", "sampling_rate=0.5")
-    found = audited(config, AuditOptions(num_canaries=8, num_runs=12, confidence=0.99))
+    found = audited(config, AuditOptions(num_canaries=8, num_runs=40, confidence=0.99))
     assert found.claim.largest_share == pytest.approx(0.75, abs=1e-3)
     # Who is in is seen in half of the cases, and no share above 0.75 can be.
     assert 0.6 < found.share < 0.9
