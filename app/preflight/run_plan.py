@@ -183,7 +183,7 @@ def _cohort(config: AppConfig) -> int:
 def _grid_objection(config: AppConfig, workload: Workload) -> str:
     """Return why updates of a small client would be lost, with the mend; empty if not."""
     codec, rate = exact_codec(config, workload), config.task.training.learning_rate
-    if not isinstance(codec, FixedPointCodec) or not node_encodes(config, workload):
+    if not isinstance(codec, FixedPointCodec) or _sends_floats(config, workload):
         return ""
     lost = codec.lost_below(_cohort(config), _SMALL_CLIENT)
     if lost <= _MOST_LOST * rate:
@@ -195,11 +195,17 @@ def _grid_objection(config: AppConfig, workload: Workload) -> str:
     )
 
 
+def _sends_floats(config: AppConfig, workload: Workload) -> bool:
+    """Return whether contributions travel as they are, without a codec's grid."""
+    is_seen = aggregation_of(config.aggregation).sees_contributions
+    return is_seen and not node_encodes(config, workload)
+
+
 def _bits(config: AppConfig, workload: Workload) -> int:
     """Return the bits of each number of a contribution on the wire."""
-    is_seen = aggregation_of(config.aggregation).sees_contributions
-    if is_seen and not node_encodes(config, workload):
+    if _sends_floats(config, workload):
         return 8 * np.dtype(np.float32).itemsize
+    is_seen = aggregation_of(config.aggregation).sees_contributions
     is_exact = workload.is_integer and config.privacy.mode is None
     bits = IntegerCodec.modulus_bits if is_exact else config.aggregation.codec.modulus_bits
     # Only what is masked is packed.

@@ -136,7 +136,7 @@ class RoundLoop:
         log.warning(
             "round %d left the model as it was, and the run ends: training has converged, or"
             " the updates are zero (task.training.learning_rate) or below the codec's grid"
-            " (aggregation.codec.clip_range and modulus_bits; lower max_weight_examples to the"
+            " (aggregation.codec.modulus_bits and clip_range; lower max_weight_examples to the"
             " records of the largest client, for updates are weighted by their share of it)",
             server_round,
         )

@@ -1,6 +1,7 @@
 """What a record says of a regression, for each kind of response.
 
 Everything is elementwise, so a record's numbers do not depend on others nor on their place.
+scipy is imported where it is used: a process that trains no regression does not pay for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit, xlogy  # pyright: ignore[reportMissingTypeStubs]
 
 from workloads.values import Vector
 
@@ -108,6 +108,8 @@ class Binomial(Family):
 
     def said(self, predictor: Vector, response: Vector) -> Said:
         """Return what the logit says."""
+        from scipy.special import expit  # pyright: ignore[reportMissingTypeStubs]
+
         logit = np.clip(predictor, -_MOST_LOGIT, _MOST_LOGIT)
         mean = expit(logit)
         deviance = 2 * (np.logaddexp(0.0, logit) - response * logit)
@@ -135,6 +137,8 @@ class Poisson(Family):
 
     def said(self, predictor: Vector, response: Vector) -> Said:
         """Return what the log of the rate says."""
+        from scipy.special import xlogy  # pyright: ignore[reportMissingTypeStubs]
+
         rate = np.exp(np.clip(predictor, -_MOST_LOGIT, np.log(_MOST_FIT * self.high)))
         gap = response - rate
         deviance = 2 * (xlogy(response, response / rate) - gap)

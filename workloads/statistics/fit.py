@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
 from workloads.report import Report
 from workloads.statistics.design import Design
@@ -160,6 +159,8 @@ def _row(
     name: str, value: float, error: float, family: Family, freedom: float, confidence: float
 ) -> list[Any]:
     """Return one coefficient with its error, test, interval and ratio."""
+    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
+
     of = stats.t(max(freedom, 1)) if family.has_dispersion else stats.norm()
     test = value / error
     width = float(of.ppf((1 + confidence) / 2)) * error
