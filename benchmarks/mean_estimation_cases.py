@@ -197,7 +197,7 @@ def _estimate(
     codec = PrivateCodec(
         plan=plan,
         clip_norm=RADIUS,
-        metric_names=(),
+        score_names=(),
         loss_clip=1.0,
         clip_range=1.0,
     )

@@ -184,6 +184,15 @@ class Task(ABC):
     def per_example_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the metrics of each example, shape (n,) each; means are what is reported."""
 
+    @property
+    def scored_classes(self) -> int | None:
+        """Return of how many classes the model's outputs are logits, so that they are counted.
+
+        One logit stands for two classes. 0 if the one output is a number like the target; None
+        if the outputs are neither, and then there is no area under the ROC curve, say.
+        """
+        return None
+
     def check_private(self) -> None:  # noqa: B027 - optional hook
         """Raise ``ValueError`` if the records are preprocessed in a way that is not private.
 
@@ -219,6 +228,11 @@ class Classification(Task):
         """Return each class in turn."""
         return np.arange(num_records, dtype=np.int64) % self.num_classes
 
+    @property
+    def scored_classes(self) -> int:
+        """Return the number of classes."""
+        return self.num_classes
+
     def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy in nats, shape (n,)."""
         from torch.nn import functional
@@ -243,6 +257,11 @@ class Regression(Task):
     def made_up_targets(self, num_records: int) -> NDArray[np.float32]:
         """Return values from -1 to 1."""
         return np.linspace(-1, 1, num_records, dtype=np.float32)
+
+    @property
+    def scored_classes(self) -> int:
+        """Return 0: the output is a number."""
+        return 0
 
     def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the squared error, shape (n,)."""

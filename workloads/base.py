@@ -11,6 +11,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -21,8 +22,12 @@ from privacy.mode import Mode, Place
 from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
 from privacy.unit import Unit
+from workloads.evaluation import Evaluation, evaluation_of
 from workloads.report import Report
+from workloads.score_bins import ScoreBins
 from workloads.values import (
+    EVAL_PREFIX,
+    NUM_EXAMPLES,
     Aggregate,
     Arrays,
     Contribution,
@@ -30,6 +35,7 @@ from workloads.values import (
     Query,
     State,
     Vector,
+    names_of_scores,
 )
 
 log = logging.getLogger("flwr.tacet")
@@ -211,6 +217,57 @@ class Workload(ABC):
     def scores(self) -> bool:
         """Return whether states are scored on held-out records at all."""
         return False
+
+    @property
+    def score_bins(self) -> ScoreBins | None:
+        """Return how held-out records are counted by their scores; None for not at all."""
+        return None
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Return the names of the evaluation's sums: count, loss, metrics, bins."""
+        if not self.scores:
+            return ()
+        bins = self.score_bins
+        return names_of_scores((*self.metric_names, *(bins.names if bins else ())))
+
+    @property
+    def scores_bound(self) -> float:
+        """Return the largest L2 norm of a record's scores under differential privacy.
+
+        Count, loss and metrics are within [0, 1] each, and a record is in so many bins.
+        """
+        bins = self.score_bins
+        return sqrt(2 + len(self.metric_names) + (bins.per_record if bins else 0))
+
+    def means(self, aggregate: Aggregate) -> dict[str, float]:
+        """Return what a person reads of a sum: losses and metrics, and what follows from bins.
+
+        What says most comes first: where one class is rare that is not the accuracy.
+        """
+        found, evaluation = aggregate.means(), self._evaluation(aggregate)
+        if evaluation is None:
+            return found
+        more = {EVAL_PREFIX + name: value for name, value in evaluation.metrics().items()}
+        return more | found if evaluation.is_unbalanced else found | more
+
+    def evaluation(self, aggregate: Aggregate) -> Report | None:
+        """Return all that follows from the scores in a sum; None where there are none."""
+        evaluation = self._evaluation(aggregate)
+        if evaluation is None:
+            return None
+        found = aggregate.means()
+        names = (n for n in found if n.startswith(EVAL_PREFIX))
+        return evaluation.report({n.removeprefix(EVAL_PREFIX): found[n] for n in names})
+
+    def _evaluation(self, aggregate: Aggregate) -> Evaluation | None:
+        bins, count = self.score_bins, aggregate.sums.get(EVAL_PREFIX + NUM_EXAMPLES, 0.0)
+        if bins is None or count <= 0:
+            return None
+        table = self.task.table
+        classes = table.classes if table is not None else ()
+        counts = aggregate.bins(len(bins))
+        return evaluation_of(bins, counts, aggregate.scores_noise, classes)
 
     def sum_names(self, *, training: bool) -> tuple[str, ...]:
         """Return the names of the scalars that ``contribute`` gives, in order."""

@@ -10,6 +10,7 @@ import numpy as np
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
 from tasks.base import SHARE_METRICS, ModelRefusedError, Task
 from workloads.base import Privacy, Records, Workload
+from workloads.score_bins import ScoreBins, score_bins
 from workloads.values import (
     EVAL_PREFIX,
     NUM_EXAMPLES,
@@ -18,7 +19,6 @@ from workloads.values import (
     Query,
     State,
     StateRefusedError,
-    names_of_scores,
 )
 
 if TYPE_CHECKING:
@@ -46,11 +46,21 @@ class ModelWorkload(Workload):
     def sum_names(self, *, training: bool) -> tuple[str, ...]:
         """Return the count and the loss of training, then those of the evaluation."""
         train = (NUM_EXAMPLES, TRAIN_LOSS) if training else ()
-        return (*train, *names_of_scores(self.metric_names))
+        return (*train, *self.score_names)
 
     def share_names(self) -> tuple[str, ...]:
-        """Return the metrics that are shares of the records."""
-        return tuple(EVAL_PREFIX + name for name in self.metric_names if name in SHARE_METRICS)
+        """Return the metrics that are shares of the records, and the bins."""
+        shares = (name for name in self.metric_names if name in SHARE_METRICS)
+        bins = self.score_bins.names if self.score_bins else ()
+        return tuple(EVAL_PREFIX + name for name in (*shares, *bins))
+
+    @property
+    def score_bins(self) -> ScoreBins | None:
+        """Return bins of the outputs, where the task says what they are."""
+        classes = self.task.scored_classes
+        if classes is None:
+            return None
+        return score_bins(classes, is_private=self.setup.mode is not None)
 
     def build_model(self) -> nn.Module:
         """Return the run's untrained model, the same everywhere; loads torch.
@@ -128,16 +138,16 @@ class ModelWorkload(Workload):
         """Return the evaluation's sums by name."""
         from tasks.training.local import evaluate
 
-        scores = evaluate(self.task, model, records.test)
+        scores = evaluate(self.task, model, records.test, self.score_bins)
         return {EVAL_PREFIX + name: value for name, value in scores.items()}
 
     def bounded_metrics(self, state: State, records: Records, privacy: Privacy) -> BoundedSum:
         """Return the metric vector: each record's entries are in [0, 1]."""
         from tasks.training.dp_sgd import metric_vectors
 
-        vectors = metric_vectors(self.task, self.load(state), records.test, privacy.loss_clip)
-        length = 2 + len(self.metric_names)
-        bound = float(length) ** 0.5
+        model, bins = self.load(state), self.score_bins
+        vectors = metric_vectors(self.task, model, records.test, privacy.loss_clip, bins)
+        length, bound = len(self.score_names), self.scores_bound
         if privacy.mode.hides_records:
             return sum_of_terms(vectors, length, bound)
         # One client counts once, however many records it has.

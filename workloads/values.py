@@ -19,6 +19,7 @@ Vector = NDArray[np.float64]
 NUM_EXAMPLES = "num_examples"
 TRAIN_LOSS = "train_loss"
 EVAL_PREFIX = "eval_"
+_BIN_PREFIX = EVAL_PREFIX + "bin_"
 
 
 class StateRefusedError(ValueError):
@@ -124,11 +125,14 @@ class Aggregate:
     weight : float
         What ``total`` is divided by for a weighted mean; the number of survivors where updates
         have no weights. 0 if nobody's contribution came to anything.
+    scores_noise : float
+        Standard deviation of the noise in each sum of the evaluation; 0 for none.
     """
 
     total: Vector
     sums: dict[str, float]
     weight: float
+    scores_noise: float = 0.0
 
     def mean(self) -> Vector:
         """Return the weighted mean, zeros if nothing has weight."""
@@ -143,11 +147,18 @@ class Aggregate:
                 means |= {n: self.sums[n] / count for n in names if n in self.sums}
         return means
 
+    def bins(self, num_bins: int) -> Vector:
+        """Return how many scored records are in each bin, see ``workloads.score_bins``."""
+        sums = (self.sums.get(f"{_BIN_PREFIX}{number}", 0.0) for number in range(num_bins))
+        return np.fromiter(sums, np.float64, num_bins)
+
     def _metric_names(self) -> tuple[str, ...]:
         return tuple(
             name
             for name in self.sums
-            if name.startswith(EVAL_PREFIX) and name != EVAL_PREFIX + NUM_EXAMPLES
+            if name.startswith(EVAL_PREFIX)
+            and name != EVAL_PREFIX + NUM_EXAMPLES
+            and not name.startswith(_BIN_PREFIX)
         )
 
 

@@ -62,7 +62,8 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
         num_local_steps=num_local_steps(config),
         modulus_bits=aggregation.codec.modulus_bits,
         range_deviations=privacy.range_deviations,
-        num_metrics=2 + len(workload.metric_names),
+        num_metrics=len(workload.score_names),
+        metrics_bound=workload.scores_bound,
         metrics_every=privacy.metrics.every,
         metrics_noise_multiplier=privacy.metrics.noise_multiplier,
         clip_bit_noise=adaptive.bit_noise if adaptive else 0.0,
@@ -150,7 +151,7 @@ def private_codec(
     return PrivateCodec(
         plan=privacy_plan(config, workload, length, kept),
         clip_norm=clip_norm or privacy.clip_norm or workload.bound(),
-        metric_names=workload.metric_names,
+        score_names=workload.score_names,
         loss_clip=privacy.metrics.loss_clip,
         clip_range=config.aggregation.codec.clip_range,
     )

@@ -71,7 +71,7 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     """
     workload = _knowing_noise(config, facts.workload, facts.length)
     clear = ClearCodec(
-        scalar_names=workload.sum_names(training=True), is_weighted=workload.is_weighted
+        sum_names=workload.sum_names(training=True), is_weighted=workload.is_weighted
     )
     side = ServerSide(
         config=config.aggregation,
@@ -154,17 +154,16 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
 
 def exact_codec(config: AppConfig, workload: Workload) -> Codec:
     """Return the codec of a run without differential privacy."""
+    names, shares = workload.sum_names(training=True), workload.share_names()
     if workload.is_integer:
-        if workload.sum_names(training=True):
-            raise TypeError("a workload of whole numbers has no scalars: its vector holds all")
-        return IntegerCodec()
+        return IntegerCodec(sum_names=names, share_names=shares)
     codec = config.aggregation.codec
     return FixedPointCodec(
         modulus_bits=codec.modulus_bits,
         clip_range=codec.clip_range,
         max_weight_examples=codec.max_weight_examples if workload.is_weighted else None,
-        sum_names=workload.sum_names(training=True),
-        share_names=workload.share_names(),
+        sum_names=names,
+        share_names=shares,
     )
 
 

@@ -22,11 +22,11 @@ from privacy.accounting.adversaries import Adversary, adversaries
 from privacy.accounting.domination import transfer
 from privacy.accounting.epsilon import Accountant, accountant, epsilon, pld_objection
 from privacy.plan.plan import PrivacyPlan
+from strategies.codec.codec import Codec
 from strategies.codec.exact_codecs import FixedPointCodec, IntegerCodec
 from strategies.registry import aggregation_of
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import Workload
-from workloads.values import State
 
 # A client of so many records is to learn too, by updates of the learning rate's order.
 _SMALL_CLIENT, _MOST_LOST = 100, 0.05
@@ -112,16 +112,17 @@ def plan_run(config: AppConfig) -> RunPlan:
         state = workload.initial_state()
         num_parameters = workload.length(state)
         private = config.privacy.private
-        objection = check_cohorts(config, build_codec(config, workload, num_parameters))
+        codec = build_codec(config, workload, num_parameters)
+        objection = check_cohorts(config, codec)
         if private is None:
             check_simulation_nodes(config, None)
-            found = _in_common(config, workload, state, num_parameters)
+            found = _in_common(config, workload, codec, num_parameters)
             return replace(found, grid_objection=_grid_objection(config, workload))
         plan = privacy_plan(config, workload, num_parameters)
         check_simulation_nodes(config, plan)
         with naming_extremes(private):
             return replace(
-                _in_common(config, workload, state, plan.padded_dimension),
+                _in_common(config, workload, codec, plan.padded_dimension),
                 cohort_objection=objection,
                 guarantee=_guarantee(plan) | _how_it_steps(config, plan),
                 # So many are connected, or no cohort is drawn; more may never be.
@@ -133,8 +134,9 @@ def plan_run(config: AppConfig) -> RunPlan:
         raise PlanError(str(error)) from None
 
 
-def _in_common(config: AppConfig, workload: Workload, state: State, length: int) -> RunPlan:
-    """Return what every run has; ``length`` is that of a contribution on the wire."""
+def _in_common(config: AppConfig, workload: Workload, codec: Codec, length: int) -> RunPlan:
+    """Return what every run has; ``length`` is that of a contribution's vector on the wire."""
+    state, scalars = workload.initial_state(), 8 * len(codec.scalar_names)
     aggregation, private = config.aggregation, config.privacy.private
     scores_last = bool(private.metrics.every) if private else workload.scores
     trips = aggregation.num_trips * (config.num_rounds + scores_last)
@@ -149,7 +151,7 @@ def _in_common(config: AppConfig, workload: Workload, state: State, length: int)
         num_parameters=workload.length(state),
         num_trips=trips + aggregation.num_key_trips,
         bytes_down=sum(values.nbytes for values in state.arrays.values()),
-        bytes_up=ceil(length * _bits(config, workload) / 8),
+        bytes_up=ceil(length * _bits(config, workload) / 8) + scalars,
         key_bytes=aggregation.key_bytes(_cohort(config)),
         malicious_server=_malicious_server(config),
     )

@@ -7,17 +7,18 @@ from pathlib import Path
 from app.results.model_file import write_whole
 from strategies.rounds.observer import ClosedRound, Observer, Outcome
 from workloads.base import Workload
+from workloads.report import Report
 
 log = logging.getLogger("flwr.tacet")
 
 
 class ReportObserver(Observer):
-    """Write ``report.json`` and ``report.csv`` at the end of a run, and log the table.
+    """Write ``report`` and ``evaluation``, as JSON and CSV, and log the former's table.
 
     Parameters
     ----------
     workload : Workload
-        Of the run; nothing is written where it has no report.
+        Of the run; no report is written where it has none.
     folder : Path
         The run folder.
     """
@@ -31,10 +32,14 @@ class ReportObserver(Observer):
     def finished(self, outcome: Outcome) -> None:
         """Write and log the report of the last state."""
         report = self._workload.report(outcome.state)
-        if report is None:
-            return
+        if report is not None:
+            self._write("report", report)
+            for line in report.lines():
+                log.info("%s", line)
+        if outcome.evaluation is not None:
+            self._write("evaluation", outcome.evaluation)
+
+    def _write(self, name: str, report: Report) -> None:
         text = json.dumps(report.to_dict(), indent=2, default=float) + "\n"
-        write_whole(self._folder / "report.json", text.encode())
-        write_whole(self._folder / "report.csv", report.to_csv().encode())
-        for line in report.lines():
-            log.info("%s", line)
+        write_whole(self._folder / f"{name}.json", text.encode())
+        write_whole(self._folder / f"{name}.csv", report.to_csv().encode())

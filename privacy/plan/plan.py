@@ -90,10 +90,13 @@ class PrivacyPlan(NoiseGrid):
         return self._scalar_release(sensitivity, scale, 1, colluding, 1.0)
 
     def metrics_release(self, colluding: int | None = None) -> Release:
-        """Return what the metric vector reveals: every entry moves by at most 1."""
-        k = self.terms.num_metrics
-        # One step more for the rounding of the sum, and one for what float64 loses before.
-        sensitivity = sqrt(k) * (SCALAR_ONE + 2)
+        """Return what the metric vector reveals: one unit moves it by ``metrics_bound``."""
+        k, bound = self.terms.num_metrics, self.terms.metrics_bound
+        if self._is_replaced:
+            # Entries are within [0, 1], so two vectors enclose a right angle at most.
+            bound = min(sqrt(2) * bound, sqrt(k))
+        # For each entry a step for the rounding of the sum, and one for what float64 loses.
+        sensitivity = bound * SCALAR_ONE + 2 * sqrt(k)
         scale = self.terms.metrics_noise_multiplier * sensitivity
         # All that is held out is scored, and of the last model on all nodes.
         return self._scalar_release(sensitivity, scale, k, colluding, 1.0)
@@ -169,7 +172,7 @@ class PrivacyPlan(NoiseGrid):
                 PlannedRelease(
                     name="metrics",
                     release=self.metrics_release(colluding),
-                    bound=sqrt(terms.num_metrics),
+                    bound=terms.metrics_bound,
                     noise_multiplier=terms.metrics_noise_multiplier,
                     times=times,
                     modulus_bits=SCALAR_BITS,

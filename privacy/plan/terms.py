@@ -66,6 +66,8 @@ class PrivacyTerms:
         The number of standard deviations of the rotated sum that fit the modulus.
     num_metrics : int
         Length of the released metric vector, the count included.
+    metrics_bound : float
+        Largest L2 norm of one unit's term in it, whose entries are within [0, 1].
     metrics_every : int
         Rounds between two releases of metrics; 0 for none.
     metrics_noise_multiplier : float
@@ -93,6 +95,7 @@ class PrivacyTerms:
     range_deviations: float
     spare_attempts: int = 0
     num_metrics: int = 0
+    metrics_bound: float = 0.0
     metrics_every: int = 0
     metrics_noise_multiplier: float = 0.0
     clip_bit_noise: float = 0.0

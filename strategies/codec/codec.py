@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -98,8 +99,9 @@ def mask_binding(codec: Codec, model: bytes, config: bytes) -> MaskBinding:
     )
 
 
+@lru_cache(maxsize=8)
 def hash_numbers(codec: Any) -> bytes:
-    """Return SHA-256 of a frozen codec's numbers (32 bytes)."""
+    """Return SHA-256 of a frozen codec's numbers (32 bytes); every message needs it."""
     return hashlib.sha256(json.dumps(asdict(codec), sort_keys=True).encode()).digest()
 
 

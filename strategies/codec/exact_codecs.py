@@ -51,13 +51,18 @@ class _ExactCodec(ABC):
         """Return None: any sum may be an honest one, unless a codec knows better."""
         return None
 
+    @property
     @abstractmethod
+    def scalar_names(self) -> tuple[str, ...]: ...
+
     def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
         """Return the scalars of one contribution, in the order of their names."""
+        bounded = np.clip(_in_order(sums, self.scalar_names), -_SCALAR_LIMIT, _SCALAR_LIMIT)
+        return encode_scalars(bounded, _FRACTION_BITS)
 
-    @abstractmethod
     def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
         """Return the sums of the scalars by name."""
+        return _by_name(decode_scalars(scalars, _FRACTION_BITS), self.scalar_names)
 
     def length(self, num_values: int) -> int:
         """Return the length as it is."""
@@ -93,16 +98,21 @@ class ClearCodec(_ExactCodec):
 
     Attributes
     ----------
-    scalar_names : tuple of str
-        Names of the scalars, in order.
+    sum_names : tuple of str
+        Names of the workload's scalars.
     is_weighted : bool
         Whether an update counts in proportion to its records.
     """
 
-    scalar_names: tuple[str, ...]
+    sum_names: tuple[str, ...]
     is_weighted: bool = True
 
     modulus_bits = 32
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Return the names of the scalars, in order."""
+        return self.sum_names
 
     @property
     def _stages(self) -> tuple[CodecStage, ...]:
@@ -192,26 +202,32 @@ class FixedPointCodec(_ExactCodec):
             )
         )
 
-    def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
-        values = _in_order(sums, self.scalar_names)
-        bounded = np.clip(values, -_SCALAR_LIMIT, _SCALAR_LIMIT)
-        return encode_scalars(bounded, _FRACTION_BITS)
-
-    def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
-        return _by_name(decode_scalars(scalars, _FRACTION_BITS), self.scalar_names)
-
 
 @dataclass(frozen=True, kw_only=True)
 class IntegerCodec(_ExactCodec):
     """Whole numbers modulo 2^64: the masked sum equals the pooled one bit for bit.
 
     A count is secret, so a node cannot refuse for having too many: the ring holds any. A
-    decoded sum is exact below 2^53. The one scalar counts the nodes that kept their records
-    back.
+    decoded sum is exact below 2^53.
+
+    Attributes
+    ----------
+    sum_names : tuple of str
+        Names of the workload's scalars; beside them the nodes are counted that kept their
+        records back.
+    share_names : tuple of str
+        Those among them that are sums of numbers from 0 to 1 over the scored records.
     """
 
+    sum_names: tuple[str, ...] = ()
+    share_names: tuple[str, ...] = ()
+
     modulus_bits = 64
-    scalar_names: tuple[str, ...] = (NUM_WITHHELD,)
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Return the names of the scalars, in order."""
+        return (*self.sum_names, NUM_WITHHELD)
 
     @property
     def _stages(self) -> tuple[CodecStage, ...]:
@@ -221,14 +237,14 @@ class IntegerCodec(_ExactCodec):
         """Do nothing: 2^63 counts fit."""
 
     def objection(self, found: Aggregate, num_survivors: int) -> str | None:
-        """Return whether the count is out of its bounds, see `possible`."""
-        return possible.wrong_count(found.sums, NUM_WITHHELD, num_survivors, 0.0)
-
-    def _encode_sums(self, sums: Mapping[str, float]) -> NDArray[Any]:
-        return encode_scalars(_in_order(sums, self.scalar_names), 0)
-
-    def _decode_sums(self, scalars: NDArray[Any]) -> dict[str, float]:
-        return _by_name(decode_scalars(scalars, 0), self.scalar_names)
+        """Return which count or share is out of its bounds, see `possible`."""
+        sums, slack = found.sums, (num_survivors + 1) * 2.0**-_FRACTION_BITS
+        scored = EVAL_PREFIX + NUM_EXAMPLES
+        return (
+            possible.wrong_count(sums, NUM_WITHHELD, num_survivors, slack)
+            or possible.wrong_count(sums, scored, num_survivors * _SCALAR_LIMIT, slack)
+            or possible.wrong_share(sums, self.share_names, scored, slack)
+        )
 
 
 def _in_order(sums: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:

@@ -36,7 +36,6 @@ from workloads.values import (
     Aggregate,
     NoisedUpdate,
     PrivateContribution,
-    names_of_scores,
 )
 
 #: The sum of clip bits, each centred to +- 1/2.
@@ -64,8 +63,9 @@ class PrivateCodec:
         Noise and grid.
     clip_norm : float
         C, in units of the update.
-    metric_names : tuple of str
-        The metrics that are released in their rounds, each in [0, 1].
+    score_names : tuple of str
+        The sums over scored records that are released in their rounds: the count first, then
+        the loss and others, each in [0, 1] for a record.
     loss_clip : float
         Losses are clipped to this and released as a fraction of it.
     clip_range : float
@@ -74,7 +74,7 @@ class PrivateCodec:
 
     plan: PrivacyPlan
     clip_norm: float
-    metric_names: tuple[str, ...]
+    score_names: tuple[str, ...]
     loss_clip: float
     clip_range: float
 
@@ -100,17 +100,15 @@ class PrivateCodec:
         return (CountEach(), *rotate, RoundWithNoise(self.plan), Reduce(self.modulus_bits))
 
     @property
-    def released_metrics(self) -> tuple[str, ...]:
-        """Names of the metric sums."""
-        if not self.plan.terms.metrics_every:
-            return ()
-        return names_of_scores(self.metric_names)
+    def released_scores(self) -> tuple[str, ...]:
+        """Names of the sums over scored records; none where no metrics are released."""
+        return self.score_names if self.plan.terms.metrics_every else ()
 
     @property
     def scalar_names(self) -> tuple[str, ...]:
         """Names of the scalars, in order; the same in every round."""
         bits = (CLIP_BITS,) if self.plan.terms.clip_bit_noise else ()
-        return (*bits, *self.released_metrics)
+        return (*bits, *self.released_scores)
 
     def check_fits(self, num_contributions: int) -> None:
         """Raise ``ValueError`` if the sum was not sized for so many contributions."""
@@ -133,8 +131,8 @@ class PrivateCodec:
         """Return the contribution of a node that has none: zeros, to be encoded with noise."""
         terms = self.plan.terms
         due = self.plan.has_metrics(server_round, training)
-        num_metrics = len(self.released_metrics)
-        metrics = no_terms(num_metrics, sqrt(num_metrics), terms.unit) if due else None
+        num_scores = len(self.released_scores)
+        metrics = no_terms(num_scores, terms.metrics_bound, terms.unit) if due else None
         if not training:
             return PrivateContribution(None, metrics)
         if not terms.is_summed:
@@ -185,11 +183,12 @@ class PrivateCodec:
             Whether this is a round in which metrics are released.
         """
         sums = self._decode_scalars(scalars, has_metrics=has_metrics)
+        noise = self._scalar_deviation(context.num_survivors) if has_metrics else 0.0
         if not len(update):
-            return Aggregate(np.zeros(0), sums, float(context.num_survivors))
+            return Aggregate(np.zeros(0), sums, float(context.num_survivors), noise)
         found = run_backward(self.stages, Passing(update), context)
         unit = self.clip_norm if self.plan.terms.is_summed else 1.0
-        return Aggregate(found.vector * unit, sums, found.weight)
+        return Aggregate(found.vector * unit, sums, found.weight, noise)
 
     def objection(self, found: Aggregate, num_survivors: int) -> str | None:
         """Return which sum is out of its bounds by more than noise explains, see `possible`.
@@ -198,7 +197,7 @@ class PrivateCodec:
         its own; a gradient sum has one for each record, and how many there are is secret.
         """
         terms, z = self.plan.terms, possible.deviations(len(self.scalar_names) + 1)
-        count, *others = self.released_metrics or ("",)
+        count, *others = self.released_scores or ("",)
         if others and count in found.sums:
             slack = 2 * z * self._scalar_deviation(num_survivors) * max(1.0, self.loss_clip)
             if why := possible.wrong_share(found.sums, others[1:], count, slack):
@@ -268,38 +267,45 @@ class PrivateCodec:
             _check_length(CLIP_BITS, values, 1)
             due[CLIP_BITS] = float(values[0])
         if contribution.metrics is not None:
-            names = self.released_metrics
-            self._check_bound(contribution.metrics, sqrt(len(names)))
+            names = self.released_scores
+            self._check_bound(contribution.metrics, self.plan.terms.metrics_bound)
             values = contribution.metrics.in_units_of(SCALAR_ONE**-1)
             # Each by itself, so it moves no two sums apart; beyond, float64 has no half steps.
             values = np.clip(values, -MOST_SCALAR, MOST_SCALAR)
             _check_length("metrics", values, len(names))
             due |= dict(zip(names, map(float, values), strict=True))
-        rng = secure_generator()
         encoded = np.zeros(len(self.scalar_names), np.int64)
-        for position, name in enumerate(self.scalar_names):
-            if name in due:
-                noise = self._scalar_noise(name, share=True)
-                encoded[position] = int(dithered(np.array([due[name]]), rng)[0]) + noise
+        for names in self._noised_alike(has_metrics=contribution.metrics is not None):
+            if names and names[0] in due:
+                steps = dithered(np.array([due[name] for name in names]), secure_generator())
+                where = self.scalar_names.index(names[0])
+                noise = self._scalar_noise(names, share=True)
+                encoded[where : where + len(names)] = steps.astype(np.int64) + noise
         return encoded.view(np.uint64)
 
-    def _scalar_noise(self, name: str, *, share: bool) -> int:
-        """Draw the noise of one scalar: a node's share of it, or the server's."""
-        terms = self.plan.terms
-        if share is terms.mode.is_central:
-            return 0
-        is_bit = name == CLIP_BITS
+    def _noised_alike(self, *, has_metrics: bool) -> list[tuple[str, ...]]:
+        """Return the scalars that are due by the release that they are part of."""
+        bits = (CLIP_BITS,) if self.plan.terms.clip_bit_noise else ()
+        return [bits, self.released_scores if has_metrics else ()]
+
+    def _scalar_noise(self, names: tuple[str, ...], *, share: bool) -> NDArray[np.int64]:
+        """Draw the noise of the scalars of a release: a node's share of it, or the server's."""
+        if share is self.plan.terms.mode.is_central:
+            return np.zeros(len(names), np.int64)
+        is_bit = names == (CLIP_BITS,)
         release = self.plan.clip_bit_release() if is_bit else self.plan.metrics_release()
         scale = self.plan.share_scale(release)
-        return int(draw(Mechanism.GAUSSIAN, scale, 1, secure_generator())[0])
+        return draw(Mechanism.GAUSSIAN, scale, len(names), secure_generator())
 
     def _decode_scalars(self, scalars: Scalars, *, has_metrics: bool) -> dict[str, float]:
         sums: dict[str, float] = {}
-        for name, value in zip(self.scalar_names, scalars.view(np.int64), strict=True):
-            if name == CLIP_BITS or has_metrics:
-                noisy = int(value) + self._scalar_noise(name, share=False)
+        for names in self._noised_alike(has_metrics=has_metrics):
+            if names:
+                where = self.scalar_names.index(names[0])
                 # As for the update: modulo 2^64 again after the noise.
-                sums[name] = ((noisy + 2**63) % 2**64 - 2**63) / SCALAR_ONE
+                noise = self._scalar_noise(names, share=False).view(np.uint64)
+                noisy = (scalars[where : where + len(names)] + noise).view(np.int64)
+                sums |= dict(zip(names, (noisy / SCALAR_ONE).tolist(), strict=True))
         if has_metrics:
             sums[EVAL_PREFIX + "loss"] *= self.loss_clip
         return sums

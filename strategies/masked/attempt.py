@@ -231,10 +231,10 @@ class MaskedRound:
             state = self._strategy.step(asked.number, asked.state, aggregate)
         return RoundResult(
             state,
-            aggregate.means(),
+            self._strategy.workload.means(aggregate),
             self._num_asked,
             num_survivors,
-            aggregate=aggregate if self._training else None,
+            aggregate=aggregate,
         )
 
     def _look_ahead(self) -> list[int]:

@@ -101,8 +101,8 @@ class Plain(RoundStrategy):
         except RunStoppedError as error:
             error.failures = failures
             raise
-        used = aggregate if training else None
-        return replace(result, state=after, means=aggregate.means(), aggregate=used)
+        means = self.workload.means(aggregate)
+        return replace(result, state=after, means=means, aggregate=aggregate)
 
     def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
         """Read replies whose vectors have this length; 0 when only evaluating."""

@@ -51,7 +51,7 @@ class RoundResult:
     answered : frozenset
         Nodes whose contribution came; some may have failed later in the attempt.
     aggregate : Aggregate or None
-        What the step was made with; None where there was no step.
+        What was summed; None where too few clients answered.
     """
 
     state: State | None

@@ -17,7 +17,7 @@ from strategies.rounds.attempt import (
 from strategies.rounds.cohort import Cohorts
 from strategies.rounds.divergence import LossWatch
 from strategies.rounds.failures import Failures
-from strategies.rounds.report import RoundReport, evaluation_metrics
+from strategies.rounds.report import RoundReport
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
@@ -86,8 +86,8 @@ class RoundCloser:
             f" rounds.min_replies={self._settings.min_replies}"
         )
 
-    def score(self, server_round: int, state: State) -> dict[str, float]:
-        """Return what all clients score the last state of a run; empty if nobody can.
+    def score(self, server_round: int, state: State) -> RoundResult | None:
+        """Return what all clients score the last state of a run; None if nobody can.
 
         Parameters
         ----------
@@ -98,17 +98,17 @@ class RoundCloser:
         """
         coding = self._strategy.coding
         if not coding.scores_last_model:
-            return {}
+            return None
         # However early the run ended, no round is to come but this.
         if coding.shortfall(self._settings.num_rounds + 1):
             log.warning(
                 "last evaluation: left out, as attempts that failed or were cut off have used"
                 " up the metrics that the plan pays for"
             )
-            return {}
+            return None
         if not self._cohorts.usable():
             log.warning("last evaluation: no client is connected")
-            return {}
+            return None
         asked = self._asked(server_round, state, lambda _: self._cohorts.usable())
         try:
             result = self._strategy.evaluate_round(self._grid, asked)
@@ -117,7 +117,7 @@ class RoundCloser:
         self._failures.note(server_round, 1, result.failures, result.answered)
         self._check_answers(server_round, result)
         self._check_losses(server_round, result)
-        return evaluation_metrics(result.means)
+        return result
 
     def _attempt(self, asked: RoundAttempt, attempt: int) -> RoundResult | None:
         """Return the result of one attempt; None if no cohort could be drawn for it."""

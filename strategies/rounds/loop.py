@@ -17,7 +17,7 @@ from strategies.rounds.averaging import IterateAverage
 from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.closing import RoundCloser
 from strategies.rounds.observer import ClosedRound, Observer, Outcome
-from strategies.rounds.report import RoundReport, report_of
+from strategies.rounds.report import RoundReport, evaluation_metrics, report_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
@@ -90,6 +90,7 @@ class RoundLoop:
             reports = list(checkpoint.reports)
             self._closer.resume(reports)
         stopped_early = has_converged = False
+        closed: ClosedRound | None = None
         for server_round in range(len(reports) + 1, self._settings.num_rounds + 1):
             if self._has_plateaued(reports):
                 stopped_early = True
@@ -115,13 +116,21 @@ class RoundLoop:
                 stopped_early = server_round < self._settings.num_rounds
                 break
         published = self._average.published(state)
-        if has_converged and _same(published, state):
+        if closed is not None and has_converged and _same(published, state):
             # Nodes have scored it in its round, before they trained on it, and do so once.
-            metrics = dict(reports[-1].metrics)
+            metrics, aggregate = dict(reports[-1].metrics), closed.aggregate
         else:
-            metrics = self._closer.score(len(reports) + 1, published)
-        privacy = self._strategy.coding.report()
-        return Outcome(published, len(reports), stopped_early, metrics, privacy)
+            result = self._closer.score(len(reports) + 1, published)
+            metrics = evaluation_metrics(result.means) if result else {}
+            aggregate = result.aggregate if result else None
+        return Outcome(
+            published,
+            len(reports),
+            stopped_early,
+            metrics,
+            self._strategy.coding.report(),
+            self._strategy.workload.evaluation(aggregate) if aggregate else None,
+        )
 
     def _has_converged(self, server_round: int, before: State, after: State) -> bool:
         """Whether the next round would ask what this one asked: nodes answer that once only."""

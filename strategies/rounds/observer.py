@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord
 
 from strategies.rounds.records import to_arrays
 from strategies.rounds.report import RoundReport, frozen
+from workloads.report import Report
 from workloads.values import Aggregate, Arrays, State
 
 
@@ -55,6 +56,8 @@ class Outcome:
     privacy : mapping
         What the run has spent, the last metrics included; empty without differential privacy.
         Read-only.
+    evaluation : Report or None
+        All that follows from the scores of the last model; None where they say no more.
     """
 
     state: State
@@ -62,6 +65,7 @@ class Outcome:
     stopped_early: bool
     metrics: Mapping[str, float]
     privacy: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    evaluation: Report | None = None
 
     @property
     def arrays(self) -> ArrayRecord:

@@ -12,7 +12,7 @@ from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
 from privacy.noise.sampling import poisson_sample
 from tasks.base import Task
 from tasks.records import Examples
-from tasks.training.local import score
+from tasks.training.local import Bins, score
 from tasks.training.optimizer import build_optimizer
 from tasks.training.record_gradients import clipped_gradients, undisturbed
 
@@ -90,7 +90,11 @@ def train_privately(
 
 
 def metric_vectors(
-    task: Task, model: nn.Module, examples: Examples, loss_clip: float
+    task: Task,
+    model: nn.Module,
+    examples: Examples,
+    loss_clip: float,
+    bins: Bins | None = None,
 ) -> Iterator[Vector]:
     """Yield the bounded scores of each record, alone: their noisy sum may be released.
 
@@ -104,28 +108,35 @@ def metric_vectors(
         The held-out part; may be empty.
     loss_clip : float
         The loss that counts as 1; what is above counts as much.
+    bins : Bins, optional
+        How the record is counted by its score.
 
     Yields
     ------
-    ndarray, float64, shape (2 + num_metrics,)
-        Each entry in [0, 1]: a 1 that counts the record, its loss over ``loss_clip``, and each
-        metric in the order of ``task.metric_names``. A loss that is not finite is 1, a metric
-        0, and so is what fails for a record. So one record moves the sum by at most
-        sqrt(2 + num_metrics) in L2 norm.
+    ndarray, float64, shape (2 + num_metrics + num_bins,)
+        Each entry in [0, 1]: a 1 that counts the record, its loss over ``loss_clip``, each
+        metric in the order of ``task.metric_names``, and a 1 in its bins. A loss that is not
+        finite is 1, a metric 0, and so is what fails for a record. So one record moves the sum
+        by at most sqrt(2 + num_metrics + bins.per_record) in L2 norm.
     """
     if not 0 < loss_clip < float("inf"):
         raise ValueError(f"loss_clip={loss_clip}: must be above 0")
     names = task.metric_names(task.config)
+    first_bin = 2 + len(names)
     with undisturbed():
         for record in examples.one_by_one(np.arange(len(examples))):
-            vector = np.array([1.0, 1.0, *(0.0 for _ in names)])
+            vector = np.zeros(first_bin + (len(bins) if bins else 0))
+            vector[:2] = 1.0
             try:
-                losses, metrics = score(task, model, record)
+                losses, metrics, outputs = score(task, model, record)
                 fraction = losses.double() / loss_clip
                 vector[1] = fraction.nan_to_num(nan=1, posinf=1, neginf=1).clamp(0, 1)
                 for column, name in enumerate(names, start=2):
                     value = metrics[name].double().nan_to_num(nan=0, posinf=0, neginf=0)
                     vector[column] = value.clamp(0, 1)
+                if bins:
+                    places = bins.places(outputs.double().numpy(), record.targets)
+                    vector[first_bin + places[0]] = 1.0
             except Exception:
                 log.debug("a record has no scores", exc_info=True)
             yield vector

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,25 @@ from tasks.schema import TrainingConfig
 from tasks.training.optimizer import build_optimizer
 
 _EVALUATION_BATCH = 1024
+
+
+class Bins(Protocol):
+    """Bins that records are counted in by what a model says of them."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the counts, in order."""
+        ...
+
+    def places(self, outputs: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.intp]:
+        """Return the bins of each record, shape (n, per_record)."""
+        ...
+
+    def count(self, outputs: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.int64]:
+        """Return how many records are in each bin, shape (len(self),)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -130,29 +149,39 @@ def train(
     return TrainingResult(len(examples), loss_sum / num_seen)
 
 
-def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, float]:
-    """Return sums over the examples: ``num_examples``, ``loss`` and each metric of the task.
+def evaluate(
+    task: Task, model: nn.Module, examples: Examples, bins: Bins | None = None
+) -> dict[str, float]:
+    """Return sums over the examples: ``num_examples``, ``loss``, each metric, each bin.
 
     Sums, not means, so that the total over all nodes is the plain sum of what they report.
     """
     totals = dict.fromkeys(("loss", *task.metric_names(task.config)), 0.0)
+    counts = np.zeros(len(bins) if bins else 0, np.int64)
     for first in range(0, len(examples), _EVALUATION_BATCH):
         batch = examples.take(np.arange(first, min(first + _EVALUATION_BATCH, len(examples))))
-        losses, metrics = score(task, model, batch)
+        losses, metrics, outputs = score(task, model, batch)
         for name, values in {"loss": losses, **metrics}.items():
             totals[name] += float(values.double().sum())
-    return {"num_examples": float(len(examples)), **totals}
+        if bins:
+            counts += bins.count(outputs.double().numpy(), batch.targets)
+    binned = dict(zip(bins.names, map(float, counts), strict=True)) if bins else {}
+    return {"num_examples": float(len(examples)), **totals, **binned}
 
 
 @torch.inference_mode()
 def score(
     task: Task, model: nn.Module, examples: Examples
-) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Return each record's loss and metrics, shape (n,) each; the model is then evaluating."""
+) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
+    """Return each record's loss and metrics, shape (n,) each, and the model's outputs.
+
+    The model is then evaluating.
+    """
     model.eval()
     targets = torch.from_numpy(examples.targets)
     outputs = model(torch.from_numpy(examples.inputs))
-    return task.per_example_loss(outputs, targets), task.per_example_metrics(outputs, targets)
+    losses = task.per_example_loss(outputs, targets)
+    return losses, task.per_example_metrics(outputs, targets), outputs
 
 
 def _proximal_term(model: nn.Module, start: list[Tensor], mu: float) -> Tensor | float:

@@ -91,7 +91,7 @@ def _train_and_score(task: Task, model: nn.Module, records: Examples) -> None:
             " loss takes"
         )
     task.per_example_loss(outputs, targets).mean().backward()
-    losses, metrics = score(task, model, records)
+    losses, metrics, outputs = score(task, model, records)
     names = task.metric_names(task.config)
     for name, found in {"loss": losses, **{name: metrics[name] for name in names}}.items():
         if found.shape != (len(records),):
@@ -99,10 +99,21 @@ def _train_and_score(task: Task, model: nn.Module, records: Examples) -> None:
                 f"the {name} of {len(records)} records has shape {tuple(found.shape)}, not"
                 f" ({len(records)},): give one number for each record"
             )
+    classes = task.scored_classes
+    if classes is not None and outputs.shape != (due := (len(records), _num_outputs(classes))):
+        raise ModelRefusedError(
+            f"the outputs of {len(records)} records have shape {tuple(outputs.shape)}, not"
+            f" {due}: they are counted as scored_classes={classes} says; give as many, or"
+            " let scored_classes be None"
+        )
 
 
 def _apart(records: Examples) -> Iterator[Examples]:
     return records.one_by_one(np.arange(len(records)))
+
+
+def _num_outputs(classes: int) -> int:
+    return classes if classes > 2 else 1
 
 
 def _gradient(one: RecordGradient, record: Examples) -> Tensor:

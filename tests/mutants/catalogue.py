@@ -14,6 +14,7 @@ from tests.mutants import (
     records,
     role,
     rounds,
+    scores,
     server,
 )
 from tests.mutants.mutation import Mutation
@@ -33,6 +34,7 @@ _PARTS = (
     records,
     audit,
     histograms,
+    scores,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

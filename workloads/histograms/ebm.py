@@ -16,8 +16,7 @@ from privacy.bounding.bounded_sum import sum_of_sparse_terms
 from privacy.mode import Place
 from privacy.noise.sampling import poisson_sample
 from privacy.unit import Unit
-from tasks.table import Table
-from workloads.base import Privacy, Records, Step, Workload
+from workloads.base import Privacy, Records, Step
 from workloads.histograms.bins import Bins, Floats
 from workloads.histograms.boosting import Boosting
 from workloads.histograms.config import EbmConfig
@@ -29,6 +28,7 @@ from workloads.histograms.schedule import (
     exact_shares,
     private_shares,
 )
+from workloads.table_model import TableWorkload
 from workloads.values import (
     Aggregate,
     Arrays,
@@ -48,7 +48,7 @@ _CHUNK = 2**15
 _NUM_MADE_UP = 8
 
 
-class Ebm(Workload):
+class Ebm(TableWorkload):
     """Sum the histograms of labels and residuals, and what moves scalars of the curves.
 
     Guarantees
@@ -66,20 +66,11 @@ class Ebm(Workload):
     Config = EbmConfig
     serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
     is_integer = True
-    needs_table = True
     needs_clip_norm = False
 
     def bound(self) -> float:
         """Return 1: the weights of the parts see to it."""
         return 1.0
-
-    @property
-    def table(self) -> Table:
-        """Return the task's table."""
-        table = self.task.table
-        if table is None:
-            raise TypeError("the task has no columns")
-        return table
 
     @cached_property
     def loss(self) -> Loss:
@@ -138,7 +129,10 @@ class Ebm(Workload):
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator
     ) -> Contribution:
-        """Return the sum of this node's records, each as whole numbers of its own."""
+        """Return the sum of this node's records, each as whole numbers of its own.
+
+        The state is scored as it came, on the records that are held out.
+        """
         self.check(state)
         total = np.zeros(len(self.layout), np.int64)
         for part in _chunks(records.train):
@@ -146,7 +140,7 @@ class Ebm(Workload):
             coded = np.rint(found.values * 2.0**_FRACTION_BITS)
             whole = np.where(np.isfinite(coded), coded, 0.0).astype(np.int64)
             np.add.at(total, found.places.ravel(), whole.ravel())
-        return Contribution(total.astype(np.float64), {})
+        return Contribution(total.astype(np.float64), self.score(state, records))
 
     def terms(self, state: State, query: Query, records: Any) -> Vector:
         """Return each record's term, its norm at most 1."""
@@ -184,11 +178,14 @@ class Ebm(Workload):
         )
         return State(arrays)
 
+    def outputs(self, state: State, columns: Floats) -> Floats:
+        """Return the sum of each record's curves, shape (n, scores)."""
+        places = self.bins.places(columns)
+        return scores(state.arrays["intercepts"], state.arrays["curves"], places)
+
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return probabilities (n, classes), or values in the label's unit (n,)."""
-        places = self.bins.places(np.asarray(columns, np.float64))
-        arrays = state.arrays
-        return self.loss.published(scores(arrays["intercepts"], arrays["curves"], places))
+        return self.loss.published(self.outputs(state, np.asarray(columns, np.float64)))
 
     @cached_property
     def _boosting(self) -> Boosting:

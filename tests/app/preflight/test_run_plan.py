@@ -100,6 +100,10 @@ def test_the_sum_fits_with_next_to_no_chance_of_a_wrap():
     assert plan.modulus["wrap_probability"] < 1e-9
     assert plan.modulus["padded_dimension"] == 32
     assert plan.bytes_up == 4 * 32
+    # Without privacy also count and loss of training, count, loss, accuracy and bins of the
+    # evaluation, and who clipped or diverged: 8 bytes each.
+    clear = plan_run(load_config({"task": "breast_cancer", "aggregation": "secagg"}))
+    assert clear.bytes_up == 4 * 31 + 8 * (2 + 3 + 2 * 256 + 2)
 
 
 @pytest.mark.parametrize(

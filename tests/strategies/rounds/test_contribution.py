@@ -54,7 +54,7 @@ def archive(values) -> bytes:
 
 
 def added(contributions, *names):
-    codec = ClearCodec(scalar_names=names)
+    codec = ClearCodec(sum_names=names)
     shared = context(len(contributions), len(contributions))
     encoded = [codec.encode(one, shared) for one in contributions]
     return add_up(codec, encoded, shared, has_metrics=True)
