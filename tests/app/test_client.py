@@ -69,6 +69,7 @@ def test_a_training_reply_holds_the_update_and_the_sums_and_nothing_else():
         "eval_num_examples",
         "eval_loss",
         "eval_accuracy",
+        *(f"eval_bin_{number}" for number in range(512)),
     }
 
 

@@ -80,7 +80,8 @@ def test_a_private_run_tells_the_area_with_the_error_of_its_noise(tmp_path):
     deviation = 2 * 2 * np.sqrt(4 / 2)
     assert told["standard deviation of each count"] == pytest.approx(deviation, rel=1e-6)
     assert told["standard error of the area by noise"] > 0.005
-    assert outcome.metrics["auc_se"] > told["standard error of the area by noise"]
+    least = min(0.5, told["standard error of the area by noise"])
+    assert least <= outcome.metrics["auc_se"] <= 0.5
 
 
 def scored(workload, state, examples):

@@ -20,11 +20,14 @@ from strategies.rounds.observer import Observer
 from strategies.rounds.records import to_record
 from strategies.rounds.report import RoundReport
 from strategies.rounds.transport import PollingGrid
+from workloads.score_bins import score_bins
 from workloads.values import Contribution, State
 
 NODES = (11, 12, 13)
 START = {"w": np.zeros(3, np.float32)}
-EVALUATION = {"eval_num_examples": 1.0, "eval_loss": 1.0, "eval_accuracy": 0.5}
+EVALUATION = {"eval_num_examples": 1.0, "eval_loss": 1.0, "eval_accuracy": 0.5} | dict.fromkeys(
+    (f"eval_{name}" for name in score_bins(10, is_private=False).names), 0.0
+)
 
 
 AT_THE_END = -1

@@ -47,6 +47,8 @@ def test_a_finished_run_leaves_everything(run_config):
         "model.safetensors",
         "checkpoint.safetensors",
         "summary.json",
+        "evaluation.json",
+        "evaluation.csv",
         ".lock",
     }
     config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -273,12 +273,13 @@ def test_a_scalar_of_more_records_than_float64_counts_is_cut_down(tmp_path):
     metrics = "privacy.metrics.every=1 privacy.metrics.noise_multiplier=1"
     config = load_config(run_config_of(tmp_path, "example_distributed", "secagg", metrics))
     codec = codec_of(config, 31)
-    num = len(codec.released_metrics)
+    num = len(codec.released_scores)
     steps = np.full(num, 2**52)
-    many = bounded_sum._bounded(steps, num**0.5, 2.0**30, Unit.EXAMPLE)
+    bound = codec.plan.terms.metrics_bound
+    many = bounded_sum._bounded(steps, bound, 2.0**30, Unit.EXAMPLE)
     _, scalars = codec.encode(PrivateContribution(None, many), context(4, 1))
     found = codec.decode(np.zeros(0, np.uint32), scalars, context(4, 1), has_metrics=True)
-    assert found.sums[codec.released_metrics[0]] == pytest.approx(2**22, abs=100)
+    assert found.sums[codec.released_scores[0]] == pytest.approx(2**22, abs=100)
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,7 @@ def test_metrics_have_noise_of_their_own(
     """With 1200 numbers: enough to tell their scale from one round."""
     names = tuple(f"metric{number}" for number in range(1198))
     monkeypatch.setattr(BreastCancer, "metric_names", classmethod(lambda *_: names))
+    monkeypatch.setattr(BreastCancer, "scored_classes", None)
     monkeypatch.setattr(
         BreastCancer,
         "per_example_metrics",

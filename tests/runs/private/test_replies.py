@@ -74,7 +74,9 @@ def check_scalars(traced, encoded, option: str) -> None:
     """Scalars are noise when they are due, and zero when they are not."""
     codec = encoded[0][3]
     names = list(codec.scalar_names)
-    assert names[-3:] == ["eval_num_examples", "eval_loss", "eval_accuracy"]
+    scores = names[CLIP_BITS in names :]
+    assert scores[:3] == ["eval_num_examples", "eval_loss", "eval_accuracy"]
+    assert scores[3:] == [f"eval_bin_{number}" for number in range(100)]
     assert (names[0] == CLIP_BITS) == option.startswith("client")
     assert not {NUM_EXAMPLES, TRAIN_LOSS} & set(names)
     rounds = [encoded[i : i + 4] for i in range(0, 12, 4)]
@@ -82,13 +84,14 @@ def check_scalars(traced, encoded, option: str) -> None:
     node_has_noise = not option.endswith("central")
     for number, replies in enumerate(rounds, start=1):
         columns = np.array([scalars for *_, scalars, _ in replies], np.uint64).view(np.int64)
-        metrics = columns[:, -3:]
+        metrics = columns[:, -len(scores) :]
         if number == 1:
             assert not metrics.any()
         else:
             # A node without a record sends as much noise as any other, unless the server adds
             # it: then it sends zeros, to the server that is trusted.
             assert metrics.any(axis=1).sum() == (4 if node_has_noise else 3)
+            # The noise is so fine that none of it is exactly 0.
             assert metrics.all() or not node_has_noise
         if CLIP_BITS in names:
             assert columns[:, 0].all() == (number < 3)

@@ -92,7 +92,7 @@ def test_metrics_and_clip_bits_are_planned_charged_and_reported(
     check_agreement(traced, nodes, num_charges=4)
     reports, summary = traced.reports(), traced.summary()
     assert [bool(report["metrics"]) for report in reports] == [False, True, False]
-    assert set(reports[1]["metrics"]) <= {"loss", "accuracy"}
+    assert set(reports[1]["metrics"]) <= {"loss", "accuracy", "auc", "auc_se"}
     assert [report["privacy"]["num_metrics"] for report in reports] == [0, 1, 1]
     assert summary["privacy"]["num_metrics"] == 2
     assert all(math.isfinite(value) for value in summary["metrics"].values())

@@ -17,7 +17,8 @@ from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import to_arrays, to_parameters, to_record
 from strategies.rounds.transport import PollingGrid
 from workloads.model_arrays import flatten
-from workloads.values import Contribution, State
+from workloads.score_bins import score_bins
+from workloads.values import Contribution, State, names_of_scores
 
 # Those of neural models: other workloads step by themselves.
 ALGORITHMS = [
@@ -32,7 +33,9 @@ START = {
 }
 
 
-evaluation = {"eval_num_examples": 0.0, "eval_loss": 0.0, "eval_accuracy": 0.0}
+evaluation = dict.fromkeys(
+    names_of_scores(("accuracy", *score_bins(10, is_private=False).names)), 0.0
+)
 
 
 def strategy_for(algorithm: str):
