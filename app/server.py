@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -20,7 +21,12 @@ from app.node.settings import check_simulation_only
 from app.results.model_file import ModelFileError
 from app.results.observers import FolderObserver, LogObserver
 from app.results.report import ReportObserver
-from app.results.run_folder import RunFolder, RunFolderError, folder_path
+from app.results.run_folder import (
+    RunFolder,
+    RunFolderError,
+    folder_path,
+    recorded_learning_rate,
+)
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.loop import RoundLoop
@@ -84,10 +90,12 @@ def run(
     workload = _workload(config)
     state = _initial_state(config, workload)
     length = workload.length(state)
-    strategy = _strategy(config, RunFacts(run_id, num_simulated, workload, length))
+    rate = recorded_learning_rate(Path(config.resume_from)) if config.resume_from else None
+    strategy = _strategy(config, RunFacts(run_id, num_simulated, workload, length, rate))
     settings, cohort_rng = build_settings(config, simulated), build_cohort_rng(config)
     folder, checkpoint = _open_folder(config, run_id)
     with folder:
+        folder.note_learning_rate(strategy.workload.setup.learning_rate)
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
         # The folder first: a round that the log shows can be resumed from.

@@ -79,10 +79,11 @@ class ModelWorkload(Workload):
             raise ModelRefusedError(
                 f"the model cannot be built: {type(error).__name__}: {error}"
             ) from error
+        from tasks.training.buffers import refuse_buffers, refuse_dtypes
+
+        refuse_dtypes(model)
         mode = self.setup.mode
         if mode is None or not mode.hides_records:
-            from tasks.training.buffers import refuse_buffers
-
             refuse_buffers(model)
             return model
         from tasks.training.model_check import admit_model

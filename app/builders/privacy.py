@@ -53,6 +53,7 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
         population=privacy.population,
         cohort_fraction=config.rounds.cohort_fraction,
         min_survivors=min_survivors(config),
+        min_cohort=min_cohort(config),
         # Without masks nobody's noise is anybody else's, and c is 0.
         max_colluding=aggregation.promised_colluding,
         sampling_rate=example.sampling_rate if example else 1.0,
@@ -173,6 +174,11 @@ def check_cost(config: AppConfig, plan: PrivacyPlan) -> None:
 def min_survivors(config: AppConfig) -> int:
     """Return T, as far as the configuration gives it."""
     return config.aggregation.promised_survivors or config.rounds.min_replies
+
+
+def min_cohort(config: AppConfig) -> int:
+    """Return the fewest nodes that a round can close with: a smaller cohort is drawn again."""
+    return max(config.rounds.min_replies, config.aggregation.fewest_nodes)
 
 
 def _private(config: AppConfig) -> PrivateConfig:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.builders.algorithm import build_algorithm
-from app.builders.privacy import check_cost, min_survivors, privacy_plan, private_codec
+from app.builders.privacy import check_cost, min_cohort, privacy_plan, private_codec
 from app.builders.step import learning_rate
 from app.config.load import resolved
 from app.config.run import AppConfig, OnClientFailure
@@ -48,12 +48,15 @@ class RunFacts:
         What is summed.
     length : int
         Of the vector that is summed.
+    learning_rate : float or None
+        What the first part of a resumed run multiplied noisy means by; None of a new run.
     """
 
     run_id: int
     num_simulated: int | None
     workload: Workload
     length: int
+    learning_rate: float | None = None
 
 
 def node_encodes(config: AppConfig, workload: Workload) -> bool:
@@ -69,7 +72,7 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     ValueError
         If the numbers do not go together; names the values and the mend.
     """
-    workload = _knowing_noise(config, facts.workload, facts.length)
+    workload = _knowing_noise(config, facts)
     clear = ClearCodec(
         sum_names=workload.sum_names(training=True), is_weighted=workload.is_weighted
     )
@@ -89,15 +92,20 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     return aggregation_of(config.aggregation).serve(side)
 
 
-def _knowing_noise(config: AppConfig, workload: Workload, length: int) -> Workload:
-    """Return the workload with what follows from the noise of its sums, on the server."""
+def _knowing_noise(config: AppConfig, facts: RunFacts) -> Workload:
+    """Return the workload with what follows from the noise of its sums, on the server.
+
+    A resumed run goes on with the steps of its first part, though of other rounds in all others
+    would follow.
+    """
+    workload = facts.workload
     is_bounded = not workload.needs_clip_norm
     if config.privacy.mode is None or not (is_bounded or config.privacy.stepped):
         return workload
-    plan = privacy_plan(config, workload, length)
+    plan = privacy_plan(config, workload, facts.length)
     if is_bounded:
         return workload.with_noise(plan.sum_deviation * workload.bound())
-    rate = learning_rate(config, plan)
+    rate = facts.learning_rate or learning_rate(config, plan)
     if rate is None:
         return workload
     log.info("each step has the learning rate %.4g", rate)
@@ -213,10 +221,14 @@ def _divergence_mend(config: AppConfig) -> str:
 
 
 def _min_poisson_cohort(config: AppConfig) -> int:
-    """Return T where each client is drawn on its own: amplification by sampling assumes it."""
+    """Return the fewest that are asked where each client is drawn by a coin of its own.
+
+    Amplification by sampling assumes such coins, and the chance of a cohort that is drawn again
+    is accounted for.
+    """
     mode = config.privacy.mode
     if mode is not None and mode.hides_clients:
-        return min_survivors(config)
+        return min_cohort(config)
     return 0
 
 

@@ -167,6 +167,12 @@ class AppConfig:
             f"early_stopping.patience={self.early_stopping.patience}: test_fraction=0 holds"
             " no records out, so there is no loss to look at; raise it, or take patience=0",
         )
+        private = self.privacy.private
+        require(
+            bool(held_out) or private is None or not private.metrics.every,
+            "privacy.metrics.every: task.test_fraction=0 holds no records out, and each node"
+            " would pay for scores of nobody; raise it, or take privacy.metrics.every=0",
+        )
         for name in ("output_dir", "resume_from", "data_dir", "simulation_nodes"):
             _require_absolute(name.replace("_", "-"), getattr(self, name))
         require(

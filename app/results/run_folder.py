@@ -41,6 +41,8 @@ _MAY_CHANGE = (
     "rounds",
     "early_stopping",
 )
+#: Of ``rounds``, what a private run may not change.
+_DRAWS = ("cohort_fraction", "min_replies")
 
 
 def folder_path(config: AppConfig, run_id: int) -> Path:
@@ -60,6 +62,7 @@ class RunFolder:
         self._started = time.time()
         self._seconds_before = 0.0
         self._status = ""
+        self._learning_rate: float | None = None
         # What every summary says, whatever the status: how far the run is, and how good.
         self._progress: dict[str, object] = {}
         self._note_progress(0, {}, {}, 0)
@@ -139,6 +142,12 @@ class RunFolder:
         self._note_report(report)
         self._write_summary(RUNNING)
 
+    def note_learning_rate(self, learning_rate: float | None) -> None:
+        """Write what the server multiplies noisy means by, where it does: a resume needs it."""
+        self._learning_rate = learning_rate
+        if learning_rate is not None:
+            self._write_summary(RUNNING)
+
     def note_release(self, privacy: Mapping[str, Any]) -> None:
         """Write what a private run will have spent once the nodes are asked for more."""
         self._progress["privacy"] = dict(privacy)
@@ -192,17 +201,27 @@ class RunFolder:
             raise RunFolderError(f"{file}: {reason}; {START_ANEW}") from None
         if not isinstance(before, dict):
             raise RunFolderError(f"{file} holds no configuration; {START_ANEW}")
-        may_change = set(_MAY_CHANGE)
-        if getattr(self._config.privacy, "epsilon", None) is not None:
-            # The noise was calibrated to this many rounds and spare attempts.
-            may_change.remove("num_rounds")
+        before, now = self._fixed(before), self._fixed(now)
         for key in sorted(before.keys() | now.keys(), key=str):
-            if key not in may_change and before.get(key) != now.get(key):
+            if before.get(key) != now.get(key):
                 difference = _difference(key, before.get(key), now.get(key))
                 raise RunFolderError(
                     f"resume-from={str(self.path)!r}: {difference}; give the run config of the"
                     " run that is resumed, and as it was what is settled from another key"
                 )
+
+    def _fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of a configuration may not change when this run is resumed."""
+        privacy, may_change = self._config.privacy, set(_MAY_CHANGE)
+        if getattr(privacy, "epsilon", None) is not None:
+            # The noise was calibrated to this many rounds and spare attempts.
+            may_change.remove("num_rounds")
+        fixed = {key: value for key, value in values.items() if key not in may_change}
+        if privacy.mode is not None:
+            # By how cohorts are drawn and rounds close, all rounds are accounted for.
+            rounds = values.get("rounds") or {}
+            fixed["rounds"] = {key: rounds.get(key) for key in _DRAWS}
+        return fixed
 
     def _load_checkpoint(self) -> Checkpoint:
         if not self._checkpoint.exists():
@@ -273,7 +292,28 @@ class RunFolder:
         self._status = status
         seconds = round(self._seconds_before + time.time() - self._started, 3)
         summary = {"status": status, **values, **self._progress, "seconds": seconds}
+        if self._learning_rate is not None:
+            summary["learning_rate"] = self._learning_rate
         write_summary(self.path, summary)
+
+
+def recorded_learning_rate(path: Path) -> float | None:
+    """Return what the run in a folder multiplied noisy means by; None where it did not.
+
+    Raises
+    ------
+    RunFolderError
+        If what is there is no positive number.
+    """
+    file = summary_file(path.expanduser())
+    try:
+        told = json.loads(file.read_text(encoding="utf-8")).get("learning_rate")
+    except (OSError, ValueError, AttributeError):
+        # Whether the folder can be resumed at all is for ``RunFolder.resume`` to say.
+        return None
+    if told is not None and not (isinstance(told, float) and 0 < told < float("inf")):
+        raise RunFolderError(f"{file}: learning_rate={told!r} is no positive number")
+    return told
 
 
 def _difference(key: str, before: object, now: object) -> str:

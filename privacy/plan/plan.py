@@ -203,7 +203,7 @@ class PrivacyPlan(NoiseGrid):
     def delta_of_models(self, epsilon: float, num_drawable: int) -> float:
         """Return the delta left for those who see models only, if cohorts amplify.
 
-        A cohort drawn under T is drawn again, so what is used is the Poisson sample given its
+        A cohort that is too small is drawn again: what is used is the Poisson sample given its
         size. With s the chance of such a draw, the conditional distribution is within s of the
         sample's for one data set and within e^epsilon s for its neighbour, so s (1 + e^epsilon)
         is taken off for every cohort that is paid for (privacy.md, section 4, says s).
@@ -225,7 +225,7 @@ class PrivacyPlan(NoiseGrid):
             return terms.delta
         from scipy.stats import binom  # pyright: ignore[reportMissingTypeStubs]
 
-        least, q = terms.min_survivors, terms.cohort_fraction
+        least, q = max(terms.min_survivors, terms.min_cohort), terms.cohort_fraction
         short = float(binom.cdf(least - 1, num_drawable, q))  # pyright: ignore
         return terms.delta - terms.num_updates * short * (1 + exp(min(epsilon, 700.0)))
 

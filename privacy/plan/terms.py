@@ -50,6 +50,9 @@ class PrivacyTerms:
         Chance of a node to be in a cohort.
     min_survivors, max_colluding : int
         T and c. With distributed noise, T - c honest shares make up the promised noise.
+    min_cohort : int
+        The fewest nodes of a cohort: where each is drawn by a coin of its own, smaller ones are
+        drawn again before anybody is asked. At least ``min_survivors`` anyway.
     sampling_rate : float
         q of the records; 1 under the client unit.
     batch_size : float
@@ -94,6 +97,7 @@ class PrivacyTerms:
     modulus_bits: int
     range_deviations: float
     spare_attempts: int = 0
+    min_cohort: int = 0
     num_metrics: int = 0
     metrics_bound: float = 0.0
     metrics_every: int = 0

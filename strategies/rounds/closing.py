@@ -80,6 +80,8 @@ class RoundCloser:
             if result is not None and result.state is not None:
                 self._check_losses(server_round, result)
                 return result
+            if result is not None:
+                self._cohorts.note_redrawn()
         raise self._stopped(
             f"round {server_round}: too few clients answered in each of rounds.max_attempts="
             f"{self._settings.max_attempts} attempts,"

@@ -40,7 +40,8 @@ class Cohorts:
         self._rng = rng
         self._failures = failures
         #: The fewest nodes that a cohort of this run was drawn among, 0 once a node was left
-        #: out: who that is may depend on its records, so chance alone does not draw any more.
+        #: out or a cohort drawn in place of one that did not answer: who that is may depend on
+        #: records, so chance alone does not draw any more.
         self.fewest_drawable: int | None = None
 
     def draw(self, server_round: int) -> list[int]:
@@ -72,6 +73,10 @@ class Cohorts:
         if size == len(nodes):
             return nodes
         return sorted(self._rng(server_round).sample(nodes, size), key=nodes.index)
+
+    def note_redrawn(self) -> None:
+        """Note that a cohort is drawn anew because too few of the last one answered."""
+        self.fewest_drawable = 0
 
     def _draw_by_coins(self, nodes: list[int], server_round: int) -> list[int]:
         """Draw a Poisson cohort, as amplification by sampling assumes."""

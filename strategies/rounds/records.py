@@ -101,7 +101,9 @@ def _number(name: str, value: object) -> float:
 
 def to_arrays(parameters: Arrays) -> ArrayRecord:
     """Return the parameters as Flower's record."""
-    return ArrayRecord({name: Array(values) for name, values in parameters.items()})
+    # Arithmetic makes a numpy scalar of an array without a dimension.
+    arrays = {name: Array(np.asarray(values)) for name, values in parameters.items()}
+    return ArrayRecord(arrays)
 
 
 def to_parameters(arrays: ArrayRecord) -> Arrays:

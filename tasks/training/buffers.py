@@ -1,9 +1,12 @@
 """The check that a model is its parameters and nothing else: only those are exchanged."""
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tasks.base import ModelRefusedError
+
+_EXCHANGED = (torch.float16, torch.float32, torch.float64)
 
 
 def where(name: str, layer: nn.Module) -> str:
@@ -15,6 +18,22 @@ def objection(layer: nn.Module) -> str:
     """Return why a layer's own buffers are refused; empty if it has none."""
     buffers = [buffer for buffer, _ in layer.named_buffers(recurse=False)]
     return f"it has the buffers {', '.join(buffers)}, which nobody exchanges" if buffers else ""
+
+
+def refuse_dtypes(model: nn.Module) -> None:
+    """Refuse a trained parameter of numbers that are not exchanged.
+
+    Raises
+    ------
+    ModelRefusedError
+        Naming the parameter, its dtype and the mend.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.dtype not in _EXCHANGED:
+            raise ModelRefusedError(
+                f"parameter {name} is {str(parameter.dtype).removeprefix('torch.')}, and"
+                " float16, float32 and float64 are exchanged: give it one of these dtypes"
+            )
 
 
 def refuse_buffers(model: nn.Module) -> None:

@@ -12,6 +12,7 @@ from privacy.bounding.bounded_sum import BoundedSum, sum_of_terms
 from privacy.noise.sampling import poisson_sample
 from tasks.base import Task
 from tasks.records import Examples
+from tasks.training.kept_state import KeptState
 from tasks.training.local import Bins, score
 from tasks.training.optimizer import build_optimizer
 from tasks.training.record_gradients import clipped_gradients, undisturbed
@@ -123,8 +124,10 @@ def metric_vectors(
         raise ValueError(f"loss_clip={loss_clip}: must be above 0")
     names = task.metric_names(task.config)
     first_bin = 2 + len(names)
+    kept = KeptState(model)
     with undisturbed():
         for record in examples.one_by_one(np.arange(len(examples))):
+            kept.restore()
             vector = np.zeros(first_bin + (len(bins) if bins else 0))
             vector[:2] = 1.0
             try:

@@ -96,7 +96,8 @@ def set_parameters(model: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
                 raise ValueError(
                     f"{name} has shape {arrays[name].shape}, not {tuple(parameter.shape)}"
                 )
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
+            # Not ``ascontiguousarray``, which makes one number of no dimension a vector.
+            parameter.copy_(torch.from_numpy(np.asarray(arrays[name], order="C")))
 
 
 def train(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tasks.base import ModelRefusedError, Task
 from tasks.records import Examples
+from tasks.training.kept_state import KeptState
 from tasks.training.local import seed_torch
 from tasks.training.opacus_import import DPOptimizer
 
@@ -42,7 +43,8 @@ def clipped_gradients(
     Unit: one record. A vector is a function of its record, of model and task, and of random
     numbers of its own; nothing else in it depends on which records there are: batches of one in
     one and the same buffer, float64, one thread, dropout seeded anew.
-    Assumes that the model keeps no state between records (``rehearse`` looks at that).
+    Assumes that the model keeps no state between records but in attributes of its modules,
+    which are put back before each.
 
     Parameters
     ----------
@@ -85,6 +87,7 @@ class RecordGradient:
         if not 0 < clip_norm < float("inf"):
             raise ValueError(f"clip_norm={clip_norm}: must be finite and above 0")
         self._task, self._model = task, deepcopy(model).double().train()
+        self.kept = KeptState(self._model)
         self._trained = [p for p in self._model.parameters() if p.requires_grad]
         self.size = sum(parameter.numel() for parameter in self._trained)
         if not self.size:
@@ -111,6 +114,7 @@ class RecordGradient:
 
     def gradient(self, record: Examples) -> Tensor:
         """Return the gradient of the record's loss, shape (size,)."""
+        self.kept.restore()
         loss = self.losses(record)
         if loss.shape != (1,):
             raise ModelRefusedError(
@@ -124,9 +128,15 @@ class RecordGradient:
         ]
         return torch.cat(parts)
 
-    def without_dropout(self) -> None:
-        """Switch off what is random in training."""
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Let the model be as when it is scored, and as it was before again."""
         self._model.eval()
+        try:
+            yield
+        finally:
+            self._model.train()
+            self.kept.restore()
 
     def losses(self, records: Examples) -> Tensor:
         """Return the loss of each record."""

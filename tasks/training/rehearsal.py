@@ -1,7 +1,7 @@
 """Rehearse training on made-up records: what can fail fails before anything is paid."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 
 import numpy as np
@@ -40,12 +40,38 @@ def rehearse(task: Task, model: nn.Module, *, alone: bool) -> None:
                 "the gradient of a made-up record, with inputs from -1 to 1, is not finite:"
                 " look for a logarithm, a root or a division"
             )
-        if not torch.equal(_gradient(one, next(_apart(records))), gradients[0]):
-            raise ModelRefusedError(
-                "the gradient of a record is another one after other records were seen: the"
-                " model keeps something between them; take that out"
-            )
+        _require_no_memory(one, records, gradients[0])
         _require_own_losses(one, records)
+        if not any(bool(gradient.any()) for gradient in gradients):
+            raise ModelRefusedError(
+                "the gradient of every made-up record is 0, so nothing would be learned: look"
+                " for a detached output, or what becomes 0 for a record alone, such as its"
+                " distance to the mean of its batch"
+            )
+
+
+def _require_no_memory(one: RecordGradient, records: Examples, first: Tensor) -> None:
+    """Refuse a model that changes with what it sees: a record would change others' terms.
+
+    Among what is seen are huge inputs and such as are no numbers: the largest so far is
+    remembered only where there is a larger one.
+    """
+    for factor in (1.0, 0.0, 1e3, 1e30, np.nan):
+        with np.errstate(all="ignore"):
+            inputs = (records.inputs * factor).astype(records.inputs.dtype)
+        for record in _apart(Examples(inputs, records.targets, records.columns)):
+            with suppress(Exception):
+                _gradient(one, record)
+            if changed := one.kept.changes():
+                raise ModelRefusedError(
+                    f"the model keeps something between records, in {', '.join(changed)}: the"
+                    " gradient of a record would depend on others; take that out"
+                )
+    if not torch.equal(_gradient(one, next(_apart(records))), first):
+        raise ModelRefusedError(
+            "the gradient of a record is another one after other records were seen: the"
+            " model keeps something between them; take that out"
+        )
 
 
 def require_made_up(task: Task, examples: Examples) -> None:
@@ -123,8 +149,17 @@ def _gradient(one: RecordGradient, record: Examples) -> Tensor:
 
 
 def _require_own_losses(one: RecordGradient, records: Examples) -> None:
-    """Refuse a loss that couples records, such as a partial likelihood."""
-    one.without_dropout()
+    """Refuse a loss that couples records, such as a partial likelihood, also in training."""
+    with one.evaluating():
+        _require_own(one, records)
+    # Dropout drops other numbers in a batch: where two seeds differ, the losses cannot be held
+    # against each other.
+    first = next(_apart(records))
+    if torch.equal(*(_seeded_loss(one, first, seed) for seed in (0, 1))):
+        _require_own(one, records)
+
+
+def _require_own(one: RecordGradient, records: Examples) -> None:
     together = one.losses(records)
     alone = torch.cat([one.losses(record) for record in _apart(records)])
     if together.shape != alone.shape or not torch.allclose(
@@ -134,3 +169,8 @@ def _require_own_losses(one: RecordGradient, records: Examples) -> None:
             "the loss of a record depends on the other records of its batch, so that no bound"
             " holds for one record: use a loss that is a sum over records"
         )
+
+
+def _seeded_loss(one: RecordGradient, record: Examples, seed: int) -> Tensor:
+    seed_torch(seed)
+    return one.losses(record).detach()

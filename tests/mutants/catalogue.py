@@ -6,6 +6,7 @@ from tests.mutants import (
     checks,
     crypto,
     histograms,
+    history,
     hybrid,
     ledger,
     memory,
@@ -35,6 +36,7 @@ _PARTS = (
     audit,
     histograms,
     scores,
+    history,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

@@ -97,8 +97,8 @@ MUTATIONS = (
     Mutation(
         "a-model-may-keep-what-it-saw",
         "tasks/training/rehearsal.py",
-        "if not torch.equal(_gradient(one, next(_apart(records))), gradients[0]):",
-        "if not gradients:",
+        "if not torch.equal(_gradient(one, next(_apart(records))), first):",
+        "if not first.numel():",
         (_REHEARSAL,),
     ),
     Mutation(

@@ -205,3 +205,14 @@ def test_a_configuration_as_dicts_is_what_omegaconf_makes_of_it(task):
     expected = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
     assert json.dumps(to_dict(config)) == json.dumps(expected)
     assert task_config(option_of(config, "task"), to_dict(config.task)) == config.task
+
+
+def test_metrics_of_nobody_are_not_paid_for():
+    free = (
+        "privacy.noise_multiplier=3 privacy.delta=1e-4 privacy.population=4 privacy.clip_norm=1"
+        " privacy.metrics.every=1 privacy.metrics.noise_multiplier=3 task.test_fraction=0"
+    )
+    given = {"task": "breast_cancer", "aggregation": "plain", "privacy": "client_central"}
+    with pytest.raises(ConfigError, match="test_fraction=0 holds no records out"):
+        load_config(given | {"overrides": free})
+    load_config(given | {"overrides": free.replace("task.test_fraction=0", "")})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.builders.run import build_settings
 from app.config.load import load_config
 from app.preflight.run_plan import plan_run
 from app.simulation.in_process import simulate
@@ -134,6 +135,45 @@ def test_nothing_is_amplified_once_a_client_is_left_out(tmp_path, reason):
     first, last = (traced.reports()[at]["privacy"] for at in (0, -1))
     assert first["epsilon_model_only"] < first["epsilon"]
     assert last["epsilon_model_only"] == last["epsilon"]
+
+
+def test_nothing_is_amplified_once_a_cohort_is_drawn_in_place_of_another(tmp_path):
+    """Who answers may depend on records: a cohort that closes is drawn by more than coins."""
+    failed = []
+
+    def fault(message, real):
+        number = message.content.config_records["config"]["server-round"]
+        if number == 2 and len(failed) < 13:
+            failed.append(message.metadata.dst_node_id)
+            return None
+        return real(message)
+
+    free = f"{FEW} rounds.max_silent=9 rounds.min_replies=3 privacy.spare_attempts=2"
+    run_config = run_config_of(tmp_path, "client_central", "plain", free, population=16)
+    run_config |= {"deterministic": True, "seed": 2, "num-rounds": 3}
+    traced = Traced(run_config, 16, fault)
+    told = [report["privacy"] for report in traced.reports()]
+    assert len(failed) == 13
+    assert [one["num_updates"] for one in told] == [1, 3, 4]
+    assert [one["num_drawable"] for one in told] == [16, 0, 0]
+    assert told[0]["epsilon_model_only"] < told[0]["epsilon"]
+    assert told[2]["epsilon_model_only"] == told[2]["epsilon"]
+
+
+@pytest.mark.parametrize(("min_replies", "is_amplified"), [(17, True), (28, False)])
+def test_a_cohort_with_which_no_round_could_close_is_drawn_again(
+    tmp_path, min_replies, is_amplified
+):
+    """Of 30 nodes drawn with 0.9 each under 17 are never, and under 28 with 0.59."""
+    free = (
+        "aggregation.min_survivors=17 rounds.cohort_fraction=0.9 rounds.min_clients=30"
+        f" rounds.min_replies={min_replies}"
+    )
+    run_config = run_config_of(tmp_path, "client_central", "secagg", free, population=30)
+    config = load_config(run_config)
+    assert build_settings(config, simulated=True).min_poisson_cohort == min_replies
+    models, others, _ = plan_run(config).adversaries
+    assert (models.epsilon < others.epsilon) == is_amplified
 
 
 def test_a_resumed_run_remembers_among_how_many_it_drew(tmp_path):

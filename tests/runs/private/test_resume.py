@@ -1,6 +1,7 @@
 """Private runs that are stopped and resumed: what is spent, the noise and the average go on."""
 
 import json
+import logging
 
 import pytest
 from safetensors.numpy import load_file
@@ -74,6 +75,61 @@ def test_calibrated_noise_is_for_its_own_number_of_rounds(tmp_path, given, is_re
     else:
         simulate(more, 4)
         assert reports_of(tmp_path / "run")[-1]["privacy"]["num_updates"] == 2
+
+
+@pytest.mark.parametrize(
+    ("free", "is_refused"),
+    [
+        ("rounds.cohort_fraction=0.8", True),
+        ("rounds.min_replies=3", True),
+        ("rounds.min_clients=3 rounds.max_attempts=7 rounds.deadline_seconds=50", False),
+    ],
+)
+def test_past_rounds_are_not_accounted_for_as_if_other_cohorts_had_been_drawn(
+    tmp_path, free, is_refused
+):
+    """ "Model only" counts on how cohorts were drawn, in every round alike."""
+    run_config = run_config_of(tmp_path, "client_central", "plain", num_rounds=1)
+    Traced(run_config, 4)
+    more = resumed(run_config, **{"num-rounds": 2})
+    more["overrides"] += f" {free}"
+    if is_refused:
+        key = free.partition("=")[0]
+        assert sent_by(more, 4, RunFolderError, f"{key} was") == []
+    else:
+        simulate(more, 4)
+
+
+def test_without_privacy_rounds_may_be_drawn_otherwise(tmp_path):
+    run_config = {"task": "breast_cancer", "num-rounds": 1, "output-dir": str(tmp_path / "run")}
+    simulate(run_config, 4)
+    more = resumed(run_config, **{"num-rounds": 2, "overrides": "rounds.cohort_fraction=0.6"})
+    assert simulate(more, 4).num_rounds == 2
+
+
+def test_a_resumed_run_goes_on_with_the_steps_of_its_first_part(tmp_path, caplog):
+    """Of another number of rounds another step would follow."""
+    logging.getLogger("flwr").addHandler(caplog.handler)
+    free = "algorithm.average_from=2"
+    run_config = run_config_of(tmp_path, "example_central", "plain", free, num_rounds=2)
+    Traced(run_config, 4)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    rate = summary["learning_rate"]
+    assert rate > 0
+    caplog.clear()
+    simulate(resumed(run_config, **{"num-rounds": 5}), 4)
+    assert f"each step has the learning rate {rate:.4g}" in caplog.text
+    again = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert again["learning_rate"] == rate
+
+
+def test_a_step_that_cannot_be_read_is_named(tmp_path):
+    run_config = run_config_of(tmp_path, "example_central", "plain", num_rounds=1)
+    Traced(run_config, 4)
+    file = tmp_path / "run" / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"learning_rate": "fast"}))
+    more = resumed(run_config, **{"num-rounds": 2})
+    assert sent_by(more, 4, RunFolderError, "learning_rate='fast' is no positive number") == []
 
 
 @pytest.mark.parametrize("stop", [1, 3])

@@ -11,6 +11,8 @@ from torch import nn
 from tasks.base import ModelRefusedError
 from tasks.models import mlp
 from tasks.records import Examples
+from tasks.training.dp_sgd import metric_vectors
+from tasks.training.record_gradients import clipped_gradients
 from tasks.training.rehearsal import rehearse, require_made_up
 from tests.kits.three_classes import Three, three
 
@@ -73,7 +75,7 @@ def all_frozen() -> nn.Module:
         (InBatchNegatives(), mlp(5, 3, 4), "depends on the other records of its batch"),
         (Mean(), mlp(5, 3, 4), r"the loss of 4 records has shape \(1,\)"),
         (Column(), mlp(5, 3, 4), r"the loss of 4 records has shape \(4, 1\), not \(4,\)"),
-        (Three(), Remembering(5, 3), "keeps something between them"),
+        (Three(), Remembering(5, 3), "keeps something between records, in seen"),
         (Three(), Rooted(5, 3), "the gradient of a made-up record, .* is not finite"),
         (Three(), Tuples(5, 3), "the model returns a tuple, not one tensor"),
         (Three(), Cut(5, 3), r"per_example_loss has shape \(\) for one record"),
@@ -187,3 +189,132 @@ def test_made_up_tokens_are_rehearsed_with():
     rehearse(Tokens(), TokenModel(NUM_TOKENS), alone=True)
     with pytest.raises(ModelRefusedError, match="cannot be trained on a made-up record"):
         rehearse(Tokens(), TokenModel(NUM_TOKENS // 2), alone=True)
+
+
+class LargestSoFar(nn.Linear):
+    """A layer that scales by the largest input that it has seen, at least 1."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.most = 1.0
+
+    def forward(self, inputs):
+        self.most = max(self.most, float(inputs.detach().abs().max()))
+        return super().forward(inputs / self.most)
+
+
+class Listing(nn.Linear):
+    """A layer that keeps what it has seen in a list, and goes by how much that is."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.seen = []
+
+    def forward(self, inputs):
+        self.seen.append(float(inputs.detach().sum()))
+        return super().forward(inputs * len(self.seen))
+
+
+class InPlace(nn.Linear):
+    """A layer that adds to a tensor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.total = torch.zeros(5)
+
+    def forward(self, inputs):
+        self.total += inputs.detach().sum(dim=0)
+        return super().forward(inputs + self.total)
+
+
+MEMORIES = {"most": LargestSoFar, "seen": Listing, "total": InPlace}
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_model_that_remembers_is_refused_by_the_name_of_what_it_keeps(name):
+    with pytest.raises(
+        ModelRefusedError, match=f"keeps something between records, in 1.{name}:"
+    ):
+        rehearse(Three(), nn.Sequential(nn.Linear(5, 5), MEMORIES[name]()), alone=True)
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_what_a_model_remembers_moves_no_other_records_term(name):
+    """Also where no rehearsal has noticed: one huge record in front moves the sum by C."""
+    torch.manual_seed(0)
+    model, examples = MEMORIES[name](), three(64)
+    examples.inputs[0] *= 1e6
+    others = examples.take(np.arange(1, 64))
+    rng = np.random.default_rng(0)
+    sums = [
+        np.sum(
+            [
+                vector.copy()
+                for vector in clipped_gradients(
+                    Three(), model, part, np.arange(len(part)), 1.0, rng
+                )
+            ],
+            axis=0,
+        )
+        for part in (examples, others)
+    ]
+    assert np.linalg.norm(sums[0] - sums[1]) <= 1 + 1e-9
+
+
+def test_a_model_that_remembers_elsewhere_is_refused_too():
+    seen = []
+
+    class Elsewhere(nn.Linear):
+        def forward(self, inputs):
+            seen.append(1)
+            return super().forward(inputs * len(seen))
+
+    with pytest.raises(ModelRefusedError, match="another one after other records were seen"):
+        rehearse(Three(), Elsewhere(5, 3), alone=True)
+
+
+def test_scores_are_not_moved_by_what_a_model_remembers():
+    model, examples = LargestSoFar(), three(64)
+    examples.inputs[0] *= 1e6
+    scored = [
+        sum(metric_vectors(Three(), model, part, 5.0))
+        for part in (examples, examples.take(np.arange(1, 64)))
+    ]
+    assert np.abs(scored[0] - scored[1]).max() <= 1 + 1e-9
+
+
+class Detached(nn.Linear):
+    def forward(self, inputs):
+        return super().forward(inputs).detach() + 0 * self.bias
+
+
+class Centred(nn.Linear):
+    """A layer that takes off the mean of its batch, in training only."""
+
+    def forward(self, inputs):
+        found = super().forward(inputs)
+        return found - found.mean(dim=0) if self.training else found
+
+
+class Scaled(nn.Linear):
+    """A layer that divides by the largest of its batch, in training only."""
+
+    def forward(self, inputs):
+        found = super().forward(inputs)
+        return found / (1 + found.detach().abs().max()) if self.training else found
+
+
+def test_a_model_that_learns_nothing_is_refused():
+    with pytest.raises(ModelRefusedError, match="gradient of every made-up record is 0"):
+        rehearse(Three(), Detached(5, 3), alone=True)
+
+
+@pytest.mark.parametrize("layer", [Centred, Scaled])
+def test_a_loss_that_couples_records_in_training_only_is_refused(layer):
+    with pytest.raises(ModelRefusedError, match="depends on the other records of its batch"):
+        rehearse(Three(), layer(5, 3), alone=True)
+
+
+def test_dropout_is_no_coupling():
+    model = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+    rehearse(Three(), model, alone=True)
