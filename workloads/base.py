@@ -266,6 +266,10 @@ class Workload(ABC):
         """Return the length of the vector that a training round sums."""
         return sum(int(np.size(array)) for array in state.arrays.values())
 
+    def longest(self) -> int:
+        """Return the length of the longest vector of a run; the same in all for most."""
+        return self.length(self.initial_state())
+
     @abstractmethod
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator

@@ -101,12 +101,12 @@ class Cox(Workload):
         table = self.task.table
         self._design: Design = design_of(table, config.columns, has_intercept=False)
         newton = newton_of(self._design.names)
-        self._kind: Stratified | Pooled
+        self.kind: Stratified | Pooled
         if config.strata is Strata.participant:
-            self._kind = Stratified(self._design, newton)
+            self.kind = Stratified(self._design, newton)
         else:
             grid = grid_of(config, table.label.high, is_private=False)
-            self._kind = Pooled(self._design, newton, grid, config.least)
+            self.kind = Pooled(self._design, newton, grid, config.least)
 
     def num_parameters(self, state: State) -> int:
         """Return the number of coefficients."""
@@ -114,7 +114,7 @@ class Cox(Workload):
 
     def initial_state(self) -> State:
         """Return coefficients of 0."""
-        return initial_state(len(self._design), self._kind.arrays)
+        return initial_state(len(self._design), self.kind.arrays)
 
     def check(self, state: State) -> None:
         """Refuse coefficients of another shape or out of range, or times not of the grid."""
@@ -125,27 +125,31 @@ class Cox(Workload):
             raise StateRefusedError(f"a coefficient is not within {LARGEST:g}")
         if "step" not in state.header:
             raise StateRefusedError("the state does not say which step it is of")
-        self._kind.check(state)
+        self.kind.check(state)
 
     def length(self, state: State) -> int:
         """Return the number of sums that the next round asks for."""
-        return self._kind.length(state)
+        return self.kind.length(state)
+
+    def longest(self) -> int:
+        """Return the length where each time of the grid has several events."""
+        return self.kind.longest()
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator
     ) -> Contribution:
         """Return this node's sums at the coefficients that are asked about."""
         self.check(state)
-        return Contribution(self._kind.contribute(state, records.train), {})
+        return Contribution(self.kind.contribute(state, records.train), {})
 
     def weights(self, state: State, query: Query, records: Any) -> Vector:
         """Return how much each record counts in what is asked."""
         self.check(state)
-        return self._kind.weights(state, records)
+        return self.kind.weights(state, records)
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Take a Newton step, or half of the last one where the fit grew worse."""
-        return self._kind.apply(state, aggregate.total)
+        return self.kind.apply(state, aggregate.total)
 
     def is_finished(self, state: State) -> bool:
         """Return whether the fit has converged, or cannot."""
@@ -153,5 +157,5 @@ class Cox(Workload):
 
     def report(self, state: State) -> Report:
         """Return the table of coefficients and hazard ratios."""
-        facts = self._kind.facts(state)
+        facts = self.kind.facts(state)
         return report_of(state, self._design, facts, self.setup.algorithm.confidence)

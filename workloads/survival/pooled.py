@@ -65,14 +65,12 @@ class Pooled:
     """
 
     def __init__(self, design: Design, newton: Newton, grid: Grid, least: int) -> None:
-        self._design, self._newton, self._grid, self._least = design, newton, grid, least
-        p, m = len(design), len(grid)
-        longest = length_of(p, m, m)
+        self._design, self._newton, self.grid, self._least = design, newton, grid, least
         require(
-            longest <= _LONGEST,
-            f"algorithm.strata=none: {m} times of {p} columns make up to {longest} numbers a"
-            f" round, but at most {_LONGEST} are summed; give algorithm.steps, or name fewer"
-            " columns in algorithm.columns",
+            self.longest() <= _LONGEST,
+            f"algorithm.strata=none: {len(grid)} times of {len(design)} columns make up to"
+            f" {self.longest()} numbers a round, but at most {_LONGEST} are summed; give"
+            " algorithm.steps, or name fewer columns in algorithm.columns",
         )
 
     @property
@@ -89,7 +87,7 @@ class Pooled:
             for name in ("events", "leaving")
         ):
             raise StateRefusedError("the counts are not those of the times")
-        whole = np.isin(starts, np.arange(len(self._grid))).all()
+        whole = np.isin(starts, np.arange(len(self.grid))).all()
         if starts.ndim != 1 or not whole or (np.diff(starts) <= 0).any():
             raise StateRefusedError("the times are not ascending places of the grid")
         if self._is_first(state):
@@ -107,19 +105,24 @@ class Pooled:
     def length(self, state: State) -> int:
         """Return the counts of each place of the grid, or the sums of each merged time."""
         if self._is_first(state):
-            return 1 + 2 * (len(self._grid) + 1)
+            return 1 + 2 * (len(self.grid) + 1)
         tied = _tied(state)
         return length_of(len(self._design), len(tied), int(tied.sum()))
+
+    def longest(self) -> int:
+        """Return the length where each time of the grid has several events."""
+        m = len(self.grid)
+        return length_of(len(self._design), m, m)
 
     def contribute(self, state: State, records: Any) -> NDArray[np.int64]:
         """Return this node's counts, or its sums at the coefficients that are asked about."""
         coded, complete = self._design.rows(records.columns)
-        places = self._grid.places(records.targets[complete, 0])
+        places = self.grid.places(records.targets[complete, 0])
         # What happens beyond the grid's end is not known at its end.
-        happened = (records.targets[complete, 1] == 1) & (places < len(self._grid))
+        happened = (records.targets[complete, 1] == 1) & (places < len(self.grid))
         num_incomplete = len(complete) - len(places)
         if self._is_first(state):
-            m = len(self._grid) + 1
+            m = len(self.grid) + 1
             counts = [np.bincount(each, minlength=m) for each in (places[happened], places)]
             return np.concatenate([[num_incomplete], *counts])
         sums = self._sums(state, [column[complete] for column in coded], places, happened)
@@ -196,7 +199,7 @@ class Pooled:
         found: dict[str, Any] = {
             "strata": "none",
             "events": round(float(arrays["events"].sum())),
-            "times of the grid": len(self._grid),
+            "times of the grid": len(self.grid),
             "times with events, merged": len(arrays["starts"]),
         }
         if len(arrays["leaving"]):
@@ -204,7 +207,7 @@ class Pooled:
         return found
 
     def _counted(self, state: State, total: Vector) -> State:
-        events, leaving = total[1:].reshape(2, len(self._grid) + 1)
+        events, leaving = total[1:].reshape(2, len(self.grid) + 1)
         cells, records = merged(events, leaving, self._least), float(leaving.sum())
         p = len(self._design)
         sums = Sums(records, float(total[0]), 0.0, np.zeros(p), np.eye(p))

@@ -47,6 +47,10 @@ class Stratified:
 
     def length(self, state: State) -> int:
         """Return 6 counts, the log likelihood, the score and the information's half."""
+        return self.longest()
+
+    def longest(self) -> int:
+        """Return the length, which is the same in all rounds."""
         p = len(self._design)
         return _NUM_COUNTS + 1 + p + p * (p + 1) // 2
 

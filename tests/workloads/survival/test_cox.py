@@ -33,7 +33,7 @@ def table_of(work, state) -> tuple[np.ndarray, dict]:
 def merged_times(work, state, records) -> np.ndarray:
     """Return the number of the merged time at which each record leaves."""
     cells = Cells(state.arrays["starts"].astype(int))
-    return cells.of(work._kind._grid.places(records.targets[:, 0])).astype(float)
+    return cells.of(work.kind.grid.places(records.targets[:, 0])).astype(float)
 
 
 @pytest.mark.parametrize("whole", [True, False])
