@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,11 @@ from tasks.csv.misfits import Misfit, Misfits
 from tasks.csv.rows import Row, rows_of_lines, rows_of_one_line
 from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig
 from tasks.csv.summary import Summary
+from tasks.csv.targets import Target, classes_of, targets_of
 from tasks.lines import physical_lines
 from tasks.records import DataError, Examples
 
-#: A class or a number; of a label with a time that and the event.
-_Target = float | tuple[float, float]
-_Encoded = tuple[list[float], _Target]
+_Encoded = tuple[list[float], Target]
 #: What makes rows of the csv form, the header first, from a file's own.
 Adapt = Callable[[Iterator[Row]], Iterator[Row]]
 
@@ -102,7 +100,6 @@ def survey(
     if header.misfits:
         used = []
     targets = [target for _, target in used]
-    names = config.label.classes
     summary = Summary(
         file,
         num_rows,
@@ -111,22 +108,14 @@ def survey(
         dict(encoder.filled),
         dict(encoder.clipped),
         dict(encoder.unknown),
-        {name: targets.count(index) for index, name in enumerate(names)},
+        classes_of(targets, config),
         encoder.misfits,
         num_long,
     )
     columns = np.array([values for values, _ in used], np.float64)
     columns = columns.reshape(len(used), len(config.numeric) + len(config.categorical))
     inputs = _inputs(columns, config)
-    return Examples(inputs, _targets(targets, config, keeps_missing), columns), summary
-
-
-def _targets(targets: list[_Target], config: CsvConfig, keeps_missing: bool) -> NDArray[Any]:
-    if config.label.time is not None:
-        return np.array(targets, np.float64).reshape(len(targets), 2)
-    # A table keeps all digits, a model is trained in float32.
-    of_number = np.float64 if keeps_missing else np.float32
-    return np.array(targets, dtype=np.int64 if config.label.classes else of_number)
+    return Examples(inputs, targets_of(targets, config, keeps_missing), columns), summary
 
 
 def _rows(file: Path, config: CsvConfig, by_line: bool) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, isfinite, log2
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -11,24 +11,27 @@ from numpy.typing import NDArray
 from tasks.schema import require
 from workloads.statistics.design import Design, predictor
 from workloads.statistics.newton import Newton, Sums, ended
-from workloads.survival.cells import Cells, merged
+from workloads.survival.cells import Cells
 from workloads.survival.grid import Grid
 from workloads.survival.opened import Opened, length_of
-from workloads.survival.steps import initial_state, next_state
+from workloads.survival.pooling import (
+    CUT,
+    MOST_BITS,
+    again,
+    counted,
+    is_as_counted,
+    lifted,
+    shifted,
+    too_coarse,
+    too_far,
+)
+from workloads.survival.steps import next_state
 from workloads.values import State, StateRefusedError, Vector
 
 # 16 MiB a node and round.
 _LONGEST = 2**21
-# A whole number of so many bits is exact in float64.
-_MOST_BITS = 52
-# A hazard counts as e^6 times that of the mean record at most.
-CUT = 6.0
-_CUT_BITS = 9
-# A sum is below 2^61, so those of twice the records and more still fit 64 bits.
-_SUM_BITS = 61
 # Coefficients and standard errors are promised to 1e-6.
 _ENOUGH = 1e-7
-_MOST_RESTARTS = 3
 # Halvings of a step at whose end hazards cannot be told.
 _MOST_TOO_FAR = 3
 
@@ -97,8 +100,8 @@ class Pooled:
         if not (arrays["leaving"] >= self._least).all():
             raise StateRefusedError(f"a time at which fewer than {self._least} records leave")
         bits, shift = header.get("bits"), header.get("shift")
-        if type(bits) is not int or not 0 <= bits <= _MOST_BITS:
-            raise StateRefusedError(f"bits={bits}: not from 0 to {_MOST_BITS}")
+        if type(bits) is not int or not 0 <= bits <= MOST_BITS:
+            raise StateRefusedError(f"bits={bits}: not from 0 to {MOST_BITS}")
         if not isinstance(shift, (int, float)) or not isfinite(shift):
             raise StateRefusedError(f"shift={shift}: not a number")
 
@@ -165,15 +168,13 @@ class Pooled:
     def apply(self, state: State, total: Vector) -> State:
         """Merge times by the counts, or take a Newton step."""
         if self._is_first(state):
-            return self._counted(state, total)
+            return counted(state, total, len(self._design), self._least)
         header, asked = state.header, state.arrays["asked"]
         opened = Opened.of(total, len(asked), _tied(state), header["bits"])
-        if not _is_as_counted(state, opened):
-            return self._again(state, opened.num_records)
+        if not is_as_counted(state, opened):
+            return again(state, opened.num_records, len(asked), self.arrays)
         if opened.num_cut:
-            # Far enough after a few rounds, wherever the largest is.
-            lifted = {"shift": header["shift"] + header["lift"], "lift": 2 * header["lift"]}
-            return State(state.arrays, {**header, **lifted})
+            return lifted(state)
         off, p = opened.off(), len(asked)
         if header.get("null") is None:
             centre = opened.at_risk.first[0] / opened.at_risk.zeroth[0]
@@ -185,13 +186,13 @@ class Pooled:
             at = opened.likelihood(asked, header["shift"])
             found = Sums(records, incomplete, -2 * at.log, at.score, at.information)
         elif header["halvings"] >= _MOST_TOO_FAR:
-            return ended(state, found, self._too_far(asked))
+            return ended(state, found, too_far(self._design.names, asked))
         after = next_state(self._newton, state, found, float(opened.events.sum()))
         least = float(np.diag(found.information).min())
         is_coarse = 4 * (opened.events * off).sum() > _ENOUGH * least
         if after.header["step"] == "converged" and is_coarse:
-            return ended(after, found, self._too_coarse(found))
-        return _shifted(after, before=state)
+            return ended(after, found, too_coarse(self._design.names, found.information))
+        return shifted(after, before=state)
 
     def facts(self, state: State) -> dict[str, Any]:
         """Return what is particular to this kind of fit."""
@@ -206,76 +207,8 @@ class Pooled:
             found["fewest records that leave at one"] = round(float(arrays["leaving"].min()))
         return found
 
-    def _counted(self, state: State, total: Vector) -> State:
-        events, leaving = total[1:].reshape(2, len(self.grid) + 1)
-        cells, records = merged(events, leaving, self._least), float(leaving.sum())
-        p = len(self._design)
-        sums = Sums(records, float(total[0]), 0.0, np.zeros(p), np.eye(p))
-        if records <= 0:
-            return ended(state, sums, "no record has a value in each column")
-        if not events.any():
-            return ended(state, sums, "there is no event; take records of a longer time")
-        if not len(cells):
-            told = f"fewer than algorithm.min_at_risk={self._least} records leave with an event"
-            return ended(state, sums, f"{told}; there is nothing to fit")
-        found = {"starts": cells.starts.astype(np.float64), "sums": sums.array}
-        found |= {"events": cells.sums(events), "leaving": cells.sums(leaving)}
-        bits = min(_MOST_BITS, _SUM_BITS - _CUT_BITS - ceil(log2(max(2.0, records))))
-        how = {"step": "counted", "records": records, "bits": bits, "shift": 0.0, "lift": CUT}
-        return State({**state.arrays, **found}, {**state.header, **how})
-
-    def _again(self, state: State, records: float) -> State:
-        """Return the first state: other records than were counted took part."""
-        p, restarts = len(self._design), state.header.get("restarts", 0) + 1
-        begun = initial_state(p, self.arrays)
-        begun = State(begun.arrays, {**begun.header, "restarts": restarts})
-        if restarts <= _MOST_RESTARTS:
-            return begun
-        return ended(
-            begun,
-            Sums(records, 0.0, 0.0, np.zeros(p), np.eye(p)),
-            f"{records:g} records took part and {state.header['records']:g} before, again and"
-            " again: participants come and go, or keep their records back by their policies",
-        )
-
-    def _too_far(self, asked: Vector) -> str:
-        furthest = int(np.abs(asked).argmax())
-        return (
-            f"{self._design.names[furthest]}: its coefficient grows without end, or hazards"
-            " differ by more than sums of 64 bits hold; leave it out, narrow its bounds to what"
-            " occurs, or take algorithm.strata=participant"
-        )
-
-    def _too_coarse(self, sums: Sums) -> str:
-        flattest = int(np.diag(sums.information).argmin())
-        return (
-            f"{self._design.names[flattest]}: its values differ so little within its bounds"
-            " that sums of 64 bits are too coarse for six digits; narrow the bounds to what"
-            " occurs, or take algorithm.strata=participant"
-        )
-
     def _is_first(self, state: State) -> bool:
         return state.header["step"] == "first"
-
-
-def _shifted(after: State, before: State) -> State:
-    """Return a state with the shift for what it asks: above the mean record as much as before.
-
-    As much for the same coefficients; more where they are larger.
-    """
-    asked, last, centre = after.arrays["asked"], before.arrays["asked"], after.arrays["centre"]
-    longer = float(np.abs(asked).max()) / max(float(np.abs(last).max()), 1e-300)
-    above = max(0.0, before.header["shift"] - float(centre @ last))
-    # From coefficients of 0 there is nothing to go by.
-    above = min(above * longer, 2 * above) if last.any() else 0.0
-    shift = float(centre @ asked) + above
-    return State(after.arrays, {**after.header, "shift": shift, "lift": CUT})
-
-
-def _is_as_counted(state: State, opened: Opened) -> bool:
-    arrays = state.arrays
-    same = (arrays["events"] == opened.events) & (arrays["leaving"] == opened.leaving)
-    return bool(same.all()) and state.header["records"] == opened.num_records
 
 
 def _tied(state: State) -> NDArray[np.bool_]:

@@ -140,6 +140,7 @@ def test_a_data_check_tells_of_all_that_does_not_fit(conf, tmp_path):
     assert "by column: days 1, died 1" in told
     assert "outside the bounds, clipped: days 1" in told
     assert "missing, so the row was left out: days 1" in told
+    assert "rows used of each class: censored 1, event 0" in told
     file = write(tmp_path, "50,3,1", "60,5,0", header=HEADER)
     assert not check_data("days", DataSource(data_path=file), is_private=False).objection
     assert loading.CONF_DIR.name == "conf"
