@@ -112,6 +112,8 @@ class Task(ABC):
     has_table: ClassVar[bool] = False
     #: Whether ``task.partition`` says how simulated nodes split one data set.
     is_split: ClassVar[bool] = True
+    #: Whether the label is a time to an event. See ``tasks.survival``.
+    has_times: ClassVar[bool] = False
 
     def __init__(self, config: Any, seed: int) -> None:
         self.config = config

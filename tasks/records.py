@@ -22,6 +22,7 @@ class Examples:
     ----------
     inputs : ndarray, float32, shape (n, ...)
     targets : ndarray, shape (n,), int64 class indices or float32 values
+        Of a label with a time: float64, shape (n, 2), as ``tasks.table.Table.event`` says.
     columns : ndarray, float64, shape (n, columns), optional
         The same records as rows of the task's table, where it has one. See ``tasks.table``.
     """

@@ -141,12 +141,18 @@ class Table:
     classes : tuple of str
         The classes of the label; empty for a number.
     label : Column
-        The label itself; for a number with its bounds.
+        The label itself; for a number with its bounds. Of a label with a time it is the time,
+        from 0 to the longest that is looked at.
+    event : str
+        Of a label with a time: the column that says whether the event happened. Targets are
+        then float64 of shape (n, 2): the time, in (0, high], and 1 for the event, 0 for
+        censored. Empty for any other label.
     """
 
     columns: tuple[Column, ...]
     classes: tuple[str, ...]
     label: Column
+    event: str = ""
 
     def made_up(self, num_records: int) -> NDArray[np.float64]:
         """Return values of nobody, shape (num_records, columns); some are missing."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from app.config import load as loading
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest: what runs beside it is done before it."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
+@pytest.fixture
+def own_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of conf/ that the app reads instead, to put YAMLs in."""
+    copy = tmp_path / "conf"
+    shutil.copytree(loading.CONF_DIR, copy)
+    monkeypatch.setattr(loading, "CONF_DIR", copy)
+    return copy
 
 
 @pytest.fixture

@@ -178,6 +178,10 @@ class Workload(ABC):
     has_model: ClassVar[bool] = False
     #: Whether it works on ``Examples.columns``: then the task must have a table.
     needs_table: ClassVar[bool] = False
+    #: Whether it works on a label with a time and an event, and on no other.
+    needs_times: ClassVar[bool] = False
+    #: What to take instead under a privacy option that it does not serve; empty for no more.
+    instead: ClassVar[str] = ""
     #: What a node takes the numbers of a state for, and so what masks are bound to.
     loads_as: ClassVar[type[np.floating]] = np.float64
     #: Whether some records are held out, to be scored; otherwise all are summed over.
@@ -318,6 +322,10 @@ class Workload(ABC):
     def length(self, state: State) -> int:
         """Return the length of the vector that a training round sums."""
         return sum(int(np.size(array)) for array in state.arrays.values())
+
+    def longest(self) -> int:
+        """Return the length of the longest vector of a run; the same in all for most."""
+        return self.length(self.initial_state())
 
     @abstractmethod
     def contribute(

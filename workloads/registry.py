@@ -9,10 +9,14 @@ from workloads.gradient_sum import GradientSum
 from workloads.histograms.ebm import Ebm
 from workloads.model_update import ModelUpdate
 from workloads.statistics.glm import Glm
+from workloads.survival.cox import Cox
+from workloads.survival.kaplan_meier import KaplanMeier
 
 WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
     "gradient_sum": GradientSum,
     "glm": Glm,
     "ebm": Ebm,
+    "kaplan_meier": KaplanMeier,
+    "cox": Cox,
 }

@@ -33,7 +33,8 @@ def build_workload(config: AppConfig) -> Workload:
     ------
     ValueError
         If the run is private and the task's preprocessing is not, or the workload works on a
-        table and the task has none, or it has no scores where some are asked for.
+        table and the task has none, or on another kind of label, or it has no scores where some
+        are asked for.
     """
     privacy = config.privacy
     private, example = privacy.private, privacy.example
@@ -49,6 +50,7 @@ def build_workload(config: AppConfig) -> Workload:
     name = workload_name(config.algorithm)
     if WORKLOADS[name].needs_table:
         _prepare_table(setup.task, name)
+    _check_label(setup.task, name)
     workload = WORKLOADS[name](setup)
     if not workload.scores:
         _refuse_scores(config, name)
@@ -61,6 +63,24 @@ def _prepare_table(task: Task, workload: str) -> None:
         named = ", ".join(name for name, other in TASKS.items() if other.has_table)
         raise ValueError(f"it has no columns for the workload {workload}; take task={named}")
     task.keeps_missing = True
+
+
+def _check_label(task: Task, workload: str) -> None:
+    """Refuse a label that a workload does not know: a time to an event is of its own kind."""
+    needs = WORKLOADS[workload].needs_times
+    if task.has_times and not needs:
+        able = " or ".join(
+            f"algorithm={name}" for name, one in WORKLOADS.items() if one.needs_times
+        )
+        raise ValueError(
+            f"the label is a time to an event, which the workload {workload} has no loss for;"
+            f" take {able}"
+        )
+    if needs and not task.has_times:
+        raise ValueError(
+            f"algorithm={workload}: the label has no time and event; give both in the YAML of a"
+            " csv task: label: {time: {column: days, max: 1000}, event: died}"
+        )
 
 
 def _refuse_scores(config: AppConfig, workload: str) -> None:

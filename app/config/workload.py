@@ -93,4 +93,5 @@ def _mend(workload: type[Workload]) -> str:
     if workload.serves_exact:
         options.append("none")
     other = "algorithm" if workload.Config is not None else "algorithm.workload"
-    return f"take another {other}, or privacy={' or '.join(options)}"
+    other = workload.instead or f"take another {other}"
+    return f"{other}, or privacy={' or '.join(options)}"

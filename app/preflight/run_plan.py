@@ -27,6 +27,7 @@ from strategies.codec.exact_codecs import FixedPointCodec, IntegerCodec
 from strategies.registry import aggregation_of
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import Workload
+from workloads.registry import WORKLOADS
 
 # A client of so many records is to learn too, by updates of the learning rate's order.
 _SMALL_CLIENT, _MOST_LOST = 100, 0.05
@@ -116,7 +117,7 @@ def plan_run(config: AppConfig) -> RunPlan:
         objection = check_cohorts(config, codec)
         if private is None:
             check_simulation_nodes(config, None)
-            found = _in_common(config, workload, codec, num_parameters)
+            found = _in_common(config, workload, codec, workload.longest())
             return replace(found, grid_objection=_grid_objection(config, workload))
         plan = privacy_plan(config, workload, num_parameters)
         check_simulation_nodes(config, plan)
@@ -148,7 +149,7 @@ def _in_common(config: AppConfig, workload: Workload, codec: Codec, length: int)
         privacy=option_of(config, "privacy"),
         num_rounds=config.num_rounds,
         spare_attempts=private.spare_attempts if private else 0,
-        num_parameters=workload.length(state),
+        num_parameters=workload.longest(),
         num_trips=trips + aggregation.num_key_trips,
         bytes_down=sum(values.nbytes for values in state.arrays.values()),
         bytes_up=ceil(length * _bits(config, workload) / 8) + scalars,
@@ -247,6 +248,8 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
 
 def _how_it_steps(config: AppConfig, plan: PrivacyPlan) -> dict[str, Any]:
     """Return step and proposal of a run by DP-SGD; nothing for any other."""
+    if not WORKLOADS[workload_name(config.algorithm)].has_model:
+        return {}
     recipe, proposal = recipe_of(config, plan), propose(plan)
     found: dict[str, Any] = {}
     if recipe is not None:

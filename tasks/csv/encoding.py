@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.csv.header import Header
-from tasks.csv.mends import mend_name, mend_number, parse
+from tasks.csv.mends import mend_name, mend_number, parse, wrong_event, wrong_time
 from tasks.csv.misfits import Misfit, Misfits
 from tasks.csv.rows import Row, rows_of_lines, rows_of_one_line
 from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig
 from tasks.csv.summary import Summary
+from tasks.csv.targets import Target, classes_of, targets_of
 from tasks.lines import physical_lines
 from tasks.records import DataError, Examples
 
-_Encoded = tuple[list[float], float]
+_Encoded = tuple[list[float], Target]
 #: What makes rows of the csv form, the header first, from a file's own.
 Adapt = Callable[[Iterator[Row]], Iterator[Row]]
 
@@ -99,7 +100,6 @@ def survey(
     if header.misfits:
         used = []
     targets = [target for _, target in used]
-    names = config.label.classes
     summary = Summary(
         file,
         num_rows,
@@ -108,17 +108,14 @@ def survey(
         dict(encoder.filled),
         dict(encoder.clipped),
         dict(encoder.unknown),
-        {name: targets.count(index) for index, name in enumerate(names)},
+        classes_of(targets, config),
         encoder.misfits,
         num_long,
     )
     columns = np.array([values for values, _ in used], np.float64)
     columns = columns.reshape(len(used), len(config.numeric) + len(config.categorical))
-    # A table keeps all digits, a model is trained in float32.
-    of_number = np.float64 if keeps_missing else np.float32
-    kind = np.int64 if names else of_number
     inputs = _inputs(columns, config)
-    return Examples(inputs, np.array(targets, dtype=kind), columns), summary
+    return Examples(inputs, targets_of(targets, config, keeps_missing), columns), summary
 
 
 def _rows(file: Path, config: CsvConfig, by_line: bool) -> Iterator[Row]:
@@ -162,8 +159,10 @@ class _Encoder:
         places = header.positions
         self._num_columns = header.num_columns
         self._delimiter = config.delimiter
-        self._label, self._label_place = config.label, places.get(config.label.column)
+        self._label = config.label
+        self._label_places = [places.get(name) for name in config.label.columns.values()]
         self._bounds = config.label.bounds
+        self._longest = config.label.time.max if config.label.time is not None else 0.0
         self._classes = {name: float(i) for i, name in enumerate(config.label.classes)}
         self._numeric = [
             (name, places[name], column)
@@ -205,9 +204,10 @@ class _Encoder:
         return None
 
     def _values(self, fields: list[str]) -> _Encoded | None:
+        label = [fields[place].strip() for place in self._label_places if place is not None]
         target = None
-        if self._label_place is not None:
-            target = self._target(fields[self._label_place].strip())
+        if len(label) == len(self._label_places):
+            target = self._target(label[0]) if len(label) == 1 else self._survival(*label)
         values = [
             self._number(name, fields[place].strip(), column)
             for name, place, column in self._numeric
@@ -232,6 +232,28 @@ class _Encoder:
             why = mend_name("label.classes", text, self._label.classes)
             self._found.append(Misfit(self._line, column, text, why))
         return target
+
+    def _survival(self, time: str, event: str) -> tuple[float, float] | None:
+        """Return time and event, or None if the row is left out.
+
+        A record under observation for longer than what is looked at counts as censored at its
+        end, which is all that is known of it there; its event came later.
+        """
+        found: list[float] = []
+        of_time, of_event = self._label.columns.values()
+        for name, text, wrong in ((of_time, time, wrong_time), (of_event, event, wrong_event)):
+            if text in self._missing_values:
+                self.missing[name] += 1
+            elif why := wrong(text):
+                self._found.append(Misfit(self._line, name, text, why))
+            else:
+                found.append(float(text))
+        if len(found) < 2:
+            return None
+        if found[0] > self._longest:
+            self.clipped[of_time] += 1
+            return self._longest, 0.0
+        return found[0], found[1]
 
     def _number(
         self, name: str, text: str, column: NumericConfig, *, is_label: bool = False

@@ -37,9 +37,10 @@ class Header:
 def _wrong(names: list[str], config: CsvConfig) -> Iterator[tuple[str | None, str]]:
     """Yield what is wrong, with the column's name where there is one."""
     if (other := _other_delimiter(names, config.delimiter)) is not None:
+        first = config.columns()[0]
         yield (
-            config.label.column,
-            _missing(config.label.column, names, config.delimiter)
+            first,
+            _missing(first, names, config.delimiter)
             + (f"; it looks like task.delimiter={other!r}"),
         )
         return

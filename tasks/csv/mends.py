@@ -42,6 +42,31 @@ def mend_number(text: str) -> str:
     )
 
 
+def wrong_time(text: str) -> str:
+    """Say why a text is no time under observation, with the mend; empty if it is one."""
+    value = parse(text)
+    if value is None:
+        return mend_number(text)
+    if value > 0:
+        return ""
+    return (
+        "is not above 0; leave out a record that was never under observation, and write an"
+        " event on the very first day as half a day, say"
+    )
+
+
+def wrong_event(text: str) -> str:
+    """Say why a text does not tell how a time ended, with the mend; empty if it does."""
+    value, what = parse(text), "is neither 1 (the event) nor 0 (censored before it)"
+    if value in (0.0, 1.0):
+        return ""
+    if text.lower() in _TRUTH:
+        return f"{what}; write truth values as 1 and 0"
+    if value == 2:
+        return f"{what}; where 1 is censored and 2 the event, as in some files of R, take 1 off"
+    return f"{what}; mend it"
+
+
 def mend_name(key: str, text: str, allowed: list[str], or_else: str = "") -> str:
     """Say why a text is none of the classes or categories that ``task.<key>`` lists."""
     what = key.rpartition(".")[2]

@@ -22,6 +22,7 @@ from tasks.files import keep_until_changed
 from tasks.partition import hold_out
 from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
+from tasks.survival import Survival
 from tasks.table import Table
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Csv(Task):
         """Choose loss and metric by the kind of label."""
         if cls is not Csv:
             return object.__new__(cls)
-        return object.__new__(CsvClassification if config.label.classes else CsvRegression)
+        return object.__new__(_kind(config))
 
     def __getnewargs__(self) -> tuple[Any, int]:
         """Return what ``__new__`` needs when a task is copied."""
@@ -65,9 +66,10 @@ class Csv(Task):
 
     @classmethod
     def metric_names(cls, config: TaskConfig) -> tuple[str, ...]:
-        """Return the metric of classes or that of numbers, as the label says."""
-        classes = isinstance(config, CsvConfig) and config.label.classes
-        return ((CsvClassification if classes else CsvRegression).metric,)
+        """Return the metric of classes or that of numbers, as the label says; none of times."""
+        if not isinstance(config, CsvConfig):
+            return (CsvRegression.metric,)
+        return () if config.label.time is not None else (_kind(config).metric,)
 
     def files(self, source: DataSource) -> list[Path]:
         """Return the files with a node's records: here it is one.
@@ -162,6 +164,17 @@ class CsvRegression(Csv, Regression):
         """Map the model's outputs back to the units of the label's column."""
         label = self.config.label
         return unscale(outputs, NumericConfig(label.min, label.max))
+
+
+class CsvSurvival(Survival, Csv):
+    """The label is a time and whether it ended with an event; there is no neural model."""
+
+
+def _kind(config: CsvConfig) -> type[Csv]:
+    """Return the task of this kind of label."""
+    if config.label.time is not None:
+        return CsvSurvival
+    return CsvClassification if config.label.classes else CsvRegression
 
 
 @keep_until_changed(64)

@@ -17,6 +17,7 @@ from tests.mutants import (
     rounds,
     scores,
     server,
+    survival,
 )
 from tests.mutants.mutation import Mutation
 
@@ -37,6 +38,7 @@ _PARTS = (
     histograms,
     scores,
     history,
+    survival,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

@@ -63,17 +63,20 @@ class Design:
     ----------
     terms : tuple of Term
         All but the intercept, in the order of the table.
+    has_intercept : bool
+        Whether there is one; not in a Cox regression, whose baseline hazard takes its place.
     """
 
     terms: tuple[Term, ...]
+    has_intercept: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the coefficients, the intercept first."""
-        return (INTERCEPT, *(term.name for term in self.terms))
+        return (*[INTERCEPT] * self.has_intercept, *(term.name for term in self.terms))
 
     def __len__(self) -> int:
-        return 1 + len(self.terms)
+        return self.has_intercept + len(self.terms)
 
     def rows(self, columns: NDArray[np.float64]) -> tuple[list[Vector], NDArray[np.bool_]]:
         """Return the design of records and which of them miss nothing.
@@ -93,19 +96,29 @@ class Design:
         complete = np.ones(len(columns), np.bool_)
         for place in {term.place for term in self.terms}:
             complete &= ~np.isnan(columns[:, place])
-        coded = [complete.astype(np.float64)]
+        coded = [complete.astype(np.float64)] * self.has_intercept
         for term in self.terms:
             coded.append(np.where(complete, term.coded(columns[:, term.place]), 0.0))
         return coded, complete
 
     def in_units(self) -> NDArray[np.float64]:
         """Return the matrix from coefficients of coded terms to those in the columns' units."""
+        if not self.has_intercept:
+            return np.diag([1 / term.width for term in self.terms])
         matrix = np.diag([1.0, *(1 / term.width for term in self.terms)])
         matrix[0, 1:] = [-term.centre / term.width for term in self.terms]
         return matrix
 
 
-def design_of(table: Table, chosen: list[str]) -> Design:
+def predictor(coefficients: NDArray[np.float64], coded: list[Vector]) -> Vector:
+    """Return the linear predictor, column by column: a matrix product is not place-free."""
+    found = np.zeros_like(coded[0])
+    for coefficient, column in zip(coefficients, coded, strict=True):
+        found += coefficient * column
+    return found
+
+
+def design_of(table: Table, chosen: list[str], *, has_intercept: bool = True) -> Design:
     """Return the design of the chosen columns, of all if none is named.
 
     Raises
@@ -128,4 +141,4 @@ def design_of(table: Table, chosen: list[str]) -> Design:
         for code, category in enumerate(column.categories):
             if code:
                 terms.append(Term(f"{column.name}={category}", place, column, code))
-    return Design(tuple(terms))
+    return Design(tuple(terms), has_intercept)

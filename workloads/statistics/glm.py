@@ -7,14 +7,14 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.schema import require
 from workloads.base import Records, Step, Workload, WorkloadConfig
 from workloads.report import Report
-from workloads.statistics.design import Design, design_of
+from workloads.statistics.design import Design, design_of, predictor
 from workloads.statistics.family import Binomial, Family, Gaussian, Poisson
-from workloads.statistics.fit import Sums, first_step, newton_step, report_of
+from workloads.statistics.fit import first_step, report_of
+from workloads.statistics.newton import Newton, Sums
 from workloads.values import Aggregate, Contribution, Query, State, StateRefusedError, Vector
 
 #: Fraction bits of an entry: with entries up to 128, a million records and more fit 64 bits.
@@ -129,16 +129,16 @@ class Glm(Workload):
         """Return the weight of each record in X'WX."""
         self.check(state)
         coded, complete = self._design.rows(records.columns)
-        predictor = _predictor(state.arrays["asked"], coded)
+        values = predictor(state.arrays["asked"], coded)
         response = self._family.response(records.targets.astype(np.float64))
-        return self._family.said(predictor, response).weight * complete
+        return self._family.said(values, response).weight * complete
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Take a Newton step, or half of the last one where the fit grew worse."""
         sums = Sums.of(aggregate.total / _UNIT, len(self._design))
         if state.header["step"] == "first" and isinstance(self._family, Poisson):
             return first_step(state, sums, self._family)
-        return newton_step(state, sums, self._design)
+        return Newton(self._design.names).next(state, sums)
 
     def is_finished(self, state: State) -> bool:
         """Return whether the fit has converged, or cannot."""
@@ -150,15 +150,7 @@ class Glm(Workload):
 
     def _said(self, state: State, coded: list[Vector], records: Records) -> Any:
         response = self._family.response(records.train.targets.astype(np.float64))
-        return self._family.said(_predictor(state.arrays["asked"], coded), response)
-
-
-def _predictor(coefficients: NDArray[np.float64], coded: list[Vector]) -> Vector:
-    """Return the linear predictor, column by column: a matrix product is not place-free."""
-    predictor = np.zeros_like(coded[0])
-    for coefficient, column in zip(coefficients, coded, strict=True):
-        predictor += coefficient * column
-    return predictor
+        return self._family.said(predictor(state.arrays["asked"], coded), response)
 
 
 def _family_of(name: FamilyName, table: Any) -> Family:

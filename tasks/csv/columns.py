@@ -1,0 +1,81 @@
+"""The configuration of the feature columns of a CSV file."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from tasks.schema import require
+
+
+@dataclass
+class NumericConfig:
+    """A column of numbers. Its bounds are mapped to [-1, 1]; what lies outside is clipped.
+
+    Attributes
+    ----------
+    min, max : float
+        Bounds from public knowledge, not from the records. min is below max.
+    fill : float, optional
+        Stands for a missing value. Without it, a row that misses the value is left out.
+    """
+
+    min: float
+    max: float
+    fill: float | None = None
+
+    def check(self, key: str) -> None:
+        """Raise ``ValueError`` if the numbers make no sense."""
+        require_bounds(key, self.min, self.max)
+        require(
+            self.fill is None or self.min <= self.fill <= self.max,
+            f"{key}.fill={self.fill}: must lie in [{self.min}, {self.max}]",
+        )
+
+
+@dataclass
+class CategoricalConfig:
+    """A column of names or codes. Each category is a feature of its own, 0 or 1.
+
+    Attributes
+    ----------
+    categories : list of str
+        All that may occur, at least 2. Upper and lower case differ.
+    fill : str, optional
+        The category that stands for a missing value. Without it, such a row is left out.
+    unknown : str, optional
+        The category that stands for all that are not listed. Without it, they are refused.
+    """
+
+    categories: list[str]
+    fill: str | None = None
+    unknown: str | None = None
+
+    def check(self, key: str, missing_values: list[str]) -> None:
+        """Raise ``ValueError`` if the categories make no sense."""
+        require_names(f"{key}.categories", self.categories, missing_values)
+        for name, value in (("fill", self.fill), ("unknown", self.unknown)):
+            require(
+                value is None or value in self.categories,
+                f"{key}.{name}={value}: must be one of {', '.join(self.categories)}",
+            )
+
+
+def require_bounds(key: str, low: float, high: float) -> None:
+    """Raise ``ValueError`` unless these are bounds of numbers."""
+    require(
+        low < high and isfinite(high - low),
+        f"{key}={{min: {low}, max: {high}}}: must be finite, with min below max",
+    )
+
+
+def require_names(key: str, names: list[str], missing_values: list[str]) -> None:
+    """Raise ``ValueError`` unless a column can have these categories, or a label classes."""
+    require(
+        len(names) >= 2 and len(set(names)) == len(names),
+        f"{key}={names}: must be at least two, all different",
+    )
+    for name in names:
+        require(name == name.strip(), f"{key}={name!r}: must have no spaces around the name")
+        require(
+            name not in missing_values,
+            f"{key}={name!r}: must not be one of task.missing_values too",
+        )

@@ -1,0 +1,1 @@
+"""Survival analysis of times to an event: curves, their test, and Cox regression."""
