@@ -9,10 +9,12 @@ from workloads.gradient_sum import GradientSum
 from workloads.histograms.ebm import Ebm
 from workloads.model_update import ModelUpdate
 from workloads.statistics.glm import Glm
+from workloads.statistics.statistics import Statistics
 
 WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
     "gradient_sum": GradientSum,
     "glm": Glm,
+    "statistics": Statistics,
     "ebm": Ebm,
 }

@@ -19,7 +19,7 @@ from app.config.algorithm import (
 )
 from app.config.privacy import PRIVACY, PrivacyConfig
 from app.config.rules import check_privacy
-from app.config.workload import check_workload
+from app.config.workload import check_workload, workload_name
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
 from tasks.schema import TaskConfig, require
@@ -113,7 +113,7 @@ class AppConfig:
     Attributes
     ----------
     num_rounds : int
-        Rounds in all, those before a resume included.
+        Rounds in all, those before a resume included; no more than the workload has use for.
     seed : int
         Public: initial model, simulated partition, held-out split.
     deterministic : bool
@@ -144,6 +144,8 @@ class AppConfig:
 
     def __post_init__(self) -> None:
         require(self.num_rounds >= 1, f"num-rounds={self.num_rounds}: must be at least 1")
+        most = WORKLOADS[workload_name(self.algorithm)].most_rounds
+        self.num_rounds = min(self.num_rounds, most or self.num_rounds)
         require(0 <= self.seed < 2**63, f"seed={self.seed}: must be in [0, 2^63)")
         self.aggregation.check_deadline(self.rounds.deadline_seconds)
         stepped = self.privacy.stepped

@@ -12,7 +12,7 @@ log = logging.getLogger("flwr.tacet")
 
 
 class ReportObserver(Observer):
-    """Write ``report.json`` and ``report.csv`` at the end of a run, and log the table.
+    """Write ``report.json`` and a CSV file for each table at the end of a run, and log them.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class ReportObserver(Observer):
         self._workload, self._folder = workload, folder
 
     def round_closed(self, closed: ClosedRound) -> None:
-        """Do nothing: the table is that of the end."""
+        """Do nothing: the tables are those of the end."""
 
     def finished(self, outcome: Outcome) -> None:
         """Write and log the report of the last state."""
@@ -35,6 +35,7 @@ class ReportObserver(Observer):
             return
         text = json.dumps(report.to_dict(), indent=2, default=float) + "\n"
         write_whole(self._folder / "report.json", text.encode())
-        write_whole(self._folder / "report.csv", report.to_csv().encode())
+        for name, content in report.files().items():
+            write_whole(self._folder / name, content.encode())
         for line in report.lines():
             log.info("%s", line)

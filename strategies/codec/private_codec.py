@@ -189,7 +189,8 @@ class PrivateCodec:
             return Aggregate(np.zeros(0), sums, float(context.num_survivors))
         found = run_backward(self.stages, Passing(update), context)
         unit = self.clip_norm if self.plan.terms.is_summed else 1.0
-        return Aggregate(found.vector * unit, sums, found.weight)
+        noise = unit * self._deviation(context.num_survivors)
+        return Aggregate(found.vector * unit, sums, found.weight, noise)
 
     def objection(self, found: Aggregate, num_survivors: int) -> str | None:
         """Return which sum is out of its bounds by more than noise explains, see `possible`.
