@@ -9,8 +9,6 @@ its lines together. Several tables of a report are held against each other in ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,7 +79,7 @@ def _complete(counts: Counts, hidden: Mask, may_hide: Mask, min_cell: int) -> No
 
 def _open_up(counts: Counts, hidden: Mask, may_hide: Mask) -> None:
     """Hide one more cell in the line of each that all lines together still fix, in place."""
-    for row, column in _fixed(hidden):
+    for row, column in _fixed(counts, hidden):
         lines = np.s_[row, :], np.s_[:, column], np.s_[:, :]
         for least, line in ((1, lines[0]), (1, lines[1]), (1, lines[2]), (0, lines[2])):
             open_ = may_hide[line] & ~hidden[line] & (counts[line] >= least)
@@ -91,17 +89,54 @@ def _open_up(counts: Counts, hidden: Mask, may_hide: Mask) -> None:
                 break
 
 
-def _fixed(hidden: Mask) -> Iterable[tuple[int, int]]:
-    """Return the hidden cells that follow from the lines' sums.
+def _fixed(counts: Counts, hidden: Mask) -> list[tuple[int, int]]:
+    """Return the hidden cells that can have no other value, those of nobody left out.
 
-    Lines are the nodes of a graph and hidden cells its edges: a cell is fixed if and only if
-    its edge is a bridge, whose removal parts the graph (Tarjan 1974).
+    Lines are the nodes of a graph and hidden cells its edges. To change cells so that all
+    lines keep their sums is to go round a circle: along an edge a cell grows, against it, it
+    shrinks, which one at its least cannot. So a cell is fixed if its edge is in no circle:
+    between two strong components, or a bridge inside of one (Gusfield 1988, theorem 2).
     """
-    num_rows = len(hidden)
-    beside: list[list[int]] = [[] for _ in range(sum(hidden.shape))]
-    for row, column in np.argwhere(hidden).tolist():
-        beside[row].append(num_rows + column)
-        beside[num_rows + column].append(row)
+    from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
+    from scipy.sparse.csgraph import (  # pyright: ignore[reportMissingTypeStubs]
+        connected_components,
+    )
+
+    num_rows, num = len(hidden), sum(hidden.shape)
+    places = np.argwhere(hidden)
+    if not len(places):
+        return []
+    values = counts[hidden]
+    # Hidden cells are 1 at least, unless some of nobody had to be hidden too.
+    can_shrink = values > min(1.0, float(values.min()))
+    # A total grows with its cells: on the other side of its line.
+    is_total = (places[:, 0] == num_rows - 1) | (places[:, 1] == hidden.shape[1] - 1)
+    ends = np.stack([places[:, 0], num_rows + places[:, 1]])
+    tails, heads = np.where(is_total, ends[::-1], ends)
+    both = (
+        np.concatenate([tails, heads[can_shrink]]),
+        np.concatenate([heads, tails[can_shrink]]),
+    )
+    graph = csr_array((np.ones(len(both[0])), both), shape=(num, num))
+    parts = connected_components(graph, directed=True, connection="strong")[1]
+    inside = parts[tails] == parts[heads]
+    beside: list[list[int]] = [[] for _ in range(num)]
+    for one, other in ends.T[inside].tolist():
+        beside[one].append(other)
+        beside[other].append(one)
+    found = [*map(tuple, ends.T[~inside].tolist()), *_bridges(beside)]
+    cells = [(one, other - num_rows) for one, other in found]
+    return [cell for cell in cells if counts[cell] > 0]
+
+
+def _bridges(beside: list[list[int]]) -> list[tuple[int, int]]:
+    """Return the edges whose removal parts a graph, smaller node first (Tarjan 1974).
+
+    Parameters
+    ----------
+    beside : list of list of int
+        The neighbours of each node; no two edges have the same ends.
+    """
     order, lowest = [-1] * len(beside), [0] * len(beside)
     found: list[tuple[int, int]] = []
     number = 0
@@ -120,8 +155,7 @@ def _fixed(hidden: Mask) -> Iterable[tuple[int, int]]:
                 if parent >= 0:
                     lowest[parent] = min(lowest[parent], lowest[node])
                     if lowest[node] > order[parent]:
-                        row, column = sorted((node, parent))
-                        found.append((row, column - num_rows))
+                        found.append((min(node, parent), max(node, parent)))
             elif order[other] < 0:
                 order[other] = lowest[other] = number
                 number += 1

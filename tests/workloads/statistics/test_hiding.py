@@ -48,7 +48,8 @@ def extended(counts):
     return whole
 
 
-@pytest.mark.parametrize("seed", range(60))
+# The last two fell to a rule that did not know that shown empty cells make hidden ones 1.
+@pytest.mark.parametrize("seed", [*range(50), 1085, 1894])
 def test_no_hidden_cell_of_a_table_follows_from_the_others(seed):
     draws = np.random.default_rng(seed)
     shape = draws.integers(2, 6, size=2)
