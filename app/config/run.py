@@ -144,8 +144,6 @@ class AppConfig:
 
     def __post_init__(self) -> None:
         require(self.num_rounds >= 1, f"num-rounds={self.num_rounds}: must be at least 1")
-        most = WORKLOADS[workload_name(self.algorithm)].most_rounds
-        self.num_rounds = min(self.num_rounds, most or self.num_rounds)
         require(0 <= self.seed < 2**63, f"seed={self.seed}: must be in [0, 2^63)")
         self.aggregation.check_deadline(self.rounds.deadline_seconds)
         stepped = self.privacy.stepped
@@ -154,6 +152,8 @@ class AppConfig:
             self.num_rounds,
             is_settled=stepped is not None and stepped.learning_rate is None,
         )
+        most = WORKLOADS[workload_name(self.algorithm)].most_rounds
+        self.num_rounds = min(self.num_rounds, most or self.num_rounds)
         require(
             self.average_from <= self.num_rounds,
             f"algorithm.average_from={self.average_from}: must be one of the"

@@ -14,6 +14,10 @@ _SINGULAR = 1e-10
 _COUNTS = 1e-4
 # No real effect is e^30 for one standard deviation of a number, or for a category.
 _SEPARATED = 30.0
+# The same, if nearly all records have lost their weight.
+_LARGE = 5.0
+# Entries of the direction that no record tells of.
+_TOGETHER = 0.1
 # Of what grows most, which has part in it.
 _PART = 0.2
 
@@ -91,22 +95,27 @@ def separated(
 ) -> str:
     """Return which columns' coefficients grow without end; empty if none does.
 
-    No column follows from others, so that the information can only be singular where nearly
-    all weights are 0: each record is fitted as well as can be.
+    No column follows from others where all records weigh the same. The information can be
+    singular only where a few records have nearly all the weight: the others are fitted as well
+    as can be, by large coefficients, or the columns are nearly collinear in those few.
     """
     size = np.abs(asked) * spread
     diagonal = np.diag(information)
-    is_singular = bool((diagonal <= 0).any())
+    scale = 1 / np.sqrt(np.maximum(diagonal, np.finfo(np.float64).tiny))
+    values, vectors = np.linalg.eigh(information * scale * scale[:, np.newaxis])
+    is_singular = bool((diagonal <= 0).any() or values[0] < _SINGULAR * values[-1])
+    if size.max() > (_LARGE if is_singular else _SEPARATED):
+        return (
+            f"separation: the coefficient of {_largest(size, design)} grows without end, as it"
+            " tells the response of some records for certain (their class, or counts of 0);"
+            " leave it out of algorithm.columns, or take fewer columns"
+        )
     if not is_singular:
-        scale = 1 / np.sqrt(diagonal)
-        values = np.linalg.eigvalsh(information * scale * scale[:, np.newaxis])
-        is_singular = bool(values[0] < _SINGULAR * values[-1])
-    if not is_singular and size.max() <= _SEPARATED:
         return ""
+    together = np.flatnonzero(np.abs(vectors[:, 0]) > _TOGETHER)
     return (
-        f"separation: the coefficient of {_largest(size, design)} grows without end, as it"
-        " tells the response of some records for certain (their class, or counts of 0); leave it"
-        " out of algorithm.columns, or take fewer columns"
+        f"nearly collinear: {_listed(design.names, together)}, in the records that still weigh"
+        " at this fit; leave one of them out of algorithm.columns"
     )
 
 
