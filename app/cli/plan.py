@@ -126,7 +126,7 @@ def _lines(plan: RunPlan) -> list[str]:
     rows = [
         ("task", f"{plan.task}, {plan.num_parameters:,} parameters"),
         ("rounds", f"{plan.num_rounds} of {plan.algorithm} over {plan.aggregation}{spare}"),
-        ("sums", plan.workload.replace("_", " ") + "s"),
+        ("sums", plan.workload.replace("_", " ").removesuffix("s") + "s"),
         ("trips", f"{plan.num_trips}, one after the other"),
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
         ("bad server", plan.malicious_server),

@@ -26,6 +26,7 @@ from strategies.codec.exact_codecs import FixedPointCodec, IntegerCodec
 from strategies.registry import aggregation_of
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import Workload
+from workloads.registry import WORKLOADS
 from workloads.values import State
 
 # A client of so many records is to learn too, by updates of the learning rate's order.
@@ -245,6 +246,8 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
 
 def _how_it_steps(config: AppConfig, plan: PrivacyPlan) -> dict[str, Any]:
     """Return step and proposal of a run by DP-SGD; nothing for any other."""
+    if not WORKLOADS[workload_name(config.algorithm)].has_model:
+        return {}
     recipe, proposal = recipe_of(config, plan), propose(plan)
     found: dict[str, Any] = {}
     if recipe is not None:

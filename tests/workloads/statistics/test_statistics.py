@@ -335,6 +335,8 @@ def test_a_run_has_one_round_and_the_plan_pays_for_one():
     (release,) = plan.guarantee["releases"]
     assert (plan.num_rounds, release["times"]) == (1, 1)
     assert plan.guarantee["epsilon"] <= 1
+    # Nothing is proposed of rounds and samples, which it has not.
+    assert not plan.guarantee.keys() & {"recipe", "proposal"}
 
 
 @pytest.mark.parametrize(
