@@ -34,6 +34,8 @@ _UNIT = 2.0**FRACTION_BITS
 # Numbers that are worked on at once, to bound the memory; whole numbers add up in any order.
 _CHUNK = 2**21
 _NUM_MADE_UP = 8
+# Each is rounded and measured: a thousand records take some seconds.
+_MOST_IN_TERM = 20_000
 
 
 class Statistics(Workload):
@@ -67,6 +69,13 @@ class Statistics(Workload):
         table, bins = self.task.table, config.max_bins or EXACT_BINS
         variables = variables_of(table, config.columns, bins)
         self._layout = Layout(variables, _pairs(variables, config.tables), config.correlations)
+        entries = round(self._layout.bound**2)
+        if setup.mode is not None and entries > _MOST_IN_TERM:
+            raise ValueError(
+                f"algorithm=statistics under privacy: a record adds {entries:,} numbers, but at"
+                f" most {_MOST_IN_TERM:,}, and the noise grows with their root; take"
+                " algorithm.correlations=false, or name fewer algorithm.columns"
+            )
 
     def bound(self) -> float:
         """Return the largest norm of a record's term."""

@@ -15,6 +15,7 @@ from tasks.records import joined
 from tasks.table import Column, Scale
 from tests.kits.csv_kit import write
 from tests.workloads.statistics.tables_kit import (
+    DISTRIBUTED,
     NAN,
     exact_state,
     examples,
@@ -245,6 +246,11 @@ def test_two_thousand_columns_fit_and_three_thousand_are_refused_with_the_number
     says = r"5,\d+,\d+ numbers to sum .*for correlations\), but at most 4,000,000; name fewer"
     with pytest.raises(ValueError, match=says):
         statistics(table=many(3000))
+    with pytest.raises(
+        ValueError, match=r"a record adds 2\d\d,\d\d\d numbers, but at most 20,000"
+    ):
+        statistics(table=many(650), mode=DISTRIBUTED)
+    statistics(table=many(650), mode=DISTRIBUTED, correlations=False)
     without = statistics(table=many(3000), correlations=False)
     assert without.length(without.initial_state()) < MOST_ENTRIES
 
