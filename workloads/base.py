@@ -190,6 +190,10 @@ class Workload(ABC):
     idle_training: ClassVar[Mapping[str, str]] = {
         "": "this workload trains no model on a node; take it out"
     }
+    #: After so many rounds nothing is left to ask; a run has no more. None for any number.
+    most_rounds: ClassVar[int | None] = None
+    #: Whether a round may look at a sample of the records, and not at all of them.
+    takes_samples: ClassVar[bool] = True
     #: Whether ``privacy.clip_norm`` bounds a term, or what the term is does.
     needs_clip_norm: ClassVar[bool] = True
 

@@ -9,6 +9,7 @@ from workloads.gradient_sum import GradientSum
 from workloads.histograms.ebm import Ebm
 from workloads.model_update import ModelUpdate
 from workloads.statistics.glm import Glm
+from workloads.statistics.statistics import Statistics
 from workloads.survival.cox import Cox
 from workloads.survival.kaplan_meier import KaplanMeier
 
@@ -16,6 +17,7 @@ WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
     "gradient_sum": GradientSum,
     "glm": Glm,
+    "statistics": Statistics,
     "ebm": Ebm,
     "kaplan_meier": KaplanMeier,
     "cox": Cox,

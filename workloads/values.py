@@ -125,6 +125,9 @@ class Aggregate:
     weight : float
         What ``total`` is divided by for a weighted mean; the number of survivors where updates
         have no weights. 0 if nobody's contribution came to anything.
+    noise : float
+        Standard deviation of the noise in each entry of ``total``, in its units, as that of
+        all nodes that answered; 0 for none.
     scores_noise : float
         Standard deviation of the noise in each sum of the evaluation; 0 for none.
     """
@@ -132,6 +135,7 @@ class Aggregate:
     total: Vector
     sums: dict[str, float]
     weight: float
+    noise: float = 0.0
     scores_noise: float = 0.0
 
     def mean(self) -> Vector:

@@ -19,7 +19,7 @@ from app.config.algorithm import (
 )
 from app.config.privacy import PRIVACY, PrivacyConfig
 from app.config.rules import check_privacy
-from app.config.workload import check_workload
+from app.config.workload import check_workload, workload_name
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
 from tasks.schema import TaskConfig, require
@@ -113,7 +113,7 @@ class AppConfig:
     Attributes
     ----------
     num_rounds : int
-        Rounds in all, those before a resume included.
+        Rounds in all, those before a resume included; no more than the workload has use for.
     seed : int
         Public: initial model, simulated partition, held-out split.
     deterministic : bool
@@ -152,6 +152,8 @@ class AppConfig:
             self.num_rounds,
             is_settled=stepped is not None and stepped.learning_rate is None,
         )
+        most = WORKLOADS[workload_name(self.algorithm)].most_rounds
+        self.num_rounds = min(self.num_rounds, most or self.num_rounds)
         require(
             self.average_from <= self.num_rounds,
             f"algorithm.average_from={self.average_from}: must be one of the"

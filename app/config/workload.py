@@ -46,6 +46,12 @@ def check_workload(
         f"workload {name}: it has no bound for the unit {private.mode.unit} with"
         f" {private.mode.place} noise; {_mend(workload)}",
     )
+    if (example := privacy.example) and not workload.takes_samples:
+        require(
+            example.sampling_rate == 1,
+            f"privacy.sampling_rate={example.sampling_rate:g}: the workload {name} counts all"
+            " records; give privacy.sampling_rate=1",
+        )
     if workload.needs_clip_norm:
         if private.clip_norm is None:
             private.clip_norm = _settled_clip_norm(algorithm, private, training)

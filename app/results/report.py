@@ -13,7 +13,7 @@ log = logging.getLogger("flwr.tacet")
 
 
 class ReportObserver(Observer):
-    """Write ``report`` and ``evaluation``, as JSON and CSV, and log the former's table.
+    """Write ``report`` and ``evaluation``: JSON, and a CSV file for each table; log the former.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class ReportObserver(Observer):
         self._workload, self._folder = workload, folder
 
     def round_closed(self, closed: ClosedRound) -> None:
-        """Do nothing: the table is that of the end."""
+        """Do nothing: the tables are those of the end."""
 
     def finished(self, outcome: Outcome) -> None:
         """Write and log the report of the last state."""
@@ -42,4 +42,5 @@ class ReportObserver(Observer):
     def _write(self, name: str, report: Report) -> None:
         text = json.dumps(report.to_dict(), indent=2, default=float) + "\n"
         write_whole(self._folder / f"{name}.json", text.encode())
-        write_whole(self._folder / f"{name}.csv", report.to_csv().encode())
+        for file, content in report.files(name).items():
+            write_whole(self._folder / file, content.encode())

@@ -171,7 +171,41 @@ def sum_of_sparse_terms(
         If a record's places are not all different: they would add up beyond its length. This
         is a fault of the workload, which has each column's bins apart.
     """
+    return sum_of_sparse_parts([(places, values)], length, bound)
+
+
+def sum_of_sparse_parts(
+    parts: Iterable[tuple[NDArray[np.intp], Floats]], length: int, bound: float
+) -> BoundedSum:
+    """Add records as ``sum_of_sparse_terms`` does, some at a time, to bound the memory.
+
+    Parameters
+    ----------
+    parts : iterable of (ndarray of int, ndarray float64), of one shape (n, k)
+        Places and values of some records; each record is in one part only.
+    length, bound : int, float
+        As there.
+
+    Guarantees
+    ----------
+    As of ``sum_of_terms``: what a record adds does not depend on its part.
+
+    Raises
+    ------
+    ValueError
+        If a record's places are not all different.
+    """
     _check(bound)
+    total = np.zeros(length, np.int64)
+    for places, values in parts:
+        # Terms are at most 2^30 steps, so 2^32 records and more add up exactly.
+        np.add.at(total, places.ravel(), _sparse_steps(places, values, bound).ravel())
+    largest = np.int64(_LARGEST)
+    return _bounded(np.clip(total, -largest, largest), bound, FINENESS, Unit.EXAMPLE)
+
+
+def _sparse_steps(places: NDArray[np.intp], values: Floats, bound: float) -> NDArray[np.int64]:
+    """Return the entries' steps, shape (n, k); zeros for a record longer than the bound."""
     ordered = np.sort(places, axis=1)
     if (ordered[:, 1:] == ordered[:, :-1]).any():
         raise ValueError("two entries of one record's term are at the same place")
@@ -182,12 +216,7 @@ def sum_of_sparse_terms(
         for column in steps.T:
             square += column * column
         fits = square * (1 + (places.shape[1] + 8) * 2.0**-52) <= FINENESS**2
-    whole = np.where(fits[:, np.newaxis], steps, 0.0).astype(np.int64)
-    total = np.zeros(length, np.int64)
-    # Terms are at most 2^30 steps, so 2^32 records and more add up exactly.
-    np.add.at(total, places.ravel(), whole.ravel())
-    largest = np.int64(_LARGEST)
-    return _bounded(np.clip(total, -largest, largest), bound, FINENESS, Unit.EXAMPLE)
+    return np.where(fits[:, np.newaxis], steps, 0.0).astype(np.int64)
 
 
 def _round(term: Floats, bound: float, steps: Floats) -> bool:

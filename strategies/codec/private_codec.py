@@ -183,12 +183,14 @@ class PrivateCodec:
             Whether this is a round in which metrics are released.
         """
         sums = self._decode_scalars(scalars, has_metrics=has_metrics)
-        noise = self._scalar_deviation(context.num_survivors) if has_metrics else 0.0
+        of_scores = self._scalar_deviation(context.num_survivors) if has_metrics else 0.0
         if not len(update):
-            return Aggregate(np.zeros(0), sums, float(context.num_survivors), noise)
+            weight = float(context.num_survivors)
+            return Aggregate(np.zeros(0), sums, weight, scores_noise=of_scores)
         found = run_backward(self.stages, Passing(update), context)
         unit = self.clip_norm if self.plan.terms.is_summed else 1.0
-        return Aggregate(found.vector * unit, sums, found.weight, noise)
+        noise = unit * self._deviation(context.num_survivors)
+        return Aggregate(found.vector * unit, sums, found.weight, noise, of_scores)
 
     def objection(self, found: Aggregate, num_survivors: int) -> str | None:
         """Return which sum is out of its bounds by more than noise explains, see `possible`.

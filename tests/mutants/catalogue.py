@@ -17,6 +17,7 @@ from tests.mutants import (
     rounds,
     scores,
     server,
+    statistics,
     survival,
 )
 from tests.mutants.mutation import Mutation
@@ -39,6 +40,7 @@ _PARTS = (
     scores,
     history,
     survival,
+    statistics,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

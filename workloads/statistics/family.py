@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import log, pi
 from typing import ClassVar
 
 import numpy as np
@@ -60,6 +61,30 @@ class Family(ABC):
         """Return what a coded deviance is multiplied by."""
         return 1.0
 
+    @abstractmethod
+    def null_deviance(self, num_records: float, deviance: float, score: float) -> float:
+        """Return the deviance of one mean for all, in the response's own unit.
+
+        Parameters
+        ----------
+        num_records : float
+            That were used, above 0.
+        deviance, score : float
+            Coded sums at coefficients of 0: of the deviance, and of the residuals.
+        """
+
+    def aic(self, num_records: float, deviance: float, num_coefficients: int) -> float | None:
+        """Return Akaike's criterion; None where the sums do not tell.
+
+        Parameters
+        ----------
+        num_records, deviance : float
+            Of the fit, the deviance in the response's own unit.
+        num_coefficients : int
+            That were fitted.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Gaussian(Family):
@@ -95,6 +120,17 @@ class Gaussian(Family):
         residual = response - np.clip(predictor, -_MOST_FIT, _MOST_FIT)
         return Said(residual, np.ones_like(residual), residual * residual)
 
+    def null_deviance(self, num_records: float, deviance: float, score: float) -> float:
+        """Return the sum of squares around the mean: at 0 all squares and the sum are known."""
+        return max(0.0, deviance - score**2 / num_records) * self.unit
+
+    def aic(self, num_records: float, deviance: float, num_coefficients: int) -> float | None:
+        """Return it as R does: the variance is one more number that was fitted."""
+        if deviance <= 0:
+            return None
+        spread = log(2 * pi * deviance / num_records) + 1
+        return num_records * spread + 2 * (num_coefficients + 1)
+
 
 @dataclass(frozen=True)
 class Binomial(Family):
@@ -114,6 +150,16 @@ class Binomial(Family):
         mean = expit(logit)
         deviance = 2 * (np.logaddexp(0.0, logit) - response * logit)
         return Said(response - mean, mean * (1 - mean), deviance)
+
+    def null_deviance(self, num_records: float, deviance: float, score: float) -> float:
+        """Return that of the share of the second class: at 0 a residual is y - 1/2."""
+        share = min(1.0, max(0.0, score / num_records + 0.5))
+        terms = (p * log(p) for p in (share, 1 - share) if p > 0)
+        return -2 * num_records * sum(terms)
+
+    def aic(self, num_records: float, deviance: float, num_coefficients: int) -> float | None:
+        """Return the deviance and 2 for each coefficient: a fit through all records has 0."""
+        return deviance + 2 * num_coefficients
 
 
 @dataclass(frozen=True)
@@ -148,3 +194,17 @@ class Poisson(Family):
     def unit(self) -> float:
         """Return the largest count."""
         return self.high
+
+    def null_deviance(self, num_records: float, deviance: float, score: float) -> float:
+        """Return that of the mean count: at 0 the rate is 1 and a residual y - 1.
+
+        With the rate m the deviance is 2 sum (y log y - y log m - y + m).
+        """
+        total = score * self.high + num_records
+        if total <= 0:
+            return 0.0
+        return (
+            deviance * self.high
+            - 2 * total * log(total / num_records)
+            + 2 * (total - num_records)
+        )

@@ -13,8 +13,9 @@ from workloads.base import Records, Step, Workload, WorkloadConfig
 from workloads.report import Report
 from workloads.statistics.design import Design, design_of, predictor
 from workloads.statistics.family import Binomial, Family, Gaussian, Poisson
-from workloads.statistics.fit import first_step, report_of
-from workloads.statistics.newton import Newton, Sums
+from workloads.statistics.fit import first_step, newton_step
+from workloads.statistics.fit_report import report_of
+from workloads.statistics.newton import Sums
 from workloads.values import Aggregate, Contribution, Query, State, StateRefusedError, Vector
 
 #: Fraction bits of an entry: with entries up to 128, a million records and more fit 64 bits.
@@ -93,6 +94,7 @@ class Glm(Workload):
                 "asked": np.zeros(p),
                 "coefficients": np.zeros(p),
                 "information": np.zeros((p, p)),
+                "spread": np.zeros(p),
                 "sums": np.zeros(3),
             },
             {"step": "first", "halvings": 0},
@@ -136,9 +138,9 @@ class Glm(Workload):
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Take a Newton step, or half of the last one where the fit grew worse."""
         sums = Sums.of(aggregate.total / _UNIT, len(self._design))
-        if state.header["step"] == "first" and isinstance(self._family, Poisson):
-            return first_step(state, sums, self._family)
-        return Newton(self._design.names).next(state, sums)
+        if state.header["step"] == "first":
+            return first_step(state, sums, self._design, self._family)
+        return newton_step(state, sums, self._design)
 
     def is_finished(self, state: State) -> bool:
         """Return whether the fit has converged, or cannot."""

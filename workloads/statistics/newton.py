@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -84,6 +84,9 @@ class Newton:
         estimate.
     separates : str
         What such a column does.
+    objection : callable, optional
+        Coefficients and information to which column has no estimate, empty if all have one; in
+        place of what ``largest``, ``flat`` and collinearity tell.
     """
 
     names: Sequence[str]
@@ -93,6 +96,7 @@ class Newton:
     flat: float = 0.0
     watches_growth: bool = False
     separates: str = "the classes"
+    objection: Callable[[Vector, NDArray[np.float64]], str] | None = None
 
     def next(self, state: State, sums: Sums) -> State:
         """Return the next state: a step from where was asked, or half of the last one."""
@@ -104,7 +108,8 @@ class Newton:
         if header["step"] == "newton" and worse and header["halvings"] < _MOST_HALVINGS:
             header["halvings"] += 1
             return State({**arrays, "asked": (asked + accepted) / 2}, header)
-        if objection := self._objection(asked, sums.information):
+        judge = self.objection or self._objection
+        if objection := judge(asked, sums.information):
             return ended(state, sums, objection)
         step = np.linalg.solve(sums.information, sums.score)
         furthest = float(np.abs(asked).max())

@@ -113,3 +113,26 @@ def test_a_question_that_a_few_records_answer_gets_zeros(tmp_path, monkeypatch, 
     assert first.sums["num_withheld"] == 0
     assert second.sums["num_withheld"] == (4 if is_on else 0)
     assert second.total.any() != is_on
+
+
+STATISTICS = {"algorithm": "statistics", "num_rounds": 1}
+
+
+def test_statistics_go_through_where_the_owner_lists_them(tmp_path):
+    report = run(tmp_path, 4, {"exact": ["statistics"]}, **STATISTICS)
+    assert report["records"] == 569
+    assert len(report["tables"]["correlations"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "policy_refused"),
+        ({"exact": ["statistics"], "min_records": 300}, "too_few_records"),
+        # Products of two columns from 142 records.
+        ({"exact": ["statistics"], "max_parameter_share": 0.01}, "too_few_records"),
+    ],
+)
+def test_statistics_that_the_owner_has_not_allowed_are_refused(tmp_path, changes, reason):
+    with pytest.raises(RunStoppedError, match=reason):
+        run(tmp_path, 4, changes, **STATISTICS)
