@@ -231,6 +231,30 @@ class Workload(ABC):
         """
         return np.ones(len(records))
 
+    def silenced(
+        self, state: State, query: Query, records: Any, least: float
+    ) -> tuple[Workload, int]:
+        """Return this workload without what few of the records would answer for.
+
+        Parameters
+        ----------
+        state, query : State, Query
+            What is asked.
+        records : Records
+            This node's training records.
+        least : float
+            Fewer than so many are few.
+
+        Returns
+        -------
+        workload : Workload
+            One that adds zeros there.
+        num_parts : int
+            Of how many parts of the query, such as nodes of a tree; the default tells none
+            apart.
+        """
+        return self, 0
+
     def share_names(self) -> tuple[str, ...]:
         """Return the sums among them of numbers from 0 to 1, over the scored records."""
         return ()

@@ -9,10 +9,15 @@ from workloads.gradient_sum import GradientSum
 from workloads.histograms.ebm import Ebm
 from workloads.model_update import ModelUpdate
 from workloads.statistics.glm import Glm
+from workloads.trees.forest import Forest, Tree
+from workloads.trees.gbdt import Gbdt
 
 WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
     "gradient_sum": GradientSum,
     "glm": Glm,
     "ebm": Ebm,
+    "gbdt": Gbdt,
+    "forest": Forest,
+    "tree": Tree,
 }
