@@ -54,7 +54,6 @@ class Gbdt(TreeSum):
                 lambda_l2=chosen.lambda_l2,
                 is_private=self.setup.mode is not None,
                 noise=self.setup.noise,
-                num_rounds=self.setup.num_rounds,
             )
         settings = Settings(
             max_depth=chosen.max_depth,

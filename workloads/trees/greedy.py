@@ -63,6 +63,11 @@ class Greedy(Growth):
         return State(arrays, {"step": step, "complete": 0, "depth": 0})
 
     def check(self, state: State) -> None:
+        """Refuse what is no tree, steps that there are not, or a vector that is too long."""
+        if not self.length(state) and state.header["step"] != END:
+            raise StateRefusedError("no node is open, so nothing is asked")
+
+    def _check_form(self, state: State) -> None:
         """Refuse arrays of another form, what is no tree, or steps that there are not."""
         arrays, due = state.arrays, self.initial_state().arrays
         if arrays.keys() != due.keys():
@@ -76,11 +81,6 @@ class Greedy(Growth):
         trees = Trees.of(arrays)
         trees.check(self.bins.sizes, self._goal.num_outputs, self._settings.max_depth)
         self._check_header(state.header, len(trees))
-        if state.header["step"] == GROW and not 0 < self.length(state) <= _LONGEST:
-            raise StateRefusedError(
-                f"{self.length(state)} numbers to sum; at most {_LONGEST}: lower"
-                " algorithm.max_depth, max_bins or feature_fraction"
-            )
 
     def _check_header(self, header: Mapping[str, Any], num_trees: int) -> None:
         if header.get("step") not in (START, GROW, END):
@@ -96,13 +96,25 @@ class Greedy(Growth):
                 )
 
     def length(self, state: State) -> int:
-        """Return the bins that are asked for, times the numbers of each."""
-        step = state.header.get("step")
-        if step == START:
+        """Return the bins that are asked for, times the numbers of each.
+
+        Raises
+        ------
+        StateRefusedError
+            As of ``check``: a message's state is measured before it is looked at otherwise.
+        """
+        self._check_form(state)
+        if state.header["step"] == START:
             return self.loss.num_slots
-        if step != GROW or "column" not in state.arrays:
+        if state.header["step"] == END:
             return 0
-        return self._goal.criterion.num_stats * self._asked(state).size
+        length = self._goal.criterion.num_stats * self._asked(state).size
+        if length > _LONGEST:
+            raise StateRefusedError(
+                f"{length} numbers to sum; at most {_LONGEST}: lower algorithm.max_depth,"
+                " max_bins or feature_fraction"
+            )
+        return length
 
     def chunk(self, state: State, usual: int) -> int:
         """Return fewer where many trees grow at once."""
@@ -163,7 +175,7 @@ class Greedy(Growth):
         """Return whether nothing is left that could be split."""
         return state.header["step"] == END
 
-    def next(self, state: State, total: Floats, server_round: int) -> State:
+    def next(self, state: State, total: Floats) -> State:
         """Split the open nodes, or begin other trees where none is left."""
         arrays, header = dict(state.arrays), dict(state.header)
         trees = Trees.of(arrays)
@@ -192,7 +204,8 @@ class Greedy(Growth):
 
     def report(self, state: State) -> Report:
         """Return the share of each column in what all splits have gained."""
-        return self._report(state, state.arrays["gain"], "share of the gain")
+        trees = range(len(state.arrays["roots"]))
+        return self._report(state, trees, state.arrays["gain"], "share of the gain")
 
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return what all trees say, those that are not grown to the end too."""

@@ -55,7 +55,7 @@ class Growth(ABC):
         """Return what records add, see ``TableSum``."""
 
     @abstractmethod
-    def next(self, state: State, total: Floats, server_round: int) -> State:
+    def next(self, state: State, total: Floats) -> State:
         """Return the next state by the sum of what records add, in its units."""
 
     @abstractmethod
@@ -86,21 +86,24 @@ class Growth(ABC):
     def report(self, state: State) -> Report:
         """Return what a person reads of the trees."""
 
-    def _report(self, state: State, importance: Floats, what: str) -> Report:
+    def _report(self, state: State, chosen: range, importance: Floats, what: str) -> Report:
         """Return how large the trees are and what each column has brought them.
 
         Parameters
         ----------
         state : State
             With trees.
+        chosen : range
+            Those that are told of.
         importance : ndarray, shape (columns,)
             By column.
         what : str
             What the importance is.
         """
         trees = Trees.of(state.arrays)
-        num_leaves = int((trees.column <= LEAF).sum())
-        facts = {"trees": len(trees), "leaves": num_leaves}
+        is_told = np.isin(trees.owners(), np.array(chosen))
+        num_leaves = int((is_told & (trees.column <= LEAF)).sum())
+        facts = {"trees": len(chosen), "leaves": num_leaves}
         whole = max(float(importance.sum()), np.finfo(np.float64).tiny)
         ranked = np.argsort(-importance, kind="stable")
         rows = [

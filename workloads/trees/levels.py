@@ -69,6 +69,10 @@ class Level:
         """Return the trees with values in the open nodes: roots have none of a parent."""
         nodes, value = trees.open_nodes, trees.value.copy()
         sums = self._sums_of_nodes(total, asked)
+        if not self.goal.goes_on:
+            # Equal records share their bags, so a bag may be empty: its tree says what all say.
+            is_empty = self.goal.criterion.counts(sums) <= 0
+            sums[is_empty] = sums.sum(axis=0)
         value[nodes] = self.goal.values(sums, trees.owners()[nodes] - complete)
         return replace(trees, value=value)
 

@@ -60,8 +60,6 @@ class RandomTrees(Growth):
         Whether a round's parts have shares of the budget, or are asked one at a time.
     noise : float
         The standard deviation of the sum's noise; the server knows it.
-    num_rounds : int
-        Of the run.
     """
 
     def __init__(
@@ -76,12 +74,10 @@ class RandomTrees(Growth):
         lambda_l2: float,
         is_private: bool,
         noise: float,
-        num_rounds: int,
     ) -> None:
         super().__init__(table, max_bins, seed)
         self._depth, self._num, self._rate = depth, num_at_once, learning_rate
         self._lambda, self._is_private, self._noise = lambda_l2, is_private, noise
-        self._num_rounds = num_rounds
         self._layout = Layout(self.bins, self.loss)
 
     @property
@@ -173,7 +169,7 @@ class RandomTrees(Growth):
         counts = np.bincount(nodes.ravel(), minlength=len(trees.column))
         return (counts > 0) & (counts < least)
 
-    def next(self, state: State, total: Floats, server_round: int) -> State:
+    def next(self, state: State, total: Floats) -> State:
         """Average the counts, renew the curves, fit the leaves, and draw the next trees."""
         arrays, step, complete = state.arrays, state.header["step"], state.header["complete"]
         weights, weight = self._weights(step)
@@ -184,7 +180,7 @@ class RandomTrees(Growth):
             complete = len(trees)
         curves = self._next_curves(state, total, weights)
         header = {"step": SCALARS if step == COUNTS else LEAVES, "complete": complete}
-        if header["step"] == LEAVES and server_round < self._num_rounds:
+        if header["step"] == LEAVES:
             drawing = self.drawing(curves)
             rng = np.random.default_rng([self.seed, complete])
             for _ in range(self._num):
@@ -204,14 +200,15 @@ class RandomTrees(Growth):
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return what the curves and all trees say."""
         places = self.bins.places(np.asarray(columns, np.float64))
-        trees = range(len(state.arrays["roots"]))
-        found = self._scores(state, places, places - self.bins.firsts, trees)
+        complete = range(state.header["complete"])
+        found = self._scores(state, places, places - self.bins.firsts, complete)
         return self.loss.published(found)
 
     def report(self, state: State) -> Report:
         """Return by how much the curve of each column moves scores; trees are drawn by it."""
         spread = self.drawing(state.arrays).spread
-        return self._report(state, spread, "share of the curves' spread")
+        complete = range(state.header["complete"])
+        return self._report(state, complete, spread, "share of the curves' spread")
 
     def drawing(self, arrays: Arrays) -> Drawing:
         """Return what trees are drawn from."""

@@ -63,7 +63,7 @@ class TreeSum(TableSum):
         total = aggregate.total
         if self.setup.mode is None:
             total = total * 2.0**-FRACTION_BITS
-        return self.growth.next(state, total, server_round)
+        return self.growth.next(state, total)
 
     def _entries(self, state: State, query: Query, records: Any) -> Entries:
         return self.growth.entries(state, records)
