@@ -17,7 +17,7 @@ from app.simulation.in_process import simulate
 from tests.workloads.histograms.test_runs import ALL, DISTRIBUTED, PRIVATE, UNEVEN, records
 
 KINDS = {
-    "gbdt": "algorithm.max_depth=3 algorithm.bagging_fraction=0.8 algorithm.feature_fraction=.5",
+    "gbdt": "algorithm.max_depth=3 algorithm.bagging_fraction=.8 algorithm.feature_fraction=.5",
     "forest": "algorithm.num_trees=5",
     "tree": "algorithm.min_data_in_leaf=10",
 }
