@@ -286,6 +286,13 @@ class Workload(ABC):
         """Return the length of the vector that a training round sums."""
         return sum(int(np.size(array)) for array in state.arrays.values())
 
+    def longest(self) -> int:
+        """Return the length of the longest vector that a run may sum, at most.
+
+        The default is that of the first round.
+        """
+        return self.length(self.initial_state())
+
     @abstractmethod
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator

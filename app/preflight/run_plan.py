@@ -51,7 +51,8 @@ class RunPlan:
     spare_attempts : int
         Attempts that may fail and are paid for as well; 0 without privacy, where all may.
     bytes_down, bytes_up : int
-        The model to a node and a contribution from it, a round, without keys and envelopes.
+        The model to a node and a contribution from it, a round, without keys and envelopes:
+        the first model, and the longest contribution where that differs from round to round.
     key_bytes : int
         What a node sends and receives in a round beside those, in a full cohort.
     malicious_server : str
@@ -110,7 +111,7 @@ def plan_run(config: AppConfig) -> RunPlan:
         workload = build_workload(config)
         workload.rehearse()
         state = workload.initial_state()
-        num_parameters = workload.length(state)
+        num_parameters = workload.longest()
         private = config.privacy.private
         objection = check_cohorts(config, build_codec(config, workload, num_parameters))
         if private is None:
@@ -146,7 +147,7 @@ def _in_common(config: AppConfig, workload: Workload, state: State, length: int)
         privacy=option_of(config, "privacy"),
         num_rounds=config.num_rounds,
         spare_attempts=private.spare_attempts if private else 0,
-        num_parameters=workload.length(state),
+        num_parameters=workload.longest(),
         num_trips=trips + aggregation.num_key_trips,
         bytes_down=sum(values.nbytes for values in state.arrays.values()),
         bytes_up=ceil(length * _bits(config, workload) / 8),

@@ -15,6 +15,7 @@ from tests.mutants import (
     role,
     rounds,
     server,
+    trees,
 )
 from tests.mutants.mutation import Mutation
 
@@ -33,6 +34,7 @@ _PARTS = (
     records,
     audit,
     histograms,
+    trees,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

@@ -116,6 +116,12 @@ class Greedy(Growth):
             )
         return length
 
+    def longest(self) -> int:
+        """Return the length of the deepest level, if every node above is split."""
+        widest = int(np.sort(self.bins.sizes)[-self._num_columns :].sum())
+        nodes = self._goal.num_at_once << (self._settings.max_depth - 1)
+        return self._goal.criterion.num_stats * widest * nodes
+
     def chunk(self, state: State, usual: int) -> int:
         """Return fewer where many trees grow at once."""
         columns = self._num_columns * self._goal.criterion.num_stats

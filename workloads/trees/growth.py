@@ -50,6 +50,10 @@ class Growth(ABC):
     def length(self, state: State) -> int:
         """Return the length of the vector that a round about this state sums."""
 
+    def longest(self) -> int:
+        """Return the longest that it can be."""
+        return self.length(self.initial_state())
+
     @abstractmethod
     def entries(self, state: State, records: Any) -> Entries:
         """Return what records add, see ``TableSum``."""

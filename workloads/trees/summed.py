@@ -32,6 +32,10 @@ class TreeSum(TableSum):
         """Return the length of the vector, which may differ from state to state."""
         return self.growth.length(state)
 
+    def longest(self) -> int:
+        """Return the length of the last level of trees without a small leaf."""
+        return self.growth.longest()
+
     def check(self, state: State) -> None:
         """Refuse what are no trees over this table, or not at this step."""
         self.growth.check(state)
