@@ -76,7 +76,7 @@ def federated(
     data : Adult
         The records, of which each silo reads its own part.
     algorithm : str
-        ``ebm``, or ``fedavg`` for logistic regression.
+        ``ebm``, ``gbdt``, ``forest``, ``tree``, or ``fedavg`` for logistic regression.
     num_rounds : int
         Rounds.
     seed : int
@@ -96,7 +96,7 @@ def federated(
         "seed": seed,
     }
     # Boosting asks a few times for all, logistic regression often for some.
-    rate = 1.0 if algorithm == "ebm" else LOGISTIC_RATE
+    rate = LOGISTIC_RATE if algorithm == "fedavg" else 1.0
     if epsilon is not None:
         run_config["privacy"] = "example_distributed"
         overrides |= {

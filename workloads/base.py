@@ -296,6 +296,30 @@ class Workload(ABC):
         """
         return np.ones(len(records))
 
+    def silenced(
+        self, state: State, query: Query, records: Any, least: float
+    ) -> tuple[Workload, int]:
+        """Return this workload without what few of the records would answer for.
+
+        Parameters
+        ----------
+        state, query : State, Query
+            What is asked.
+        records : Records
+            This node's training records.
+        least : float
+            Fewer than so many are few.
+
+        Returns
+        -------
+        workload : Workload
+            One that adds zeros there.
+        num_parts : int
+            Of how many parts of the query, such as nodes of a tree; the default tells none
+            apart.
+        """
+        return self, 0
+
     def share_names(self) -> tuple[str, ...]:
         """Return the sums among them of numbers from 0 to 1, over the scored records."""
         return ()
@@ -328,7 +352,10 @@ class Workload(ABC):
         return sum(int(np.size(array)) for array in state.arrays.values())
 
     def longest(self) -> int:
-        """Return the length of the longest vector of a run; the same in all for most."""
+        """Return the length of the longest vector that a run may sum, at most.
+
+        The default is that of the first round.
+        """
         return self.length(self.initial_state())
 
     @abstractmethod

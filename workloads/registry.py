@@ -12,6 +12,8 @@ from workloads.statistics.glm import Glm
 from workloads.statistics.statistics import Statistics
 from workloads.survival.cox import Cox
 from workloads.survival.kaplan_meier import KaplanMeier
+from workloads.trees.forest import Forest, Tree
+from workloads.trees.gbdt import Gbdt
 
 WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
@@ -19,6 +21,9 @@ WORKLOADS: dict[str, type[Workload]] = {
     "glm": Glm,
     "statistics": Statistics,
     "ebm": Ebm,
+    "gbdt": Gbdt,
+    "forest": Forest,
+    "tree": Tree,
     "kaplan_meier": KaplanMeier,
     "cox": Cox,
 }

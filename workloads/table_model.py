@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from math import e, log2
 from typing import Any
 
@@ -24,6 +23,8 @@ from workloads.values import (
 Floats = NDArray[np.float64]
 
 _LOG2_E = log2(e)
+# Beyond, a probability is 1 in float64.
+_LARGEST_LOGIT = 36.0
 
 
 class TableWorkload(Workload):
@@ -35,20 +36,21 @@ class TableWorkload(Workload):
 
     needs_table = True
 
-    @abstractmethod
     def outputs(self, state: State, columns: Floats) -> Floats:
-        """Return what the model says of each record, elementwise.
+        """Return what the model says of each record, elementwise, shape (n, outputs).
 
-        Parameters
-        ----------
-        state : State
-            Of this workload.
-        columns : ndarray, float64, shape (n, columns)
-
-        Returns
-        -------
-        ndarray, float64, shape (n, outputs)
+        From what ``predict`` says, which has no more digits than that.
         """
+        from scipy.special import logit, xlogy
+
+        found = self.predict(state, columns)
+        if not self.table.classes:
+            label = self.table.label
+            middle, half = (label.high + label.low) / 2, (label.high - label.low) / 2
+            return ((found - middle) / half)[:, np.newaxis]
+        if len(self.table.classes) == 2:
+            return np.clip(logit(found[:, 1:]), -_LARGEST_LOGIT, _LARGEST_LOGIT)
+        return np.maximum(xlogy(1.0, found), -_LARGEST_LOGIT)
 
     @property
     def table(self) -> Table:

@@ -23,8 +23,11 @@ log = logging.getLogger("flwr.tacet")
 
 def records_for_exact_sum(
     session: NodeSession, workload: Workload, state: State, query: Query, records: LocalData
-) -> tuple[LocalData, bool]:
-    """Return the records that an exact sum may be of, and whether they are withheld.
+) -> tuple[Workload, LocalData, bool]:
+    """Return the workload and records of an exact sum, and whether the records are withheld.
+
+    Where few records carry the whole query none is left. Where few are in one part of it, such
+    as a node of a tree, the workload is one that says nothing of that part.
 
     Without a policy, in a simulation, there are no rules.
 
@@ -35,22 +38,31 @@ def records_for_exact_sum(
     """
     policy = session.policy
     if policy is None or exact_workload(session.config) is None:
-        return records, False
+        return workload, records, False
     try:
         _require_enough(policy, workload, state, len(records.train))
     except PolicyError as error:
         raise RequestRefusedError(Reason.TOO_FEW_RECORDS) from error
-    weights = workload.weights(state, query, records.train)
-    if _effective(weights) >= policy.min_effective_records:
-        return records, False
-    log.warning(
-        "round %d: %.3g records carry what is asked, under min_effective_records=%g of this"
-        " node's policy: it adds zeros",
-        query.server_round,
-        _effective(weights),
-        policy.min_effective_records,
-    )
-    return LocalData(_none_of(records.train), _none_of(records.test)), True
+    weights, least = workload.weights(state, query, records.train), policy.min_effective_records
+    if _effective(weights) < least:
+        log.warning(
+            "round %d: %.3g records carry what is asked, under min_effective_records=%g of this"
+            " node's policy: it adds zeros",
+            query.server_round,
+            _effective(weights),
+            least,
+        )
+        return workload, LocalData(_none_of(records.train), _none_of(records.test)), True
+    workload, num_parts = workload.silenced(state, query, records.train, least)
+    if num_parts:
+        log.warning(
+            "round %d: in %d nodes of the trees lie fewer records than min_effective_records=%g"
+            " of this node's policy: it adds zeros there",
+            query.server_round,
+            num_parts,
+            least,
+        )
+    return workload, records, False
 
 
 def _require_enough(policy: Policy, workload: Workload, state: State, num_records: int) -> None:

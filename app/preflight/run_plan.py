@@ -52,7 +52,8 @@ class RunPlan:
     spare_attempts : int
         Attempts that may fail and are paid for as well; 0 without privacy, where all may.
     bytes_down, bytes_up : int
-        The model to a node and a contribution from it, a round, without keys and envelopes.
+        The model to a node and a contribution from it, a round, without keys and envelopes:
+        the first model, and the longest contribution where that differs from round to round.
     key_bytes : int
         What a node sends and receives in a round beside those, in a full cohort.
     malicious_server : str
@@ -110,8 +111,7 @@ def plan_run(config: AppConfig) -> RunPlan:
     try:
         workload = build_workload(config)
         workload.rehearse()
-        state = workload.initial_state()
-        num_parameters = workload.length(state)
+        num_parameters = workload.longest()
         private = config.privacy.private
         codec = build_codec(config, workload, num_parameters)
         objection = check_cohorts(config, codec)

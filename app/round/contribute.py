@@ -142,7 +142,9 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
         rng = rng_of(
             session.config, session.source.partition_id, query.server_round, secure=False
         )
-        records, is_withheld = records_for_exact_sum(session, workload, state, query, records)
+        workload, records, is_withheld = records_for_exact_sum(
+            session, workload, state, query, records
+        )
         contribution = workload.contribute(state, query, records, rng)
     if not is_withheld:
         return contribution

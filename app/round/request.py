@@ -12,6 +12,7 @@ from strategies.aggregation import Request
 from strategies.codec.run_state import CLIP_NORM
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.rounds.records import CONFIG, MalformedRequestError, read_request
+from workloads.values import StateRefusedError
 
 _TRAIN, _EVALUATE = "train", "evaluate"
 
@@ -50,6 +51,8 @@ def read(message: Message, session: NodeSession) -> Request:
         workload = build_workload(config)
         length = workload.length(state)
         codec = build_codec(config, workload, length, clip_norm, session.calibrations)
+    except StateRefusedError as error:
+        raise RequestRefusedError(Reason.MODEL_REFUSED) from error
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return Request(

@@ -149,8 +149,8 @@ _OF_FLOORS = (
     Mutation(
         "a-few-records-may-carry-an-exact-sum",
         "app/node/exact_rules.py",
-        "if _effective(weights) >= policy.min_effective_records:",
-        "if True:",
+        "if _effective(weights) < least:",
+        "if False:",
         (_EXACT,),
     ),
     Mutation(

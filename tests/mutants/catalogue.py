@@ -19,6 +19,7 @@ from tests.mutants import (
     server,
     statistics,
     survival,
+    trees,
 )
 from tests.mutants.mutation import Mutation
 
@@ -41,6 +42,7 @@ _PARTS = (
     history,
     survival,
     statistics,
+    trees,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

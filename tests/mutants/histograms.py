@@ -4,7 +4,7 @@ from tests.mutants.mutation import Mutation
 
 _ENTRIES = "workloads/histograms/entries.py"
 _LOSSES = "workloads/histograms/losses.py"
-_EBM = "workloads/histograms/ebm.py"
+_SUMMED = "workloads/histograms/summed.py"
 _BOUND = "tests/workloads/histograms/test_bound.py"
 _RUNS = "tests/workloads/histograms/test_runs.py"
 _SEARCH = f"{_BOUND}::test_a_search_finds_none_that_is_longer_and_comes_near"
@@ -40,9 +40,9 @@ MUTATIONS = (
     ),
     Mutation(
         "residuals-are-summed-by-the-node",
-        _EBM,
-        "coded = np.rint(found.values * 2.0**_FRACTION_BITS)",
-        "coded = found.values * 2.0**_FRACTION_BITS + rng.random()",
+        _SUMMED,
+        "coded = np.rint(found.values * 2.0**FRACTION_BITS)",
+        "coded = found.values * 2.0**FRACTION_BITS + rng.random()",
         (f"{_RUNS}::test_the_masked_model_is_the_pooled_one_bit_for_bit",),
     ),
     Mutation(

@@ -31,6 +31,10 @@ class Loss(ABC):
         Largest L2 norm of what a record adds to those of one bin.
     residual_bound : float
         Largest L2 norm of a record's residuals.
+    hessian_weight : float
+        What a record's second derivatives are multiplied by, beside its residuals.
+    pair_bound : float
+        Largest L2 norm of both together.
     curvature_bound : float
         Largest Frobenius norm of a record's curvature along columns whose curves have, at its
         values, a norm of 1.
@@ -45,6 +49,8 @@ class Loss(ABC):
     num_slots: int = 2
     slots_bound: float = 1.0
     residual_bound: float = 1.0
+    hessian_weight: float
+    pair_bound: float
     curvature_bound: float
     stiffness: float = 1.0
     longest: float = 2.0
@@ -60,6 +66,10 @@ class Loss(ABC):
     @abstractmethod
     def residuals(self, targets: NDArray[Any], predicted: Floats) -> Floats:
         """Return minus the gradient of each record's loss, shape (n, scores)."""
+
+    @abstractmethod
+    def hessians(self, predicted: Floats) -> Floats:
+        """Return the second derivative of each record's loss by each score, (n, scores)."""
 
     @abstractmethod
     def curvature(self, one: Floats, other: Floats, predicted: Floats) -> Floats:
@@ -110,6 +120,10 @@ class _Classes(Loss):
         """Return the sum over the classes; no bin of noise has fewer than none."""
         return np.maximum(slots.sum(axis=0), 0.0)
 
+    def hessians(self, predicted: Floats) -> Floats:
+        """Return p (1 - p) of each score."""
+        return predicted * (1 - predicted)
+
     def _shares(self, slots: Floats) -> Floats:
         counts = np.maximum(slots, 1.0)
         return counts / counts.sum()
@@ -118,9 +132,13 @@ class _Classes(Loss):
 class Binary(_Classes):
     """The logistic loss of two classes: one score, the log-odds of the second.
 
-    p (1 - p) is 1/4 at most, and so is the norm of p (1 - p) f f' for f of norm 1.
+    p (1 - p) is 1/4 at most, and so is the norm of p (1 - p) f f' for f of norm 1. A record
+    that has p for the wrong class has a residual of p, and p^2 + w^2 p^2 (1 - p)^2 is at most 1
+    for every p if w^2 p^2 (1 - p) is at most 1 + p: for w = 3.3 the most is .98 (1 + p).
     """
 
+    hessian_weight = 3.3
+    pair_bound = 1.0
     curvature_bound = 0.25
 
     def __init__(self) -> None:
@@ -163,10 +181,15 @@ class Softmax(_Classes):
     Residuals are 1 at the class less probabilities: of norm sqrt 2 at most. The curvature is
     the covariance of the curves under the probabilities p: its norm is its trace at most, the
     sum over pairs of classes of p_c p_d |f_c - f_d|^2, which is at most twice the sum of
-    p_c (1 - p_c) |f_c|^2, and so 1/2 for curves of norm 1.
+    p_c (1 - p_c) |f_c|^2, and so 1/2 for curves of norm 1. With second derivatives times 2 a
+    wrong class adds p^2 (1 + 4 (1 - p)^2), which is at most p as 4 p (1 - p) is at most 1; all
+    wrong ones add 1 - a at most, a being that of the class itself, and that class adds
+    (1 - a)^2 (1 + 4 a^2): together 2 at most, where a is 0.
     """
 
     residual_bound = sqrt(2)
+    hessian_weight = 2.0
+    pair_bound = sqrt(2)
     curvature_bound = 0.5
     stiffness = 2.0
 
@@ -226,6 +249,8 @@ class Squared(Loss):
     """
 
     slots_bound = sqrt(2)
+    hessian_weight = 0.5
+    pair_bound = sqrt(1.25)
     curvature_bound = 1.0
     stiffness = 10.0
     longest = 1.0
@@ -245,6 +270,10 @@ class Squared(Loss):
     def residuals(self, targets: NDArray[Any], predicted: Floats) -> Floats:
         """Return the label less the prediction, cut to [-1, 1]."""
         return np.clip(self._label(targets)[:, np.newaxis] - predicted, -1, 1)
+
+    def hessians(self, predicted: Floats) -> Floats:
+        """Return 1."""
+        return np.ones_like(predicted)
 
     def curvature(self, one: Floats, other: Floats, predicted: Floats) -> Floats:
         """Return the product of both curves."""

@@ -1,0 +1,139 @@
+"""What all workloads of histograms have in common: a record adds a few entries to a sum."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from privacy.bounding.bounded_sum import sum_of_sparse_terms
+from privacy.noise.sampling import poisson_sample
+from workloads.base import Privacy, Records
+from workloads.histograms.bins import Bins
+from workloads.histograms.entries import Entries
+from workloads.histograms.losses import Loss, loss_of
+from workloads.table_model import TableWorkload
+from workloads.values import (
+    Arrays,
+    Contribution,
+    PrivateContribution,
+    Query,
+    State,
+    StateRefusedError,
+    Vector,
+)
+
+#: Without privacy an entry is rounded to 2^-24, record by record: sums of whole numbers below
+#: 2^53 are exact, which are those of half a billion records.
+FRACTION_BITS = 24
+# Records that are worked on at once, to bound the memory; whole numbers add up in any order.
+_CHUNK = 2**15
+_NUM_MADE_UP = 8
+
+
+class TableSum(TableWorkload):
+    """Sum a few entries of each record, which lie in the bins of the task's table.
+
+    Its subclasses say which entries, and of which norm. Without privacy each entry is a whole
+    number of steps of 2^-24, so that the sum does not depend on who has which records.
+    """
+
+    is_integer = True
+    needs_clip_norm = False
+
+    def bound(self) -> float:
+        """Return 1: the weights of the entries see to it."""
+        return 1.0
+
+    @cached_property
+    def loss(self) -> Loss:
+        """Return the loss that suits the label."""
+        return loss_of(self.table)
+
+    @cached_property
+    def bins(self) -> Bins:
+        """Return the bins of the columns."""
+        return Bins(self.table, self.setup.algorithm.max_bins)
+
+    @abstractmethod
+    def _entries(self, state: State, query: Query, records: Any) -> Entries:
+        """Return what each record adds: a function of that record alone."""
+
+    def _chunk(self, state: State) -> int:
+        """Return how many records are worked on at once."""
+        return _CHUNK
+
+    def contribute(
+        self, state: State, query: Query, records: Records, rng: np.random.Generator
+    ) -> Contribution:
+        """Return the sum of this node's records, each as whole numbers of its own.
+
+        The state is scored as it came, on the records that are held out.
+        """
+        self.check(state)
+        total = np.zeros(self.length(state), np.int64)
+        for part in _parts(records.train, self._chunk(state)):
+            found = self._entries(state, query, part)
+            coded = np.rint(found.values * 2.0**FRACTION_BITS)
+            whole = np.where(np.isfinite(coded), coded, 0.0).astype(np.int64)
+            np.add.at(total, found.places.ravel(), whole.ravel())
+        return Contribution(total.astype(np.float64), self.score(state, records))
+
+    def terms(self, state: State, query: Query, records: Any) -> Vector:
+        """Return each record's term, its norm at most 1."""
+        found = self._entries(state, query, records)
+        rows = np.zeros((len(found.places), self.length(state)))
+        np.put_along_axis(rows, found.places, found.values, axis=1)
+        return rows
+
+    def bounded(
+        self,
+        state: State,
+        query: Query,
+        records: Records,
+        rng: np.random.Generator,
+        privacy: Privacy,
+    ) -> PrivateContribution:
+        """Draw records by Poisson sampling and return the sum of their few entries."""
+        drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
+        found = self._entries(state, query, records.train.take(drawn))
+        length = self.length(state)
+        return PrivateContribution(
+            sum_of_sparse_terms(found.places, found.values, length, self.bound())
+        )
+
+    def _rehearse(self, records: Records | None, states: Iterator[tuple[State, int]]) -> None:
+        """Sum made-up records in some rounds; hold real ones against the table."""
+        made_up = self.task.made_up(_NUM_MADE_UP)
+        for state, server_round in states:
+            self._entries(state, Query(server_round), made_up)
+        columns = None if records is None else records.train.columns
+        if records is not None and (
+            columns is None or columns.shape[1:] != (self.bins.num_columns,)
+        ):
+            raise ValueError("the task's records have not the columns of its table")
+
+
+def require_arrays(found: Arrays, due: Arrays) -> None:
+    """Refuse arrays of other names or shapes, or not finite.
+
+    Raises
+    ------
+    StateRefusedError
+        Naming the first that does not fit.
+    """
+    if found.keys() != due.keys():
+        raise StateRefusedError(f"arrays {sorted(found)}, not {sorted(due)}")
+    for name, array in found.items():
+        if array.shape != due[name].shape or array.dtype != np.float64:
+            raise StateRefusedError(f"{name} is {array.dtype} of shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise StateRefusedError(f"{name} is not finite")
+
+
+def _parts(records: Any, size: int) -> Iterator[Any]:
+    for first in range(0, len(records), size):
+        yield records.take(np.arange(first, min(first + size, len(records))))

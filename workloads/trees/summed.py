@@ -1,0 +1,88 @@
+"""The workloads of trees, by the way in which their trees come about."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import Any
+
+from workloads.base import Records, Step
+from workloads.histograms.bins import Floats
+from workloads.histograms.entries import Entries
+from workloads.histograms.summed import FRACTION_BITS, TableSum
+from workloads.report import Report
+from workloads.trees.ensemble import Trees
+from workloads.trees.growth import Growth
+from workloads.values import Aggregate, Query, State, Vector
+
+
+class TreeSum(TableSum):
+    """Sum what trees are grown by; ``growth`` says what that is."""
+
+    @cached_property
+    @abstractmethod
+    def growth(self) -> Growth:
+        """Return how the trees come about."""
+
+    def initial_state(self) -> State:
+        """Return no trees, or roots alone."""
+        return self.growth.initial_state()
+
+    def length(self, state: State) -> int:
+        """Return the length of the vector, which may differ from state to state."""
+        return self.growth.length(state)
+
+    def longest(self) -> int:
+        """Return the length of the last level of trees without a small leaf."""
+        return self.growth.longest()
+
+    def check(self, state: State) -> None:
+        """Refuse what are no trees over this table, or not at this step."""
+        self.growth.check(state)
+
+    def rehearse(self, records: Records | None = None) -> None:
+        """Sum made-up records in the first rounds."""
+        self._rehearse(records, iter([(self.initial_state(), 1)]))
+
+    def num_parameters(self, state: State) -> int:
+        """Return the leaves of the largest tree: each tells of its own records alone."""
+        return Trees.of(state.arrays).most_leaves()
+
+    def weights(self, state: State, query: Query, records: Any) -> Vector:
+        """Return in how many nodes that are asked about each record is."""
+        self.check(state)
+        return self.growth.memberships(state, records)
+
+    def silenced(
+        self, state: State, query: Query, records: Any, least: float
+    ) -> tuple[TreeSum, int]:
+        """Return this workload, silent about nodes in which few of the records are."""
+        self.check(state)
+        other = type(self)(self.setup)
+        other.growth.silent = small = self.growth.small_nodes(state, records, least)
+        return other, int(small.sum())
+
+    def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
+        """Grow the trees by the sum."""
+        total = aggregate.total
+        if self.setup.mode is None:
+            total = total * 2.0**-FRACTION_BITS
+        return self.growth.next(state, total)
+
+    def _entries(self, state: State, query: Query, records: Any) -> Entries:
+        return self.growth.entries(state, records)
+
+    def _chunk(self, state: State) -> int:
+        return self.growth.chunk(state, super()._chunk(state))
+
+    def is_finished(self, state: State) -> bool:
+        """Return whether nothing is left that could be split."""
+        return self.growth.is_finished(state)
+
+    def predict(self, state: State, columns: Floats) -> Floats:
+        """Return probabilities (n, classes), or values in the label's unit (n,)."""
+        return self.growth.predict(state, columns)
+
+    def report(self, state: State) -> Report:
+        """Return how many trees there are, and what each column has brought them."""
+        return self.growth.report(state)
