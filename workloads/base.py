@@ -100,8 +100,11 @@ class WorkloadConfig:
             Whether the server's step is worked out from the noise.
         """
 
-    def check_one_step(self) -> None:
-        """Raise ``ValueError`` if it has no effect where a round is one step over all nodes."""
+    def check_one_step(self, why: str) -> None:
+        """Raise ``ValueError`` if it has no effect where a contribution is one step.
+
+        ``why`` it is one, in words, with the key and its value if that is what makes it so.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,11 +80,11 @@ class FedProxConfig(AlgorithmConfig):
             f"algorithm.proximal_mu={self.proximal_mu}: must be above 0 (0 is fedavg)",
         )
 
-    def check_one_step(self) -> None:
+    def check_one_step(self, why: str) -> None:
         """Refuse: the term pulls towards where the one step begins, so it is 0 there."""
         raise ValueError(
-            "algorithm=fedprox: its term is 0 in the one step of a round; take fedavg, fedavgm,"
-            " fedadam or fedyogi"
+            f"algorithm=fedprox: {why}, and its term is 0 in the first one of a round; take"
+            " fedavg, fedavgm, fedadam or fedyogi"
         )
 
 
