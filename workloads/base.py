@@ -173,6 +173,9 @@ class Workload(ABC):
     is_integer: ClassVar[bool] = False
     #: Whether the state is the parameters of the task's model.
     has_model: ClassVar[bool] = False
+    #: Whether a whole sum is one direction, along which the state steps: then its length over
+    #: that of its noise tells whether the result is noise, and how far a step may go.
+    sums_a_direction: ClassVar[bool] = False
     #: Whether it works on ``Examples.columns``: then the task must have a table.
     needs_table: ClassVar[bool] = False
     #: What a node takes the numbers of a state for, and so what masks are bound to.

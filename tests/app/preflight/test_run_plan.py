@@ -11,6 +11,7 @@ from app.builders.privacy import privacy_plan, private_codec
 from app.builders.workload import build_workload
 from app.cli.main import main
 from app.config.load import ConfigError, load_config
+from app.config.plain import finite
 from app.preflight.run_plan import PlanError, plan_run
 from strategies.codec.stages import SumContext
 from tasks.breast_cancer import BreastCancer
@@ -324,6 +325,28 @@ def test_a_trusted_server_learns_without_bound(tmp_path, capsys):
     # Strict JSON has no infinity.
     strict = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(name))
     assert strict["adversaries"][-1]["epsilon"] is None
+
+
+def test_no_figure_of_a_plan_is_infinite_in_its_file(tmp_path, capsys):
+    """At z=0.3 and q=1e-9 the chance of a wrap and the like overflow, too."""
+    words = (
+        "privacy.noise_multiplier=0.3 privacy.delta=1e-5 privacy.population=4"
+        " privacy.sampling_rate=1e-9 privacy.expected_batch_size=1e9"
+    )
+    given = {"task": "breast_cancer", "privacy": "example_central", "overrides": words}
+    file = tmp_path / "plan.json"
+    told(capsys, "--run-config", as_text(given), "--json", file)
+    json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(name))
+    given["overrides"] += " privacy.population=5"
+    assert "is given twice, as 4 and as 5" in complaint(capsys, "--run-config", as_text(given))
+
+
+def test_what_is_not_finite_is_nothing_in_json():
+    values = {"a": [math.inf, (1.5, -math.inf)], "b": {"c": math.nan, "d": "inf", "e": 3}}
+    assert finite(values) == {
+        "a": [None, [1.5, None]],
+        "b": {"c": None, "d": "inf", "e": 3},
+    }
 
 
 def test_without_a_run_config_it_plans_the_default_run(capsys):
