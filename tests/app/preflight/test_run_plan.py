@@ -328,15 +328,17 @@ def test_a_trusted_server_learns_without_bound(tmp_path, capsys):
 
 
 def test_no_figure_of_a_plan_is_infinite_in_its_file(tmp_path, capsys):
-    """At z=0.3 and q=1e-9 the chance of a wrap and the like overflow, too."""
+    """At z=0.3 and q=1e-9 not only a trusted server learns without bound."""
     words = (
         "privacy.noise_multiplier=0.3 privacy.delta=1e-5 privacy.population=4"
         " privacy.sampling_rate=1e-9 privacy.expected_batch_size=1e9"
+        " aggregation.min_survivors=3"
     )
-    given = {"task": "breast_cancer", "privacy": "example_central", "overrides": words}
+    given = {"task": "breast_cancer", "privacy": "example_distributed", "overrides": words}
     file = tmp_path / "plan.json"
     told(capsys, "--run-config", as_text(given), "--json", file)
-    json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(name))
+    strict = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert strict["guarantee"]["epsilon"] is None
     given["overrides"] += " privacy.population=5"
     assert "is given twice, as 4 and as 5" in complaint(capsys, "--run-config", as_text(given))
 
