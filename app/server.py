@@ -15,7 +15,7 @@ from app.builders.run import (
     build_strategy,
 )
 from app.builders.workload import build_task, build_workload
-from app.config.load import ConfigError, load_config, option_of, to_yaml
+from app.config.load import ConfigError, load_given, option_of, to_yaml
 from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
 from app.results.model_file import ModelFileError
@@ -48,7 +48,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run one federated training."""
     _hide_tracebacks_of_user_errors()
-    config = load_config(context.run_config)
+    config = load_given(context.run_config)
     # A simulation's grid lives in this process; a deployment's speaks HTTP.
     run(PollingGrid(grid), config, context.run_id, isinstance(grid, InMemoryGrid))
 
@@ -59,6 +59,8 @@ def run(
     run_id: int,
     simulated: bool,
     observers: Sequence[Observer] = (),
+    *,
+    task_has_records: bool = True,
 ) -> Outcome:
     """Train, leaving a run folder.
 
@@ -74,6 +76,9 @@ def run(
         Whether the clients are.
     observers : sequence of Observer
         Told of the rounds after the folder and the log.
+    task_has_records : bool
+        Whether the nodes hold the task's records, which must go round, or others in their
+        place.
 
     Raises
     ------
@@ -86,7 +91,9 @@ def run(
         check_simulation_only(config)
     num_simulated = _num_simulated(grid, config) if simulated else None
     if num_simulated is not None:
-        _check_population(config, num_simulated)
+        _check_number(config, num_simulated)
+        if task_has_records:
+            _check_population(config, num_simulated)
     workload = _workload(config)
     state = _initial_state(config, workload)
     length = workload.length(state)
@@ -143,7 +150,7 @@ def _strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
         raise ConfigError(str(error)) from None
 
 
-def _check_population(config: AppConfig, num_nodes: int) -> None:
+def _check_number(config: AppConfig, num_nodes: int) -> None:
     """Refuse a simulation with too few nodes; in a deployment more may connect."""
     for key in ("min_clients", "min_replies"):
         least = getattr(config.rounds, key)
@@ -152,6 +159,10 @@ def _check_population(config: AppConfig, num_nodes: int) -> None:
                 f"{num_nodes} simulated clients, rounds.{key}={least}:"
                 f" start more, --federation-config 'num-supernodes={least}'"
             )
+
+
+def _check_population(config: AppConfig, num_nodes: int) -> None:
+    """Refuse a number of nodes over which the task's records cannot be spread."""
     try:
         build_task(config).check_population(num_nodes)
     except ValueError as error:

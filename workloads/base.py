@@ -106,8 +106,11 @@ class WorkloadConfig:
             Whether the server's step is worked out from the noise.
         """
 
-    def check_one_step(self) -> None:
-        """Raise ``ValueError`` if it has no effect where a round is one step over all nodes."""
+    def check_one_step(self, why: str) -> None:
+        """Raise ``ValueError`` if it has no effect where a contribution is one step.
+
+        ``why`` it is one, in words, with the key and its value if that is what makes it so.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +179,9 @@ class Workload(ABC):
     is_integer: ClassVar[bool] = False
     #: Whether the state is the parameters of the task's model.
     has_model: ClassVar[bool] = False
+    #: Whether a whole sum is one direction, along which the state steps: then its length over
+    #: that of its noise tells whether the result is noise, and how far a step may go.
+    sums_a_direction: ClassVar[bool] = False
     #: Whether it works on ``Examples.columns``: then the task must have a table.
     needs_table: ClassVar[bool] = False
     #: Whether it works on a label with a time and an event, and on no other.

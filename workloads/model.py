@@ -30,6 +30,7 @@ class ModelWorkload(Workload):
 
     task: Task
     has_model = True
+    sums_a_direction = True
     loads_as = np.float32
     idle_training: ClassVar[Mapping[str, str]] = {}
 

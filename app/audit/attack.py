@@ -76,7 +76,7 @@ class Attack:
         held = self._canaries.held(coins, self._num_nodes)
         run_config = self._run_config | {"output-dir": str(folder)}
         clients = make_clients(run_config, self._num_nodes, held)
-        simulate(run_config, self._num_nodes, clients, (watch,))
+        simulate(run_config, self._num_nodes, clients, (watch,), task_has_records=False)
         shutil.rmtree(folder)
         return watch.scores(self._deviation)
 

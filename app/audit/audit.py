@@ -13,11 +13,12 @@ import numpy as np
 
 from app.audit.attack import Attack
 from app.audit.canaries import Canaries, Terms, make_canaries
-from app.audit.verdict import Findings, findings
+from app.audit.verdict import Findings, confidence_of_each, findings
 from app.builders.privacy import min_survivors, naming_extremes, private_codec
 from app.builders.workload import build_workload
-from app.config.load import ConfigError, Scalar, load_config, option_of
+from app.config.load import ConfigError, Scalar, load_config, load_given, option_of
 from app.config.run import AppConfig
+from app.config.words import replaced
 from app.results.run_folder import RunFolderError
 from privacy.audit.claim import Claim, claim_of
 from privacy.plan.plan import PrivacyPlan
@@ -56,8 +57,12 @@ class AuditOptions:
             raise AuditError(f"--canaries {self.num_canaries}: must be at least 1")
         if self.num_runs < 1:
             raise AuditError(f"--repeats {self.num_runs}: must be at least 1")
-        if not 0 < self.confidence < 1:
-            raise AuditError(f"--confidence {self.confidence:g}: must be above 0 and below 1")
+        # As the bounds reckon with it: next to 1 it would be rounded to that, after all runs.
+        if not (self.confidence > 0 and confidence_of_each(self.confidence) < 1):
+            raise AuditError(
+                f"--confidence {self.confidence:.17g}: must be above 0 and below 1, and no"
+                " nearer to 1 than 1e-15; take 0.999999, say"
+            )
 
 
 def audit(
@@ -84,7 +89,7 @@ def audit(
     chosen = {key: value for key, value in run_config.items() if key not in _NOT_READ}
     # A plan or a model that is refused is a ValueError too.
     with _telling(ValueError):
-        config = load_config(chosen)
+        config = load_given(chosen)
         chosen = _with_fewest(chosen, config)
         stage = _prepare(load_config(chosen), chosen, options)
     num_canaries = len(stage.canaries)
@@ -189,8 +194,7 @@ def _with_fewest(run_config: Mapping[str, Scalar], config: AppConfig) -> dict[st
 
     In a deployment so many of those that were connected may answer.
     """
-    free = f"{run_config.get('overrides', '')} rounds.min_clients={_fewest_nodes(config)}"
-    return {**run_config, "overrides": free.strip()}
+    return replaced(run_config, {"rounds.min_clients": str(_fewest_nodes(config))})
 
 
 def _fewest_nodes(config: AppConfig) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.config.plain import finite
 from privacy.audit.claim import Claim, epsilon_with, largest_noise
 from privacy.audit.mean_bound import mean_lower_bound
 from privacy.audit.one_run import epsilon_of_share, one_run_epsilon
@@ -73,7 +74,7 @@ class Findings:
     @property
     def could_refute(self) -> bool:
         """Whether the claim would have been refuted, had every guess been right."""
-        claim, each = self.claim, _each(self.confidence)
+        claim, each = self.claim, confidence_of_each(self.confidence)
         if mean_lower_bound(np.ones(self.num_runs), each) > claim.largest_share:
             return True
         num_coins, all_right = self.num_canaries * self.num_runs, self.num_guesses
@@ -81,11 +82,12 @@ class Findings:
         return best > claim.epsilon
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return plain values, for JSON, which has no infinity: None stands for it."""
         claim = {"largest_share": self.claim.largest_share}
         values = asdict(self)
         values["claim"] |= claim
-        return values | {"is_refuted": self.is_refuted, "could_refute": self.could_refute}
+        told = {"is_refuted": self.is_refuted, "could_refute": self.could_refute}
+        return finite(values | told)
 
 
 def findings(
@@ -115,7 +117,7 @@ def findings(
     """
     num_runs, num_canaries = scores.shape
     is_right = (scores > 0) == coins
-    each = _each(confidence)
+    each = confidence_of_each(confidence)
     num_guesses = max(1, round(_SUREST * scores.size))
     surest = np.argsort(-np.abs(scores), axis=None, kind="stable")[:num_guesses]
     num_right = int(is_right.ravel()[surest].sum())
@@ -140,6 +142,6 @@ def findings(
     )
 
 
-def _each(confidence: float) -> float:
+def confidence_of_each(confidence: float) -> float:
     """Return the confidence of each of two bounds that hold together at the given one."""
     return 1 - (1 - confidence) / 2

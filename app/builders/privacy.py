@@ -25,11 +25,10 @@ _USUAL = {
 
 def num_local_steps(config: AppConfig) -> int:
     """Return the steps of DP-SGD in one contribution: a public number, whatever a node has."""
-    example, training = config.privacy.example, config.task.training
+    example = config.privacy.example
     if example is None or not example.mode.trains_privately:
         return 1
-    # An epoch is as many steps as it takes to see each record once on average.
-    return training.num_steps or max(1, round(training.num_epochs / example.sampling_rate))
+    return example.num_local_steps(config.task.training)
 
 
 def privacy_terms(config: AppConfig, workload: Workload, length: int) -> PrivacyTerms:

@@ -67,7 +67,8 @@ def learning_rate(config: AppConfig, plan: PrivacyPlan) -> float | None:
         return None
     if stepped.learning_rate is not None:
         return stepped.learning_rate
-    return algorithm.settled_step(settled_step(plan)) / stepped.clip_norm
+    step = algorithm.settled_step(settled_step(plan), plan.terms.num_rounds)
+    return step / stepped.clip_norm
 
 
 def _num_steps(plan: PrivacyPlan) -> int:

@@ -52,7 +52,7 @@ def write_json(file: Path | None, values: dict[str, Any]) -> None:
     if file is None:
         return
     try:
-        file.write_text(json.dumps(values, indent=2) + "\n")
+        file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise CommandError(f"--json {file}: {error.strerror}") from None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.common import aligned
+from app.config.plain import finite
 from privacy.ledger.budget import LedgerError
 from privacy.ledger.charge import Charge
 from privacy.ledger.heads import verify
@@ -127,6 +128,7 @@ def _write(
     try:
         if path.exists() and path.samefile(ledger):
             raise LedgerError(f"--json {path}: that is the node's own file; name another")
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(finite(values), indent=2, allow_nan=False) + "\n"
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise LedgerError(f"--json {path}: {error.strerror}") from None

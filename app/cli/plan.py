@@ -42,11 +42,11 @@ def _plan(arguments: argparse.Namespace) -> list[str]:
 
 def _plan_of(run_config: dict[str, Any]) -> RunPlan:
     # Hydra, Flower and torch take seconds, and no other command needs them.
-    from app.config.load import ConfigError, load_config
+    from app.config.load import ConfigError, load_given
     from app.preflight.run_plan import PlanError, plan_run
 
     try:
-        return plan_run(load_config(run_config))
+        return plan_run(load_given(run_config), run_config)
     except (ConfigError, PlanError) as error:
         # A model that is refused has a line for each of its layers.
         raise CommandError(" ".join(str(error).split())) from None
@@ -100,12 +100,12 @@ def _cells(plan: RunPlan) -> list[str]:
     told = plan.guarantee
     if not told:
         return ["none", "-", "-", "-", "no guarantee"]
-    recipe = told.get("recipe")
+    recipe, signal = told.get("recipe"), told.get("signal")
     result = "see below" if _objection(plan) else "no objection"
     return [
         f"{told['epsilon']:.4g}",
         f"{told['noise_multiplier']:.4g}",
-        f"{told['signal']['in_run']:.3g}",
+        f"{signal['in_run']:.3g}" if signal else "-",
         f"{recipe['learning_rate']:.3g}" if recipe else "-",
         result,
     ]
@@ -114,9 +114,14 @@ def _cells(plan: RunPlan) -> list[str]:
 def _objection(plan: RunPlan) -> str:
     """Return what speaks against a plan; empty if nothing does."""
     told = plan.guarantee
-    if told and told["signal"]["is_noise"]:
+    if _is_noise(told):
         return "the result will be noise"
     return str((told.get("recipe") or {}).get("objection", ""))
+
+
+def _is_noise(told: dict[str, Any]) -> bool:
+    """Return whether the result will be noise, as far as the workload lets one tell."""
+    return bool(told.get("signal", {}).get("is_noise"))
 
 
 def _lines(plan: RunPlan) -> list[str]:
@@ -147,9 +152,10 @@ def _lines(plan: RunPlan) -> list[str]:
         ("accountant", f"{told['accountant']}, delta {told['delta']:g}{_how(told)}"),
         ("model", "admissible"),
         ("sum", _sum_line(plan.modulus)),
-        ("signal", _signal_line(signal := told["signal"])),
     ]
-    if signal["is_noise"]:
+    if signal := told.get("signal"):
+        rows.append(("signal", _signal_line(signal)))
+    if _is_noise(told):
         rows.append(("warning", _NOISE))
     rows += _how_it_steps(plan)
     width = max(len(adversary.who) for adversary in plan.adversaries)
@@ -172,8 +178,10 @@ def _how_it_steps(plan: RunPlan) -> list[tuple[str, str]]:
         if recipe["objection"]:
             rows.append(("warning", recipe["objection"]))
     if proposal := plan.guarantee.get("proposal"):
-        told = f"{proposal['run_config']}: noise multiplier {proposal['noise_multiplier']:.4g}"
-        rows.append(("proposal", told))
+        rows.append(("proposal", proposal["run_config"]))
+        rows.append(
+            ("", f"with which the noise multiplier is {proposal['noise_multiplier']:.4g}")
+        )
     return rows
 
 

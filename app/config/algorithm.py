@@ -57,8 +57,8 @@ class AlgorithmConfig(WorkloadConfig):
     #: Whether a step goes as far as it is long, and not as far as the optimiser finds fit.
     steps_by_length: ClassVar[bool] = True
 
-    def settled_step(self, step: float) -> float:
-        """Return the step with which this optimiser goes as far as ``step`` in the end."""
+    def settled_step(self, step: float, num_rounds: int) -> float:
+        """Return the step with which so many rounds go as far as with ``step`` alone."""
         return step
 
 
@@ -80,11 +80,11 @@ class FedProxConfig(AlgorithmConfig):
             f"algorithm.proximal_mu={self.proximal_mu}: must be above 0 (0 is fedavg)",
         )
 
-    def check_one_step(self) -> None:
+    def check_one_step(self, why: str) -> None:
         """Refuse: the term pulls towards where the one step begins, so it is 0 there."""
         raise ValueError(
-            "algorithm=fedprox: its term is 0 in the one step of a round; take fedavg, fedavgm,"
-            " fedadam or fedyogi"
+            f"algorithm=fedprox: {why}, and its term is 0 in the first one of a round; take"
+            " fedavg, fedavgm, fedadam or fedyogi"
         )
 
 
@@ -103,9 +103,10 @@ class FedAvgMConfig(AlgorithmConfig):
             f"algorithm.server_momentum={self.server_momentum}: must be in (0, 1)",
         )
 
-    def settled_step(self, step: float) -> float:
-        """Return less: of each step, 1 / (1 - momentum) is gone in the end."""
-        return step * (1 - self.server_momentum) / self.server_learning_rate
+    def settled_step(self, step: float, num_rounds: int) -> float:
+        """Return less: momentum repeats each step, in so many rounds as are left."""
+        gain = momentum_gain(self.server_momentum, num_rounds)
+        return step / (gain * self.server_learning_rate)
 
 
 @dataclass
@@ -138,6 +139,19 @@ class FedAdamConfig(AdaptiveConfig):
 @dataclass
 class FedYogiConfig(AdaptiveConfig):
     """Yogi on the server."""
+
+
+def momentum_gain(momentum: float, num_steps: int) -> float:
+    """Return how much farther so many steps go with momentum, which begins at 0.
+
+    1 / (1 - momentum) in the end, and far less in few steps. Added up, for the closed form is
+    no number any more where momentum is next to 1.
+    """
+    velocity = moved = 0.0
+    for _ in range(num_steps):
+        velocity = momentum * velocity + 1
+        moved += velocity
+    return moved / num_steps
 
 
 def _require_positive(name: str, value: float) -> None:

@@ -31,7 +31,7 @@ from app.config.effects import refuse_idle
 from app.config.misread import misread_key, misread_text
 from app.config.removed import REMOVED
 from app.config.run import GROUPS, AppConfig
-from app.config.words import check_values, split_words
+from app.config.words import check_values, refuse_twice, split_words
 from tasks.registry import LACKS_SCHEMA, TASKS
 from tasks.schema import TaskConfig
 
@@ -81,6 +81,23 @@ def load_config(run_config: Mapping[str, Scalar]) -> AppConfig:
     # With its type: to a cache 1, 1.0 and True are one key, but not all are integers.
     given = tuple((k, type(v), v) for k, v in sorted(run_config.items()))
     return _load(given, _files())
+
+
+def load_given(run_config: Mapping[str, Scalar]) -> AppConfig:
+    """Compose and check what a person gave: a key that is given twice is a mistake there.
+
+    Code that adds an override of its own goes on with ``load_config``, where the last wins.
+
+    Raises
+    ------
+    ConfigError
+        As ``load_config``, or naming the key and both of its values.
+    """
+    try:
+        refuse_twice(split_words(str(run_config.get("overrides", ""))))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return load_config(run_config)
 
 
 def options(group: str) -> list[str]:
@@ -237,16 +254,22 @@ def _split(run_config: dict[str, Scalar]) -> tuple[list[str], dict[str, Scalar],
     values: dict[str, Scalar] = {}
     for key, value in run_config.items():
         name = key.replace("-", "_")
+        # Flower takes the keys that pyproject.toml declares, which have hyphens.
+        if "_" in key or name not in (*GROUP_KEYS, *EVERYDAY_KEYS):
+            raise ConfigError(f"run config: {_no_key(key, value)}")
         if name in GROUP_KEYS:
             choices.append(_group_choice(name, str(value)))
-        elif name in values:
-            raise ConfigError(f"run config: {key} is given twice; take one of them out")
-        elif name in EVERYDAY_KEYS:
-            values[name] = value
         else:
-            known = [k.replace("_", "-") for k in (*GROUP_KEYS, *EVERYDAY_KEYS)]
-            raise ConfigError(f"run config: {key} is no key{_did_you_mean(key, known)}")
+            values[name] = value
     return choices, values, free
+
+
+def _no_key(key: str, value: Scalar) -> str:
+    """Return that there is no such key, with the mend."""
+    if "." in key:
+        return f'{key} is no key of its own; give it as overrides="{key}={value}"'
+    known = [k.replace("_", "-") for k in (*GROUP_KEYS, *EVERYDAY_KEYS)]
+    return f"{key} is no key{_did_you_mean(key, known)}"
 
 
 def _group_choice(group: str, option: str) -> str:

@@ -1,7 +1,9 @@
 """Read ``key=value`` pairs as Flower's commands do: run configs and node configs."""
 
+import json
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 # A pair, as Flower looks for them; what is no part of one it passes over.
@@ -29,6 +31,22 @@ def parse_pairs(text: str) -> dict[str, Any]:
         return dict(parse_config_args([text]))
     except (ClickException, ValueError, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def as_pairs(values: Mapping[str, Any]) -> str:
+    """Return the text that ``parse_pairs`` reads as these values, for a shell's single quotes.
+
+    Flower knows no escaped quote in a text, so one is written by its code point.
+    """
+    return " ".join(f"{key}={_toml(value)}" for key, value in values.items())
+
+
+def _toml(value: bool | int | float | str) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return text
+    inner = text[1:-1].replace('\\"', "\\u0022").replace("'", "\\u0027")
+    return f'"{inner}"'
 
 
 def _check(text: str) -> None:

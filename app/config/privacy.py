@@ -18,10 +18,12 @@ from app.config.privacy_parts import (
 from privacy.mode import Mode, Place
 from privacy.plan.release import Mechanism
 from privacy.unit import Unit
-from tasks.schema import require
+from tasks.schema import TrainingConfig, require
 
 #: No clip norm, configured or adapted, is outside.
 SMALLEST_NORM, LARGEST_NORM = 1e-12, 1e12
+#: Messages of the protocol count the nodes of a cohort in 16 bits.
+MOST_NODES = 2**16 - 1
 
 
 @dataclass
@@ -118,6 +120,11 @@ class PrivateConfig(PrivacyConfig):
             f"privacy.population={self.population}: must be the number of all nodes, 2 or more",
         )
         require(
+            self.population <= MOST_NODES,
+            f"privacy.population={self.population}: must be the number of all nodes, at most"
+            f" {MOST_NODES}, which is as far as the protocol's messages count",
+        )
+        require(
             self.spare_attempts >= 0,
             f"privacy.spare_attempts={self.spare_attempts}: must not be negative",
         )
@@ -190,6 +197,11 @@ class ExamplePrivacyConfig(PrivateConfig):
             f"privacy.sampling_rate={self.sampling_rate}: must be in (0, 1]",
         )
         require_positive("privacy.expected_batch_size", self.expected_batch_size)
+
+    def num_local_steps(self, training: TrainingConfig) -> int:
+        """Return the steps of DP-SGD on a node in a round: public, whatever records it has."""
+        # An epoch is as many steps as it takes to see each record once on average.
+        return training.num_steps or max(1, round(training.num_epochs / self.sampling_rate))
 
     @property
     def example(self) -> "ExamplePrivacyConfig":

@@ -1,16 +1,15 @@
 """What the groups of the configuration require of each other. Checked when it is composed."""
 
-from app.config.privacy import PrivacyConfig, PrivateConfig
+from app.config.privacy import ExamplePrivacyConfig, PrivacyConfig, PrivateConfig
 from strategies.aggregation import AggregationConfig
 from strategies.registry import aggregation_of, hiding_options
-from tasks.schema import require
+from tasks.schema import TrainingConfig, require
 from workloads.base import WorkloadConfig
 
 
 def check_privacy(
     privacy: PrivacyConfig,
     aggregation: AggregationConfig,
-    algorithm: WorkloadConfig,
     patience: int,
 ) -> None:
     """Refuse combinations that give no guarantee, or none of what they say.
@@ -30,13 +29,41 @@ def check_privacy(
         f"aggregation.min_survivors={aggregation.promised_survivors} is more than"
         f" privacy.population={private.population}: no round could end",
     )
-    if private.mode.sums_gradients:
-        algorithm.check_one_step()
     require(
         not patience or bool(private.metrics.every),
         f"early_stopping.patience={patience}: it looks at metrics of protected records, and"
         " privacy.metrics.every=0 releases none; release some, or take patience=0",
     )
+
+
+def check_one_step(
+    algorithm: WorkloadConfig, privacy: PrivacyConfig, training: TrainingConfig
+) -> None:
+    """Refuse an algorithm that has no effect where each contribution is one step.
+
+    Without privacy an epoch has as many steps as a node has batches, which nobody knows here.
+
+    Raises
+    ------
+    ValueError
+        Naming the value and the mend.
+    """
+    mode, example = privacy.mode, privacy.example
+    if mode is not None and mode.sums_gradients:
+        algorithm.check_one_step("a sum of gradients is one step")
+    elif training.num_steps == 1:
+        algorithm.check_one_step("task.training.num_steps=1 is one step")
+    elif example is not None and _is_one_step(example, training):
+        algorithm.check_one_step(
+            f"task.training.num_epochs={training.num_epochs} with"
+            f" privacy.sampling_rate={example.sampling_rate:g} is one step"
+        )
+
+
+def _is_one_step(example: ExamplePrivacyConfig, training: TrainingConfig) -> bool:
+    # At a rate next to 0 the steps of an epoch cannot be counted.
+    is_short = training.num_epochs < 2 * example.sampling_rate
+    return is_short and example.num_local_steps(training) == 1
 
 
 def _check_distributed(privacy: PrivateConfig, aggregation: AggregationConfig) -> None:

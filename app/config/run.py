@@ -17,8 +17,8 @@ from app.config.algorithm import (
     FedProxConfig,
     FedYogiConfig,
 )
-from app.config.privacy import PRIVACY, PrivacyConfig
-from app.config.rules import check_privacy
+from app.config.privacy import MOST_NODES, PRIVACY, PrivacyConfig
+from app.config.rules import check_one_step, check_privacy
 from app.config.workload import check_workload, workload_name
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
@@ -78,6 +78,9 @@ class RoundsConfig:
         for name in ("min_clients", "min_replies", "max_attempts", "max_silent"):
             value = getattr(self, name)
             require(value >= 1, f"rounds.{name}={value}: must be at least 1")
+        for name in ("min_clients", "min_replies"):
+            value = getattr(self, name)
+            require(value <= MOST_NODES, f"rounds.{name}={value}: must be at most {MOST_NODES}")
 
 
 @dataclass
@@ -160,9 +163,8 @@ class AppConfig:
             f" num-rounds={self.num_rounds}, or 0",
         )
         check_workload(self.algorithm, self.privacy, self.task.training)
-        check_privacy(
-            self.privacy, self.aggregation, self.algorithm, self.early_stopping.patience
-        )
+        check_privacy(self.privacy, self.aggregation, self.early_stopping.patience)
+        check_one_step(self.algorithm, self.privacy, self.task.training)
         held_out = self.task.test_fraction or "test_fraction" in self.task.idle_keys()
         require(
             bool(held_out) or not self.early_stopping.patience,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.builders.step import learning_rate, longest_step, settled_step
-from app.config.algorithm import AlgorithmConfig
+from app.config.algorithm import AlgorithmConfig, momentum_gain
+from app.config.load import Scalar, load_given
+from app.config.pairs import as_pairs, parse_pairs
 from app.config.run import AppConfig
+from app.config.words import join_words, replaced, split_words
 from app.preflight.signal import signal_of
 from privacy.accounting.resolve import resolve
 from privacy.plan.plan import PrivacyPlan
 from privacy.plan.terms import PrivacyTerms
 from tasks.schema import Optimizer
+from workloads.base import Workload
 
 # A learning rate so many times off costs more than 0.01 AUC (`benchmarks.proposals`).
 _FAR = 5.0
@@ -91,13 +97,34 @@ class Proposal:
     expected_batch_size: float
     noise_multiplier: float
 
-    @property
-    def run_config(self) -> str:
-        """The keys as they are given."""
-        return (
-            f"num-rounds={self.num_rounds} privacy.sampling_rate={self.sampling_rate:g}"
-            f" privacy.expected_batch_size={self.expected_batch_size:g}"
-        )
+    def in_place(self, run_config: Mapping[str, Scalar]) -> str:
+        """Return the keys that take it up, as they are given in place of a run config's.
+
+        The overrides hold all that the run had; but no first round of the average that comes
+        after the last one. Empty if the configuration would be refused.
+        """
+        values = {
+            "num-rounds": str(self.num_rounds),
+            "privacy.sampling_rate": f"{self.sampling_rate:g}",
+            # A whole number of records.
+            "privacy.expected_batch_size": f"{self.expected_batch_size:.0f}",
+        }
+        changed = replaced(run_config, values)
+        for chosen in (changed, _averaging_as_settled(changed)):
+            text = as_pairs({key: chosen[key] for key in ("num-rounds", "overrides")})
+            try:
+                load_given({**run_config, **parse_pairs(text)})
+            except ValueError:
+                continue
+            return text
+        return ""
+
+
+def _averaging_as_settled(run_config: dict[str, Any]) -> dict[str, Any]:
+    """Return the run config without the round from which models are averaged."""
+    words = split_words(run_config["overrides"])
+    kept = [word for word in words if not word.startswith("algorithm.average_from=")]
+    return {**run_config, "overrides": join_words(kept)}
 
 
 def recipe_of(config: AppConfig, plan: PrivacyPlan) -> Recipe | None:
@@ -106,13 +133,14 @@ def recipe_of(config: AppConfig, plan: PrivacyPlan) -> Recipe | None:
     if private is None or not private.clip_norm or not isinstance(algorithm, AlgorithmConfig):
         return None
     # The learning rate of a step of one clip norm.
-    unit = algorithm.settled_step(1 / private.clip_norm)
+    unit = algorithm.settled_step(1 / private.clip_norm, plan.terms.num_rounds)
     key, given = "privacy.learning_rate", learning_rate(config, plan)
     by_length = algorithm.steps_by_length and private.adaptive is None
     if given is None:
         training = config.task.training
         key, given = "task.training.learning_rate", training.learning_rate
-        unit /= _gain(training.momentum, plan.terms.num_local_steps)
+        # Of the node's own, which begins anew in each round.
+        unit /= momentum_gain(training.momentum, plan.terms.num_local_steps)
         by_length = by_length and training.optimizer is Optimizer.sgd
     return Recipe(
         key=key,
@@ -124,19 +152,15 @@ def recipe_of(config: AppConfig, plan: PrivacyPlan) -> Recipe | None:
     )
 
 
-def _gain(momentum: float, num_steps: int) -> float:
-    """Return how much farther so many steps go with momentum, which begins at 0 each round."""
-    kept = momentum * (1 - momentum**num_steps) / (num_steps * (1 - momentum))
-    return (1 - kept) / (1 - momentum)
-
-
-def propose(plan: PrivacyPlan) -> Proposal | None:
+def propose(plan: PrivacyPlan, workload: Workload) -> Proposal | None:
     """Return rounds and sampling for the epsilon of a sum of gradients.
 
-    None for any other run, and where the run has them already.
+    None for any other run, where the run has them already, and where the result would be noise
+    with them too.
     """
     terms = plan.terms
-    if terms.epsilon is None or not terms.mode.sums_gradients:
+    steps = workload.sums_a_direction and terms.mode.sums_gradients
+    if terms.epsilon is None or not steps:
         return None
     rounds = _ROUNDS
     try:
@@ -149,6 +173,8 @@ def propose(plan: PrivacyPlan) -> Proposal | None:
         # With so many records, or so few, the sum does not fit.
         return None
     if (rounds, found.terms.sampling_rate) == (terms.num_rounds, terms.sampling_rate):
+        return None
+    if signal_of(found).is_noise:
         return None
     return Proposal(
         rounds, found.terms.sampling_rate, found.terms.batch_size, found.noise_multiplier

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from math import ceil, inf
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from app.builders.privacy import naming_extremes, privacy_plan
 from app.builders.run import build_codec, exact_codec, node_encodes
 from app.builders.workload import build_workload
-from app.config.load import option_of
+from app.config.load import Scalar, option_of
+from app.config.plain import finite
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from app.preflight.cohort_check import check_cohorts
@@ -27,7 +29,6 @@ from strategies.codec.exact_codecs import FixedPointCodec, IntegerCodec
 from strategies.registry import aggregation_of
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import Workload
-from workloads.registry import WORKLOADS
 
 # A client of so many records is to learn too, by updates of the learning rate's order.
 _SMALL_CLIENT, _MOST_LOST = 100, 0.05
@@ -92,15 +93,18 @@ class RunPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON, which has no infinity: None stands for it."""
-        values = asdict(self)
-        for adversary in values["adversaries"]:
-            if adversary["epsilon"] == inf:
-                adversary["epsilon"] = None
-        return values
+        return finite(asdict(self))
 
 
-def plan_run(config: AppConfig) -> RunPlan:
+def plan_run(config: AppConfig, run_config: Mapping[str, Scalar] | None = None) -> RunPlan:
     """Return the plan of a run. No network, no records; loads torch to build the model.
+
+    Parameters
+    ----------
+    config : AppConfig
+        As composed.
+    run_config : mapping, optional
+        As given. With it the plan says in which keys what it proposes is given.
 
     Raises
     ------
@@ -125,7 +129,7 @@ def plan_run(config: AppConfig) -> RunPlan:
             return replace(
                 _in_common(config, workload, codec, plan.padded_dimension),
                 cohort_objection=objection,
-                guarantee=_guarantee(plan) | _how_it_steps(config, plan),
+                guarantee=_guarantee(plan) | _how_it_steps(config, plan, workload, run_config),
                 # So many are connected, or no cohort is drawn; more may never be.
                 adversaries=adversaries(plan, config.rounds.min_clients),
                 modulus=_modulus(plan),
@@ -230,7 +234,6 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
         "no_pld_because": pld_objection(schedule),
         "mechanism": str(release.mechanism),
         "noise_multiplier": plan.noise_multiplier,
-        "signal": asdict(signal := signal_of(plan)) | {"is_noise": signal.is_noise},
         "sampling_rate": release.sampling_rate,
         "num_releases": sum(one.times for one in plan.planned()),
         "releases": [
@@ -246,16 +249,28 @@ def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:
     }
 
 
-def _how_it_steps(config: AppConfig, plan: PrivacyPlan) -> dict[str, Any]:
-    """Return step and proposal of a run by DP-SGD; nothing for any other."""
-    if not WORKLOADS[workload_name(config.algorithm)].has_model:
-        return {}
-    recipe, proposal = recipe_of(config, plan), propose(plan)
+def _how_it_steps(
+    config: AppConfig,
+    plan: PrivacyPlan,
+    workload: Workload,
+    run_config: Mapping[str, Scalar] | None,
+) -> dict[str, Any]:
+    """Return signal, step and proposal of a run whose sums are directions; else nothing."""
+    recipe = recipe_of(config, plan)
+    # A run that is resumed keeps its noise and its sampling.
+    proposal = None if config.resume_from else propose(plan, workload)
     found: dict[str, Any] = {}
+    if workload.sums_a_direction:
+        signal = signal_of(plan)
+        found["signal"] = asdict(signal) | {"is_noise": signal.is_noise}
     if recipe is not None:
         found["recipe"] = asdict(recipe) | {"objection": recipe.objection}
     if proposal is not None:
-        found["proposal"] = asdict(proposal) | {"run_config": proposal.run_config}
+        told = asdict(proposal)
+        if run_config is not None:
+            told["run_config"] = proposal.in_place(run_config)
+        if told.get("run_config") != "":
+            found["proposal"] = told
     return found
 
 

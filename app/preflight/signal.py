@@ -40,7 +40,7 @@ class Signal:
 
 
 def signal_of(plan: PrivacyPlan) -> Signal:
-    """Return the signal to noise of a private run.
+    """Return the signal to noise of a private run whose workload sums a direction.
 
     A step's terms have length 1 in clip norms, and all pull one way at best. Its noise has the
     length z sqrt(d); noise that each node adds by itself is as much from each of them. An

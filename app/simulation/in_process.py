@@ -129,6 +129,8 @@ def simulate(
     num_nodes: int,
     clients: Mapping[int, Client] | None = None,
     observers: Sequence[Observer] = (),
+    *,
+    task_has_records: bool = True,
 ) -> Outcome:
     """Run one federated training in this process.
 
@@ -142,10 +144,19 @@ def simulate(
         Instead of the real clients.
     observers : sequence of Observer
         Told of the rounds as well.
+    task_has_records : bool
+        Whether the clients hold the task's records, or others in their place.
     """
     simulate_in_this_process()
     grid = InProcessGrid(make_clients(run_config, num_nodes) if clients is None else clients)
     # All nodes of this grid are there from the start.
     polling = PollingGrid(grid, settle_seconds=0)
     config = load_config(run_config)
-    return run(polling, config, run_id=1, simulated=True, observers=observers)
+    return run(
+        polling,
+        config,
+        run_id=1,
+        simulated=True,
+        observers=observers,
+        task_has_records=task_has_records,
+    )

@@ -9,6 +9,9 @@ from privacy.accounting.epsilon import epsilon
 from privacy.accounting.run_spent import model_only_epsilon
 from privacy.plan.plan import PrivacyPlan
 
+# Each takes a second of accounting, and nobody reads hundreds of lines.
+_MOST_TOLD = 12
+
 
 @dataclass(frozen=True)
 class Adversary:
@@ -30,7 +33,9 @@ class Adversary:
 
 
 def adversaries(plan: PrivacyPlan, num_drawable: int) -> list[Adversary]:
-    """Return what each adversary could learn, for every number of colluders below T.
+    """Return what each adversary could learn, for numbers of colluders below T.
+
+    For each of them where T is small; else for some, c and T - 1 among them.
 
     Parameters
     ----------
@@ -43,7 +48,7 @@ def adversaries(plan: PrivacyPlan, num_drawable: int) -> list[Adversary]:
     models = model_only_epsilon(plan, num_drawable)
     found = [Adversary("who sees the models only", None, models)]
     if terms.mode.is_distributed:
-        for known in range(terms.min_survivors):
+        for known in _colluders(terms.min_survivors, terms.max_colluding):
             who = f"server and {known} participants"
             spent = epsilon(plan.schedule(colluding=known), terms.delta)
             found.append(Adversary(who, known, spent))
@@ -53,3 +58,11 @@ def adversaries(plan: PrivacyPlan, num_drawable: int) -> list[Adversary]:
         return [*found, Adversary("server and all other participants", None, spent)]
     trusted = Adversary("server, which is trusted", None, inf)
     return [*found, Adversary("all other participants", None, spent), trusted]
+
+
+def _colluders(fewest: int, promised: int) -> list[int]:
+    """Return the numbers to tell of, in order: none, ``promised``, all but one, and between."""
+    if fewest <= _MOST_TOLD:
+        return list(range(fewest))
+    spread = {round(part * (fewest - 1) / (_MOST_TOLD - 2)) for part in range(_MOST_TOLD - 1)}
+    return sorted(spread | {promised})

@@ -106,7 +106,7 @@ def test_a_run_sends_the_records_on_the_page_and_nothing_else(algorithm, tmp_pat
         "algorithm": algorithm,
         "num-rounds": 2,
         "output-dir": str(tmp_path / "run"),
-        "overrides": "rounds.deadline_seconds=0.3 task.training.num_steps=1",
+        "overrides": "rounds.deadline_seconds=0.3 task.training.num_steps=2",
     }
     app.node.settings.simulate_in_this_process()
     replies = []

@@ -31,12 +31,15 @@ def run_config(option="example_distributed", aggregation="secagg", noise=0.6, fr
         needed.append("privacy.sampling_rate=1 privacy.expected_batch_size=100")
     if aggregation == "secagg":
         needed.append("aggregation.min_survivors=3")
+    # What is given stands in place of what is needed: an audit refuses a key twice.
+    given = {word.partition("=")[0] for word in free.split()}
+    words = [w for w in " ".join(needed).split() if w.partition("=")[0] not in given]
     return {
         "task": "breast_cancer",
         "privacy": option,
         "aggregation": aggregation,
         "num-rounds": 1,
-        "overrides": f"{' '.join(needed)} {free}",
+        "overrides": f"{' '.join(words)} {free}",
         **keys,
     }
 
@@ -151,11 +154,19 @@ def test_places_of_a_real_run_are_not_read(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_made_up_records_need_no_number_of_nodes():
+    """A task whose records are those of four hospitals, with T=3 nodes that hold none."""
+    found = audited(run_config(noise=0.02, task="heart"))
+    assert found.share == 1
+
+
 def test_a_wrong_size_is_refused():
     for wrong, match in (
         ({"num_canaries": 0}, "--canaries 0"),
         ({"num_runs": 0}, "--repeats 0"),
         ({"confidence": 1.0}, "--confidence 1"),
+        # Of two bounds together: each would have 1.
+        ({"confidence": 1 - 2**-53}, "--confidence 0.9999999999999998.*no nearer to 1"),
     ):
         values = {"num_canaries": 4, "num_runs": 6, "confidence": 0.9} | wrong
         with pytest.raises(AuditError, match=match):

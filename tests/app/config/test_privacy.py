@@ -37,8 +37,28 @@ RULES = [
         "aggregation.min_survivors=5 is more than privacy.population=4",
     ),
     *(
-        (option, "secagg", "", {"algorithm": "fedprox"}, "algorithm=fedprox: its term is 0")
+        (
+            option,
+            "secagg",
+            "",
+            {"algorithm": "fedprox"},
+            "algorithm=fedprox: a sum of gradients",
+        )
         for option in ("example_distributed", "example_central")
+    ),
+    (
+        "client_local",
+        "plain",
+        "task.training.num_steps=1",
+        {"algorithm": "fedprox"},
+        "algorithm=fedprox: task.training.num_steps=1 is one step, and its term is 0",
+    ),
+    (
+        "example_local",
+        "plain",
+        "task.training.num_steps=0 task.training.num_epochs=1 privacy.sampling_rate=0.8",
+        {"algorithm": "fedprox"},
+        "algorithm=fedprox: task.training.num_epochs=1 with privacy.sampling_rate=0.8 is one",
     ),
     (
         "client_local",
@@ -57,6 +77,13 @@ RULES = [
         for value, told in ((-1, "-1.0: must be in"), (0, "0.0"), ("inf", "inf"))
     ),
     ("client_local", "plain", "privacy.population=1", {}, "privacy.population=1: must be"),
+    (
+        "client_local",
+        "plain",
+        "privacy.population=1000000000",
+        {},
+        "privacy.population=1000000000: must be the number of all nodes, at most 65535",
+    ),
     ("client_local", "plain", "privacy.range_deviations=0", {}, "range_deviations=0.0"),
     (
         "client_local",
@@ -183,5 +210,11 @@ def test_nor_has_what_one_record_depends_on(key):
 
 def test_fedprox_and_early_stopping_pass_where_they_mean_something():
     load_config(composing("example_local", "plain", algorithm="fedprox"))
+    for rate in (0.5, 1e-320):
+        free = "task.training.num_steps=0 task.training.num_epochs=1"
+        free += f" privacy.sampling_rate={rate}"
+        load_config(composing("example_local", "plain", free, algorithm="fedprox"))
+    # How many batches a node has nobody knows.
+    load_config({"algorithm": "fedprox", "overrides": "task.training.num_epochs=1"})
     metrics = "privacy.metrics.every=1 privacy.metrics.noise_multiplier=3"
     load_config(composing("client_local", "plain", f"{metrics} early_stopping.patience=2"))

@@ -11,6 +11,7 @@ from app.builders.privacy import privacy_plan, private_codec
 from app.builders.workload import build_workload
 from app.cli.main import main
 from app.config.load import ConfigError, load_config
+from app.config.plain import finite
 from app.preflight.run_plan import PlanError, plan_run
 from strategies.codec.stages import SumContext
 from tasks.breast_cancer import BreastCancer
@@ -87,6 +88,20 @@ def test_keys_of_both_kinds_have_their_bytes():
     assert plan_run(load_config({"aggregation": "plain"})).key_bytes == 0
 
 
+def test_of_many_colluders_some_are_told_and_those_that_are_promised():
+    free = (
+        "privacy.population=400 rounds.min_clients=400 aggregation.min_survivors=300"
+        " aggregation.max_colluding=7"
+    )
+    plan = plan_run(load_config(composing("client_distributed", free=free)))
+    told = [one.num_colluding for one in plan.adversaries[1:]]
+    assert told == sorted(told)
+    assert {0, 7, 299} <= {*told}
+    assert len(told) <= 12
+    spent = [one.epsilon for one in plan.adversaries[1:]]
+    assert spent == sorted(spent)
+
+
 def test_a_trusted_server_is_said_to_be():
     plan = plan_run(load_config(composing("client_central", "plain")))
     assert plan.adversaries[-1].who == "server, which is trusted"
@@ -116,7 +131,7 @@ def test_the_sum_fits_with_next_to_no_chance_of_a_wrap():
     ],
 )
 def test_a_grid_that_is_coarser_than_updates_is_said_beforehand(capsys, free, warns):
-    words = f"task.training.learning_rate=0.3 {free}"
+    words = free if "learning_rate" in free else f"task.training.learning_rate=0.3 {free}"
     given = {"task": "breast_cancer", "aggregation": "secagg", "overrides": words}
     text = " ".join(told(capsys, "--run-config", as_text(given)))
     assert ("lower its max_weight_examples" in text) == warns
@@ -328,6 +343,30 @@ def test_a_trusted_server_learns_without_bound(tmp_path, capsys):
     # Strict JSON has no infinity.
     strict = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(name))
     assert strict["adversaries"][-1]["epsilon"] is None
+
+
+def test_no_figure_of_a_plan_is_infinite_in_its_file(tmp_path, capsys):
+    """At z=0.3 and q=1e-9 not only a trusted server learns without bound."""
+    words = (
+        "privacy.noise_multiplier=0.3 privacy.delta=1e-5 privacy.population=4"
+        " privacy.sampling_rate=1e-9 privacy.expected_batch_size=1e9"
+        " aggregation.min_survivors=3"
+    )
+    given = {"task": "breast_cancer", "privacy": "example_distributed", "overrides": words}
+    file = tmp_path / "plan.json"
+    told(capsys, "--run-config", as_text(given), "--json", file)
+    strict = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert strict["guarantee"]["epsilon"] is None
+    given["overrides"] += " privacy.population=5"
+    assert "is given twice, as 4 and as 5" in complaint(capsys, "--run-config", as_text(given))
+
+
+def test_what_is_not_finite_is_nothing_in_json():
+    values = {"a": [math.inf, (1.5, -math.inf)], "b": {"c": math.nan, "d": "inf", "e": 3}}
+    assert finite(values) == {
+        "a": [None, [1.5, None]],
+        "b": {"c": None, "d": "inf", "e": 3},
+    }
 
 
 def test_without_a_run_config_it_plans_the_default_run(capsys):

@@ -72,12 +72,33 @@ def test_an_update_with_a_bounded_l1_norm_is_shorter():
     assert signal(laplace)["in_step"] == pytest.approx(length / noise)
 
 
-def test_the_command_warns_in_words(capsys):
-    words = " ".join(
+def as_text(run_config) -> str:
+    return " ".join(
         f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}"
-        for key, value in FEW.items()
+        for key, value in run_config.items()
     )
-    assert main(["plan", "--run-config", words]) == 0
+
+
+def test_the_command_warns_in_words(capsys):
+    assert main(["plan", "--run-config", as_text(FEW)]) == 0
     told = capsys.readouterr().out
     assert "times the noise of a step" in told
     assert "the result will be noise: take more nodes" in told
+
+
+def test_a_sum_that_is_no_direction_is_not_measured_as_one(capsys):
+    """Boosting with epsilon 0.3 had an AUC of 0.95 where it was said to be noise."""
+    free = (
+        "privacy.epsilon=0.3 privacy.delta=1e-4 privacy.population=4 privacy.sampling_rate=1"
+        " privacy.expected_batch_size=455 aggregation.min_survivors=3"
+    )
+    config = {"task": "breast_cancer", "algorithm": "ebm", "privacy": "example_distributed"}
+    config |= {"num-rounds": 8, "overrides": free}
+    assert plan_run(load_config(config)).guarantee.keys().isdisjoint({"signal", "proposal"})
+    assert main(["plan", "--run-config", as_text(config)]) == 0
+    told = capsys.readouterr().out
+    assert not {"signal", "proposal", "warning"} & set(told.split())
+    swept = ["--sweep", "privacy.epsilon=0.3,1"]
+    assert main(["plan", "--run-config", as_text(config), *swept]) == 0
+    cells = capsys.readouterr().out.splitlines()[1].split()
+    assert cells[3:] == ["-", "-", "no", "objection"]
