@@ -17,6 +17,7 @@ from workloads.base import Records, Step
 from workloads.histograms.bins import Floats
 from workloads.histograms.boosting import Boosting
 from workloads.histograms.config import EbmConfig
+from workloads.histograms.curve_report import curve_report
 from workloads.histograms.curves import FIRST_SCALAR, MOMENTUM, Smoother
 from workloads.histograms.entries import Asked, Entries, Layout, Weights, scores
 from workloads.histograms.schedule import (
@@ -25,6 +26,7 @@ from workloads.histograms.schedule import (
     private_shares,
 )
 from workloads.histograms.summed import FRACTION_BITS, TableSum, require_arrays
+from workloads.report import Report
 from workloads.values import Aggregate, Arrays, Query, State
 
 
@@ -96,6 +98,16 @@ class Ebm(TableSum):
         places = self.bins.places(np.asarray(columns, np.float64))
         arrays = state.arrays
         return self.loss.published(scores(arrays["intercepts"], arrays["curves"], places))
+
+    def report(self, state: State) -> Report:
+        """Return the curves, and how much each moves."""
+        arrays, classes = state.arrays, self.table.classes
+        if len(classes) > 2:
+            named = [f"score of {name}" for name in classes]
+        else:
+            named = [f"log-odds of {classes[1]}" if classes else "score"]
+        counts = self.loss.counts(arrays["slots"])
+        return curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
 
     @cached_property
     def _boosting(self) -> Boosting:

@@ -1,5 +1,6 @@
 """Runs of boosting through both apps, with and without privacy."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,34 @@ def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path):
     found = simulate(config, 3).state
     for name, values in whole.arrays.items():
         np.testing.assert_array_equal(found.arrays[name], values)
+
+
+@pytest.mark.parametrize("privacy", ["none", "example_central"])
+def test_the_curves_are_written_for_a_person_to_read(tmp_path, privacy):
+    """What the report's curves add up to is what the model predicts."""
+    free = ALL if privacy == "none" else PRIVATE + " privacy.epsilon=3"
+    state = run(tmp_path / "run", 5, free, privacy=privacy, aggregation="plain")
+    told = json.loads((tmp_path / "run" / "report.json").read_text())
+    config = load_config(
+        EXACT | {"privacy": privacy, "overrides": free, "aggregation": "plain"}
+    )
+    workload = build_workload(config)
+    columns, _, _ = records(5, free if privacy == "none" else ALL)
+    logits = np.full(len(columns), told["intercept of log-odds of benign"])
+    curves = told["tables"]["curves"]
+    for number, column in enumerate(workload.table.columns):
+        own = [
+            line
+            for line in curves
+            if line["column"] == column.name and line["bin"] != "missing"
+        ]
+        begins = np.array([-np.inf if x["from"] is None else x["from"] for x in own])
+        place = np.searchsorted(begins[1:], columns[:, number], side="right")
+        logits += np.array([x["log-odds of benign"] for x in own])[place]
+    predicted = workload.predict(state, columns)[:, 1]
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), predicted, rtol=1e-9)
+    importance = [row["mean absolute score"] for row in told["rows"]]
+    assert importance == sorted(importance, reverse=True)
+    assert len(importance) == 30
+    assert importance[0] > 0.1
+    assert (tmp_path / "run" / "report-curves.csv").read_text().startswith("column,bin,from,to")

@@ -1,0 +1,66 @@
+"""What a person reads of additive curves: how much each column moves, and the curves themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from workloads.histograms.bins import Bins, Floats
+from workloads.report import Report, ReportTable
+
+
+def curve_report(
+    bins: Bins, counts: Floats, intercepts: Floats, curves: Floats, scores: Sequence[str]
+) -> Report:
+    """Return the importance of each column, and every curve as a table.
+
+    Parameters
+    ----------
+    bins : Bins
+        Of the columns.
+    counts : ndarray, float64, shape (bins,)
+        Records in each bin, noisy under privacy.
+    intercepts : ndarray, float64, shape (scores,)
+    curves : ndarray, float64, shape (scores, bins)
+    scores : sequence of str
+        What the scores are called.
+
+    Returns
+    -------
+    Report
+        A column's importance is the mean of its curve's absolute value over the records (as
+        in Nori et al. 2019), over all scores.
+    """
+    records = np.maximum(counts, 0.0)
+    moved = bins.sum_columns(np.abs(curves).mean(axis=0) * records)
+    importance = moved / np.maximum(bins.sum_columns(records), 1.0)
+    ranked = np.argsort(-importance, kind="stable")
+    facts = {
+        f"intercept of {name}": float(v) for name, v in zip(scores, intercepts, strict=True)
+    }
+    rows = [(bins.columns[number].name, float(importance[number])) for number in ranked]
+    columns = ["column", "bin", "from", "to", *scores]
+    lines = [
+        [*label, *map(float, values)]
+        for label, values in zip(_labels(bins), curves.T, strict=True)
+    ]
+    table = ReportTable("curves", columns, lines, is_printed=False)
+    return Report("curves", facts, ("column", "mean absolute score"), rows, [table])
+
+
+def _labels(bins: Bins) -> list[list[Any]]:
+    """Return column, name, begin and end of every bin; None where there is no such edge."""
+    found: list[list[Any]] = []
+    for number, column in enumerate(bins.columns):
+        if column.is_categorical:
+            found += [[column.name, name, None, None] for name in column.categories]
+        else:
+            edges = [None, *map(float, column.cuts(bins.max_bins)), None]
+            found += [
+                [column.name, f"bin {place}", *edges[place : place + 2]]
+                for place in range(int(bins.sizes[number]) - 1)
+            ]
+        found.append([column.name, "missing", None, None])
+    return found
