@@ -1,4 +1,4 @@
-"""What a person reads of additive curves: how much each column moves, and the curves themselves."""
+"""What a person reads of additive curves: what each column moves, and the curves themselves."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ def curve_report(
     moved = bins.sum_columns(np.abs(curves).mean(axis=0) * records)
     importance = moved / np.maximum(bins.sum_columns(records), 1.0)
     ranked = np.argsort(-importance, kind="stable")
-    facts = {
-        f"intercept of {name}": float(v) for name, v in zip(scores, intercepts, strict=True)
-    }
+    named = zip(scores, intercepts, strict=True)
+    facts = {f"intercept of {name}": float(value) for name, value in named}
     rows = [(bins.columns[number].name, float(importance[number])) for number in ranked]
     columns = ["column", "bin", "from", "to", *scores]
     lines = [

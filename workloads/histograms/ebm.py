@@ -102,10 +102,9 @@ class Ebm(TableSum):
     def report(self, state: State) -> Report:
         """Return the curves, and how much each moves."""
         arrays, classes = state.arrays, self.table.classes
-        if len(classes) > 2:
-            named = [f"score of {name}" for name in classes]
-        else:
-            named = [f"log-odds of {classes[1]}" if classes else "score"]
+        named = [f"score of {name}" for name in classes] or ["score"]
+        if len(classes) == 2:
+            named = [f"log-odds of {classes[1]}"]
         counts = self.loss.counts(arrays["slots"])
         return curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
 
