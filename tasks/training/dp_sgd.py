@@ -143,6 +143,7 @@ def metric_vectors(
             except Exception:
                 log.debug("a record has no scores", exc_info=True)
             yield vector
+    kept.restore()
 
 
 def _set_gradients(trained: Sequence[nn.Parameter], flat: Vector) -> None:

@@ -6,6 +6,10 @@ import logging
 import pytest
 from safetensors.numpy import load_file
 
+from app.builders.privacy import privacy_plan
+from app.builders.step import learning_rate
+from app.builders.workload import build_workload
+from app.config.load import load_config
 from app.results.history import RunFolderError
 from app.results.run_folder import RunFolder
 from app.simulation.in_process import simulate
@@ -112,12 +116,19 @@ def test_a_resumed_run_goes_on_with_the_steps_of_its_first_part(tmp_path, caplog
     logging.getLogger("flwr").addHandler(caplog.handler)
     free = "algorithm.average_from=2"
     run_config = run_config_of(tmp_path, "example_central", "plain", free, num_rounds=2)
+    noisy = run_config["overrides"].replace("noise_multiplier=2", "noise_multiplier=400")
+    run_config["overrides"] = noisy
     Traced(run_config, 4)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     rate = summary["learning_rate"]
     assert rate > 0
     caplog.clear()
-    simulate(resumed(run_config, **{"num-rounds": 5}), 4)
+    more = resumed(run_config, **{"num-rounds": 5})
+    config = load_config(more)
+    workload = build_workload(config)
+    length = workload.length(workload.initial_state())
+    assert learning_rate(config, privacy_plan(config, workload, length)) < 0.9 * rate
+    simulate(more, 4)
     assert f"each step has the learning rate {rate:.4g}" in caplog.text
     again = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert again["learning_rate"] == rate
