@@ -5,10 +5,8 @@ python -m benchmarks.adult --data-dir ../shared/data/adult
 
 import argparse
 import logging
-import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.adult_peers import (
@@ -16,15 +14,23 @@ from benchmarks.adult_peers import (
     central_dp_ebm,
     has_interpret,
     pooled_ebm,
-    pooled_trees,
 )
 from benchmarks.adult_runs import Adult, federated
-from benchmarks.report import machine_line, positive, table, write_json
+from benchmarks.report import positive
+from benchmarks.table_rows import (
+    AUC,
+    Row,
+    Verdict,
+    mean_of,
+    ours,
+    private_verdicts,
+    publish,
+    told,
+)
+from benchmarks.table_runs import EXACT_ROUNDS, PRIVATE_ROUNDS, boosted_scores
 from tasks.records import DataError
 
 EPSILONS = (0.1, 0.5, 1.0, 4.0)
-#: Rounds with privacy and without, and of logistic regression.
-PRIVATE_ROUNDS, EXACT_ROUNDS = {"ebm": 6, "gbdt": 12}, {"ebm": 100, "gbdt": 200}
 LOGISTIC_ROUNDS = 60
 #: One level of all trees in a round.
 LEVELS = {"forest": 10, "tree": 8}
@@ -56,71 +62,21 @@ within {ALLOWED} of the pooled model on the same bins; 1 if not; 2 if the data o
 wrong."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One system at one epsilon.
-
-    Attributes
-    ----------
-    system : str
-        Who trained.
-    epsilon : float or None
-        For every record; None without privacy.
-    num_rounds : int or None
-        Of a federated run.
-    aucs : list of float
-        One for each seed.
-    """
-
-    system: str
-    epsilon: float | None
-    num_rounds: int | None
-    aucs: list[float]
-
-    @property
-    def mean(self) -> float:
-        """Return the mean over the seeds."""
-        return statistics.mean(self.aucs)
-
-    def cells(self) -> list[str]:
-        """Return the formatted cells."""
-        many = len(self.aucs) > 1
-        spread = f" +- {statistics.stdev(self.aucs):.4f}" if many else ""
-        epsilon = "-" if self.epsilon is None else f"{self.epsilon:g}"
-        rounds = "-" if self.num_rounds is None else str(self.num_rounds)
-        return [self.system, epsilon, rounds, f"{self.mean:.4f}{spread}"]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status."""
     options = _parser().parse_args(arguments)
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    rows: list[Row] = []
     try:
-        for row in _measure(Adult.load(options.data_dir), options):
-            rows.append(row)
-            print("measured " + ", ".join(row.cells()), file=sys.stderr)
+        rows = told(_measure(Adult.load(options.data_dir), options))
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
-    print(table(["system", "epsilon", "rounds", "AUC"], [row.cells() for row in rows]))
-    if not has_interpret():
-        print(f"\nwithout the rows of interpret: {HOW_TO_INSTALL}")
-    verdicts = list(_verdicts(rows))
-    print("\nrequired:")
-    for holds, what in verdicts:
-        print(f"{'PASS' if holds else 'FAIL'}  {what}")
-    print("\n" + machine_line())
-    if options.json:
-        required = [{"holds": holds, "what": what} for holds, what in verdicts]
-        figures = {"rows": [asdict(row) for row in rows], "required": required}
-        write_json(options.json, "adult", figures)
-    return 0 if all(holds for holds, _ in verdicts) else 1
+    notes = [] if has_interpret() else [f"without the rows of interpret: {HOW_TO_INSTALL}"]
+    return publish("adult", rows, list(_verdicts(rows)), options.json, notes)
 
 
-def ours(algorithm: str, *, is_private: bool) -> str:
-    """Return the name of a row."""
-    return f"Tacet, {algorithm}{'' if is_private else ' without privacy'}"
+def _row(system: str, epsilon: float | None, rounds: int | None, *aucs: float) -> Row:
+    return Row(system, epsilon, rounds, {AUC: list(aucs)})
 
 
 def _measure(data: Adult, options: argparse.Namespace) -> Iterator[Row]:
@@ -130,12 +86,13 @@ def _measure(data: Adult, options: argparse.Namespace) -> Iterator[Row]:
     for algorithm, rounds in {**EXACT_ROUNDS, **LEVELS}.items():
         if algorithm in options.algorithms:
             auc = federated(data, algorithm, rounds, 0)
-            yield Row(ours(algorithm, is_private=False), None, rounds, [auc])
+            yield _row(ours(algorithm, is_private=False), None, rounds, auc)
     if has_interpret():
-        yield Row(PEERS_EXACT["ebm"], None, None, [pooled_ebm(data, 0)])
-    yield Row(PEERS_EXACT["gbdt"], None, None, [pooled_trees(data, 0, same_bins=True)])
-    own = [pooled_trees(data, 0, same_bins=False)]
-    yield Row("scikit-learn, pooled HistGradientBoosting", None, None, own)
+        yield _row(PEERS_EXACT["ebm"], None, None, pooled_ebm(data, 0))
+    same = data.auc(boosted_scores(data, 0, same_bins=True))
+    yield _row(PEERS_EXACT["gbdt"], None, None, same)
+    own = data.auc(boosted_scores(data, 0))
+    yield _row("scikit-learn, pooled HistGradientBoosting", None, None, own)
 
 
 def _private(data: Adult, options: argparse.Namespace, epsilon: float) -> Iterator[Row]:
@@ -144,38 +101,29 @@ def _private(data: Adult, options: argparse.Namespace, epsilon: float) -> Iterat
     for algorithm, rounds in PRIVATE_ROUNDS.items():
         if algorithm in options.algorithms:
             aucs = [federated(data, algorithm, rounds, seed, epsilon) for seed in seeds]
-            yield Row(ours(algorithm, is_private=True), epsilon, rounds, aucs)
+            yield _row(ours(algorithm, is_private=True), epsilon, rounds, *aucs)
     if "fedavg" in options.algorithms:
         aucs = [federated(data, "fedavg", LOGISTIC_ROUNDS, seed, epsilon) for seed in seeds]
-        yield Row("Tacet, logistic, example_distributed", epsilon, LOGISTIC_ROUNDS, aucs)
+        name = "Tacet, logistic, example_distributed"
+        yield _row(name, epsilon, LOGISTIC_ROUNDS, *aucs)
     if has_interpret():
         aucs = [central_dp_ebm(data, epsilon, seed) for seed in seeds]
-        yield Row("interpret, central DP-EBM", epsilon, None, aucs)
+        yield _row("interpret, central DP-EBM", epsilon, None, *aucs)
 
 
-def _verdicts(rows: Sequence[Row]) -> Iterator[tuple[bool, str]]:
-    """Yield whether each requirement holds, and what it says."""
-    means = {(row.system, row.epsilon): row.mean for row in rows}
-    for algorithm, by_epsilon in REQUIRED.items():
-        for epsilon, least in by_epsilon.items():
-            mean = means.get((ours(algorithm, is_private=True), epsilon))
-            if mean is not None:
-                found = (
-                    f"{algorithm}, epsilon {epsilon:g}: AUC {mean:.4f}, at least {least:.3f}"
-                )
-                yield mean >= least, found
+def _verdicts(rows: Sequence[Row]) -> Iterator[Verdict]:
+    """Yield whether each requirement holds."""
+    yield from private_verdicts(rows, REQUIRED)
     for algorithm, least in REQUIRED_EXACT.items():
-        mean = means.get((ours(algorithm, is_private=False), None))
+        mean = mean_of(rows, ours(algorithm, is_private=False), None)
         if mean is not None:
-            yield mean >= least, f"{algorithm}: AUC {mean:.4f}, at least {least:.3f}"
+            yield Verdict(mean >= least, f"{algorithm}: AUC {mean:.4f}, at least {least:.3f}")
     for algorithm, peer in PEERS_EXACT.items():
-        mean = means.get((ours(algorithm, is_private=False), None))
-        best = means.get((peer, None))
+        mean = mean_of(rows, ours(algorithm, is_private=False), None)
+        best = mean_of(rows, peer, None)
         if mean is not None and best is not None:
-            found = (
-                f"{algorithm} without privacy: AUC {mean:.4f}, at least {best:.4f} - {ALLOWED}"
-            )
-            yield mean >= best - ALLOWED, found
+            found = f"AUC {mean:.4f}, at least {best:.4f} - {ALLOWED}"
+            yield Verdict(mean >= best - ALLOWED, f"{algorithm} without privacy: {found}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,7 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
     parser.add_argument("--seeds", type=positive, default=5, help="runs of each row (5)")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures into this file"
+    )
     return parser
 
 

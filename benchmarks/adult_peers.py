@@ -1,23 +1,15 @@
-"""The central peers of ``python -m benchmarks.adult``: they see all records."""
+"""interpret's models, central peers of ``python -m benchmarks.adult``: they see all records."""
 
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.ensemble import (  # pyright: ignore[reportMissingTypeStubs]
-    HistGradientBoostingClassifier,
-)
 
-from benchmarks.adult_runs import DELTA, Adult
-from workloads.histograms.bins import Bins
+from benchmarks.adult_runs import Adult
+from benchmarks.table_runs import DELTA, MAX_BINS, Matrix, binned
 
 #: What to do where interpret is missing; it is none of Tacet's own dependencies.
 HOW_TO_INSTALL = "pip install interpret-core scikit-learn"
-#: As Tacet has without privacy.
-_MAX_BINS = 255
-
-Matrix = NDArray[Any]
 
 
 def has_interpret() -> bool:
@@ -57,29 +49,14 @@ def pooled_ebm(data: Adult, seed: int) -> float:
         ExplainableBoostingClassifier,
     )
 
-    train, test = (_binned(data, part.columns) for part in (data.train, data.test))
+    train, test = (binned(data.table, part.columns) for part in (data.train, data.test))
     columns = data.table.columns
     model: Any = ExplainableBoostingClassifier(
         feature_types=["nominal" if c.is_categorical else "continuous" for c in columns],
         interactions=0,
-        max_bins=4 * _MAX_BINS,
+        max_bins=4 * MAX_BINS,
         random_state=seed,
         n_jobs=1,
-    )
-    model.fit(train, data.train.targets)
-    return data.auc(model.decision_function(test))
-
-
-def pooled_trees(data: Adult, seed: int, *, same_bins: bool) -> float:
-    """Train scikit-learn's histogram boosting of trees, on its own bins or Tacet's."""
-    is_categorical: Any = [column.is_categorical for column in data.table.columns]
-    train, test = data.train.columns, data.test.columns
-    if same_bins:
-        # It takes 255 values of a column at most; missing ones, which Tacet has a bin for, are
-        # none here.
-        train, test = (np.minimum(_binned(data, part), _MAX_BINS - 1) for part in (train, test))
-    model: Any = HistGradientBoostingClassifier(
-        categorical_features=is_categorical, random_state=seed
     )
     model.fit(train, data.train.targets)
     return data.auc(model.decision_function(test))
@@ -93,10 +70,3 @@ def _values(data: Adult, columns: Matrix | None) -> Matrix:
         if not column.is_categorical:
             values[:, number] = np.clip(values[:, number], column.low, column.high)
     return values
-
-
-def _binned(data: Adult, columns: Matrix | None) -> Matrix:
-    """Return the number of the bin of each value, as a float."""
-    assert columns is not None
-    bins = Bins(data.table, _MAX_BINS)
-    return (bins.places(columns) - bins.firsts).astype(np.float64)
