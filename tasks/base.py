@@ -190,8 +190,9 @@ class Task(ABC):
     def scored_classes(self) -> int | None:
         """Return of how many classes the model's outputs are logits, so that they are counted.
 
-        One logit stands for two classes. 0 if the one output is a number like the target; None
-        if the outputs are neither, and then there is no area under the ROC curve, say.
+        One logit stands for two classes; a margin is taken for a logit. 0 if the one output is
+        a number like the target; None if the outputs are neither, and then there is no area
+        under the ROC curve, say.
         """
         return None
 

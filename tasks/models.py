@@ -1,4 +1,4 @@
-"""The small models that the tasks share. The only module here, with training, that needs torch.
+"""The small models that the tasks share. With ``svm`` and training, the modules with torch.
 
 None has buffers or batch statistics, so that each is admissible for per-example clipping and
 its parameters are all there is to exchange.
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def linear(num_features: int, num_outputs: int) -> nn.Module:
-    """Return a linear model: logistic regression under cross-entropy, else linear regression.
+    """Return a linear model; the loss makes it logistic or linear regression, or an SVM.
 
     Input shape (n, num_features), output shape (n, num_outputs).
     """

@@ -110,7 +110,7 @@ def _task(config: AppConfig) -> Idle:
     yield from _under("task", config.task.idle_keys())
     workload = WORKLOADS[workload_name(config.algorithm)]
     if not workload.has_model:
-        for key in ("model", "hidden", "preprocessing"):
+        for key in ("model", "hidden", "rbf_features", "rbf_gamma", "preprocessing"):
             yield f"task.{key}", "this workload has no neural model; take it out"
     if not workload.holds_out:
         yield "task.test_fraction", "this workload holds no record out; take it out"

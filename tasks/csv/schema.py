@@ -7,6 +7,7 @@ participants encode alike without telling each other anything.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from math import isfinite
 
 from tasks.csv.columns import CategoricalConfig, NumericConfig
 from tasks.csv.label import LabelConfig
@@ -20,6 +21,7 @@ class Model(Enum):
     logistic = "logistic"
     linear = "linear"
     mlp = "mlp"
+    svm = "svm"
 
 
 def _default_missing_values() -> list[str]:
@@ -48,9 +50,15 @@ class CsvConfig(TaskConfig):
     missing_values : list of str
         Texts that mean that a value is missing.
     model : Model
-        ``logistic`` for classes, ``linear`` for a number, ``mlp`` (one hidden layer) for both.
+        ``logistic`` or ``svm`` (support vector machine) for classes, ``linear`` for a number,
+        ``mlp`` (one hidden layer) for both.
     hidden : int
         Width of the hidden layer, at least 1. Only ``mlp`` has one.
+    rbf_features : int
+        Only of ``svm``: random Fourier features that stand for an RBF kernel; 0 for a linear
+        one. They follow from the run's public seed.
+    rbf_gamma : float
+        The kernel is exp(-rbf_gamma |x - y|^2) of inputs in [-1, 1]; 0 for 1 / their number.
     """
 
     label: LabelConfig = field(default_factory=LabelConfig)
@@ -62,6 +70,8 @@ class CsvConfig(TaskConfig):
     missing_values: list[str] = field(default_factory=_default_missing_values)
     model: Model = Model.logistic
     hidden: int = 32
+    rbf_features: int = 0
+    rbf_gamma: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,12 +96,29 @@ class CsvConfig(TaskConfig):
         )
         self._check_model()
         require(self.hidden >= 1, f"task.hidden={self.hidden}: must be at least 1")
+        require(
+            self.rbf_features >= 0,
+            f"task.rbf_features={self.rbf_features}: must be 0 (a linear kernel) or above",
+        )
+        require(
+            isfinite(self.rbf_gamma) and self.rbf_gamma >= 0,
+            f"task.rbf_gamma={self.rbf_gamma}: must be finite, and 0 (1 / the number of inputs)"
+            " or above",
+        )
 
     def idle_keys(self) -> dict[str, str]:
-        """Return ``hidden`` where the model has no hidden layer."""
-        if self.model is Model.mlp:
-            return {}
-        return {"hidden": f"task.model={self.model.name} has no hidden layer; take mlp"}
+        """Return the keys of a hidden layer, and of a kernel, where the model has none."""
+        idle: dict[str, str] = {}
+        if self.model is not Model.mlp:
+            idle["hidden"] = f"task.model={self.model.name} has no hidden layer; take mlp"
+        if self.model is not Model.svm:
+            for key in ("rbf_features", "rbf_gamma"):
+                idle[key] = f"task.model={self.model.name} has no kernel; take svm"
+        elif not self.rbf_features:
+            idle["rbf_gamma"] = (
+                "task.rbf_features=0 is a linear kernel; give task.rbf_features=500, say"
+            )
+        return idle
 
     def columns(self) -> list[str]:
         """Return the columns that a file must have: the label and the features."""
@@ -135,11 +162,12 @@ class CsvConfig(TaskConfig):
                 " time; take it out",
             )
             return
-        wrong = Model.linear if self.label.classes else Model.logistic
+        of_classes = (Model.logistic, Model.svm)
+        wrong = (Model.linear,) if self.label.classes else of_classes
         kind = "label with classes" if self.label.classes else "label with min and max"
-        right = "logistic or mlp" if self.label.classes else "linear or mlp"
+        right = "logistic, svm or mlp" if self.label.classes else "linear or mlp"
         require(
-            self.model is not wrong,
+            self.model not in wrong,
             f"task.model={self.model.name}: must be {right} for a {kind}",
         )
 

@@ -26,7 +26,7 @@ from tasks.survival import Survival
 from tasks.table import Table
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 # A logger below Flower's: the summary goes where the node's own log goes.
 _LOGGER = logging.getLogger("flwr.tacet")
@@ -143,6 +143,16 @@ class Csv(Task):
         (num_features,) = self.input_shape
         if self.config.model is Model.mlp:
             return mlp(num_features, num_outputs, self.config.hidden)
+        if self.config.rbf_features and self.config.model is Model.svm:
+            from tasks.svm import rbf
+
+            return rbf(
+                num_features,
+                num_outputs,
+                num_features=self.config.rbf_features,
+                gamma=self.config.rbf_gamma or 1 / num_features,
+                seed=self.seed,
+            )
         return linear(num_features, num_outputs)
 
 
@@ -152,6 +162,14 @@ class CsvClassification(Csv, Classification):
     def __init__(self, config: CsvConfig, seed: int) -> None:
         super().__init__(config, seed)
         self.num_classes = len(config.label.classes)
+
+    def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy, or of a support vector machine the hinge loss."""
+        if self.config.model is not Model.svm:
+            return super().per_example_loss(outputs, targets)
+        from tasks.svm import hinge_loss
+
+        return hinge_loss(outputs, targets)
 
 
 class CsvRegression(Csv, Regression):

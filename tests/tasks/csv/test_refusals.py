@@ -171,7 +171,7 @@ def test_line_numbers_count_line_breaks_in_quotes(tmp_path):
         ({"delimiter": ""}, r"task.delimiter='': must be one character"),
         ({"delimiter": ";;"}, r"task.delimiter=';;': must be one character"),
         ({"delimiter": '"'}, r"task.delimiter='\"': must be one character"),
-        ({"model": "linear"}, r"task.model=linear: must be logistic or mlp"),
+        ({"model": "linear"}, r"task.model=linear: must be logistic, svm or mlp"),
         ({"hidden": 0}, r"task.hidden=0: must be at least 1"),
         ({"test_fraction": 1.0}, r"task.test_fraction=1.0: must be in"),
     ],
