@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.config.load import ConfigError, load_config, option_of, to_dict
-from app.config.run import AppConfig
-from app.config.workload import workload_name
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.unit import Unit
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
-from workloads.registry import WORKLOADS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +92,12 @@ def _policy(session: NodeSession) -> Policy | None:
                 "this node has no policy-file: give its path in --node-config; without the"
                 " owner's cap and floors a run could ask for anything"
             )
-        if exact := exact_workload(session.config):
+        if exact := session.exact:
             raise PolicyError(
                 f"this node has no policy-file, and exact sums of algorithm={exact} need one"
                 f" that lists it: give its path in --node-config, with exact: [{exact}]"
             )
     return session.policy
-
-
-def exact_workload(config: AppConfig) -> str | None:
-    """Return the workload if its sums are exact and answer what the server asks, else None."""
-    name = workload_name(config.algorithm)
-    return name if config.privacy.mode is None and WORKLOADS[name].is_integer else None
 
 
 def _has_own_columns(session: NodeSession, policy: Policy) -> bool:
@@ -127,7 +118,7 @@ def _proposed(
 ) -> ProposedRun:
     config = session.config
     privacy, aggregation = config.privacy, config.aggregation
-    private, exact = privacy.private, exact_workload(config)
+    private, exact = privacy.private, session.exact
     if private and noise_multiplier is None:
         # Not known before the model is: a message that carries no contribution.
         noise_multiplier = private.noise_multiplier or policy.min_noise_multiplier

@@ -10,6 +10,7 @@ import numpy as np
 from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.exact_rules import records_for_exact_sum
+from app.node.followed_state import require_followed
 from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
@@ -135,6 +136,8 @@ def _log_noise_alone() -> None:
 
 def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
+    with _refusing_states():
+        require_followed(session, request)
     records = _records(request, session)
     with _refusing_states():
         if not request.training:

@@ -1,50 +1,22 @@
 """A node with a policy keeps exact sums from singling out its records, through the handlers."""
 
-import json
 from contextlib import suppress
 
 import numpy as np
 import pytest
-import yaml
 
 from app.builders.workload import build_workload
 from app.config.load import load_config
 from app.node import exact_rules
-from app.simulation.in_process import simulate
 from strategies.rounds.attempt import RunStoppedError
+from tests.kits.ruled_nodes import COLUMNS, RuledNodes
 from workloads.statistics.glm import Glm
 from workloads.values import State
-
-COLUMNS = 'algorithm.columns=["mean texture","mean smoothness"]'
-POLICY = {
-    "dataset": "masses",
-    "privacy": ["none"],
-    "min_survivors": 3,
-    "min_colluding": 0,
-    "require_identities": False,
-    "exact": ["glm"],
-}
 
 
 def run(tmp_path, number=4, changes=None, free=COLUMNS, **keys):
     """Run a regression over nodes whose owners have this policy."""
-    policy = {k: v for k, v in (POLICY | (changes or {})).items() if v is not None}
-    file = tmp_path / "policy.yaml"
-    file.write_text(yaml.safe_dump(policy))
-    file.chmod(0o600)
-    nodes = [
-        {"policy-file": str(file), "state-path": str(tmp_path / f"{node}.sqlite")}
-        for node in range(number)
-    ]
-    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump(nodes))
-    given = {"task": "breast_cancer", "algorithm": "glm", "num-rounds": 12}
-    given |= {"aggregation": "secagg", "output-dir": str(tmp_path / "run")}
-    given |= {"simulation-nodes": str(tmp_path / "nodes.yaml")}
-    free = f"rounds.deadline_seconds=2 aggregation.min_survivors=3 {free}"
-    simulate(
-        given | {"overrides": free} | {k.replace("_", "-"): v for k, v in keys.items()}, number
-    )
-    return json.loads((tmp_path / "run" / "report.json").read_text())
+    return RuledNodes(tmp_path, number, changes).run(free, **keys)
 
 
 def test_an_honest_fit_goes_through(tmp_path):
