@@ -95,7 +95,7 @@ class TableWorkload(Workload):
         scored = self._scored(state, held_out)
         counts = self.score_bins.count(scored.pop("outputs"), held_out.targets)
         sums = [float(len(held_out)), *(float(values.sum()) for values in scored.values())]
-        return dict(zip(self.score_names, [*sums, *map(float, counts)], strict=True))
+        return dict(zip(self.record_score_names, [*sums, *map(float, counts)], strict=True))
 
     def bounded_metrics(self, state: State, records: Records, privacy: Privacy) -> BoundedSum:
         """Return the metric vector: each record's entries are in [0, 1], and elementwise."""

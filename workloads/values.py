@@ -20,6 +20,8 @@ NUM_EXAMPLES = "num_examples"
 TRAIN_LOSS = "train_loss"
 EVAL_PREFIX = "eval_"
 _BIN_PREFIX = EVAL_PREFIX + "bin_"
+#: Counts of participants, see ``workloads.spread``.
+SPREAD_PREFIX = EVAL_PREFIX + "spread_"
 
 
 class StateRefusedError(ValueError):
@@ -162,7 +164,7 @@ class Aggregate:
             for name in self.sums
             if name.startswith(EVAL_PREFIX)
             and name != EVAL_PREFIX + NUM_EXAMPLES
-            and not name.startswith(_BIN_PREFIX)
+            and not name.startswith((_BIN_PREFIX, SPREAD_PREFIX))
         )
 
 

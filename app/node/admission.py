@@ -11,6 +11,7 @@ from app.node.session import NodeSession
 from privacy.unit import Unit
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
+from workloads.spread import SPREAD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class ProposedRun:
         word: it holds what is really released against the cap.
     exact : str or None
         The workload whose sums are exact and answer what the server asks; None for any other.
+    shows_spread : bool
+        Whether it counts participants by their accuracy, with no noise.
     has_own_columns : bool
         Whether the task is as this node's own configuration has it: only looked at beside
         ``exact``.
@@ -57,6 +60,7 @@ class ProposedRun:
     epsilon: float | None
     delta: float | None
     exact: str | None = None
+    shows_spread: bool = False
     has_own_columns: bool = True
 
 
@@ -92,9 +96,9 @@ def _policy(session: NodeSession) -> Policy | None:
                 "this node has no policy-file: give its path in --node-config; without the"
                 " owner's cap and floors a run could ask for anything"
             )
-        if exact := session.exact:
+        if exact := session.exact or (SPREAD if session.shows_spread else None):
             raise PolicyError(
-                f"this node has no policy-file, and exact sums of algorithm={exact} need one"
+                f"this node has no policy-file, and exact sums of {exact} need one"
                 f" that lists it: give its path in --node-config, with exact: [{exact}]"
             )
     return session.policy
@@ -137,6 +141,7 @@ def _proposed(
         epsilon=None,
         delta=private.delta if private else None,
         exact=exact,
+        shows_spread=session.shows_spread,
         has_own_columns=exact is None or _has_own_columns(session, policy),
     )
 
@@ -166,6 +171,11 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         yield f"privacy={proposed.privacy}, but it allows {allowed}; take one of these"
     elif proposed.privacy != NONE and proposed.unit != policy.unit:
         yield f"unit={proposed.unit}, but its own is {policy.unit}; take privacy of that unit"
+    if proposed.shows_spread and SPREAD not in policy.exact:
+        yield (
+            "rounds.participant_spread=true counts participants with no noise, and exact lists"
+            f" {_listed(policy.exact) or 'none'}; add {SPREAD} there, or take it out"
+        )
     if proposed.exact is None:
         return
     if proposed.exact not in policy.exact:

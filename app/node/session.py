@@ -77,6 +77,11 @@ class NodeSession:
         return exact_workload(self.config.algorithm, self.config.privacy)
 
     @property
+    def shows_spread(self) -> bool:
+        """Return whether the run counts participants, with no noise."""
+        return self.config.rounds.participant_spread and self.config.privacy.mode is None
+
+    @property
     def source(self) -> DataSource:
         """Return what a task is told of the node."""
         return self.settings.source
@@ -135,7 +140,7 @@ class NodeSession:
     @property
     def _views(self) -> Views:
         policy = self.policy
-        if policy is not None and self.exact is not None:
+        if policy is not None and (self.exact is not None or self.shows_spread):
             return ExactViews(self.state_file, policy.dataset, self._name_of)
         return RunViews(self.state_file, policy.max_cohort_changes if policy else None)
 

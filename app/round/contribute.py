@@ -23,7 +23,8 @@ from strategies.codec.stages import NUM_WITHHELD, SumContext
 from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import ModelRefusedError
 from tasks.records import DataError, LocalData, joined
-from workloads.base import Privacy
+from workloads.base import Privacy, Workload
+from workloads.spread import own_sums
 from workloads.values import Contribution, PrivateContribution, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")
@@ -141,17 +142,25 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
     records = _records(request, session)
     with _refusing_states():
         if not request.training:
-            return workload.evaluate(state, query, records)
+            return _counted(workload.evaluate(state, query, records), workload)
         rng = rng_of(
             session.config, session.source.partition_id, query.server_round, secure=False
         )
         workload, records, is_withheld = records_for_exact_sum(
             session, workload, state, query, records
         )
-        contribution = workload.contribute(state, query, records, rng)
+        contribution = _counted(workload.contribute(state, query, records, rng), workload)
     if not is_withheld:
         return contribution
     return replace(contribution, sums={**contribution.sums, NUM_WITHHELD: 1.0})
+
+
+def _counted(contribution: Contribution, workload: Workload) -> Contribution:
+    """Add in which bin this node's own accuracy is, where participants are counted."""
+    if not workload.setup.counts_participants:
+        return contribution
+    own = own_sums(contribution.sums)
+    return replace(contribution, sums={**contribution.sums, **own})
 
 
 def _private(

@@ -147,7 +147,7 @@ MUTATIONS = (
     Mutation(
         "exact-cohorts-are-those-of-a-run",
         "app/node/session.py",
-        "if policy is not None and self.exact is not None:",
+        "if policy is not None and (self.exact is not None or self.shows_spread):",
         "if False:",
         _EXACT_TESTS,
     ),

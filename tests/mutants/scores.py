@@ -4,14 +4,36 @@ from tests.mutants.mutation import Mutation
 
 _SCORING = "tests/workloads/test_scoring.py"
 _EVALUATION = "tests/workloads/test_evaluation.py"
+_SPREAD = "tests/workloads/test_spread.py"
 _PAGE = "workloads/evaluation.py"
 
 MUTATIONS = (
     Mutation(
+        "the-own-bin-is-not-in-the-bound-of-a-clients-scores",
+        "workloads/base.py",
+        "return sqrt(counts + self.setup.counts_participants)",
+        "return sqrt(counts)",
+        (_SPREAD,),
+    ),
+    Mutation(
+        "participants-are-counted-without-their-owners-consent",
+        "app/node/admission.py",
+        "if proposed.shows_spread and SPREAD not in policy.exact:",
+        "if False:",
+        (_SPREAD,),
+    ),
+    Mutation(
+        "participants-are-counted-where-records-are-hidden",
+        "app/config/rules.py",
+        'not private.mode.hides_records,\n        f"{name}: it is no sum',
+        'True,\n        f"{name}: it is no sum',
+        (_SPREAD,),
+    ),
+    Mutation(
         "the-bin-is-not-in-the-bound-of-the-scores",
         "workloads/base.py",
-        "(bins.per_record if bins else 0))",
-        "0)",
+        "(bins.per_record if bins else 0)",
+        "0",
         (f"{_SCORING}::test_one_record_moves_the_scores_by_no_more_than_is_accounted",),
     ),
     Mutation(
