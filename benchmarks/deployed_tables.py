@@ -3,7 +3,7 @@
 A whole federation on this machine: certificates, node authentication, signed messages, a policy
 on every node that lists the exact workloads. Bytes are those on the wire between SuperLink and
 nodes, with TLS, heartbeats, empty polls and, in each run, the app itself: a proxy counts them.
-Both sides look for work every few seconds, and every message is a process that reads its records
+Both sides look for work every few seconds, and each message is a process that reads its records
 anew, with all nodes on this one machine.
 
     python -m benchmarks.deployed_tables --data-dir FOLDER [--nodes 3] [--only ebm]
