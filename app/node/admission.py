@@ -40,6 +40,8 @@ class ProposedRun:
         word: it holds what is really released against the cap.
     exact : str or None
         The workload whose sums are exact and answer what the server asks; None for any other.
+    max_bins : int
+        The most bins of a column of numbers: only looked at beside ``exact``.
     shows_spread : bool
         Whether it counts participants by their accuracy, with no noise.
     has_own_columns : bool
@@ -60,6 +62,7 @@ class ProposedRun:
     epsilon: float | None
     delta: float | None
     exact: str | None = None
+    max_bins: int = 0
     shows_spread: bool = False
     has_own_columns: bool = True
 
@@ -141,6 +144,7 @@ def _proposed(
         epsilon=None,
         delta=private.delta if private else None,
         exact=exact,
+        max_bins=getattr(config.algorithm, "max_bins", None) or 0,
         shows_spread=session.shows_spread,
         has_own_columns=exact is None or _has_own_columns(session, policy),
     )
@@ -183,6 +187,11 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
             f"algorithm={proposed.exact} with privacy=none has exact sums, and exact lists"
             f" {_listed(policy.exact) or 'none'}: whoever chooses what they ask can single out"
             " a record; add it there, or take a privacy option"
+        )
+    if proposed.max_bins > policy.max_bins:
+        yield (
+            f"algorithm.max_bins={proposed.max_bins}, but max_bins={policy.max_bins}: in narrow"
+            " bins records are alone; lower the run's"
         )
     if not proposed.has_own_columns:
         yield (

@@ -124,6 +124,13 @@ MUTATIONS = (
         _VIEW_TESTS,
     ),
     Mutation(
+        "bins-may-be-as-narrow-as-the-server-likes",
+        "app/node/admission.py",
+        "if proposed.max_bins > policy.max_bins:",
+        "if False:",
+        ("tests/app/node/test_exact_rules.py",),
+    ),
+    Mutation(
         "an-exact-cohort-may-change-by-anybody",
         _VIEWS,
         "if is_known or not tells_apart(views, members, most):",

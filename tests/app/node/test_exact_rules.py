@@ -87,6 +87,20 @@ def test_a_question_that_a_few_records_answer_gets_zeros(tmp_path, monkeypatch, 
     assert second.total.any() != is_on
 
 
+@pytest.mark.parametrize(("most", "fits"), [(31, False), (32, True)])
+def test_bins_are_no_narrower_than_the_owner_allows(tmp_path, most, fits):
+    changes, run_of = (
+        {"exact": ["ebm"], "max_bins": most},
+        {"algorithm": "ebm", "num_rounds": 1},
+    )
+    free = "algorithm.max_bins=32"
+    if fits:
+        run(tmp_path, 4, changes, free, **run_of)
+        return
+    with pytest.raises(RunStoppedError, match="policy_refused"):
+        run(tmp_path, 4, changes, free, **run_of)
+
+
 STATISTICS = {"algorithm": "statistics", "num_rounds": 1}
 
 
