@@ -30,14 +30,17 @@ LOW, HIGH = LABELS["number"].low, LABELS["number"].high
 
 
 def by_onnxruntime(exported: Decisions, columns: np.ndarray) -> list[np.ndarray]:
-    session = onnxruntime.InferenceSession(onnx_file(exported))
+    # Its own threads would spin beside those of others.
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(onnx_file(exported), options)
     return session.run(None, {"columns": columns})
 
 
 def by_lightgbm(exported: Decisions, columns: np.ndarray) -> np.ndarray:
     """Return what LightGBM says, cut as the command tells."""
     booster = lightgbm.Booster(model_str=lightgbm_text(exported).decode())
-    found = booster.predict(columns)
+    found = booster.predict(columns, num_threads=1)
     return found if exported.table.classes else np.clip(found, LOW, HIGH)
 
 
