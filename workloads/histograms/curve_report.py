@@ -1,4 +1,4 @@
-"""What a person reads of additive curves: what each column moves, and the curves themselves."""
+"""What is read of additive curves: what each column moves, and the curves themselves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tasks.table import Table
+from workloads.decisions import Curves
 from workloads.histograms.bins import Bins, Floats
+from workloads.histograms.losses import Loss
 from workloads.report import Report, ReportTable
+from workloads.values import Arrays
 
 
 def curve_report(
@@ -47,6 +51,13 @@ def curve_report(
     ]
     table = ReportTable("curves", columns, lines, is_printed=False)
     return Report("curves", facts, ("column", "mean absolute score"), rows, [table])
+
+
+def curves_of(table: Table, bins: Bins, loss: Loss, arrays: Arrays) -> Curves:
+    """Return the curves of a state that has ``curves``, ``intercepts`` and ``slots``."""
+    counts = bins.by_column(loss.counts(arrays["slots"]))
+    curves = bins.by_column(arrays["curves"])
+    return Curves(table, bins.cuts, curves, counts, arrays["intercepts"], loss.link)
 
 
 def _labels(bins: Bins) -> list[list[Any]]:

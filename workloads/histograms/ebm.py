@@ -14,10 +14,11 @@ import numpy as np
 from privacy.mode import Place
 from privacy.unit import Unit
 from workloads.base import Records, Step
+from workloads.decisions import Curves, Decisions
 from workloads.histograms.bins import Floats
 from workloads.histograms.boosting import Boosting
 from workloads.histograms.config import EbmConfig
-from workloads.histograms.curve_report import curve_report
+from workloads.histograms.curve_report import curve_report, curves_of
 from workloads.histograms.curves import FIRST_SCALAR, MOMENTUM, Smoother
 from workloads.histograms.entries import Asked, Entries, Layout, Weights, scores
 from workloads.histograms.schedule import (
@@ -98,6 +99,16 @@ class Ebm(TableSum):
         places = self.bins.places(np.asarray(columns, np.float64))
         arrays = state.arrays
         return self.loss.published(scores(arrays["intercepts"], arrays["curves"], places))
+
+    def as_curves(self, state: State) -> Curves:
+        """Return the curves."""
+        return curves_of(self.table, self.bins, self.loss, state.arrays)
+
+    def as_trees(self, state: State) -> Decisions:
+        """Return a tree for each column, with a leaf for each bin."""
+        curves = self.as_curves(state)
+        trees = curves.as_trees()
+        return Decisions(curves.table, curves.cuts, trees, curves.start, curves.link)
 
     def report(self, state: State) -> Report:
         """Return the curves, and how much each moves."""
