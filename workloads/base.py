@@ -22,10 +22,11 @@ from privacy.mode import Mode, Place
 from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
 from privacy.unit import Unit
-from workloads import spread
-from workloads.evaluation import Evaluation, evaluation_of
 from workloads.report import Report
-from workloads.score_bins import ScoreBins
+from workloads.scoring import spread
+from workloads.scoring.bins import ScoreBins
+from workloads.scoring.counted import evaluation_of
+from workloads.scoring.evaluation import Evaluation
 from workloads.values import (
     EVAL_PREFIX,
     NUM_EXAMPLES,
@@ -143,7 +144,7 @@ class Setup:
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
     counts_participants : bool
-        Whether the participants' own accuracies are counted in bins (``workloads.spread``).
+        Whether the participants' own accuracies are counted, see ``workloads.scoring.spread``.
     """
 
     task: Any

@@ -9,9 +9,9 @@ import numpy as np
 
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
 from tasks.base import SHARE_METRICS, ModelRefusedError, Task
-from workloads import spread
 from workloads.base import Privacy, Records, Workload
-from workloads.score_bins import ScoreBins, score_bins
+from workloads.scoring import spread
+from workloads.scoring.bins import ScoreBins, score_bins
 from workloads.values import (
     EVAL_PREFIX,
     NUM_EXAMPLES,

@@ -13,7 +13,7 @@ from tasks.base import SHARE_METRICS
 from tasks.table import Table
 from workloads.base import Privacy, Records, Workload
 from workloads.decisions import Curves, Decisions
-from workloads.score_bins import ScoreBins, score_bins
+from workloads.scoring.bins import ScoreBins, score_bins
 from workloads.values import (
     EVAL_PREFIX,
     Contribution,

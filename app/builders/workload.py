@@ -7,9 +7,9 @@ from app.config.run import AppConfig
 from app.config.workload import workload_name
 from tasks.base import Task
 from tasks.registry import TASKS, task_of
-from workloads import spread
 from workloads.base import Setup, Workload
 from workloads.registry import WORKLOADS
+from workloads.scoring import spread
 
 
 def build_task(config: AppConfig) -> Task:

@@ -5,7 +5,7 @@ from strategies.aggregation import AggregationConfig
 from strategies.registry import aggregation_of, hiding_options
 from tasks.schema import TrainingConfig, require
 from workloads.base import WorkloadConfig
-from workloads.spread import FEWEST_EXACT, FEWEST_PRIVATE
+from workloads.scoring.spread import FEWEST_EXACT, FEWEST_PRIVATE
 
 
 def check_privacy(

@@ -11,7 +11,7 @@ from app.node.session import NodeSession
 from privacy.unit import Unit
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
-from workloads.spread import SPREAD
+from workloads.scoring.spread import SPREAD
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import ModelRefusedError
 from tasks.records import DataError, LocalData, joined
 from workloads.base import Privacy, Workload
-from workloads.spread import own_sums
+from workloads.scoring.spread import own_sums
 from workloads.values import Contribution, PrivateContribution, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")

@@ -12,7 +12,7 @@ from app.simulation.in_process import simulate
 from strategies.rounds.attempt import RunStoppedError
 from tasks.base import DataSource
 from tests.kits.ruled_nodes import RuledNodes
-from workloads import spread
+from workloads.scoring import spread
 
 ON = "rounds.participant_spread=true"
 TEN = f"{ON} aggregation.min_survivors=10 rounds.deadline_seconds=2"
