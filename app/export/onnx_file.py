@@ -43,7 +43,7 @@ def onnx_file(model: Decisions) -> bytes:
     except ImportError:
         raise MissingPackageError(
             "--format onnx needs the package onnx, which is not installed; install it with:"
-            " pip install 'tacet[export]'"
+            " pip install 'onnx>=1.18,<2'"
         ) from None
     nodes, outputs = _classifier(model) if model.table.classes else _regressor(model)
     shape = [None, len(model.table.columns)]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 
 import lightgbm
 import numpy as np
@@ -14,6 +15,7 @@ from app.export.export import FORMATS
 from app.export.lightgbm_text import TooLargeError, lightgbm_text
 from app.results.model_file import load_model
 from app.simulation.in_process import simulate
+from tests import ROOT
 from tests.app.export.models import trees
 from workloads.decisions import Decisions, Leaf, Split
 
@@ -117,7 +119,7 @@ def test_a_format_that_a_model_has_not(tmp_path, capsys, algorithm, name, told):
 def test_a_package_that_is_missing(tmp_path, capsys, ebm, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     error = refused(capsys, ebm, "--format", "onnx", "--output", tmp_path / "out")
-    assert "pip install 'tacet[export]'" in error
+    assert "pip install 'onnx>=1.18,<2'" in error
     assert not (tmp_path / "out").exists()
     # The others need none.
     assert export(capsys, ebm, "--format", "lightgbm", "--output", tmp_path / "out")[0] == 0
@@ -136,3 +138,10 @@ def test_a_tree_that_would_be_far_too_large():
 
 def test_the_command_offers_every_format():
     assert [*command._FORMATS] == [*FORMATS]
+
+
+def test_the_package_that_is_named_is_that_of_the_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (asked,) = extras["optional-dependencies"]["export"]
+    for file in ("app/export/onnx_file.py", "docs/tables.md"):
+        assert f"pip install '{asked}'" in (ROOT / file).read_text()
