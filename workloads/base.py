@@ -448,6 +448,14 @@ class Workload(ABC):
         """Return whether no round can add to a state; the run ends before its last round."""
         return False
 
+    def published(self, state: State) -> State:
+        """Return what a run gives where it ends with a state; the default gives that itself."""
+        return state
+
+    def ending(self, state: State) -> dict[str, Any]:
+        """Return what a run's summary says of its last state, by name; JSON values."""
+        return {}
+
     def report(self, state: State) -> Report | None:
         """Return what a person reads of a state; None where the state is a model."""
         return None

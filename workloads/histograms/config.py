@@ -7,13 +7,13 @@ from math import isfinite
 
 from privacy.mode import Mode
 from tasks.schema import require
-from workloads.base import WorkloadConfig
+from workloads.early_stopping import EarlyStoppedConfig
 
 _PRIVATE_BINS, _EXACT_BINS = 32, 255
 
 
 @dataclass
-class EbmConfig(WorkloadConfig):
+class EbmConfig(EarlyStoppedConfig):
     """How curves are made from histograms.
 
     Attributes
@@ -37,6 +37,7 @@ class EbmConfig(WorkloadConfig):
     smoothing: float = 30.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         name = "algorithm"
         require(
             self.max_bins is None or 2 <= self.max_bins <= 2**16,

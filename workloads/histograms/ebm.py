@@ -6,6 +6,7 @@ a record are the sums of its columns' curves, which a person can read, plot and 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +47,7 @@ class Ebm(TableSum):
     """
 
     Config = EbmConfig
+    kept_of_best = ("curves", "intercepts")
     serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
 
     @cached_property
@@ -68,11 +70,12 @@ class Ebm(TableSum):
             "scalars": np.full(self.bins.num_columns, FIRST_SCALAR),
             "slots": np.zeros((self.loss.num_slots, len(self.bins))),
         }
-        return State(arrays)
+        return self._stopping.begun(State(arrays))
 
     def check(self, state: State) -> None:
         """Refuse arrays of other names or shapes, or not finite."""
         require_arrays(state.arrays, self.initial_state().arrays)
+        self._stopping.check(state)
 
     def rehearse(self, records: Records | None = None) -> None:
         """Sum made-up records in every kind of round."""
@@ -91,7 +94,12 @@ class Ebm(TableSum):
         arrays = self._boosting.next(
             state.arrays, total, self._weights(server_round), before, now
         )
-        return State(arrays)
+        return self._stopping.judged(state, State(arrays), aggregate, server_round - 1)
+
+    def published(self, state: State) -> State:
+        """Return the state with the curves of the best round, where that is not the last."""
+        best = self._stopping.best(state)
+        return state if best is None else State(state.arrays | best[1], state.header)
 
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return probabilities (n, classes), or values in the label's unit (n,)."""
@@ -106,7 +114,8 @@ class Ebm(TableSum):
         if len(classes) == 2:
             named = [f"log-odds of {classes[1]}"]
         counts = self.loss.counts(arrays["slots"])
-        return curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
+        found = curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
+        return replace(found, facts={**found.facts, **self.ending(state)})
 
     @cached_property
     def _boosting(self) -> Boosting:

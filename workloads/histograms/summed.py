@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from privacy.bounding.bounded_sum import sum_of_sparse_terms
 from privacy.noise.sampling import poisson_sample
 from workloads.base import Privacy, Records
+from workloads.early_stopping import EarlyStopping
 from workloads.histograms.bins import Bins
 from workloads.histograms.entries import Entries
 from workloads.histograms.losses import Loss, loss_of
@@ -57,6 +58,21 @@ class TableSum(TableWorkload):
     def bins(self) -> Bins:
         """Return the bins of the columns."""
         return Bins(self.table, self.setup.algorithm.max_bins)
+
+    #: The arrays that a model of another round needs, for early stopping.
+    kept_of_best: ClassVar[tuple[str, ...]] = ()
+
+    @cached_property
+    def _stopping(self) -> EarlyStopping:
+        return EarlyStopping.of(self.setup.algorithm, self.kept_of_best)
+
+    def is_finished(self, state: State) -> bool:
+        """Return whether early stopping ends the run."""
+        return self._stopping.is_over(state)
+
+    def ending(self, state: State) -> dict[str, Any]:
+        """Return the best iteration and why the run ended, with early stopping."""
+        return self._stopping.facts(state)
 
     @abstractmethod
     def _entries(self, state: State, query: Query, records: Any) -> Entries:

@@ -9,6 +9,7 @@ from math import isfinite
 from privacy.mode import Mode
 from tasks.schema import require
 from workloads.base import WorkloadConfig
+from workloads.early_stopping import EarlyStoppedConfig
 
 _PRIVATE_BINS, _EXACT_BINS = 32, 255
 _MOST_DEPTH = 20
@@ -23,7 +24,7 @@ class Structure(Enum):
 
 
 @dataclass
-class GbdtConfig(WorkloadConfig):
+class GbdtConfig(EarlyStoppedConfig):
     """How boosted trees are grown. What is not given is settled by ``structure``.
 
     Attributes
@@ -70,6 +71,7 @@ class GbdtConfig(WorkloadConfig):
     trees_per_round: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # A model file has its name.
         self.structure = Structure(self.structure)
         _require_bins(self.max_bins)

@@ -19,7 +19,7 @@ from workloads.trees.goals import Goal
 from workloads.trees.growth import Growth
 from workloads.trees.levels import Level, Settings
 from workloads.trees.splits import Asked
-from workloads.values import State, StateRefusedError
+from workloads.values import Arrays, State, StateRefusedError
 
 START, GROW, END = "start", "grow", "end"
 # Numbers that a round may sum, 1 GiB.
@@ -41,6 +41,8 @@ class Greedy(Growth):
     settings : Settings
     goal : Goal
     """
+
+    kept_of_best = ("gain",)
 
     def __init__(
         self, table: Table, max_bins: int, seed: int, settings: Settings, goal: Goal
@@ -176,6 +178,19 @@ class Greedy(Growth):
         either = small[left] | small[left + 1]
         small[left[either]] = small[left[either] + 1] = True
         return small
+
+    def iteration(self, state: State, num_rounds: int) -> int | None:
+        """Return how many times trees were grown to their end; None while some grow."""
+        header = state.header
+        if header["step"] == START or header["depth"]:
+            return None
+        return header["complete"] // self._goal.num_at_once
+
+    def cut_to(self, state: State, iteration: int, kept: Arrays) -> State:
+        """Return a state of the first trees alone, of which none grows."""
+        trees = Trees.of(state.arrays).first(iteration * self._goal.num_at_once)
+        header = {"step": END, "complete": len(trees), "depth": 0}
+        return State(state.arrays | kept | trees.arrays, {**state.header, **header})
 
     def is_finished(self, state: State) -> bool:
         """Return whether nothing is left that could be split."""

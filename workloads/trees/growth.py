@@ -14,7 +14,7 @@ from workloads.histograms.entries import Entries
 from workloads.histograms.losses import Loss, loss_of
 from workloads.report import Report
 from workloads.trees.ensemble import LEAF, Nodes, Trees
-from workloads.values import State
+from workloads.values import Arrays, State
 
 
 class Growth(ABC):
@@ -65,6 +65,20 @@ class Growth(ABC):
     @abstractmethod
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return what the trees say, see ``Workload.predict``."""
+
+    #: The arrays that a model of another round needs beside its trees, for early stopping.
+    kept_of_best: tuple[str, ...] = ()
+
+    def iteration(self, state: State, num_rounds: int) -> int | None:
+        """Return how many boosting iterations a state has; None within one.
+
+        ``num_rounds`` were done before; the default takes each for an iteration.
+        """
+        return num_rounds
+
+    def cut_to(self, state: State, iteration: int, kept: Arrays) -> State:
+        """Return a state as of an iteration before, with what was kept of it."""
+        raise NotImplementedError(f"{type(self).__name__} has no iterations")
 
     def is_finished(self, state: State) -> bool:
         """Return whether no round can add to a state."""

@@ -62,6 +62,8 @@ class RandomTrees(Growth):
         The standard deviation of the sum's noise; the server knows it.
     """
 
+    kept_of_best = ("curves", "intercepts")
+
     def __init__(
         self,
         table: Table,
@@ -196,6 +198,18 @@ class RandomTrees(Growth):
             known | {"velocity": still}, parts, weights, *self._counted(state)
         )
         return {name: found[name] for name in known}
+
+    def cut_to(self, state: State, iteration: int, kept: Arrays) -> State:
+        """Return a state with the curves and trees that so many rounds had left.
+
+        Trees follow from the third round on. As many as a round draws are behind those that
+        count, as in every state.
+        """
+        complete = max(0, iteration - 2) * self._num
+        pending = self._num if state.header["step"] == LEAVES else 0
+        trees = Trees.of(state.arrays).first(complete + pending)
+        header = {**state.header, "complete": complete}
+        return State(state.arrays | kept | trees.arrays, header)
 
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return what the curves and all trees say."""
