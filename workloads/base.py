@@ -200,6 +200,8 @@ class Workload(ABC):
     most_rounds: ClassVar[int | None] = None
     #: Whether a round may look at a sample of the records, and not at all of them.
     takes_samples: ClassVar[bool] = True
+    #: Whether a record counts as often as its weight says, where the task has weights.
+    takes_weights: ClassVar[bool] = False
     #: Whether ``privacy.clip_norm`` bounds a term, or what the term is does.
     needs_clip_norm: ClassVar[bool] = True
 

@@ -36,7 +36,8 @@ class Ebm(TableSum):
 
     Guarantees
     ----------
-    Unit: one record, of whichever node. Its term has an L2 norm of 1 at most, in every round.
+    Unit: one record, of whichever node. Its term has an L2 norm of 1 at most, in every round,
+    times how often the record counts: the bound is that of the largest weight, which is public.
     A record is in one bin of each of k columns, as missing values have a bin of their own. The
     parts of a round's vector have these norms: histograms of the label sqrt(k) times 1 for
     classes, sqrt 2 for a number; histograms of residuals sqrt(k) times 1, or sqrt 2 for three

@@ -89,8 +89,13 @@ class Growth(ABC):
         return usual
 
     @abstractmethod
-    def small_nodes(self, state: State, records: Any, least: float) -> NDArray[np.bool_]:
-        """Return the nodes with some of these records, but fewer than ``least``, (nodes,)."""
+    def small_nodes(
+        self, state: State, records: Any, weights: Floats, least: float
+    ) -> NDArray[np.bool_]:
+        """Return the nodes with some of these records, but fewer than ``least``, (nodes,).
+
+        Records of these weights count as ``are_few`` says.
+        """
 
     def memberships(self, state: State, records: Any) -> Floats:
         """Return in how many nodes that are asked about each record is, shape (n,)."""
@@ -129,3 +134,22 @@ class Growth(ABC):
             for number in ranked
         ]
         return Report("trees", facts, ("column", what), rows)
+
+
+def are_few(nodes: Nodes, weights: Floats, num_nodes: int, least: float) -> NDArray[np.bool_]:
+    """Return in which nodes some records carry the sum, but fewer than ``least`` would alike.
+
+    Of weights w these are (sum w)^2 / sum w^2 records, as of equal weights the records.
+
+    Parameters
+    ----------
+    nodes, weights : ndarray, shape (n,)
+        The node of a record, and its weight.
+    num_nodes : int
+        How many there are.
+    least : float
+        Fewer than so many are few.
+    """
+    total = np.bincount(nodes, weights, minlength=num_nodes)
+    squares = np.bincount(nodes, weights**2, minlength=num_nodes)
+    return (squares > 0) & (total**2 < least * squares)

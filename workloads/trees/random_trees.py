@@ -24,7 +24,7 @@ from workloads.histograms.schedule import Shares
 from workloads.histograms.summed import require_arrays
 from workloads.report import Report
 from workloads.trees.ensemble import Nodes, Trees, sum_of_values
-from workloads.trees.growth import Growth
+from workloads.trees.growth import Growth, are_few
 from workloads.trees.structure import Drawing
 from workloads.values import Arrays, State, StateRefusedError
 
@@ -164,12 +164,14 @@ class RandomTrees(Growth):
         ]
         return Entries(np.concatenate(where, axis=1), values)
 
-    def small_nodes(self, state: State, records: Any, least: float) -> NDArray[np.bool_]:
+    def small_nodes(
+        self, state: State, records: Any, weights: Floats, least: float
+    ) -> NDArray[np.bool_]:
         """Return the leaves of the batch with fewer of these records, but some."""
         trees, first = Trees.of(state.arrays), state.header["complete"]
         nodes = trees.nodes_of(self.within(records.columns), np.arange(first, len(trees)))
-        counts = np.bincount(nodes.ravel(), minlength=len(trees.column))
-        return (counts > 0) & (counts < least)
+        every = np.repeat(weights, nodes.shape[1])
+        return are_few(nodes.ravel(), every, len(trees.column), least)
 
     def next(self, state: State, total: Floats) -> State:
         """Average the counts, renew the curves, fit the leaves, and draw the next trees."""

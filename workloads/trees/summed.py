@@ -61,9 +61,10 @@ class TreeSum(TableSum):
         return Trees.of(state.arrays).most_leaves()
 
     def weights(self, state: State, query: Query, records: Any) -> Vector:
-        """Return in how many nodes that are asked about each record is."""
+        """Return in how many nodes that are asked about each record is, times its weight."""
         self.check(state)
-        return self.growth.memberships(state, records)
+        memberships = self.growth.memberships(state, records)
+        return memberships * super().weights(state, query, records)
 
     def silenced(
         self, state: State, query: Query, records: Any, least: float
@@ -71,7 +72,8 @@ class TreeSum(TableSum):
         """Return this workload, silent about nodes in which few of the records are."""
         self.check(state)
         other = type(self)(self.setup)
-        other.growth.silent = small = self.growth.small_nodes(state, records, least)
+        weights = super().weights(state, query, records)
+        other.growth.silent = small = self.growth.small_nodes(state, records, weights, least)
         return other, int(small.sum())
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
