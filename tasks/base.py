@@ -164,7 +164,9 @@ class Task(ABC):
         inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
         table = self.table
         columns = None if table is None else table.made_up(num_records)
-        return Examples(inputs, self.made_up_targets(num_records), columns)
+        largest = None if table is None else table.largest_weight
+        weights = None if largest is None else np.linspace(0.0, largest, num_records)
+        return Examples(inputs, self.made_up_targets(num_records), columns, weights)
 
     def inspect(self, source: DataSource) -> Inspection:
         """Return what a run would make of this node's records, and all that does not fit."""

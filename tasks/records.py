@@ -25,17 +25,22 @@ class Examples:
         Of a label with a time: float64, shape (n, 2), as ``tasks.table.Table.event`` says.
     columns : ndarray, float64, shape (n, columns), optional
         The same records as rows of the task's table, where it has one. See ``tasks.table``.
+    weights : ndarray, float64, shape (n,), optional
+        How often each counts, where the task has weights: from 0 to the table's largest.
     """
 
     inputs: NDArray[np.float32]
     targets: NDArray[Any]
     columns: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
             raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
         if self.columns is not None and len(self.columns) != len(self.targets):
             raise DataError(f"{len(self.columns)} rows but {len(self.targets)} targets")
+        if self.weights is not None and len(self.weights) != len(self.targets):
+            raise DataError(f"{len(self.weights)} weights but {len(self.targets)} targets")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -43,7 +48,8 @@ class Examples:
     def take(self, indices: NDArray[np.intp]) -> Examples:
         """Return the examples at these indices."""
         columns = None if self.columns is None else self.columns[indices]
-        return Examples(self.inputs[indices], self.targets[indices], columns)
+        weights = None if self.weights is None else self.weights[indices]
+        return Examples(self.inputs[indices], self.targets[indices], columns, weights)
 
     def one_by_one(self, indices: NDArray[np.intp]) -> Iterator[Examples]:
         """Yield the example at each index, alone, copied into one and the same memory.
@@ -53,21 +59,26 @@ class Examples:
         overwritten by the next.
         """
         columns = None if self.columns is None else _one_of(self.columns)
-        one = Examples(_one_of(self.inputs), _one_of(self.targets), columns)
+        weights = None if self.weights is None else _one_of(self.weights)
+        one = Examples(_one_of(self.inputs), _one_of(self.targets), columns, weights)
         for index in indices:
             one.inputs[0], one.targets[0] = self.inputs[index], self.targets[index]
             if columns is not None and self.columns is not None:
                 columns[0] = self.columns[index]
+            if weights is not None and self.weights is not None:
+                weights[0] = self.weights[index]
             yield one
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
-    """Return the records of several parts, all with columns or none, one after the other."""
+    """Return the records of several parts, all alike in what they have, one after another."""
     columns = [part.columns for part in parts if part.columns is not None]
+    weights = [part.weights for part in parts if part.weights is not None]
     return Examples(
         np.concatenate([part.inputs for part in parts]),
         np.concatenate([part.targets for part in parts]),
         np.concatenate(columns) if columns else None,
+        np.concatenate(weights) if weights else None,
     )
 
 

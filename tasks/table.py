@@ -147,12 +147,15 @@ class Table:
         Of a label with a time: the column that says whether the event happened. Targets are
         then float64 of shape (n, 2): the time, in (0, high], and 1 for the event, 0 for
         censored. Empty for any other label.
+    largest_weight : float, optional
+        Public: no record counts for more. None where records have no weights.
     """
 
     columns: tuple[Column, ...]
     classes: tuple[str, ...]
     label: Column
     event: str = ""
+    largest_weight: float | None = None
 
     def made_up(self, num_records: int) -> NDArray[np.float64]:
         """Return values of nobody, shape (num_records, columns); some are missing."""

@@ -205,6 +205,8 @@ class Workload(ABC):
     most_rounds: ClassVar[int | None] = None
     #: Whether a round may look at a sample of the records, and not at all of them.
     takes_samples: ClassVar[bool] = True
+    #: Whether a record counts as often as its weight says, where the task has weights.
+    takes_weights: ClassVar[bool] = False
     #: Whether ``privacy.clip_norm`` bounds a term, or what the term is does.
     needs_clip_norm: ClassVar[bool] = True
 
@@ -470,6 +472,14 @@ class Workload(ABC):
     def is_finished(self, state: State) -> bool:
         """Return whether no round can add to a state; the run ends before its last round."""
         return False
+
+    def published(self, state: State) -> State:
+        """Return what a run gives where it ends with a state; the default gives that itself."""
+        return state
+
+    def ending(self, state: State) -> dict[str, Any]:
+        """Return what a run's summary says of its last state, by name; JSON values."""
+        return {}
 
     def report(self, state: State) -> Report | None:
         """Return what a person reads of a state; None where the state is a model."""

@@ -132,6 +132,8 @@ class Aggregate:
         all nodes that answered; 0 for none.
     scores_noise : float
         Standard deviation of the noise in each sum of the evaluation; 0 for none.
+    loss_noise : float
+        That of the sum of the losses, in its units.
     """
 
     total: Vector
@@ -139,6 +141,7 @@ class Aggregate:
     weight: float
     noise: float = 0.0
     scores_noise: float = 0.0
+    loss_noise: float = 0.0
 
     def mean(self) -> Vector:
         """Return the weighted mean, zeros if nothing has weight."""

@@ -53,6 +53,7 @@ def build_workload(config: AppConfig) -> Workload:
     if WORKLOADS[name].needs_table:
         _prepare_table(setup.task, name)
     _check_label(setup.task, name)
+    _check_weights(setup.task, name)
     workload = WORKLOADS[name](setup)
     if not workload.scores:
         _refuse_scores(config, name)
@@ -88,6 +89,18 @@ def _check_label(task: Task, workload: str) -> None:
             f"algorithm={workload}: the label has no time and event; give both in the YAML of a"
             " csv task: label: {time: {column: days, max: 1000}, event: died}"
         )
+
+
+def _check_weights(task: Task, workload: str) -> None:
+    """Refuse a column of weights where every record counts once."""
+    table = task.table
+    if table is None or table.largest_weight is None or WORKLOADS[workload].takes_weights:
+        return
+    able = ", ".join(name for name, one in WORKLOADS.items() if one.takes_weights)
+    raise ValueError(
+        f"task.weight has no effect: the workload {workload} counts every record once; take it"
+        f" out and list its column under task.drop, or take an algorithm of {able}"
+    )
 
 
 def _refuse_scores(config: AppConfig, workload: str) -> None:

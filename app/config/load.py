@@ -47,6 +47,9 @@ EVERYDAY_KEYS = (
     "simulation_nodes",
 )
 
+# Mappings of ``algorithm`` whose keys are the user's own: the classes of a label.
+_OWN_NAMES = ("class_weight",)
+
 Scalar = bool | int | float | str
 
 # What OmegaConf adds to a message that only a programmer would want.
@@ -211,7 +214,7 @@ def _load(
     with _HYDRA_LOCK:
         _register_schemas()
         try:
-            composed = _compose(choices + free)
+            composed = _compose(_opened(choices + free))
             composed.merge_with(values)
             config = cast(AppConfig, _typed(composed))
             refuse_idle(config, free)
@@ -232,6 +235,19 @@ def _task_file(words: list[str]) -> Path | None:
 def _compose(overrides: list[str]) -> DictConfig:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
         return compose(config_name="config", overrides=overrides)
+
+
+def _opened(words: list[str]) -> list[str]:
+    """Return the overrides, of which some name what is in a mapping of the user's own names.
+
+    To Hydra these are keys that do not exist yet.
+    """
+    chosen = [word.partition("=")[2] for word in words if word.startswith("algorithm=")]
+    schema = GROUPS["algorithm"].get(chosen[-1]) if chosen else None
+    known = [] if schema is None else [item.name for item in fields(schema)]
+    own = (f"algorithm.{name}" for name in _OWN_NAMES if name in known)
+    begun = tuple(begun for key in own for begun in (f"{key}.", f"{key}={{"))
+    return [f"+{word}" if word.startswith(begun) else word for word in words]
 
 
 def _schemas() -> dict[str, dict[str, type]]:
@@ -316,6 +332,10 @@ def _one_line(error: Exception, choices: list[str]) -> str:
     texts = [str(error)] if cause is error else [str(error), str(cause)]
     lines = [line.strip() for text in texts for line in text.splitlines()]
     lines = [line.replace("full_key: ", "key: ") for line in lines]
+    # Ours, and not the user's: see _opened.
+    lines = [line.replace("override +", "override ") for line in lines]
+    if lines and "incompatible with (str)" in str(cause):
+        lines.append("a name that looks like a number or a truth value: write KEY.NAME=VALUE")
     return "; ".join(line for line in lines if line and not line.startswith(_NOISE))
 
 

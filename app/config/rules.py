@@ -11,9 +11,11 @@ from workloads.scoring.spread import FEWEST_EXACT, FEWEST_PRIVATE
 def check_privacy(
     privacy: PrivacyConfig,
     aggregation: AggregationConfig,
-    patience: int,
+    waits_for_loss: str,
 ) -> None:
     """Refuse combinations that give no guarantee, or none of what they say.
+
+    ``waits_for_loss`` is the key that ends a run by a held-out loss; empty for none.
 
     Raises
     ------
@@ -31,9 +33,9 @@ def check_privacy(
         f" privacy.population={private.population}: no round could end",
     )
     require(
-        not patience or bool(private.metrics.every),
-        f"early_stopping.patience={patience}: it looks at metrics of protected records, and"
-        " privacy.metrics.every=0 releases none; release some, or take patience=0",
+        not waits_for_loss or bool(private.metrics.every),
+        f"{waits_for_loss}: it looks at metrics of protected records, and"
+        " privacy.metrics.every=0 releases none; release some, or take this out",
     )
 
 

@@ -24,6 +24,7 @@ from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
 from tasks.schema import TaskConfig, require
 from workloads.base import WorkloadConfig
+from workloads.early_stopping import EarlyStoppedConfig
 from workloads.registry import WORKLOADS
 
 
@@ -167,15 +168,16 @@ class AppConfig:
             f" num-rounds={self.num_rounds}, or 0",
         )
         check_workload(self.algorithm, self.privacy, self.task.training)
-        check_privacy(self.privacy, self.aggregation, self.early_stopping.patience)
+        self._check_early_stopping()
+        check_privacy(self.privacy, self.aggregation, self._waits_for_loss)
         if self.rounds.participant_spread:
             check_spread(self.privacy, self.aggregation, self.rounds.min_replies)
         check_one_step(self.algorithm, self.privacy, self.task.training)
         held_out = self.task.test_fraction or "test_fraction" in self.task.idle_keys()
         require(
-            bool(held_out) or not self.early_stopping.patience,
-            f"early_stopping.patience={self.early_stopping.patience}: test_fraction=0 holds"
-            " no records out, so there is no loss to look at; raise it, or take patience=0",
+            bool(held_out) or not self._waits_for_loss,
+            f"{self._waits_for_loss}: test_fraction=0 holds no records out, so there is no loss"
+            " to look at; raise it, or take this out",
         )
         private = self.privacy.private
         require(
@@ -188,6 +190,25 @@ class AppConfig:
         require(
             not (self.output_dir and self.resume_from),
             "a resumed run goes on in resume-from; leave output-dir empty",
+        )
+
+    @property
+    def _waits_for_loss(self) -> str:
+        """The key that ends the run by a held-out loss, and its value; empty if none does."""
+        if isinstance(self.algorithm, EarlyStoppedConfig):
+            rounds = self.algorithm.early_stopping_rounds
+            return f"algorithm.early_stopping_rounds={rounds}" if rounds else ""
+        patience = self.early_stopping.patience
+        return f"early_stopping.patience={patience}" if patience else ""
+
+    def _check_early_stopping(self) -> None:
+        """Refuse the key of neural models where the algorithm has one of its own."""
+        patience = self.early_stopping.patience
+        require(
+            not (patience and isinstance(self.algorithm, EarlyStoppedConfig)),
+            f"early_stopping.patience={patience}: {workload_name(self.algorithm)} counts"
+            " iterations and leaves the best model; give"
+            f" algorithm.early_stopping_rounds={patience} instead",
         )
 
     @property

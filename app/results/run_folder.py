@@ -157,7 +157,8 @@ class RunFolder:
         """Write the summary of a run that has ended."""
         num_rounds = outcome.num_rounds
         self._note_progress(num_rounds, outcome.privacy, outcome.metrics, num_rounds)
-        self._write_summary(STOPPED_EARLY if outcome.stopped_early else COMPLETED)
+        status = STOPPED_EARLY if outcome.stopped_early else COMPLETED
+        self._write_summary(status, **outcome.ending)
 
     def fail(self, reason: str) -> None:
         """Write the summary of a run that has failed."""

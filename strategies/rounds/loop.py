@@ -115,7 +115,10 @@ class RoundLoop:
             if has_converged or self._strategy.workload.is_finished(state):
                 stopped_early = server_round < self._settings.num_rounds
                 break
-        published = self._average.published(state)
+        published = self._published(state)
+        ending = self._strategy.workload.ending(state)
+        if ending:
+            log.info("the run ends: %s", ", ".join(f"{k} {v}" for k, v in ending.items()))
         if closed is not None and has_converged and _same(published, state):
             # Nodes have scored it in its round, before they trained on it, and do so once.
             metrics, aggregate = dict(reports[-1].metrics), closed.aggregate
@@ -130,7 +133,12 @@ class RoundLoop:
             metrics,
             self._strategy.coding.report(),
             self._strategy.workload.evaluation(aggregate) if aggregate else None,
+            ending,
         )
+
+    def _published(self, state: State) -> State:
+        """Return what the run gives if it ends with this state."""
+        return self._strategy.workload.published(self._average.published(state))
 
     def _has_converged(self, server_round: int, before: State, after: State) -> bool:
         """Whether the next round would ask what this one asked: nodes answer that once only."""
@@ -177,7 +185,7 @@ class RoundLoop:
             report=report,
             aggregate=result.aggregate,
             state=result.state,
-            published=self._average.published(result.state),
+            published=self._published(result.state),
             kept=optimizer | self._average.export() | self._strategy.coding.export(),
         )
 

@@ -27,7 +27,7 @@ class ClosedRound:
     state : State
         The new one, from which the run goes on.
     published : State
-        The result if the run ended now: ``state``, or a mean of states.
+        The result if the run ended now: ``state``, a mean of states, or the best model.
     kept : dict of ndarray
         The arrays that resuming needs beside ``state``. Valid until the next round.
     """
@@ -58,6 +58,8 @@ class Outcome:
         Read-only.
     evaluation : Report or None
         All that follows from the scores of the last model; None where they say no more.
+    ending : mapping
+        What the workload says of the last state, for the summary. Read-only.
     """
 
     state: State
@@ -66,6 +68,7 @@ class Outcome:
     metrics: Mapping[str, float]
     privacy: Mapping[str, Any] = field(default_factory=dict[str, Any])
     evaluation: Report | None = None
+    ending: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def arrays(self) -> ArrayRecord:
@@ -73,7 +76,7 @@ class Outcome:
         return to_arrays(self.state.arrays)
 
     def __post_init__(self) -> None:
-        for name in ("metrics", "privacy"):
+        for name in ("metrics", "privacy", "ending"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
 

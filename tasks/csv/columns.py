@@ -5,6 +5,9 @@ from math import isfinite
 
 from tasks.schema import require
 
+#: No record counts for more: sums of whole numbers must fit.
+LARGEST_WEIGHT = 1e6
+
 
 @dataclass
 class NumericConfig:
@@ -57,6 +60,29 @@ class CategoricalConfig:
                 value is None or value in self.categories,
                 f"{key}.{name}={value}: must be one of {', '.join(self.categories)}",
             )
+
+
+@dataclass
+class WeightConfig:
+    """The column that says how often a record counts. It is no feature.
+
+    Attributes
+    ----------
+    column : str
+        Its name in the header. Weights are not negative.
+    max : float
+        The largest weight, from public knowledge; what is larger counts as that.
+    """
+
+    column: str
+    max: float
+
+    def check(self, key: str) -> None:
+        """Raise ``ValueError`` if there is no such weight."""
+        require(
+            isfinite(self.max) and 0 < self.max <= LARGEST_WEIGHT,
+            f"{key}.max={self.max}: must be above 0, and at most {LARGEST_WEIGHT:g}",
+        )
 
 
 def require_bounds(key: str, low: float, high: float) -> None:

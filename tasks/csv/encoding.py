@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.csv.header import Header
-from tasks.csv.mends import mend_name, mend_number, parse, wrong_event, wrong_time
+from tasks.csv.mends import (
+    mend_name,
+    mend_number,
+    parse,
+    wrong_event,
+    wrong_time,
+    wrong_weight,
+)
 from tasks.csv.misfits import Misfit, Misfits
 from tasks.csv.rows import Row, rows_of_lines, rows_of_one_line
 from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig
@@ -18,7 +25,8 @@ from tasks.csv.targets import Target, classes_of, targets_of
 from tasks.lines import physical_lines
 from tasks.records import DataError, Examples
 
-_Encoded = tuple[list[float], Target]
+#: Features, target and weight of a row.
+_Encoded = tuple[list[float], Target, float]
 #: What makes rows of the csv form, the header first, from a file's own.
 Adapt = Callable[[Iterator[Row]], Iterator[Row]]
 
@@ -99,7 +107,7 @@ def survey(
             used.append(encoded)
     if header.misfits:
         used = []
-    targets = [target for _, target in used]
+    targets = [target for _, target, _ in used]
     summary = Summary(
         file,
         num_rows,
@@ -112,10 +120,14 @@ def survey(
         encoder.misfits,
         num_long,
     )
-    columns = np.array([values for values, _ in used], np.float64)
+    columns = np.array([values for values, _, _ in used], np.float64)
     columns = columns.reshape(len(used), len(config.numeric) + len(config.categorical))
     inputs = _inputs(columns, config)
-    return Examples(inputs, targets_of(targets, config, keeps_missing), columns), summary
+    weights = None
+    if config.weight is not None:
+        weights = np.array([weight for _, _, weight in used], np.float64)
+    kept = targets_of(targets, config, keeps_missing)
+    return Examples(inputs, kept, columns, weights), summary
 
 
 def _rows(file: Path, config: CsvConfig, by_line: bool) -> Iterator[Row]:
@@ -161,6 +173,8 @@ class _Encoder:
         self._delimiter = config.delimiter
         self._label = config.label
         self._label_places = [places.get(name) for name in config.label.columns.values()]
+        self._weight = config.weight
+        self._weight_place = None if config.weight is None else places.get(config.weight.column)
         self._bounds = config.label.bounds
         self._longest = config.label.time.max if config.label.time is not None else 0.0
         self._classes = {name: float(i) for i, name in enumerate(config.label.classes)}
@@ -189,7 +203,7 @@ class _Encoder:
         self.unknown: Counter[str] = Counter()
 
     def row(self, row: Row) -> _Encoded | None:
-        """Return features and target, or None if the row is left out."""
+        """Return features, target and weight, or None if the row is left out."""
         self._found, self._line = [], row.line
         encoded = None
         if row.fault:
@@ -214,10 +228,23 @@ class _Encoder:
         ]
         for (name, place, column), codes in zip(self._categorical, self._codes, strict=True):
             values.append(self._category(name, fields[place].strip(), column, codes))
+        weight = self._own_weight(fields)
         # Every column was looked at before the row is left out.
         if target is None or any(value is None for value in values):
             return None
-        return [value for value in values if value is not None], target
+        return [value for value in values if value is not None], target, weight
+
+    def _own_weight(self, fields: list[str]) -> float:
+        """Return how often the row counts; 1 where the file has no such column."""
+        if self._weight is None or self._weight_place is None:
+            return 1.0
+        text, name = fields[self._weight_place].strip(), self._weight.column
+        if why := wrong_weight(text, self._missing_values):
+            self._found.append(Misfit(self._line, name, text, why))
+            return 0.0
+        if float(text) > self._weight.max:
+            self.clipped[name] += 1
+        return min(float(text), self._weight.max)
 
     def _target(self, text: str) -> float | None:
         column = self._label.column

@@ -1,6 +1,7 @@
 """What a message says of a value that does not fit: what is wrong with it, and the mend."""
 
 import re
+from collections.abc import Collection
 from math import isfinite
 
 _SHOWN = 20
@@ -40,6 +41,16 @@ def mend_number(text: str) -> str:
         f"{what}; write it like 3.5, with a point, and what is missing as one of"
         " task.missing_values"
     )
+
+
+def wrong_weight(text: str, missing_values: Collection[str]) -> str:
+    """Say why a text is no weight of a record, with the mend; empty if it is one."""
+    if text in missing_values:
+        return "is missing, but each row must say how often it counts; write 1, or 0 for never"
+    value = parse(text)
+    if value is None:
+        return mend_number(text)
+    return "" if value >= 0 else "is negative; write 0 for a row that never counts"
 
 
 def wrong_time(text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
 
-from tasks.csv.columns import CategoricalConfig, NumericConfig
+from tasks.csv.columns import CategoricalConfig, NumericConfig, WeightConfig
 from tasks.csv.label import LabelConfig
 from tasks.schema import TaskConfig, require
 from tasks.table import BinsConfig, Column, Table
@@ -40,6 +40,8 @@ class CsvConfig(TaskConfig):
         Feature columns of numbers, by name.
     categorical : dict of CategoricalConfig
         Feature columns of names or codes, by name.
+    weight : WeightConfig, optional
+        The column of how often each record counts, in workloads that sum over a table.
     bins : dict of BinsConfig
         How numbers are binned, by column, where the default does not suit them. Only workloads
         that look at histograms have bins.
@@ -64,6 +66,7 @@ class CsvConfig(TaskConfig):
     label: LabelConfig = field(default_factory=LabelConfig)
     numeric: dict[str, NumericConfig] = field(default_factory=dict)
     categorical: dict[str, CategoricalConfig] = field(default_factory=dict)
+    weight: WeightConfig | None = None
     bins: dict[str, BinsConfig] = field(default_factory=dict)
     drop: list[str] = field(default_factory=list)
     delimiter: str = ","
@@ -80,6 +83,8 @@ class CsvConfig(TaskConfig):
             numeric.check(f"task.numeric.{name}")
         for name, categorical in self.categorical.items():
             categorical.check(f"task.categorical.{name}", self.missing_values)
+        if self.weight is not None:
+            self.weight.check("task.weight")
         self._check_columns()
         for name, bins in self.bins.items():
             require(
@@ -121,8 +126,9 @@ class CsvConfig(TaskConfig):
         return idle
 
     def columns(self) -> list[str]:
-        """Return the columns that a file must have: the label and the features."""
-        return [*self.label.columns.values(), *self.numeric, *self.categorical]
+        """Return the columns that a file must have: the label, the features, the weight."""
+        weight = [] if self.weight is None else [self.weight.column]
+        return [*self.label.columns.values(), *self.numeric, *self.categorical, *weight]
 
     def features(self) -> list[str]:
         """Return the names of the model's inputs, in order; a category's is column=category."""
@@ -147,12 +153,14 @@ class CsvConfig(TaskConfig):
         for name, categorical in self.categorical.items():
             columns.append(Column(name, categories=tuple(categorical.categories)))
         label, bounds = self.label, self.label.bounds
+        most = None if self.weight is None else self.weight.max
         if label.time is not None:
             time = Column(label.time.column, 0.0, label.time.max)
-            return Table(tuple(columns), (), time, event=label.event)
+            return Table(tuple(columns), (), time, label.event, most)
         low, high = (bounds.min, bounds.max) if bounds else (0.0, 0.0)
         classes = tuple(label.classes)
-        return Table(tuple(columns), classes, Column(label.column, low, high, classes))
+        of_label = Column(label.column, low, high, classes)
+        return Table(tuple(columns), classes, of_label, largest_weight=most)
 
     def _check_model(self) -> None:
         if self.label.time is not None:
@@ -197,4 +205,6 @@ class CsvConfig(TaskConfig):
         yield from ((f"task.label.{key}", name) for key, name in self.label.columns.items())
         yield from (("task.numeric", name) for name in self.numeric)
         yield from (("task.categorical", name) for name in self.categorical)
+        if self.weight is not None:
+            yield "task.weight.column", self.weight.column
         yield from (("task.drop", name) for name in self.drop)

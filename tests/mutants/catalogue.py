@@ -3,6 +3,7 @@
 from tests.mutants import (
     approval,
     audit,
+    boosting,
     checks,
     crypto,
     histograms,
@@ -43,6 +44,7 @@ _PARTS = (
     survival,
     statistics,
     trees,
+    boosting,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

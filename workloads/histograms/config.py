@@ -7,13 +7,14 @@ from math import isfinite
 
 from privacy.mode import Mode
 from tasks.schema import require
-from workloads.base import WorkloadConfig
+from workloads.early_stopping import EarlyStoppedConfig
+from workloads.record_weights import ClassWeightedConfig
 
 _PRIVATE_BINS, _EXACT_BINS = 32, 255
 
 
 @dataclass
-class EbmConfig(WorkloadConfig):
+class EbmConfig(EarlyStoppedConfig, ClassWeightedConfig):
     """How curves are made from histograms.
 
     Attributes
@@ -37,6 +38,8 @@ class EbmConfig(WorkloadConfig):
     smoothing: float = 30.0
 
     def __post_init__(self) -> None:
+        EarlyStoppedConfig.__post_init__(self)
+        ClassWeightedConfig.__post_init__(self)
         name = "algorithm"
         require(
             self.max_bins is None or 2 <= self.max_bins <= 2**16,

@@ -6,6 +6,7 @@ a record are the sums of its columns' curves, which a person can read, plot and 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -36,7 +37,8 @@ class Ebm(TableSum):
 
     Guarantees
     ----------
-    Unit: one record, of whichever node. Its term has an L2 norm of 1 at most, in every round.
+    Unit: one record, of whichever node. Its term has an L2 norm of 1 at most, in every round,
+    times how often the record counts: the bound is that of the largest weight, which is public.
     A record is in one bin of each of k columns, as missing values have a bin of their own. The
     parts of a round's vector have these norms: histograms of the label sqrt(k) times 1 for
     classes, sqrt 2 for a number; histograms of residuals sqrt(k) times 1, or sqrt 2 for three
@@ -47,6 +49,7 @@ class Ebm(TableSum):
     """
 
     Config = EbmConfig
+    kept_of_best = ("curves", "intercepts")
     serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
 
     @cached_property
@@ -69,11 +72,12 @@ class Ebm(TableSum):
             "scalars": np.full(self.bins.num_columns, FIRST_SCALAR),
             "slots": np.zeros((self.loss.num_slots, len(self.bins))),
         }
-        return State(arrays)
+        return self._stopping.begun(State(arrays))
 
     def check(self, state: State) -> None:
         """Refuse arrays of other names or shapes, or not finite."""
         require_arrays(state.arrays, self.initial_state().arrays)
+        self._stopping.check(state)
 
     def rehearse(self, records: Records | None = None) -> None:
         """Sum made-up records in every kind of round."""
@@ -92,7 +96,12 @@ class Ebm(TableSum):
         arrays = self._boosting.next(
             state.arrays, total, self._weights(server_round), before, now
         )
-        return State(arrays)
+        return self._stopping.judged(state, State(arrays), aggregate, server_round - 1)
+
+    def published(self, state: State) -> State:
+        """Return the state with the curves of the best round, where that is not the last."""
+        best = self._stopping.best(state)
+        return state if best is None else State(state.arrays | best[1], state.header)
 
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return probabilities (n, classes), or values in the label's unit (n,)."""
@@ -117,7 +126,8 @@ class Ebm(TableSum):
         if len(classes) == 2:
             named = [f"log-odds of {classes[1]}"]
         counts = self.loss.counts(arrays["slots"])
-        return curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
+        found = curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
+        return replace(found, facts={**found.facts, **self.ending(state)})
 
     @cached_property
     def _boosting(self) -> Boosting:

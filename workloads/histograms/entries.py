@@ -53,10 +53,13 @@ class Entries:
     places : ndarray of int, shape (n, entries)
         Different from each other in a row.
     values : ndarray, float64, shape (n, entries)
+    owners : ndarray of int, shape (n,), optional
+        The record of each row; not given: one row for each record, in order.
     """
 
     places: Places
     values: Floats
+    owners: Places | None = None
 
 
 class Layout:

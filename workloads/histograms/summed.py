@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from privacy.bounding.bounded_sum import sum_of_sparse_terms
 from privacy.noise.sampling import poisson_sample
-from workloads.base import Privacy, Records
-from workloads.histograms.bins import Bins
+from workloads.base import Privacy, Records, Setup
+from workloads.early_stopping import EarlyStopping
+from workloads.histograms.bins import Bins, Floats
 from workloads.histograms.entries import Entries
 from workloads.histograms.losses import Loss, loss_of
+from workloads.record_weights import RecordWeights
 from workloads.table_model import TableWorkload
 from workloads.values import (
     Arrays,
@@ -44,9 +47,23 @@ class TableSum(TableWorkload):
     is_integer = True
     needs_clip_norm = False
 
+    takes_weights = True
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._record_weights = RecordWeights.of(setup.algorithm.class_weight, self.table)
+
     def bound(self) -> float:
-        """Return 1: the weights of the entries see to it."""
-        return 1.0
+        """Return the largest weight of a record, by its class and its own; 1 without weights.
+
+        The entries of a record that counts once have a norm of 1 at most.
+        """
+        return self._record_weights.largest
+
+    def weights(self, state: State, query: Query, records: Any) -> Vector:
+        """Return how often each record counts."""
+        found = self._record_weights.of_records(records)
+        return np.ones(len(records)) if found is None else found
 
     @cached_property
     def loss(self) -> Loss:
@@ -57,6 +74,21 @@ class TableSum(TableWorkload):
     def bins(self) -> Bins:
         """Return the bins of the columns."""
         return Bins(self.table, self.setup.algorithm.max_bins)
+
+    #: The arrays that a model of another round needs, for early stopping.
+    kept_of_best: ClassVar[tuple[str, ...]] = ()
+
+    @cached_property
+    def _stopping(self) -> EarlyStopping:
+        return EarlyStopping.of(self.setup.algorithm, self.kept_of_best)
+
+    def is_finished(self, state: State) -> bool:
+        """Return whether early stopping ends the run."""
+        return self._stopping.is_over(state)
+
+    def ending(self, state: State) -> dict[str, Any]:
+        """Return the best iteration and why the run ended, with early stopping."""
+        return self._stopping.facts(state)
 
     @abstractmethod
     def _entries(self, state: State, query: Query, records: Any) -> Entries:
@@ -78,13 +110,16 @@ class TableSum(TableWorkload):
         for part in _parts(records.train, self._chunk(state)):
             found = self._entries(state, query, part)
             coded = np.rint(found.values * 2.0**FRACTION_BITS)
+            if (factors := self._factors(found, part)) is not None:
+                # After the coding: a record of weight 2 adds what two records add.
+                coded = np.rint(factors * coded)
             whole = np.where(np.isfinite(coded), coded, 0.0).astype(np.int64)
             np.add.at(total, found.places.ravel(), whole.ravel())
         return Contribution(total.astype(np.float64), self.score(state, records))
 
     def terms(self, state: State, query: Query, records: Any) -> Vector:
-        """Return each record's term, its norm at most 1."""
-        found = self._entries(state, query, records)
+        """Return each record's term, its norm at most ``bound``."""
+        found = self._weighted(state, query, records)
         rows = np.zeros((len(found.places), self.length(state)))
         np.put_along_axis(rows, found.places, found.values, axis=1)
         return rows
@@ -99,17 +134,31 @@ class TableSum(TableWorkload):
     ) -> PrivateContribution:
         """Draw records by Poisson sampling and return the sum of their few entries."""
         drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
-        found = self._entries(state, query, records.train.take(drawn))
+        found = self._weighted(state, query, records.train.take(drawn))
         length = self.length(state)
         return PrivateContribution(
             sum_of_sparse_terms(found.places, found.values, length, self.bound())
         )
 
+    def _weighted(self, state: State, query: Query, records: Any) -> Entries:
+        """Return what each record adds, times how often it counts."""
+        found = self._entries(state, query, records)
+        factors = self._factors(found, records)
+        return found if factors is None else replace(found, values=factors * found.values)
+
+    def _factors(self, entries: Entries, records: Any) -> Floats | None:
+        """Return what each row of entries is multiplied by, shape (n, 1); None for 1."""
+        found = self._record_weights.of_records(records)
+        if found is None:
+            return None
+        owners = entries.owners
+        return (found if owners is None else found[owners])[:, np.newaxis]
+
     def _rehearse(self, records: Records | None, states: Iterator[tuple[State, int]]) -> None:
         """Sum made-up records in some rounds; hold real ones against the table."""
         made_up = self.task.made_up(_NUM_MADE_UP)
         for state, server_round in states:
-            self._entries(state, Query(server_round), made_up)
+            self._weighted(state, Query(server_round), made_up)
         columns = None if records is None else records.train.columns
         if records is not None and (
             columns is None or columns.shape[1:] != (self.bins.num_columns,)

@@ -68,7 +68,7 @@ class Family(ABC):
         Parameters
         ----------
         num_records : float
-            That were used, above 0.
+            That were used, each as often as its weight says, above 0.
         deviance, score : float
             Coded sums at coefficients of 0: of the deviance, and of the residuals.
         """

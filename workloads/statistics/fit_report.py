@@ -23,6 +23,8 @@ def report_of(state: State, design: Design, family: Family, confidence: float) -
         "records": round(num_records),
         "left out, a value is missing": round(num_incomplete),
     }
+    if "weights" in arrays:
+        facts["sum of their weights"] = float(arrays["weights"][0])
     if objection := header.get("objection"):
         return Report("regression", facts | {"no fit": objection})
     if header["step"] != "converged":
@@ -67,7 +69,9 @@ def _deviances(state: State, family: Family, num_coefficients: int) -> dict[str,
     if family.has_dispersion and null > 0:
         facts["R squared"] = 1 - residual / null
     if (aic := family.aic(num_records, residual, num_coefficients)) is not None:
-        facts["AIC"] = aic
+        # Of a number with weights w the variance is 1 / w of the common one.
+        of_weights = state.arrays.get("weights", np.zeros(2))
+        facts["AIC"] = aic - float(of_weights[1]) * family.has_dispersion
     return facts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.schema import require
 from workloads.base import Records, Step, Workload, WorkloadConfig
+from workloads.record_weights import RecordWeights
 from workloads.report import Report
 from workloads.statistics.design import Design, design_of, predictor
 from workloads.statistics.family import Binomial, Family, Gaussian, Poisson
@@ -67,6 +68,9 @@ class Glm(Workload):
     entry of a record is coded as a whole number by itself, so the masked sum is that of the
     pooled records bit for bit, however they are spread.
 
+    Weights of records are R's prior weights (``glm(weights=)``): each enters deviance, score
+    and information times its weight, and is one record in the degrees of freedom.
+
     No privacy unit is served: the terms of X'WX have no bound that leaves a signal. Take
     ``algorithm=fedavg`` with a linear model under ``example_distributed`` instead.
     """
@@ -76,9 +80,12 @@ class Glm(Workload):
     needs_table = True
     needs_clip_norm = False
     holds_out = False
+    takes_weights = True
 
     def __init__(self, setup: Any) -> None:
         super().__init__(setup)
+        self._record_weights = RecordWeights.of({}, self.task.table)
+        self._is_weighted = self.task.table.largest_weight is not None
         self._design: Design = design_of(self.task.table, setup.algorithm.columns)
         self._family = _family_of(setup.algorithm.family, self.task.table)
 
@@ -96,7 +103,8 @@ class Glm(Workload):
                 "information": np.zeros((p, p)),
                 "spread": np.zeros(p),
                 "sums": np.zeros(3),
-            },
+            }
+            | ({"weights": np.zeros(2)} if self._is_weighted else {}),
             {"step": "first", "halvings": 0},
         )
 
@@ -109,9 +117,12 @@ class Glm(Workload):
             raise StateRefusedError("a coefficient is not finite")
 
     def length(self, state: State) -> int:
-        """Return 3 for the counts and the deviance, p for the score, p (p + 1) / 2 for X'WX."""
+        """Return 3 for the counts and the deviance, p for the score, p (p + 1) / 2 for X'WX.
+
+        With weights 2 more: their sum, and that of their logarithms.
+        """
         p = len(self._design)
-        return 3 + p + p * (p + 1) // 2
+        return 3 + p + p * (p + 1) // 2 + 2 * self._is_weighted
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator
@@ -120,26 +131,43 @@ class Glm(Workload):
         self.check(state)
         coded, complete = self._design.rows(records.train.columns)
         said = self._said(state, coded, records)
-        entries = [complete.astype(np.float64), 1.0 - complete, said.deviance * complete]
+        incomplete = 1.0 - complete
+        weights = self._record_weights.of_records(records.train)
+        if weights is not None:
+            complete = complete * (weights > 0)
+        entries = [complete * 1.0, incomplete, said.deviance * complete]
         entries += [said.residual * column for column in coded]
         weighted = [said.weight * column for column in coded]
         entries += [weighted[j] * coded[k] for j in range(len(coded)) for k in range(j + 1)]
-        whole = [np.rint(entry * _UNIT).astype(np.int64) for entry in entries]
-        return Contribution(np.array([column.sum() for column in whole], np.int64), {})
+        whole = [np.rint(entry * _UNIT) for entry in entries]
+        if weights is not None:
+            # After the coding: a record of weight 2 adds what two records add.
+            whole[2:] = [np.rint(weights * entry) for entry in whole[2:]]
+            counted = np.where(complete > 0, weights, 1.0)
+            whole += [np.rint(complete * weights * _UNIT), np.rint(np.log(counted) * _UNIT)]
+        sums = [column.astype(np.int64).sum() for column in whole]
+        return Contribution(np.array(sums, np.int64), {})
 
     def weights(self, state: State, query: Query, records: Any) -> Vector:
-        """Return the weight of each record in X'WX."""
+        """Return the weight of each record in X'WX, times its own."""
         self.check(state)
         coded, complete = self._design.rows(records.columns)
         values = predictor(state.arrays["asked"], coded)
         response = self._family.response(records.targets.astype(np.float64))
-        return self._family.said(values, response).weight * complete
+        found = self._family.said(values, response).weight * complete
+        own = self._record_weights.of_records(records)
+        return found if own is None else found * own
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Take a Newton step, or half of the last one where the fit grew worse."""
-        sums = Sums.of(aggregate.total / _UNIT, len(self._design))
+        total, weight = aggregate.total / _UNIT, float(aggregate.total[0] / _UNIT)
+        if self._is_weighted:
+            total, of_weights = total[:-2], total[-2:]
+            weight = float(of_weights[0])
+            state = replace(state, arrays={**state.arrays, "weights": of_weights})
+        sums = Sums.of(total, len(self._design))
         if state.header["step"] == "first":
-            return first_step(state, sums, self._design, self._family)
+            return first_step(state, sums, self._design, self._family, weight)
         return newton_step(state, sums, self._design)
 
     def is_finished(self, state: State) -> bool:

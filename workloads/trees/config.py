@@ -8,7 +8,8 @@ from math import isfinite
 
 from privacy.mode import Mode
 from tasks.schema import require
-from workloads.base import WorkloadConfig
+from workloads.early_stopping import EarlyStoppedConfig
+from workloads.record_weights import ClassWeightedConfig
 
 _PRIVATE_BINS, _EXACT_BINS = 32, 255
 _MOST_DEPTH = 20
@@ -23,7 +24,7 @@ class Structure(Enum):
 
 
 @dataclass
-class GbdtConfig(WorkloadConfig):
+class GbdtConfig(EarlyStoppedConfig, ClassWeightedConfig):
     """How boosted trees are grown. What is not given is settled by ``structure``.
 
     Attributes
@@ -70,6 +71,8 @@ class GbdtConfig(WorkloadConfig):
     trees_per_round: int | None = None
 
     def __post_init__(self) -> None:
+        EarlyStoppedConfig.__post_init__(self)
+        ClassWeightedConfig.__post_init__(self)
         # A model file has its name.
         self.structure = Structure(self.structure)
         _require_bins(self.max_bins)
@@ -138,7 +141,7 @@ class GbdtConfig(WorkloadConfig):
 
 
 @dataclass
-class TreeConfig(WorkloadConfig):
+class TreeConfig(ClassWeightedConfig):
     """How one decision tree is grown.
 
     Attributes
@@ -156,6 +159,7 @@ class TreeConfig(WorkloadConfig):
     min_data_in_leaf: int = 20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_bins(self.max_bins)
         _require_depth(self.max_depth)
         _require_whole("min_data_in_leaf", self.min_data_in_leaf)

@@ -14,6 +14,8 @@ Flags = NDArray[np.bool_]
 
 # No leaf has less curvature, whose value could be anything.
 _LEAST_HESSIAN = 1e-3
+# A count in a denominator, where weights may be below 1: that of none is 0 over this.
+_LEAST_COUNT = 2.0**-24
 # Records of no opinion that each category has beside its own where categories are ordered.
 _CATEGORY_RECORDS = 10.0
 
@@ -120,12 +122,12 @@ class Gini(Criterion):
 
     def scores(self, stats: Floats) -> Floats:
         """Return the sum of squared counts over their sum."""
-        return (stats**2).sum(axis=-1) / np.maximum(self.counts(stats), 1.0)
+        return (stats**2).sum(axis=-1) / np.maximum(self.counts(stats), _LEAST_COUNT)
 
     def values(self, stats: Floats) -> Floats:
         """Return the share of each class."""
         num = self.counts(stats)[..., np.newaxis]
-        return np.where(num > 0, stats / np.maximum(num, 1.0), 1 / self.num_outputs)
+        return np.where(num > 0, stats / np.maximum(num, _LEAST_COUNT), 1 / self.num_outputs)
 
     def order(self, stats: Floats, total: Floats) -> Floats:
         """Return the share of the node's largest class: with two the best order there is."""
@@ -152,11 +154,11 @@ class Variance(Criterion):
 
     def scores(self, stats: Floats) -> Floats:
         """Return the squared sum over the count: it grows as the sum of squares falls."""
-        return stats[..., 1] ** 2 / np.maximum(self.counts(stats), 1.0)
+        return stats[..., 1] ** 2 / np.maximum(self.counts(stats), _LEAST_COUNT)
 
     def values(self, stats: Floats) -> Floats:
         """Return the mean."""
-        return stats[..., 1:] / np.maximum(self.counts(stats), 1.0)[..., np.newaxis]
+        return stats[..., 1:] / np.maximum(self.counts(stats), _LEAST_COUNT)[..., np.newaxis]
 
     def order(self, stats: Floats, total: Floats) -> Floats:
         """Return each category's mean, drawn to that of all."""

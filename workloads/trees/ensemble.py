@@ -108,6 +108,19 @@ class Trees:
             np.concatenate([self.value, other.value]),
         )
 
+    def first(self, num: int) -> Trees:
+        """Return the first trees alone: the nodes of those behind come after all of theirs."""
+        if num >= len(self.roots):
+            return self
+        end = int(self.roots[num])
+        return Trees(
+            self.roots[:num],
+            self.column[:end],
+            self.child[:end],
+            self.left[:end],
+            self.value[:end],
+        )
+
     def nodes_of(self, bins: Nodes, trees: NDArray[np.integer]) -> Nodes:
         """Return where records end in some trees, shape (n, trees).
 

@@ -27,7 +27,8 @@ class Gbdt(TreeSum):
     Guarantees
     ----------
     Of ``structure=random``. Unit: one record, of whichever node. Its term has an L2 norm of 1
-    at most, in every round. The parts of a round's vector have these norms: histograms of the
+    at most, in every round, times how often the record counts: the bound is that of the largest
+    weight, which is public. The parts of a round's vector have these norms: histograms of the
     label over k columns sqrt(k) times 1 for classes, sqrt 2 for a number; scalars as of
     ``ebm``; the sums of leaves of T trees sqrt(T) times the norm of a record's residuals and
     weighted second derivatives together, which is 1 for two classes, sqrt 2 for more and

@@ -18,10 +18,10 @@ from workloads.trees.bags import in_bags
 from workloads.trees.decisions import nodes_of
 from workloads.trees.ensemble import Nodes, Trees, sum_of_values
 from workloads.trees.goals import Goal
-from workloads.trees.growth import Growth
+from workloads.trees.growth import Growth, are_few
 from workloads.trees.levels import Level, Settings
 from workloads.trees.splits import Asked
-from workloads.values import State, StateRefusedError
+from workloads.values import Arrays, State, StateRefusedError
 
 START, GROW, END = "start", "grow", "end"
 # Numbers that a round may sum, 1 GiB.
@@ -43,6 +43,8 @@ class Greedy(Growth):
     settings : Settings
     goal : Goal
     """
+
+    kept_of_best = ("gain",)
 
     def __init__(
         self, table: Table, max_bins: int, seed: int, settings: Settings, goal: Goal
@@ -152,6 +154,7 @@ class Greedy(Growth):
         return Entries(
             np.concatenate([stat * asked.size + places for stat in range(num)], axis=1),
             np.repeat(stats, places.shape[1], axis=1),
+            rows,
         )
 
     def memberships(self, state: State, records: Any) -> Floats:
@@ -161,7 +164,9 @@ class Greedy(Growth):
         ranks = self._ranks(state, self.within(records.columns), records)
         return (ranks >= 0).sum(axis=1).astype(np.float64)
 
-    def small_nodes(self, state: State, records: Any, least: float) -> NDArray[np.bool_]:
+    def small_nodes(
+        self, state: State, records: Any, weights: Floats, least: float
+    ) -> NDArray[np.bool_]:
         """Return the open nodes with fewer of these records than ``least``, but some.
 
         Their siblings too, or the sum of their parent, which was told before, gives them away.
@@ -172,12 +177,26 @@ class Greedy(Growth):
             return small
         ranks = self._ranks(state, self.within(records.columns), records)
         open_nodes = trees.open_nodes
-        counts = np.bincount(ranks[ranks >= 0], minlength=len(open_nodes))
-        small[open_nodes] = (counts > 0) & (counts < least)
+        rows, growing = np.nonzero(ranks >= 0)
+        inside = ranks[rows, growing]
+        small[open_nodes] = are_few(inside, weights[rows], len(open_nodes), least)
         left = trees.child[trees.column >= 0]
         either = small[left] | small[left + 1]
         small[left[either]] = small[left[either] + 1] = True
         return small
+
+    def iteration(self, state: State, num_rounds: int) -> int | None:
+        """Return how many times trees were grown to their end; None while some grow."""
+        header = state.header
+        if header["step"] == START or header["depth"]:
+            return None
+        return header["complete"] // self._goal.num_at_once
+
+    def cut_to(self, state: State, iteration: int, kept: Arrays) -> State:
+        """Return a state of the first trees alone, of which none grows."""
+        trees = Trees.of(state.arrays).first(iteration * self._goal.num_at_once)
+        header = {"step": END, "complete": len(trees), "depth": 0}
+        return State(state.arrays | kept | trees.arrays, {**state.header, **header})
 
     def is_finished(self, state: State) -> bool:
         """Return whether nothing is left that could be split."""

@@ -15,7 +15,7 @@ from workloads.histograms.entries import Entries
 from workloads.histograms.losses import Loss, loss_of
 from workloads.report import Report
 from workloads.trees.ensemble import LEAF, Nodes, Trees
-from workloads.values import State
+from workloads.values import Arrays, State
 
 
 class Growth(ABC):
@@ -73,6 +73,20 @@ class Growth(ABC):
     def as_trees(self, state: State) -> Decisions:
         """Return what ``predict`` sums, see ``Workload.as_trees``."""
 
+    #: The arrays that a model of another round needs beside its trees, for early stopping.
+    kept_of_best: tuple[str, ...] = ()
+
+    def iteration(self, state: State, num_rounds: int) -> int | None:
+        """Return how many boosting iterations a state has; None within one.
+
+        ``num_rounds`` were done before; the default takes each for an iteration.
+        """
+        return num_rounds
+
+    def cut_to(self, state: State, iteration: int, kept: Arrays) -> State:
+        """Return a state as of an iteration before, with what was kept of it."""
+        raise NotImplementedError(f"{type(self).__name__} has no iterations")
+
     def is_finished(self, state: State) -> bool:
         """Return whether no round can add to a state."""
         return False
@@ -82,8 +96,13 @@ class Growth(ABC):
         return usual
 
     @abstractmethod
-    def small_nodes(self, state: State, records: Any, least: float) -> NDArray[np.bool_]:
-        """Return the nodes with some of these records, but fewer than ``least``, (nodes,)."""
+    def small_nodes(
+        self, state: State, records: Any, weights: Floats, least: float
+    ) -> NDArray[np.bool_]:
+        """Return the nodes with some of these records, but fewer than ``least``, (nodes,).
+
+        Records of these weights count as ``are_few`` says.
+        """
 
     def memberships(self, state: State, records: Any) -> Floats:
         """Return in how many nodes that are asked about each record is, shape (n,)."""
@@ -122,3 +141,22 @@ class Growth(ABC):
             for number in ranked
         ]
         return Report("trees", facts, ("column", what), rows)
+
+
+def are_few(nodes: Nodes, weights: Floats, num_nodes: int, least: float) -> NDArray[np.bool_]:
+    """Return in which nodes some records carry the sum, but fewer than ``least`` would alike.
+
+    Of weights w these are (sum w)^2 / sum w^2 records, as of equal weights the records.
+
+    Parameters
+    ----------
+    nodes, weights : ndarray, shape (n,)
+        The node of a record, and its weight.
+    num_nodes : int
+        How many there are.
+    least : float
+        Fewer than so many are few.
+    """
+    total = np.bincount(nodes, weights, minlength=num_nodes)
+    squares = np.bincount(nodes, weights**2, minlength=num_nodes)
+    return (squares > 0) & (total**2 < least * squares)

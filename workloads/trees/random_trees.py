@@ -27,7 +27,7 @@ from workloads.histograms.summed import require_arrays
 from workloads.report import Report
 from workloads.trees.decisions import nodes_of
 from workloads.trees.ensemble import Nodes, Trees, sum_of_values
-from workloads.trees.growth import Growth
+from workloads.trees.growth import Growth, are_few
 from workloads.trees.structure import Drawing
 from workloads.values import Arrays, State, StateRefusedError
 
@@ -64,6 +64,8 @@ class RandomTrees(Growth):
     noise : float
         The standard deviation of the sum's noise; the server knows it.
     """
+
+    kept_of_best = ("curves", "intercepts")
 
     def __init__(
         self,
@@ -165,12 +167,14 @@ class RandomTrees(Growth):
         ]
         return Entries(np.concatenate(where, axis=1), values)
 
-    def small_nodes(self, state: State, records: Any, least: float) -> NDArray[np.bool_]:
+    def small_nodes(
+        self, state: State, records: Any, weights: Floats, least: float
+    ) -> NDArray[np.bool_]:
         """Return the leaves of the batch with fewer of these records, but some."""
         trees, first = Trees.of(state.arrays), state.header["complete"]
         nodes = trees.nodes_of(self.within(records.columns), np.arange(first, len(trees)))
-        counts = np.bincount(nodes.ravel(), minlength=len(trees.column))
-        return (counts > 0) & (counts < least)
+        every = np.repeat(weights, nodes.shape[1])
+        return are_few(nodes.ravel(), every, len(trees.column), least)
 
     def next(self, state: State, total: Floats) -> State:
         """Average the counts, renew the curves, fit the leaves, and draw the next trees."""
@@ -199,6 +203,18 @@ class RandomTrees(Growth):
             known | {"velocity": still}, parts, weights, *self._counted(state)
         )
         return {name: found[name] for name in known}
+
+    def cut_to(self, state: State, iteration: int, kept: Arrays) -> State:
+        """Return a state with the curves and trees that so many rounds had left.
+
+        Trees follow from the third round on. As many as a round draws are behind those that
+        count, as in every state.
+        """
+        complete = max(0, iteration - 2) * self._num
+        pending = self._num if state.header["step"] == LEAVES else 0
+        trees = Trees.of(state.arrays).first(complete + pending)
+        header = {**state.header, "complete": complete}
+        return State(state.arrays | kept | trees.arrays, header)
 
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return what the curves and all trees say."""

@@ -21,8 +21,8 @@ TREES = "algorithm.max_depth=2 algorithm.max_bins=8"
 WORKLOADS = {
     "glm": (COLUMNS, 12),
     "statistics": (COLUMNS, 1),
-    "ebm": ("algorithm.max_bins=8", 4),
-    "gbdt": (TREES, 5),
+    "ebm": ("algorithm.max_bins=8 algorithm.class_weight.malignant=2", 4),
+    "gbdt": (f"{TREES} algorithm.early_stopping_rounds=1", 5),
     "tree": (TREES, 3),
     "forest": (f"{TREES} algorithm.num_trees=3", 3),
 }

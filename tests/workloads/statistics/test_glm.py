@@ -358,3 +358,110 @@ def test_an_empty_node_adds_nothing():
     assert not found.update.any()
     assert isinstance(workload, Glm)
     assert NUM_WITHHELD not in found.sums
+
+
+def with_weights(rows, targets, weights, label, columns, num_rounds=30):
+    """Fit records that have weights, without any node; return the report."""
+    own = {
+        "number": Column("y", -1, 1),
+        "count": Column("y", 0, 40),
+        "classes": Column("y", categories=("no", "yes")),
+    }[label]
+    most = float(np.max(weights))
+    task = SimpleNamespace(table=Table(columns, own.categories, own, largest_weight=most))
+    family = FamilyName.poisson if label == "count" else FamilyName.auto
+    workload = Glm(Setup(task=task, algorithm=GlmConfig(family=family)))
+    rows, weights = np.array(rows, float), np.array(weights, float)
+    some = Examples(np.zeros((len(rows), 1), np.float32), np.array(targets), rows, weights)
+    state = workload.initial_state()
+    for number in range(num_rounds):
+        total = workload.contribute(state, Query(number + 1), LocalData(some, some), None)
+        aggregate = Aggregate(total.update.astype(float), {}, 1.0)
+        state = workload.apply(state, aggregate, number + 1, None)
+        if workload.is_finished(state):
+            break
+    return workload.report(state)
+
+
+def weighted_reference(x, y, w, family):
+    """Return R's glm(weights=w): coefficients, errors, both deviances and the AIC.
+
+    As of R 4's glm.fit and summary.glm: the dispersion of a number is over the records whose
+    weight is not 0, less the coefficients; that of other families is 1.
+    """
+    x = np.column_stack([np.ones(len(x)), x]).astype(np.longdouble)
+    y, w = y.astype(np.longdouble), w.astype(np.longdouble)
+    beta = np.zeros(x.shape[1], np.longdouble)
+    mean_of_all = (w * y).sum() / w.sum()
+    if family == "poisson":
+        beta[0] = np.log(mean_of_all)
+    means = {"binomial": lambda e: 1 / (1 + np.exp(-e)), "poisson": np.exp}
+    for _ in range(60):
+        mean = means.get(family, lambda e: e)(x @ beta)
+        curved = {"binomial": mean * (1 - mean), "poisson": mean}.get(family, 1.0)
+        inverse = refined_inverse((x * (w * curved)[:, None]).T @ x)
+        beta = beta + inverse @ (x.T @ (w * (y - mean)))
+
+    def deviance(mu):
+        if family == "gaussian":
+            return (w * (y - mu) ** 2).sum()
+        if family == "binomial":
+            return -2 * (w * np.log(np.where(y == 1, mu, 1 - mu))).sum()
+        part = np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / mu), 0)
+        return 2 * (w * (part - (y - mu))).sum()
+
+    num, p = int((w > 0).sum()), x.shape[1]
+    spread = deviance(mean) / (num - p) if family == "gaussian" else 1
+    errors = np.sqrt(np.diag(inverse) * spread)
+    whole = deviance(np.full_like(y, mean_of_all))
+    log_weights = np.log(w[w > 0]).sum()
+    aic = num * (np.log(2 * np.pi * deviance(mean) / num) + 1) + 2 - log_weights + 2 * p
+    return beta, errors, float(deviance(mean)), float(whole), float(aic)
+
+
+@pytest.mark.parametrize(
+    ("label", "family"),
+    [("number", "gaussian"), ("classes", "binomial"), ("count", "poisson")],
+)
+def test_prior_weights_are_those_of_r(label, family):
+    draws = np.random.default_rng(2)
+    x = np.column_stack([draws.uniform(0, 10, 120), draws.uniform(-5, 5, 120)])
+    w = draws.uniform(0.2, 3.0, 120)
+    w[::17] = 0.0
+    eta = 0.1 * x[:, 0] - 0.2 * x[:, 1]
+    y = {
+        "number": 0.2 * eta + draws.normal(scale=0.1, size=120),
+        "classes": (draws.random(120) < 1 / (1 + np.exp(-eta))).astype(np.int64),
+        "count": draws.poisson(np.exp(0.5 * eta)).clip(0, 40),
+    }[label]
+    coded = (y / 20 - 1) if label == "count" else y
+    report = with_weights(x, coded, w, label, (X, Z))
+    beta, errors, residual, null, aic = weighted_reference(x, y, w, family)
+    np.testing.assert_allclose([row[1] for row in report.rows], beta.astype(float), rtol=1e-7)
+    np.testing.assert_allclose([row[2] for row in report.rows], errors.astype(float), rtol=1e-7)
+    facts = report.facts
+    assert facts["records"] == (w > 0).sum()
+    assert facts["sum of their weights"] == pytest.approx(w.sum(), rel=1e-9)
+    assert facts["residual deviance"] == pytest.approx(residual, rel=1e-8)
+    assert facts["null deviance"] == pytest.approx(null, rel=1e-8)
+    assert facts["residual degrees of freedom"] == (w > 0).sum() - 3
+    if family == "gaussian":
+        assert facts["AIC"] == pytest.approx(aic, rel=1e-8)
+
+
+@pytest.mark.parametrize("label", ["number", "classes", "count"])
+def test_a_weight_of_two_is_two_records_but_for_the_degrees_of_freedom(label):
+    draws = np.random.default_rng(3)
+    x = np.column_stack([draws.uniform(0, 10, 90), draws.uniform(-5, 5, 90)])
+    y = {"number": draws.uniform(-1, 1, 90), "classes": draws.integers(2, size=90)}.get(
+        label, draws.integers(0, 9, size=90) / 20 - 1
+    )
+    w = draws.integers(1, 4, 90)
+    found = with_weights(x, y, w, label, (X, Z))
+    due = fitted(np.repeat(x, w, axis=0), np.repeat(y, w), label, (X, Z))
+    scale = 1.0
+    if label == "number":
+        scale = np.sqrt((w.sum() - 3) / (90 - 3))
+    for row, other in zip(found.rows, due.rows, strict=True):
+        assert row[1] == pytest.approx(other[1], rel=1e-12)
+        assert row[2] == pytest.approx(other[2] * scale, rel=1e-12)
