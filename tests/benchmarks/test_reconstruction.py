@@ -99,6 +99,9 @@ def test_the_benchmark_prints_what_it_writes(tmp_path, monkeypatch, capsys):
     by_name = {row["system"]: row["scores"] for row in figures["rows"]}
     assert [len(found[ROWS]) for found in by_name.values()] == [1] * 6 + [2] * 5
     assert by_name["breast_cancer, ebm, plain"][ROWS][0] >= 0.9
+    # A sum of few hides whose rows are in it, and not which.
+    assert by_name["breast_cancer, ebm, secagg, of all nodes"][ROWS][0] >= 0.9
+    assert by_name["breast_cancer, ebm, secagg, of the victim"][ROWS][0] < 0.5
     verdicts = {
         verdict["what"].split(":")[0]: verdict["holds"] for verdict in figures["required"]
     }
