@@ -39,7 +39,7 @@ def test_summary_is_logged_once_and_not_returned(tmp_path, logged):
     assert set(vars(data[0])) == {"train", "test"}
     for part in (data[0].train, data[0].test):
         assert type(part) is Examples
-        assert set(vars(part)) == {"inputs", "targets", "columns"}
+        assert set(vars(part)) == {"inputs", "targets", "columns", "weights"}
 
 
 def test_changed_file_and_changed_configuration_are_read_again(tmp_path):
