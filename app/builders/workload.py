@@ -51,7 +51,7 @@ def build_workload(config: AppConfig) -> Workload:
     if WORKLOADS[name].needs_table:
         _prepare_table(setup.task, name)
     _check_label(setup.task, name)
-    workload = WORKLOADS[name](setup)
+    workload = WORKLOADS[name].build(setup)
     if not workload.scores:
         _refuse_scores(config, name)
     return workload

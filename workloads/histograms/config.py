@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from math import isfinite
 
 from privacy.mode import Mode
@@ -10,10 +11,67 @@ from tasks.schema import require
 from workloads.base import WorkloadConfig
 
 _PRIVATE_BINS, _EXACT_BINS = 32, 255
+# Fine bins of a column, where edges are found; each has noise of its own under privacy.
+_PRIVATE_FINE, _EXACT_FINE = 512, 2048
+_MOST_BINS = 2**16
+
+
+class Binning(Enum):
+    """Where the edges of columns of numbers come from."""
+
+    public = "public"
+    quantile = "quantile"
+
+
+@dataclass(kw_only=True)
+class BinnedConfig(WorkloadConfig):
+    """Where the bins of columns of numbers come from, in all workloads of histograms.
+
+    Attributes
+    ----------
+    binning : Binning
+        ``public``: edges are those of the columns' bounds and scales. ``quantile``: the first
+        round finds common ones, with about as many records in each bin.
+    fine_bins : int, optional
+        ``quantile``: the fine bins of a column that the first round counts, from 16 to 65536.
+        Not given: 512 under privacy, for each has noise of its own, else 2048.
+    """
+
+    binning: Binning = Binning.public
+    fine_bins: int | None = None
+
+    def __post_init__(self) -> None:
+        # A model file has its name.
+        self.binning = Binning(self.binning)
+        require(
+            self.fine_bins is None or 16 <= self.fine_bins <= _MOST_BINS,
+            f"algorithm.fine_bins={self.fine_bins}: must be from 16 to {_MOST_BINS}",
+        )
+        require(
+            self.fine_bins is None or self.binning is Binning.quantile,
+            f"algorithm.fine_bins={self.fine_bins} has no effect: binning=public has no fine"
+            " bins; take it out, or give algorithm.binning=quantile",
+        )
+
+    def settle_binning(self, mode: Mode | None, num_rounds: int, max_bins: int) -> None:
+        """Settle the number of fine bins; refuse too few of them or of rounds."""
+        if self.binning is Binning.public:
+            return
+        require(
+            num_rounds >= 2,
+            f"num-rounds={num_rounds}: algorithm.binning=quantile takes one round for the"
+            " edges, and none is left; raise it",
+        )
+        self.fine_bins = self.fine_bins or (_EXACT_FINE if mode is None else _PRIVATE_FINE)
+        require(
+            2 * max_bins <= self.fine_bins,
+            f"algorithm.max_bins={max_bins}: more than half of algorithm.fine_bins="
+            f"{self.fine_bins}, of which bins are made; lower it, or raise fine_bins",
+        )
 
 
 @dataclass
-class EbmConfig(WorkloadConfig):
+class EbmConfig(BinnedConfig):
     """How curves are made from histograms.
 
     Attributes
@@ -37,9 +95,10 @@ class EbmConfig(WorkloadConfig):
     smoothing: float = 30.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         name = "algorithm"
         require(
-            self.max_bins is None or 2 <= self.max_bins <= 2**16,
+            self.max_bins is None or 2 <= self.max_bins <= _MOST_BINS,
             f"{name}.max_bins={self.max_bins}: must be from 2 to 65536",
         )
         require(
@@ -59,3 +118,4 @@ class EbmConfig(WorkloadConfig):
         """Replace what is not given by what suits the privacy option."""
         if self.max_bins is None:
             self.max_bins = _EXACT_BINS if mode is None else _PRIVATE_BINS
+        self.settle_binning(mode, num_rounds, self.max_bins)

@@ -13,13 +13,14 @@ import numpy as np
 
 from privacy.mode import Place
 from privacy.unit import Unit
-from workloads.base import Records, Step
+from workloads.base import Records, Setup, Step, Workload
 from workloads.histograms.bins import Floats
 from workloads.histograms.boosting import Boosting
 from workloads.histograms.config import EbmConfig
 from workloads.histograms.curve_report import curve_report
 from workloads.histograms.curves import FIRST_SCALAR, MOMENTUM, Smoother
 from workloads.histograms.entries import Asked, Entries, Layout, Weights, scores
+from workloads.histograms.quantile import binned
 from workloads.histograms.schedule import (
     counts_before,
     exact_shares,
@@ -47,6 +48,11 @@ class Ebm(TableSum):
 
     Config = EbmConfig
     serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
+
+    @classmethod
+    def build(cls, setup: Setup) -> Workload:
+        """Return it, behind a round that finds edges where ``algorithm.binning`` asks so."""
+        return binned(cls, setup)
 
     @cached_property
     def layout(self) -> Layout:

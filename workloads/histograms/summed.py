@@ -11,6 +11,7 @@ import numpy as np
 
 from privacy.bounding.bounded_sum import sum_of_sparse_terms
 from privacy.noise.sampling import poisson_sample
+from tasks.table import Table
 from workloads.base import Privacy, Records
 from workloads.histograms.bins import Bins
 from workloads.histograms.entries import Entries
@@ -43,6 +44,13 @@ class TableSum(TableWorkload):
 
     is_integer = True
     needs_clip_norm = False
+    #: The table with other bins than the task's, where they were found; None for none.
+    own_table: Table | None = None
+
+    @property
+    def table(self) -> Table:
+        """Return the table whose bins are summed over."""
+        return super().table if self.own_table is None else self.own_table
 
     def bound(self) -> float:
         """Return 1: the weights of the entries see to it."""

@@ -8,7 +8,7 @@ from math import isfinite
 
 from privacy.mode import Mode
 from tasks.schema import require
-from workloads.base import WorkloadConfig
+from workloads.histograms.config import BinnedConfig
 
 _PRIVATE_BINS, _EXACT_BINS = 32, 255
 _MOST_DEPTH = 20
@@ -23,7 +23,7 @@ class Structure(Enum):
 
 
 @dataclass
-class GbdtConfig(WorkloadConfig):
+class GbdtConfig(BinnedConfig):
     """How boosted trees are grown. What is not given is settled by ``structure``.
 
     Attributes
@@ -70,6 +70,7 @@ class GbdtConfig(WorkloadConfig):
     trees_per_round: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # A model file has its name.
         self.structure = Structure(self.structure)
         _require_bins(self.max_bins)
@@ -96,6 +97,7 @@ class GbdtConfig(WorkloadConfig):
             self._settle_random()
         self.max_depth = self.max_depth or 5
         self.max_bins = self.max_bins or (_EXACT_BINS if mode is None else _PRIVATE_BINS)
+        self.settle_binning(mode, num_rounds, self.max_bins)
 
     def _settle_greedy(self, mode: Mode | None) -> None:
         require(
@@ -138,7 +140,7 @@ class GbdtConfig(WorkloadConfig):
 
 
 @dataclass
-class TreeConfig(WorkloadConfig):
+class TreeConfig(BinnedConfig):
     """How one decision tree is grown.
 
     Attributes
@@ -156,9 +158,14 @@ class TreeConfig(WorkloadConfig):
     min_data_in_leaf: int = 20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_bins(self.max_bins)
         _require_depth(self.max_depth)
         _require_whole("min_data_in_leaf", self.min_data_in_leaf)
+
+    def settle(self, mode: Mode | None, num_rounds: int, *, is_settled: bool) -> None:
+        """Refuse edges that leave no round for a level."""
+        self.settle_binning(mode, num_rounds, self.max_bins)
 
 
 @dataclass

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from functools import cached_property
 from typing import Any
 
-from workloads.base import Records, Step
+from workloads.base import Records, Setup, Step, Workload
 from workloads.histograms.bins import Floats
 from workloads.histograms.entries import Entries
+from workloads.histograms.quantile import binned
 from workloads.histograms.summed import FRACTION_BITS, TableSum
 from workloads.report import Report
 from workloads.trees.ensemble import Trees
@@ -18,6 +19,11 @@ from workloads.values import Aggregate, Query, State, Vector
 
 class TreeSum(TableSum):
     """Sum what trees are grown by; ``growth`` says what that is."""
+
+    @classmethod
+    def build(cls, setup: Setup) -> Workload:
+        """Return it, behind a round that finds edges where ``algorithm.binning`` asks so."""
+        return binned(cls, setup)
 
     @cached_property
     @abstractmethod
