@@ -68,6 +68,13 @@ MUTATIONS = (
         (f"{_EDGES}::test_a_node_keeps_silent_about_small_nodes_of_trees_as_ever",),
     ),
     Mutation(
+        "many-pairs-count-as-one",
+        _ENTRIES,
+        "sqrt(shares.pairs / self._num_tables) / loss.pair_bound",
+        "sqrt(shares.pairs) / loss.pair_bound",
+        ("tests/workloads/histograms/test_pairs.py::test_no_record_is_longer_than_the_bound",),
+    ),
+    Mutation(
         "the-server-does-not-know-the-noise",
         "privacy/plan/noise_grid.py",
         "return self.share_deviation * sqrt(terms.min_survivors)",

@@ -17,9 +17,10 @@ from workloads.base import Records, Setup, Step, Workload
 from workloads.histograms.bins import Floats
 from workloads.histograms.boosting import Boosting
 from workloads.histograms.config import EbmConfig
-from workloads.histograms.curve_report import curve_report
+from workloads.histograms.curve_report import curve_report, with_pairs
 from workloads.histograms.curves import FIRST_SCALAR, MOMENTUM, Smoother
-from workloads.histograms.entries import Asked, Entries, Layout, Weights, scores
+from workloads.histograms.entries import Asked, Entries, Layout, Weights
+from workloads.histograms.pairs import Pairs
 from workloads.histograms.quantile import binned
 from workloads.histograms.schedule import (
     counts_before,
@@ -41,9 +42,13 @@ class Ebm(TableSum):
     parts of a round's vector have these norms: histograms of the label sqrt(k) times 1 for
     classes, sqrt 2 for a number; histograms of residuals sqrt(k) times 1, or sqrt 2 for three
     classes and more; gradient and curvature along the curves, whose values at a record are cut
-    to a norm l, the root of (b l)^2 + (l^2 / 4)^2, b being 1 or sqrt 2 as before. Each part is
-    divided by its norm and times the root of its share; the shares of a round add up to 1.
-    Assumes nothing of the state, whose values the server chooses.
+    to a norm l, the root of (b l)^2 + (l^2 / 4)^2, b being 1 or sqrt 2 as before; joint
+    histograms of p pairs of columns, a record being in one cell of each, sqrt(p) times that of
+    its residuals and weighted second derivatives together, which is 1 for two classes, sqrt 2
+    for more and sqrt 1.25 for a number. Each part is divided by its norm and times the root of
+    its share; the shares of a round add up to 1. (Histograms of residuals over columns and
+    pairs, asked with equal weights, would be sqrt(k + p) long: shares of k and p.) Assumes
+    nothing of the state, whose values the server chooses.
     """
 
     Config = EbmConfig
@@ -57,7 +62,15 @@ class Ebm(TableSum):
     @cached_property
     def layout(self) -> Layout:
         """Return the parts of the vector."""
-        return Layout(self.bins, self.loss)
+        return Layout(self.bins, self.loss, self.pairs)
+
+    @cached_property
+    def pairs(self) -> Pairs | None:
+        """Return the pairs of columns that have a table; None for none."""
+        chosen = self.setup.algorithm
+        if not chosen.interactions:
+            return None
+        return Pairs(self.bins, chosen.interactions, chosen.interaction_bins)
 
     def length(self, state: State) -> int:
         """Return the length of all parts: it is the same in every round."""
@@ -74,6 +87,9 @@ class Ebm(TableSum):
             "scalars": np.full(self.bins.num_columns, FIRST_SCALAR),
             "slots": np.zeros((self.loss.num_slots, len(self.bins))),
         }
+        if self.pairs is not None:
+            arrays["pairs"] = np.zeros((self.loss.num_scores, len(self.pairs)))
+            arrays["pair_curvature"] = arrays["pairs"]
         return State(arrays)
 
     def check(self, state: State) -> None:
@@ -82,7 +98,7 @@ class Ebm(TableSum):
 
     def rehearse(self, records: Records | None = None) -> None:
         """Sum made-up records in every kind of round."""
-        state, kinds = self.initial_state(), min(self.setup.num_rounds, 4)
+        state, kinds = self.initial_state(), min(self.setup.num_rounds, 6)
         self._rehearse(records, ((state, number) for number in range(1, kinds + 1)))
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
@@ -92,8 +108,9 @@ class Ebm(TableSum):
         if self.setup.mode is None:
             total = total * 2.0**-FRACTION_BITS
         else:
-            before = counts_before(server_round, num_rounds)
-            now = private_shares(server_round, num_rounds).counts
+            pairs = self.pairs is not None
+            before = counts_before(server_round, num_rounds, pairs=pairs)
+            now = private_shares(server_round, num_rounds, pairs=pairs).counts
         arrays = self._boosting.next(
             state.arrays, total, self._weights(server_round), before, now
         )
@@ -103,7 +120,10 @@ class Ebm(TableSum):
         """Return probabilities (n, classes), or values in the label's unit (n,)."""
         places = self.bins.places(np.asarray(columns, np.float64))
         arrays = state.arrays
-        return self.loss.published(scores(arrays["intercepts"], arrays["curves"], places))
+        asked = Asked(
+            arrays["intercepts"], arrays["curves"], arrays["base"], arrays.get("pairs")
+        )
+        return self.loss.published(self.layout.scores(asked, places))
 
     def report(self, state: State) -> Report:
         """Return the curves, and how much each moves."""
@@ -112,7 +132,10 @@ class Ebm(TableSum):
         if len(classes) == 2:
             named = [f"log-odds of {classes[1]}"]
         counts = self.loss.counts(arrays["slots"])
-        return curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
+        report = curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
+        if self.pairs is None:
+            return report
+        return with_pairs(report, self.pairs, arrays["pairs"], arrays["pair_curvature"], named)
 
     @cached_property
     def _boosting(self) -> Boosting:
@@ -130,15 +153,17 @@ class Ebm(TableSum):
         )
 
     def _weights(self, server_round: int) -> Weights:
+        pairs = self.pairs is not None
         if self.setup.mode is None:
-            shares = exact_shares(server_round)
-            return Weights(shares.counts, shares.scalars, shares.residuals)
-        return self.layout.weights(private_shares(server_round, self.setup.num_rounds))
+            shares = exact_shares(server_round, pairs=pairs)
+            return Weights(shares.counts, shares.scalars, shares.residuals, shares.pairs)
+        rounds = self.setup.num_rounds
+        return self.layout.weights(private_shares(server_round, rounds, pairs=pairs))
 
     def _entries(self, state: State, query: Query, records: Any) -> Entries:
         arrays = state.arrays
         # Where the momentum leads by itself.
         ahead = arrays["curves"] + MOMENTUM * arrays["velocity"]
-        asked = Asked(arrays["intercepts"], ahead, arrays["base"])
+        asked = Asked(arrays["intercepts"], ahead, arrays["base"], arrays.get("pairs"))
         weights = self._weights(query.server_round)
         return self.layout.entries(asked, records.columns, records.targets, weights)
