@@ -79,6 +79,8 @@ APP_REFUSALS: dict[Reason, str] = {
     Reason.CONFIG_REFUSED: "the run config is wrong; public",
     Reason.MALFORMED_REQUEST: "a record is missing; depends on the server's message only",
     Reason.MODEL_REFUSED: "the model does not fit the task; public",
+    Reason.STATE_UNEXPLAINED: "exact sums under a policy only: the state does not follow from"
+    " the last sum; depends on the server's messages only",
     Reason.TRAINING_DIVERGED: "`aggregation=plain` only; under masks it is counted in the sum",
     Reason.POLICY_REFUSED: "the node's owner does not allow what the run asks; reads no record",
     Reason.BUDGET_EXHAUSTED: "the node's cap is reached: depends on what was charged only",
@@ -98,6 +100,9 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`config`", "`state-header`", "to the client", "public: what the state has beside arrays"),
     ("`config`", "`query-values`", "to the client", "public: what the round asks"),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
+    ("`last-sum`", "`asked`", "to the client", "public: hash of the state before"),
+    ("`last-sum`", "`total`", "to the client", "public: the sum that the server has opened"),
+    ("`last-sum`", "`scalars`", "to the client", "public: the sums beside it"),
     ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
 )
 

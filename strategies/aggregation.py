@@ -14,6 +14,7 @@ from flwr.app import Message
 from flwr.serverapp.strategy import FedAvg
 
 from strategies.codec.codec import Codec, Encoded
+from strategies.codec.last_sum import LastSum
 from strategies.codec.run_state import RunState
 from strategies.codec.stages import SumContext
 from strategies.rounds.strategy import RoundStrategy
@@ -137,6 +138,8 @@ class Request:
         For a vector of this length, with this round's clip norm.
     node_encodes : bool
         Whether the node encodes its contribution even where nothing is masked.
+    last_sum : LastSum or None
+        The sum that the state was made from, as the server says.
     """
 
     training: bool
@@ -145,10 +148,15 @@ class Request:
     workload: Workload
     codec: Codec
     node_encodes: bool
+    last_sum: LastSum | None = None
 
     def hash(self) -> bytes:
         """Return SHA-256 of what is asked about (32 bytes)."""
         return hash_state(self.state, self.query.values, self.workload.loads_as)
+
+    def hash_of(self, state: State) -> bytes:
+        """Return SHA-256 of a state alone (32 bytes), as ``LastSum.asked``."""
+        return hash_state(state, {}, self.workload.loads_as)
 
 
 class ClientSide(Protocol):

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     CONFIG_REFUSED = "config_refused"
     MALFORMED_REQUEST = "malformed_request"
     MODEL_REFUSED = "model_refused"
+    STATE_UNEXPLAINED = "state_unexplained"
     TRAINING_DIVERGED = "training_diverged"
     POLICY_REFUSED = "policy_refused"
     BUDGET_EXHAUSTED = "budget_exhausted"
@@ -54,6 +55,7 @@ def is_permanent(reason: str) -> bool:
         Reason.DATA_REFUSED,
         Reason.TOO_FEW_RECORDS,
         Reason.CONFIG_REFUSED,
+        Reason.STATE_UNEXPLAINED,
         Reason.POLICY_REFUSED,
         Reason.BUDGET_EXHAUSTED,
         Reason.LEDGER_REFUSED,

@@ -22,9 +22,11 @@ from privacy.mode import Mode, Place
 from privacy.noise.sampling import poisson_sample
 from privacy.plan.plan import PrivacyPlan
 from privacy.unit import Unit
-from workloads.evaluation import Evaluation, evaluation_of
 from workloads.report import Report
-from workloads.score_bins import ScoreBins
+from workloads.scoring import spread
+from workloads.scoring.bins import ScoreBins
+from workloads.scoring.counted import evaluation_of
+from workloads.scoring.evaluation import Evaluation
 from workloads.values import (
     EVAL_PREFIX,
     NUM_EXAMPLES,
@@ -141,6 +143,8 @@ class Setup:
         Rounds of the run.
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
+    counts_participants : bool
+        Whether the participants' own accuracies are counted, see ``workloads.scoring.spread``.
     """
 
     task: Any
@@ -153,6 +157,7 @@ class Setup:
     noise: float = 0.0
     num_rounds: int = 1
     fix_model: bool = False
+    counts_participants: bool = False
 
 
 class Workload(ABC):
@@ -250,21 +255,29 @@ class Workload(ABC):
         return None
 
     @property
-    def score_names(self) -> tuple[str, ...]:
-        """Return the names of the evaluation's sums: count, loss, metrics, bins."""
+    def record_score_names(self) -> tuple[str, ...]:
+        """Return the names of the sums over scored records: count, loss, metrics, bins."""
         if not self.scores:
             return ()
         bins = self.score_bins
         return names_of_scores((*self.metric_names, *(bins.names if bins else ())))
 
     @property
-    def scores_bound(self) -> float:
-        """Return the largest L2 norm of a record's scores under differential privacy.
+    def score_names(self) -> tuple[str, ...]:
+        """Return the names of all sums of the evaluation, those over participants too."""
+        counts = self.setup.counts_participants
+        return (*self.record_score_names, *(spread.NAMES if counts else ()))
 
-        Count, loss and metrics are within [0, 1] each, and a record is in so many bins.
+    @property
+    def scores_bound(self) -> float:
+        """Return the largest L2 norm of one unit's scores under differential privacy.
+
+        Count, loss and metrics are within [0, 1] each, and a record is in so many bins. A
+        client's scores are the mean of its records', and it is in one bin of its own.
         """
         bins = self.score_bins
-        return sqrt(2 + len(self.metric_names) + (bins.per_record if bins else 0))
+        counts = 2 + len(self.metric_names) + (bins.per_record if bins else 0)
+        return sqrt(counts + self.setup.counts_participants)
 
     def means(self, aggregate: Aggregate) -> dict[str, float]:
         """Return what a person reads of a sum: losses and metrics, and what follows from bins.
@@ -272,6 +285,9 @@ class Workload(ABC):
         What says most comes first: where one class is rare that is not the accuracy.
         """
         found, evaluation = aggregate.means(), self._evaluation(aggregate)
+        participants = spread.counts_of(aggregate.sums)
+        if participants is not None:
+            found[EVAL_PREFIX + "worst_decile"] = spread.worst_decile(participants)
         if evaluation is None:
             return found
         more = {EVAL_PREFIX + name: value for name, value in evaluation.metrics().items()}
@@ -284,7 +300,14 @@ class Workload(ABC):
             return None
         found = aggregate.means()
         names = (n for n in found if n.startswith(EVAL_PREFIX))
-        return evaluation.report({n.removeprefix(EVAL_PREFIX): found[n] for n in names})
+        report = evaluation.report({n.removeprefix(EVAL_PREFIX): found[n] for n in names})
+        participants = spread.counts_of(aggregate.sums)
+        if participants is None:
+            return report
+        table = spread.spread_table(participants, aggregate.scores_noise)
+        worst = {"worst tenth of the participants": spread.worst_decile(participants)}
+        facts = {**report.facts, **worst}
+        return replace(report, facts=facts, tables=(*report.tables, table))
 
     def _evaluation(self, aggregate: Aggregate) -> Evaluation | None:
         bins, count = self.score_bins, aggregate.sums.get(EVAL_PREFIX + NUM_EXAMPLES, 0.0)

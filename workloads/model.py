@@ -10,7 +10,8 @@ import numpy as np
 from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_terms
 from tasks.base import SHARE_METRICS, ModelRefusedError, Task
 from workloads.base import Privacy, Records, Workload
-from workloads.score_bins import ScoreBins, score_bins
+from workloads.scoring import spread
+from workloads.scoring.bins import ScoreBins, score_bins
 from workloads.values import (
     EVAL_PREFIX,
     NUM_EXAMPLES,
@@ -149,9 +150,15 @@ class ModelWorkload(Workload):
 
         model, bins = self.load(state), self.score_bins
         vectors = metric_vectors(self.task, model, records.test, privacy.loss_clip, bins)
-        length, bound = len(self.score_names), self.scores_bound
+        length, bound = len(self.record_score_names), self.scores_bound
         if privacy.mode.hides_records:
             return sum_of_terms(vectors, length, bound)
         # One client counts once, however many records it has.
         rows = np.array(list(vectors)).reshape(-1, length)
-        return one_term(rows.sum(axis=0) / max(1, len(rows)), bound).bounded
+        own = rows.sum(axis=0) / max(1, len(rows))
+        if self.setup.counts_participants:
+            # The count and the loss stand before the metrics.
+            place = 2 + self.metric_names.index(spread.SCORE)
+            accuracy = own[place] if len(rows) else None
+            own = np.concatenate([own, spread.own_counts(accuracy)])
+        return one_term(own, bound).bounded

@@ -12,7 +12,8 @@ from privacy.bounding.bounded_sum import BoundedSum, sum_of_sparse_terms
 from tasks.base import SHARE_METRICS
 from tasks.table import Table
 from workloads.base import Privacy, Records, Workload
-from workloads.score_bins import ScoreBins, score_bins
+from workloads.decisions import Curves, Decisions
+from workloads.scoring.bins import ScoreBins, score_bins
 from workloads.values import (
     EVAL_PREFIX,
     Contribution,
@@ -51,6 +52,14 @@ class TableWorkload(Workload):
         if len(self.table.classes) == 2:
             return np.clip(logit(found[:, 1:]), -_LARGEST_LOGIT, _LARGEST_LOGIT)
         return np.maximum(xlogy(1.0, found), -_LARGEST_LOGIT)
+
+    def as_trees(self, state: State) -> Decisions:
+        """Return what ``predict`` sums, as decision trees, where it is such a sum."""
+        raise NotImplementedError(f"{type(self).__name__} is no sum of trees")
+
+    def as_curves(self, state: State) -> Curves:
+        """Return what ``predict`` sums, as curves, where it is no more than these."""
+        raise NotImplementedError(f"{type(self).__name__} is no sum of curves")
 
     @property
     def table(self) -> Table:
@@ -95,7 +104,7 @@ class TableWorkload(Workload):
         scored = self._scored(state, held_out)
         counts = self.score_bins.count(scored.pop("outputs"), held_out.targets)
         sums = [float(len(held_out)), *(float(values.sum()) for values in scored.values())]
-        return dict(zip(self.score_names, [*sums, *map(float, counts)], strict=True))
+        return dict(zip(self.record_score_names, [*sums, *map(float, counts)], strict=True))
 
     def bounded_metrics(self, state: State, records: Records, privacy: Privacy) -> BoundedSum:
         """Return the metric vector: each record's entries are in [0, 1], and elementwise."""

@@ -20,6 +20,8 @@ NUM_EXAMPLES = "num_examples"
 TRAIN_LOSS = "train_loss"
 EVAL_PREFIX = "eval_"
 _BIN_PREFIX = EVAL_PREFIX + "bin_"
+#: Counts of participants, see ``workloads.scoring.spread``.
+SPREAD_PREFIX = EVAL_PREFIX + "spread_"
 
 
 class StateRefusedError(ValueError):
@@ -152,7 +154,7 @@ class Aggregate:
         return means
 
     def bins(self, num_bins: int) -> Vector:
-        """Return how many scored records are in each bin, see ``workloads.score_bins``."""
+        """Return how many scored records are in each bin, see ``workloads.scoring.bins``."""
         sums = (self.sums.get(f"{_BIN_PREFIX}{number}", 0.0) for number in range(num_bins))
         return np.fromiter(sums, np.float64, num_bins)
 
@@ -162,7 +164,7 @@ class Aggregate:
             for name in self.sums
             if name.startswith(EVAL_PREFIX)
             and name != EVAL_PREFIX + NUM_EXAMPLES
-            and not name.startswith(_BIN_PREFIX)
+            and not name.startswith((_BIN_PREFIX, SPREAD_PREFIX))
         )
 
 

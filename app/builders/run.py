@@ -24,7 +24,7 @@ from privacy.accounting.calibration_cache import Calibrations
 from strategies.aggregation import ServerSide
 from strategies.codec.codec import Codec
 from strategies.codec.exact_codecs import ClearCodec, FixedPointCodec, IntegerCodec
-from strategies.codec.run_state import AdaptiveClip, PrivateRunState, RunState
+from strategies.codec.run_state import AdaptiveClip, FollowedRunState, PrivateRunState, RunState
 from strategies.registry import aggregation_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
@@ -148,7 +148,10 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
     """Return the server's codec of a run, with what it changes and counts."""
     private = config.privacy.private
     if private is None:
-        return RunState(exact_codec(config, workload), workload.scores)
+        codec = exact_codec(config, workload)
+        if workload.is_integer and config.aggregation.is_signed:
+            return FollowedRunState(codec, workload.scores, workload.loads_as)
+        return RunState(codec, workload.scores)
     adaptive = private.adaptive
     clip = adaptive and AdaptiveClip(
         target_quantile=adaptive.target_quantile,

@@ -9,6 +9,7 @@ from tasks.base import Task
 from tasks.registry import TASKS, task_of
 from workloads.base import Setup, Workload
 from workloads.registry import WORKLOADS
+from workloads.scoring import spread
 
 
 def build_task(config: AppConfig) -> Task:
@@ -45,6 +46,7 @@ def build_workload(config: AppConfig) -> Workload:
         population=private.population if private else 0,
         cohort_fraction=config.rounds.cohort_fraction,
         num_rounds=config.num_rounds,
+        counts_participants=config.rounds.participant_spread,
         **(_example(example) if example else {}),
     )
     name = workload_name(config.algorithm)
@@ -54,6 +56,11 @@ def build_workload(config: AppConfig) -> Workload:
     workload = WORKLOADS[name].build(setup)
     if not workload.scores:
         _refuse_scores(config, name)
+    if config.rounds.participant_spread and spread.SCORE not in workload.metric_names:
+        raise ValueError(
+            f"rounds.participant_spread=true: the workload {name} has no {spread.SCORE} here"
+            " that participants could differ in; take it out"
+        )
     return workload
 
 

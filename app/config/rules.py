@@ -5,6 +5,7 @@ from strategies.aggregation import AggregationConfig
 from strategies.registry import aggregation_of, hiding_options
 from tasks.schema import TrainingConfig, require
 from workloads.base import WorkloadConfig
+from workloads.scoring.spread import FEWEST_EXACT, FEWEST_PRIVATE
 
 
 def check_privacy(
@@ -33,6 +34,47 @@ def check_privacy(
         not patience or bool(private.metrics.every),
         f"early_stopping.patience={patience}: it looks at metrics of protected records, and"
         " privacy.metrics.every=0 releases none; release some, or take patience=0",
+    )
+
+
+def check_spread(privacy: PrivacyConfig, aggregation: AggregationConfig, fewest: int) -> None:
+    """Refuse a histogram of the participants' accuracies over too few of them, or of records.
+
+    Parameters
+    ----------
+    privacy, aggregation
+        As configured.
+    fewest : int
+        Replies that a round needs, where the aggregation promises no number of survivors.
+
+    Raises
+    ------
+    ValueError
+        Naming the value and the mend.
+    """
+    private, name = privacy.private, "rounds.participant_spread=true"
+    if private is None:
+        least = aggregation.promised_survivors or fewest
+        require(
+            least >= FEWEST_EXACT,
+            f"{name}: a sum may be over {least} participants, and one among few is soon known;"
+            f" take aggregation.min_survivors={FEWEST_EXACT} or more, or, unmasked,"
+            " rounds.min_replies",
+        )
+        return
+    require(
+        not private.mode.hides_records,
+        f"{name}: it is no sum over records, whose presence privacy hides here; take a client_*"
+        " privacy option, or leave it out",
+    )
+    require(
+        private.population >= FEWEST_PRIVATE,
+        f"{name} with privacy.population={private.population}: the noise would hide it; it"
+        f" takes {FEWEST_PRIVATE} participants",
+    )
+    require(
+        bool(private.metrics.every),
+        f"{name}: privacy.metrics.every=0 releases no scores; raise it, or leave it out",
     )
 
 

@@ -18,7 +18,7 @@ from app.config.algorithm import (
     FedYogiConfig,
 )
 from app.config.privacy import MOST_NODES, PRIVACY, PrivacyConfig
-from app.config.rules import check_one_step, check_privacy
+from app.config.rules import check_one_step, check_privacy, check_spread
 from app.config.workload import check_workload, workload_name
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
@@ -56,6 +56,9 @@ class RoundsConfig:
     deadline_seconds : float
         A trip goes on without the clients that have not answered by then, or earlier once
         enough have: after four times the slowest answer so far, though not before a minute.
+    participant_spread : bool
+        Whether the participants' own accuracies are counted in bins, so that the worst tenth
+        is known. Without privacy each node's policy must list ``spread`` under ``exact``.
     """
 
     cohort_fraction: float = 1.0
@@ -65,6 +68,7 @@ class RoundsConfig:
     max_silent: int = 3
     on_client_failure: OnClientFailure = OnClientFailure.proceed
     deadline_seconds: float = 600.0
+    participant_spread: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -164,6 +168,8 @@ class AppConfig:
         )
         check_workload(self.algorithm, self.privacy, self.task.training)
         check_privacy(self.privacy, self.aggregation, self.early_stopping.patience)
+        if self.rounds.participant_spread:
+            check_spread(self.privacy, self.aggregation, self.rounds.min_replies)
         check_one_step(self.algorithm, self.privacy, self.task.training)
         held_out = self.task.test_fraction or "test_fraction" in self.task.idle_keys()
         require(

@@ -21,6 +21,12 @@ def workload_name(algorithm: WorkloadConfig) -> str:
     return next(name for name, cls in WORKLOADS.items() if cls.Config is type(algorithm))
 
 
+def exact_workload(algorithm: WorkloadConfig, privacy: PrivacyConfig) -> str | None:
+    """Return the workload if its sums are exact and answer what the server asks, else None."""
+    name = workload_name(algorithm)
+    return name if privacy.mode is None and WORKLOADS[name].is_integer else None
+
+
 def check_workload(
     algorithm: WorkloadConfig, privacy: PrivacyConfig, training: TrainingConfig
 ) -> None:

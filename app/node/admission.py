@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.config.load import ConfigError, load_config, option_of, to_dict
-from app.config.run import AppConfig
-from app.config.workload import workload_name
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.unit import Unit
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
-from workloads.registry import WORKLOADS
+from workloads.base import WorkloadConfig
+from workloads.scoring.spread import SPREAD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,10 @@ class ProposedRun:
         word: it holds what is really released against the cap.
     exact : str or None
         The workload whose sums are exact and answer what the server asks; None for any other.
+    max_bins : int
+        The most bins of a column of numbers: only looked at beside ``exact``.
+    shows_spread : bool
+        Whether it counts participants by their accuracy, with no noise.
     has_own_columns : bool
         Whether the task is as this node's own configuration has it: only looked at beside
         ``exact``.
@@ -60,6 +63,8 @@ class ProposedRun:
     epsilon: float | None
     delta: float | None
     exact: str | None = None
+    max_bins: int = 0
+    shows_spread: bool = False
     has_own_columns: bool = True
 
 
@@ -95,18 +100,18 @@ def _policy(session: NodeSession) -> Policy | None:
                 "this node has no policy-file: give its path in --node-config; without the"
                 " owner's cap and floors a run could ask for anything"
             )
-        if exact := exact_workload(session.config):
+        if exact := session.exact or (SPREAD if session.shows_spread else None):
             raise PolicyError(
-                f"this node has no policy-file, and exact sums of algorithm={exact} need one"
+                f"this node has no policy-file, and exact sums of {exact} need one"
                 f" that lists it: give its path in --node-config, with exact: [{exact}]"
             )
     return session.policy
 
 
-def exact_workload(config: AppConfig) -> str | None:
-    """Return the workload if its sums are exact and answer what the server asks, else None."""
-    name = workload_name(config.algorithm)
-    return name if config.privacy.mode is None and WORKLOADS[name].is_integer else None
+def _most_bins(algorithm: WorkloadConfig) -> int:
+    """Return the most bins in which a column of numbers is counted in any round."""
+    given = (getattr(algorithm, name, None) for name in ("max_bins", "fine_bins"))
+    return max(number or 0 for number in given)
 
 
 def _has_own_columns(session: NodeSession, policy: Policy) -> bool:
@@ -127,7 +132,7 @@ def _proposed(
 ) -> ProposedRun:
     config = session.config
     privacy, aggregation = config.privacy, config.aggregation
-    private, exact = privacy.private, exact_workload(config)
+    private, exact = privacy.private, session.exact
     if private and noise_multiplier is None:
         # Not known before the model is: a message that carries no contribution.
         noise_multiplier = private.noise_multiplier or policy.min_noise_multiplier
@@ -146,6 +151,8 @@ def _proposed(
         epsilon=None,
         delta=private.delta if private else None,
         exact=exact,
+        max_bins=_most_bins(config.algorithm),
+        shows_spread=session.shows_spread,
         has_own_columns=exact is None or _has_own_columns(session, policy),
     )
 
@@ -175,6 +182,11 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         yield f"privacy={proposed.privacy}, but it allows {allowed}; take one of these"
     elif proposed.privacy != NONE and proposed.unit != policy.unit:
         yield f"unit={proposed.unit}, but its own is {policy.unit}; take privacy of that unit"
+    if proposed.shows_spread and SPREAD not in policy.exact:
+        yield (
+            "rounds.participant_spread=true counts participants with no noise, and exact lists"
+            f" {_listed(policy.exact) or 'none'}; add {SPREAD} there, or take it out"
+        )
     if proposed.exact is None:
         return
     if proposed.exact not in policy.exact:
@@ -182,6 +194,11 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
             f"algorithm={proposed.exact} with privacy=none has exact sums, and exact lists"
             f" {_listed(policy.exact) or 'none'}: whoever chooses what they ask can single out"
             " a record; add it there, or take a privacy option"
+        )
+    if proposed.max_bins > policy.max_bins:
+        yield (
+            f"algorithm.max_bins={proposed.max_bins}, but max_bins={policy.max_bins}: in narrow"
+            " bins records are alone; lower the run's, or its fine_bins if these are more"
         )
     if not proposed.has_own_columns:
         yield (

@@ -10,7 +10,6 @@ import logging
 
 import numpy as np
 
-from app.node.admission import exact_workload
 from app.node.policy import Policy, PolicyError
 from app.node.session import NodeSession
 from strategies.refusals import Reason, RequestRefusedError
@@ -37,7 +36,7 @@ def records_for_exact_sum(
         If this node has too few records for what the run asks, in any round.
     """
     policy = session.policy
-    if policy is None or exact_workload(session.config) is None:
+    if policy is None or session.exact is None:
         return workload, records, False
     try:
         _require_enough(policy, workload, state, len(records.train))

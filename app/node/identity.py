@@ -151,6 +151,18 @@ def peers_of(path: Path) -> Peers:
     return pin(list(read_peers(path).values()))
 
 
+def names_of(path: Path | None) -> dict[bytes, str]:
+    """Return the names of the peers of a file, by fingerprint; none if there is no file.
+
+    Raises
+    ------
+    IdentityError
+        If it is not such a file.
+    """
+    named = read_peers(path) if path is not None else {}
+    return {fingerprint(key): name for name, key in named.items()}
+
+
 def _require_own(path: Path, *, is_secret: bool = False) -> None:
     """Refuse a file that others may change, or read where it is secret."""
     try:

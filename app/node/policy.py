@@ -77,6 +77,9 @@ class Policy:
         Such a run may fit this many parameters for each of this node's records.
     max_levels : int
         No column of such a run may have more categories.
+    max_bins : int
+        No column of numbers may be counted in more bins by such a run than this, unless this
+        node's own copy of the task gives its edges: in narrow bins records are alone.
     min_effective_records : float
         Where fewer records than these carry what is asked, this node adds zeros.
     bundles : tuple of str or None
@@ -101,6 +104,7 @@ class Policy:
     min_records: int = 50
     max_parameter_share: float = 0.33
     max_levels: int = 40
+    max_bins: int = 256
     min_effective_records: float = 10.0
     bundles: tuple[str, ...] | None = None
 
@@ -279,6 +283,7 @@ _READERS: dict[str, _Reader] = {
     "min_records": _whole(0),
     "max_parameter_share": _number("a finite number above 0", lambda x: x > 0),
     "max_levels": _whole(2),
+    "max_bins": _whole(2),
     "min_effective_records": _number("a finite number, at least 0", lambda x: x >= 0),
     "bundles": _digests,
 }

@@ -5,13 +5,10 @@ See ``strategies.secagg.client.memory`` for what it is good for.
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from sqlite3 import Connection
 
+from app.node.views import Views
 from privacy.database import transaction
 from privacy.ledger.heads import HeadChain
-from privacy.ledger.rows import tables
-from strategies.secagg.client.memory import NAME_BYTES
-from strategies.secagg.client.store import ENDED
 from strategies.secagg.messages import KEPT_HEADS, NO_HEAD
 from strategies.secagg.wire import AttemptId
 
@@ -20,10 +17,6 @@ CREATE TABLE IF NOT EXISTS secagg_peer_heads (
     kept INTEGER PRIMARY KEY, identity BLOB NOT NULL, run_id BLOB NOT NULL,
     round INTEGER NOT NULL, attempt INTEGER NOT NULL, head BLOB NOT NULL,
     UNIQUE (identity, run_id)
-);
-CREATE TABLE IF NOT EXISTS secagg_views (
-    sequence INTEGER PRIMARY KEY, run_id BLOB NOT NULL, members BLOB NOT NULL,
-    is_change INTEGER NOT NULL
 )
 """
 # An attempt that was begun earlier and is opened later has an older head.
@@ -51,16 +44,14 @@ class SqliteMemory:
         The file.
     chain : HeadChain or None
         The heads of the node's ledger; None where it has no identity to show them under.
-    max_cohort_changes : int or None
-        From the node's policy.
+    views : Views
+        What the node remembers of the members of sums.
     """
 
-    def __init__(
-        self, path: Path, chain: HeadChain | None, max_cohort_changes: int | None
-    ) -> None:
+    def __init__(self, path: Path, chain: HeadChain | None, views: Views) -> None:
         self._path = path
         self._chain = chain
-        self._max_changes = max_cohort_changes
+        self._views = views
 
     def next_head(self) -> bytes:
         """Return the head of this node's ledger for a new advert (32 bytes)."""
@@ -94,55 +85,13 @@ class SqliteMemory:
 
     def allows_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
         """Say whether a sum over these members may be opened in this run."""
-        return self._view(run_id, members, least, note=False)
+        return self._views.allows(run_id, frozenset(members), least, note=False)
 
     def note_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
         """Note such a sum, and say whether it may be opened."""
-        return self._view(run_id, members, least, note=True)
-
-    def _view(self, run_id: int, members: Collection[bytes], least: int, *, note: bool) -> bool:
-        if self._max_changes is None:
-            return True
-        run, chosen = _key(run_id), frozenset(members)
-        with transaction(self._path, _SCHEMA) as database:
-            rows = database.execute(
-                "SELECT members, is_change FROM secagg_views WHERE run_id = ?"
-                " ORDER BY sequence",
-                (run,),
-            ).fetchall()
-            views = [_members(known) for known, _ in rows]
-            if views and chosen == views[-1]:
-                return True
-            # Against every other sum and not only the last: one far from both in between would
-            # hide that two differ by little.
-            is_change = any(0 < len(chosen ^ other) < least for other in views)
-            if is_change and sum(counts for _, counts in rows) >= self._max_changes:
-                return False
-            if note:
-                if not rows:
-                    _forget_ended(database)
-                database.execute(
-                    "INSERT INTO secagg_views (run_id, members, is_change) VALUES (?, ?, ?)",
-                    (run, b"".join(sorted(chosen)), int(is_change)),
-                )
-        return True
-
-
-def _forget_ended(database: Connection) -> None:
-    """Delete the views of runs that are over: nothing is opened in them again."""
-    if "secagg" in tables(database):
-        database.execute(
-            "DELETE FROM secagg_views WHERE run_id IN"
-            " (SELECT run_id FROM secagg WHERE terms = ?)",
-            (ENDED,),
-        )
+        return self._views.allows(run_id, frozenset(members), least, note=True)
 
 
 def _key(number: int) -> bytes:
     """Return an id as bytes: Flower's go beyond SQLite's signed integers."""
     return number.to_bytes(8, "big")
-
-
-def _members(encoded: bytes) -> frozenset[bytes]:
-    places = range(0, len(encoded), NAME_BYTES)
-    return frozenset(encoded[i : i + NAME_BYTES] for i in places)

@@ -7,12 +7,14 @@ from pathlib import Path
 from flwr.app import Context
 
 from app.config.run import AppConfig
-from app.node.identity import load_identity
+from app.config.workload import exact_workload
+from app.node.identity import load_identity, names_of
 from app.node.policy import Policy
 from app.node.protocol_memory import SqliteMemory
 from app.node.protocol_store import ContextStore, SqliteStore
 from app.node.running_code import approved_bundles, running_bundle
 from app.node.settings import NodeSettings
+from app.node.views import ExactViews, RunViews, Views, member_name
 from privacy.accounting.calibration_cache import Calibrations
 from privacy.ledger.heads import HeadChain
 from privacy.ledger.ledger import Ledger
@@ -70,6 +72,16 @@ class NodeSession:
         return self.settings.policy
 
     @property
+    def exact(self) -> str | None:
+        """Return the workload if its sums are exact and answer what the server asks."""
+        return exact_workload(self.config.algorithm, self.config.privacy)
+
+    @property
+    def shows_spread(self) -> bool:
+        """Return whether the run counts participants, with no noise."""
+        return self.config.rounds.participant_spread and self.config.privacy.mode is None
+
+    @property
     def source(self) -> DataSource:
         """Return what a task is told of the node."""
         return self.settings.source
@@ -123,9 +135,19 @@ class NodeSession:
         chain = None
         if self.config.aggregation.is_signed:
             chain = HeadChain(self.state_file, self.identity.ledger_key(self._dataset))
-        return SqliteMemory(
-            self.state_file, chain, self.policy.max_cohort_changes if self.policy else None
-        )
+        return SqliteMemory(self.state_file, chain, self._views)
+
+    @property
+    def _views(self) -> Views:
+        policy = self.policy
+        if policy is not None and (self.exact is not None or self.shows_spread):
+            return ExactViews(self.state_file, policy.dataset, self._name_of)
+        return RunViews(self.state_file, policy.max_cohort_changes if policy else None)
+
+    def _name_of(self, member: bytes) -> str:
+        """Return what the owner of this node calls another one."""
+        named = names_of(self.settings.peers_file) if self.config.aggregation.is_signed else {}
+        return member_name(member, named)
 
     @cached_property
     def ledger(self) -> Ledger | None:

@@ -87,7 +87,7 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
     if policy.exact:
         found.lines.append(
             f"exact:     {', '.join(policy.exact)}; a server that chooses what such a sum asks"
-            " can single out a record"
+            " can single out a record; `tacet node allow-cohort` shows over whom"
         )
     if not policy.budget:
         found.gaps.append("no cap: give max_epsilon and delta in the policy")

@@ -126,6 +126,22 @@ def load_model(path: Path) -> tuple[Task, Any]:
         raise _unusable(path, error, _GIVE_MODEL) from None
 
 
+def workload_of(path: Path) -> tuple[str, type[Workload]]:
+    """Return the name and the class of the workload that a model file is a state of.
+
+    Raises
+    ------
+    ModelFileError
+        As of ``load_model``.
+    """
+    _, metadata = _load(path, _FORMAT, _GIVE_MODEL)
+    try:
+        kind = _kind_of(metadata)
+    except ValueError as error:
+        raise _unusable(path, error, _GIVE_MODEL) from None
+    return metadata.get("workload", "model_update"), kind
+
+
 @dataclass(frozen=True)
 class TableModel:
     """A model that is no neural one: the state of a workload that predicts from columns.

@@ -10,6 +10,7 @@ import numpy as np
 from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.exact_rules import records_for_exact_sum
+from app.node.followed_state import require_followed
 from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
@@ -22,7 +23,8 @@ from strategies.codec.stages import NUM_WITHHELD, SumContext
 from strategies.refusals import Reason, RequestRefusedError
 from tasks.base import ModelRefusedError
 from tasks.records import DataError, LocalData, joined
-from workloads.base import Privacy
+from workloads.base import Privacy, Workload
+from workloads.scoring.spread import own_sums
 from workloads.values import Contribution, PrivateContribution, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")
@@ -135,20 +137,30 @@ def _log_noise_alone() -> None:
 
 def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
+    with _refusing_states():
+        require_followed(session, request)
     records = _records(request, session)
     with _refusing_states():
         if not request.training:
-            return workload.evaluate(state, query, records)
+            return _counted(workload.evaluate(state, query, records), workload)
         rng = rng_of(
             session.config, session.source.partition_id, query.server_round, secure=False
         )
         workload, records, is_withheld = records_for_exact_sum(
             session, workload, state, query, records
         )
-        contribution = workload.contribute(state, query, records, rng)
+        contribution = _counted(workload.contribute(state, query, records, rng), workload)
     if not is_withheld:
         return contribution
     return replace(contribution, sums={**contribution.sums, NUM_WITHHELD: 1.0})
+
+
+def _counted(contribution: Contribution, workload: Workload) -> Contribution:
+    """Add in which bin this node's own accuracy is, where participants are counted."""
+    if not workload.setup.counts_participants:
+        return contribution
+    own = own_sums(contribution.sums)
+    return replace(contribution, sums={**contribution.sums, **own})
 
 
 def _private(

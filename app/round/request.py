@@ -11,7 +11,7 @@ from app.node.session import NodeSession
 from strategies.aggregation import Request
 from strategies.codec.run_state import CLIP_NORM
 from strategies.refusals import Reason, RequestRefusedError
-from strategies.rounds.records import CONFIG, MalformedRequestError, read_request
+from strategies.rounds.records import CONFIG, MalformedRequestError, read_last_sum, read_request
 from workloads.values import StateRefusedError
 
 _TRAIN, _EVALUATE = "train", "evaluate"
@@ -40,6 +40,7 @@ def read(message: Message, session: NodeSession) -> Request:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     try:
         state, query = read_request(message.content)
+        last_sum = read_last_sum(message.content)
     except MalformedRequestError as error:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST) from error
     config = session.config
@@ -62,6 +63,7 @@ def read(message: Message, session: NodeSession) -> Request:
         workload=workload,
         codec=codec,
         node_encodes=node_encodes(session.config, workload),
+        last_sum=last_sum,
     )
 
 

@@ -31,7 +31,13 @@ from strategies.codec.stages import (
     run_forward,
 )
 from strategies.secagg.crypto.prg import Vector
-from workloads.values import EVAL_PREFIX, NUM_EXAMPLES, Aggregate, Contribution
+from workloads.values import (
+    EVAL_PREFIX,
+    NUM_EXAMPLES,
+    SPREAD_PREFIX,
+    Aggregate,
+    Contribution,
+)
 
 _FRACTION_BITS = 20
 # 2,048 scalars below this cannot wrap modulo 2^64.
@@ -195,6 +201,7 @@ class FixedPointCodec(_ExactCodec):
             or possible.wrong_count(sums, NUM_CLIPPED, entries, slack)
             or possible.wrong_count(sums, scored, num_survivors * _SCALAR_LIMIT, slack)
             or possible.wrong_share(sums, self.share_names, scored, slack)
+            or _wrong_spread(sums, num_survivors, slack)
             or (
                 possible.wrong_weight(found.weight, num_survivors, slack)
                 if trains and diverged < num_survivors
@@ -244,7 +251,15 @@ class IntegerCodec(_ExactCodec):
             possible.wrong_count(sums, NUM_WITHHELD, num_survivors, slack)
             or possible.wrong_count(sums, scored, num_survivors * _SCALAR_LIMIT, slack)
             or possible.wrong_share(sums, self.share_names, scored, slack)
+            or _wrong_spread(sums, num_survivors, slack)
         )
+
+
+def _wrong_spread(sums: Mapping[str, float], num_survivors: int, slack: float) -> str | None:
+    """Return which count of participants is none of so many."""
+    names = (name for name in sums if name.startswith(SPREAD_PREFIX))
+    wrong = (possible.wrong_count(sums, name, num_survivors, slack) for name in names)
+    return next(filter(None, wrong), None)
 
 
 def _in_order(sums: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:

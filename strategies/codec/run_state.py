@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 from flwr.app import ConfigRecord
 
 from privacy.accounting.run_spent import spent_of
 from privacy.bounding.clipping import next_clip_norm
 from strategies.codec.codec import Codec
+from strategies.codec.last_sum import LastSum, parted, prefixed
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
-from workloads.values import Aggregate
+from workloads.model_arrays import hash_state
+from workloads.values import Aggregate, Arrays, State
 
 #: Where the server says which clip norm a round has, if it is adaptive.
 CLIP_NORM = "clip-norm"
@@ -63,8 +66,8 @@ class RunState:
         """Return why this round and all after it are not paid for; empty if they are."""
         return ""
 
-    def take(self, aggregate: Aggregate) -> None:
-        """Update the codec by an aggregate."""
+    def take(self, aggregate: Aggregate, asked: State) -> None:
+        """Take note of a sum, and of the state that it is about."""
 
     def report(self) -> dict[str, Any]:
         """Return the privacy part of a round's report; empty without privacy."""
@@ -72,6 +75,65 @@ class RunState:
 
     def restore(self, report: dict[str, Any]) -> None:
         """Restore the codec and counts from the last report of a resumed run."""
+
+    @property
+    def last_sum(self) -> LastSum | None:
+        """Return the sum that goes with the next request; None for none."""
+        return None
+
+    def export(self) -> Arrays:
+        """Return what else a resumed run needs, as arrays for a checkpoint."""
+        return {}
+
+    def take_up(self, kept: Arrays) -> Arrays:
+        """Restore what ``export`` returned; return the rest of the arrays."""
+        return kept
+
+
+class FollowedRunState(RunState):
+    """The codec of exact sums whose next states the nodes work out again.
+
+    So that they can, each request carries the sum of the round before.
+
+    Parameters
+    ----------
+    codec : Codec
+        Contributions to integers and back.
+    scores : bool
+        Whether the workload scores its states on held-out records.
+    loaded_as : type
+        What a node takes the numbers of a state for.
+    """
+
+    def __init__(self, codec: Codec, scores: bool, loaded_as: type[np.floating]) -> None:
+        super().__init__(codec, scores)
+        self._loaded_as = loaded_as
+        self._last: LastSum | None = None
+
+    def take(self, aggregate: Aggregate, asked: State) -> None:
+        """Keep a sum for the next request."""
+        self._last = LastSum(hash_state(asked, {}, self._loaded_as), aggregate)
+
+    @property
+    def last_sum(self) -> LastSum | None:
+        """Return the sum of the round before; None before the first."""
+        return self._last
+
+    def export(self) -> Arrays:
+        """Return the sum of the last round."""
+        return prefixed(self._last.to_arrays()) if self._last else {}
+
+    def take_up(self, kept: Arrays) -> Arrays:
+        """Restore the sum of the last round; return the rest of the arrays.
+
+        Raises
+        ------
+        ValueError
+            If what stands there is no such sum.
+        """
+        own, rest = parted(kept)
+        self._last = LastSum.of_arrays(own) if own else None
+        return rest
 
 
 @dataclass(frozen=True)
@@ -151,7 +213,7 @@ class PrivateRunState(RunState):
             " ends earlier, or begin a new one with more of them"
         )
 
-    def take(self, aggregate: Aggregate) -> None:
+    def take(self, aggregate: Aggregate, asked: State) -> None:
         """Update the clip norm."""
         if self._adaptive is None or CLIP_BITS not in aggregate.sums:
             return

@@ -156,6 +156,7 @@ class RoundLoop:
         num_rounds = len(checkpoint.reports)
         if num_rounds:
             rest = self._average.restore(checkpoint.kept, num_rounds)
+            rest = self._strategy.coding.take_up(rest)
             self._strategy.flower_step.restore_state(rest, list(initial.arrays))
         if num_rounds or checkpoint.privacy:
             self._strategy.coding.restore(checkpoint.privacy)
@@ -177,7 +178,7 @@ class RoundLoop:
             aggregate=result.aggregate,
             state=result.state,
             published=self._average.published(result.state),
-            kept=optimizer | self._average.export(),
+            kept=optimizer | self._average.export() | self._strategy.coding.export(),
         )
 
     def _tell_release(self) -> None:

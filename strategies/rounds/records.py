@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from strategies.codec.arrays import BadArrayError, read_array, read_vector
 from strategies.codec.codec import Codec, Encoded, form_of
+from strategies.codec.last_sum import BadLastSumError, LastSum
 from strategies.secagg.crypto.prg import Vector, word_dtype
 from workloads.values import EVAL_PREFIX, NUM_EXAMPLES, Arrays, Contribution, Query, State
 
@@ -26,6 +27,7 @@ ARRAYS = "arrays"
 CONFIG = "config"
 UPDATE = "update"
 SUMS = "sums"
+LAST_SUM = "last-sum"
 ROUND = "server-round"
 _HEADER, _QUERY = "state-header", "query-values"
 
@@ -111,7 +113,9 @@ def to_parameters(arrays: ArrayRecord) -> Arrays:
     return {name: array.numpy() for name, array in arrays.items()}
 
 
-def model_request(state: State, query: Query, config: ConfigRecord) -> RecordDict:
+def model_request(
+    state: State, query: Query, config: ConfigRecord, last_sum: LastSum | None = None
+) -> RecordDict:
     """Return the content of a message that asks a node about a state.
 
     Parameters
@@ -120,11 +124,16 @@ def model_request(state: State, query: Query, config: ConfigRecord) -> RecordDic
         What is asked about, and what is asked.
     config : ConfigRecord
         What goes with it beside the round.
+    last_sum : LastSum, optional
+        The sum that the state was made from, where nodes work that out again.
     """
     told = {_HEADER: state.header, _QUERY: query.values}
     values = {key: json.dumps(dict(given)) for key, given in told.items() if given}
     asked = ConfigRecord({**config, **values, ROUND: query.server_round})
-    return RecordDict({ARRAYS: to_arrays(state.arrays), CONFIG: asked})
+    content = RecordDict({ARRAYS: to_arrays(state.arrays), CONFIG: asked})
+    if last_sum is not None:
+        content[LAST_SUM] = to_arrays(last_sum.to_arrays())
+    return content
 
 
 def model_messages(
@@ -162,6 +171,23 @@ def read_request(content: RecordDict) -> tuple[State, Query]:
     # Flower's arrays hold whatever bytes the server sent, and fail in many ways.
     except Exception as error:
         raise MalformedRequestError(f"{type(error).__name__}: {error}") from error
+
+
+def read_last_sum(content: RecordDict) -> LastSum | None:
+    """Read the sum that a state was made from, trusting nothing; None if none is there.
+
+    Raises
+    ------
+    MalformedRequestError
+        If what is there is none.
+    """
+    if LAST_SUM not in content.array_records:
+        return None
+    try:
+        arrays = content.array_records[LAST_SUM]
+        return LastSum.of_arrays({name: read_array(array) for name, array in arrays.items()})
+    except (BadArrayError, BadLastSumError) as error:
+        raise MalformedRequestError(str(error)) from None
 
 
 def _json_of(text: Any) -> dict[str, Any]:

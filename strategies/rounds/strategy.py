@@ -60,7 +60,7 @@ class RoundStrategy(Strategy):
     def request(self, server_round: int, state: State) -> RecordDict:
         """Return the content of a round's request."""
         query = self.workload.query(state, server_round)
-        return model_request(state, query, self.coding.request())
+        return model_request(state, query, self.coding.request(), self.coding.last_sum)
 
     def note_release(self, asked: RoundAttempt, *, training: bool) -> None:
         """Count what the nodes may charge, and tell it, before they are asked."""
@@ -89,7 +89,7 @@ class RoundStrategy(Strategy):
         DivergedError
             If the next state would hold a value that is not finite.
         """
-        self.coding.take(aggregate)
+        self.coding.take(aggregate, before)
         # An overflow is not a warning but the end of the run, below.
         with np.errstate(over="ignore", invalid="ignore"):
             step = self.flower_step.step

@@ -3,7 +3,10 @@
 from tests.mutants.mutation import Mutation
 
 _CLIENT = "strategies/secagg/client/"
-_HEADS, _VIEWS = "privacy/ledger/heads.py", "app/node/protocol_memory.py"
+_HEADS, _MEMORY = "privacy/ledger/heads.py", "app/node/protocol_memory.py"
+_VIEWS, _EXACT_TESTS = "app/node/views.py", ("tests/app/node/test_views.py",)
+_FOLLOWED = "app/node/followed_state.py"
+_FOLLOWED_TESTS = ("tests/app/node/test_followed_state.py",)
 _PERMISSIONS, _STORE = "app/node/permissions.py", "app/node/protocol_store.py"
 _ROLE_TESTS = ("tests/strategies/secagg/test_memory.py",)
 _HEAD_TESTS = ("tests/privacy/ledger/test_heads.py",)
@@ -56,7 +59,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an-older-head-comes-back",
-        _VIEWS,
+        _MEMORY,
         "WHERE (excluded.round, excluded.attempt) > (round, attempt)",
         "",
         _VIEW_TESTS,
@@ -78,8 +81,8 @@ MUTATIONS = (
     Mutation(
         "a-view-that-was-opened-before-is-no-change",
         _VIEWS,
-        "if views and chosen == views[-1]:",
-        "if chosen in views:",
+        "if views and members == views[-1]:",
+        "if members in views:",
         _VIEW_TESTS,
     ),
     Mutation(
@@ -119,6 +122,76 @@ MUTATIONS = (
         "views = [_members(known) for known, _ in rows]",
         "views = [_members(known) for known, _ in rows[-1:]]",
         _VIEW_TESTS,
+    ),
+    Mutation(
+        "bins-may-be-as-narrow-as-the-server-likes",
+        "app/node/admission.py",
+        "if proposed.max_bins > policy.max_bins:",
+        "if False:",
+        ("tests/app/node/test_exact_rules.py",),
+    ),
+    Mutation(
+        "an-exact-cohort-may-change-by-anybody",
+        _VIEWS,
+        "if is_known or not tells_apart(views, members, most):",
+        "if True:",
+        _EXACT_TESTS,
+    ),
+    Mutation(
+        "a-new-node-may-join-an-exact-cohort-alone",
+        _VIEWS,
+        "if inside and (outside or (pattern == nobody and views)):",
+        "if inside and outside:",
+        _EXACT_TESTS,
+    ),
+    Mutation(
+        "who-is-missing-may-be-few",
+        _VIEWS,
+        "parts = (inside, outside) if outside else (inside,)",
+        "parts = (inside,)",
+        _EXACT_TESTS,
+    ),
+    Mutation(
+        "exact-cohorts-are-those-of-a-run",
+        "app/node/session.py",
+        "if policy is not None and (self.exact is not None or self.shows_spread):",
+        "if False:",
+        _EXACT_TESTS,
+    ),
+    Mutation(
+        "a-refused-cohort-is-as-good-as-opened",
+        _VIEWS,
+        "before is not None and before.status is not Status.REFUSED",
+        "before is not None",
+        _EXACT_TESTS,
+    ),
+    Mutation(
+        "an-older-sum-promised-more",
+        _VIEWS,
+        "most = max([least, *(one.least for one in opened)])",
+        "most = least",
+        _EXACT_TESTS,
+    ),
+    Mutation(
+        "a-state-of-the-servers-choice-is-answered",
+        _FOLLOWED,
+        "if not agree(found, request.state):",
+        "if False:",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
+        "a-first-state-of-the-servers-choice-is-answered",
+        _FOLLOWED,
+        "    if last is None:\n",
+        "    if last is None:\n        return\n    if last is None:\n",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
+        "a-state-before-of-the-servers-choice-will-do",
+        _FOLLOWED,
+        "before = first if is_second else known.get(last.asked)",
+        "before = first",
+        _FOLLOWED_TESTS,
     ),
     Mutation(
         "one-change-more-than-allowed",

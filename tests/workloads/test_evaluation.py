@@ -9,8 +9,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from workloads.evaluation import area_under_curve, evaluation_of
-from workloads.score_bins import (
+from workloads.scoring.area import area_under_curve
+from workloads.scoring.bins import (
     EXACT_BINS,
     BinaryBins,
     ConfusionBins,
@@ -20,6 +20,7 @@ from workloads.score_bins import (
     logit_edges,
     score_bins,
 )
+from workloads.scoring.counted import evaluation_of
 
 WEIRD = np.array([np.nan, np.inf, -np.inf, 1e300, -1e300, 0.0, -0.0, 1e-300, 15.999, -16.0])
 

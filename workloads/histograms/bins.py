@@ -66,6 +66,15 @@ class Bins:
             places[:, number] = self.firsts[number] + found
         return places
 
+    @property
+    def cuts(self) -> tuple[Floats, ...]:
+        """Return where one bin of each column ends and the next begins."""
+        return tuple(column.cuts(self.max_bins) for column in self.columns)
+
+    def by_column(self, values: Floats) -> tuple[Floats, ...]:
+        """Return the values of each column's bins, shape (..., bins of the column) each."""
+        return tuple(np.split(values, self.firsts[1:], axis=-1))
+
     def of_columns(self, values: Floats) -> Floats:
         """Return the value of each column for each of its bins, shape (..., len(self))."""
         return np.repeat(values, self.sizes, axis=-1)

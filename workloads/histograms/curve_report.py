@@ -1,4 +1,4 @@
-"""What a person reads of additive curves: what each column moves, and the curves themselves."""
+"""What is read of additive curves: what each column moves, and the curves themselves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tasks.table import Table
+from workloads.decisions import Curves
 from workloads.histograms.bins import Bins, Floats
+from workloads.histograms.losses import Loss
 from workloads.histograms.pairs import Pairs
 from workloads.report import Report, ReportTable
+from workloads.values import Arrays
 
 
 def curve_report(
@@ -82,6 +86,13 @@ def with_pairs(
     header = [f"{what} {n}" for n in (1, 2) for what in ("column", "bin", "from", "to")]
     table = ReportTable("pairs", [*header, *scores], lines, is_printed=False)
     return replace(report, rows=rows, tables=[*report.tables, table])
+
+
+def curves_of(table: Table, bins: Bins, loss: Loss, arrays: Arrays) -> Curves:
+    """Return the curves of a state that has ``curves``, ``intercepts`` and ``slots``."""
+    counts = bins.by_column(loss.counts(arrays["slots"]))
+    curves = bins.by_column(arrays["curves"])
+    return Curves(table, bins.cuts, curves, counts, arrays["intercepts"], loss.link)
 
 
 def _labels(bins: Bins) -> list[list[Any]]:

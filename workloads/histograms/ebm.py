@@ -14,10 +14,11 @@ import numpy as np
 from privacy.mode import Place
 from privacy.unit import Unit
 from workloads.base import Records, Setup, Step, Workload
+from workloads.decisions import Curves, Decisions, NotExportedError
 from workloads.histograms.bins import Floats
 from workloads.histograms.boosting import Boosting
 from workloads.histograms.config import EbmConfig
-from workloads.histograms.curve_report import curve_report, with_pairs
+from workloads.histograms.curve_report import curve_report, curves_of, with_pairs
 from workloads.histograms.curves import FIRST_SCALAR, MOMENTUM, Smoother
 from workloads.histograms.entries import Asked, Entries, Layout, Weights
 from workloads.histograms.pairs import Pairs
@@ -124,6 +125,27 @@ class Ebm(TableSum):
             arrays["intercepts"], arrays["curves"], arrays["base"], arrays.get("pairs")
         )
         return self.loss.published(self.layout.scores(asked, places))
+
+    def as_curves(self, state: State) -> Curves:
+        """Return the curves.
+
+        Raises
+        ------
+        NotExportedError
+            If there are tables of pairs, without which the curves are another model.
+        """
+        if self.pairs is not None:
+            raise NotExportedError(
+                f"algorithm.interactions={self.setup.algorithm.interactions}: tables of pairs"
+                " are not exported; report-pairs.csv in the run folder has them"
+            )
+        return curves_of(self.table, self.bins, self.loss, state.arrays)
+
+    def as_trees(self, state: State) -> Decisions:
+        """Return a tree for each column, with a leaf for each bin."""
+        curves = self.as_curves(state)
+        trees = curves.as_trees()
+        return Decisions(curves.table, curves.cuts, trees, curves.start, curves.link)
 
     def report(self, state: State) -> Report:
         """Return the curves, and how much each moves."""

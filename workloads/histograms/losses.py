@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.table import Table
+from workloads.decisions import Link
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +42,8 @@ class Loss(ABC):
     stiffness : float
         How many times more curved it is than the logistic loss: what shrinks and smooths curves
         is as many times stronger.
+    link : Link
+        What ``published`` makes of the scores.
     longest : float
         A record's values of all curves count with no more than this L2 norm in the scalars.
     """
@@ -53,6 +56,7 @@ class Loss(ABC):
     pair_bound: float
     curvature_bound: float
     stiffness: float = 1.0
+    link: Link
     longest: float = 2.0
 
     @abstractmethod
@@ -140,6 +144,7 @@ class Binary(_Classes):
     hessian_weight = 3.3
     pair_bound = 1.0
     curvature_bound = 0.25
+    link = Link.logistic
 
     def __init__(self) -> None:
         super().__init__(2)
@@ -192,6 +197,7 @@ class Softmax(_Classes):
     pair_bound = sqrt(2)
     curvature_bound = 0.5
     stiffness = 2.0
+    link = Link.softmax
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
@@ -253,6 +259,7 @@ class Squared(Loss):
     pair_bound = sqrt(1.25)
     curvature_bound = 1.0
     stiffness = 10.0
+    link = Link.number
     longest = 1.0
 
     def __init__(self, low: float, high: float) -> None:

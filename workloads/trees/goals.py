@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workloads.decisions import Link
 from workloads.histograms.bins import Floats
 from workloads.histograms.losses import Loss, Squared
 from workloads.trees.criteria import Criterion, Gain, of_labels
@@ -27,12 +28,15 @@ class Goal(ABC):
         Whether others follow when they are grown.
     num_outputs : int
         Numbers of a leaf.
+    link : Link
+        What ``published`` makes of the sums.
     """
 
     criterion: Criterion
     num_at_once: int
     goes_on: bool
     num_outputs: int
+    link: Link
 
     @abstractmethod
     def stats(self, targets: NDArray[Any], scores: Floats) -> Floats:
@@ -55,6 +59,7 @@ class Boosted(Goal):
     def __init__(self, loss: Loss, learning_rate: float, gain: Gain) -> None:
         self._loss, self._rate, self.criterion = loss, learning_rate, gain
         self.num_at_once = self.num_outputs = loss.num_scores
+        self.link = loss.link
 
     def stats(self, targets: NDArray[Any], scores: Floats) -> Floats:
         """Return residual, second derivative and 1."""
@@ -81,6 +86,7 @@ class Averaged(Goal):
     def __init__(self, loss: Loss, num_trees: int) -> None:
         self._loss, self.criterion = loss, of_labels(loss)
         self.num_at_once, self.num_outputs = num_trees, self.criterion.num_outputs
+        self.link = Link.number if isinstance(loss, Squared) else Link.shares
 
     def stats(self, targets: NDArray[Any], scores: Floats) -> Floats:
         """Return the same for every tree: 1 at the class, or 1 and the label."""
@@ -92,4 +98,4 @@ class Averaged(Goal):
 
     def published(self, scores: Floats) -> Floats:
         """Return the mean shares of the classes, or the mean in the label's unit."""
-        return self._loss.published(scores) if isinstance(self._loss, Squared) else scores
+        return scores if self.link is Link.shares else self._loss.published(scores)

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.table import Table
+from workloads.decisions import Decisions
 from workloads.histograms.bins import Floats
 from workloads.histograms.entries import Entries
 from workloads.report import Report
 from workloads.trees.bags import in_bags
+from workloads.trees.decisions import nodes_of
 from workloads.trees.ensemble import Nodes, Trees, sum_of_values
 from workloads.trees.goals import Goal
 from workloads.trees.growth import Growth
@@ -220,6 +222,13 @@ class Greedy(Growth):
             trees, self.within(columns), state.arrays["intercepts"], range(len(trees))
         )
         return self._goal.published(scores)
+
+    def as_trees(self, state: State) -> Decisions:
+        """Return all trees, those that are not grown to the end too."""
+        trees = Trees.of(state.arrays)
+        nodes = nodes_of(trees, self.bins, range(len(trees)))
+        start, link = state.arrays["intercepts"], self._goal.link
+        return Decisions(self.table, self.bins.cuts, nodes, start, link)
 
     @property
     def _num_columns(self) -> int:

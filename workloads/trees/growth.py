@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.table import Table
+from workloads.decisions import Decisions
 from workloads.histograms.bins import Bins, Floats
 from workloads.histograms.entries import Entries
 from workloads.histograms.losses import Loss, loss_of
@@ -32,7 +33,9 @@ class Growth(ABC):
 
     def __init__(self, table: Table, max_bins: int, seed: int) -> None:
         self.bins, self.loss, self.seed = Bins(table, max_bins), loss_of(table), seed
+        self.table = table
 
+    table: Table
     bins: Bins
     loss: Loss
     #: Nodes of which nothing is said, shape (nodes,); None for none.
@@ -65,6 +68,10 @@ class Growth(ABC):
     @abstractmethod
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return what the trees say, see ``Workload.predict``."""
+
+    @abstractmethod
+    def as_trees(self, state: State) -> Decisions:
+        """Return what ``predict`` sums, see ``Workload.as_trees``."""
 
     def is_finished(self, state: State) -> bool:
         """Return whether no round can add to a state."""

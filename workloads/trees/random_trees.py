@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.table import Table
+from workloads.decisions import Decisions
 from workloads.histograms.bins import Floats, Places
 from workloads.histograms.boosting import Boosting
+from workloads.histograms.curve_report import curves_of
 from workloads.histograms.curves import FIRST_SCALAR, Smoother
 from workloads.histograms.entries import Asked, Entries, Layout, Weights, scores
 from workloads.histograms.schedule import Shares
 from workloads.histograms.summed import require_arrays
 from workloads.report import Report
+from workloads.trees.decisions import nodes_of
 from workloads.trees.ensemble import Nodes, Trees, sum_of_values
 from workloads.trees.growth import Growth
 from workloads.trees.structure import Drawing
@@ -203,6 +206,13 @@ class RandomTrees(Growth):
         complete = range(state.header["complete"])
         found = self._scores(state, places, places - self.bins.firsts, complete)
         return self.loss.published(found)
+
+    def as_trees(self, state: State) -> Decisions:
+        """Return the curves, as a tree for each column, and the trees that are fitted."""
+        trees, complete = Trees.of(state.arrays), range(state.header["complete"])
+        curves = curves_of(self.table, self.bins, self.loss, state.arrays)
+        nodes = (*curves.as_trees(), *nodes_of(trees, self.bins, complete))
+        return Decisions(self.table, curves.cuts, nodes, curves.start, curves.link)
 
     def report(self, state: State) -> Report:
         """Return by how much the curve of each column moves scores; trees are drawn by it."""

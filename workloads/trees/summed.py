@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from workloads.base import Records, Setup, Step, Workload
+from workloads.decisions import Decisions
 from workloads.histograms.bins import Floats
 from workloads.histograms.entries import Entries
 from workloads.histograms.quantile import binned
@@ -88,6 +89,10 @@ class TreeSum(TableSum):
     def predict(self, state: State, columns: Floats) -> Floats:
         """Return probabilities (n, classes), or values in the label's unit (n,)."""
         return self.growth.predict(state, columns)
+
+    def as_trees(self, state: State) -> Decisions:
+        """Return the trees, and beside random ones the curves."""
+        return self.growth.as_trees(state)
 
     def report(self, state: State) -> Report:
         """Return how many trees there are, and what each column has brought them."""

@@ -1,50 +1,22 @@
 """A node with a policy keeps exact sums from singling out its records, through the handlers."""
 
-import json
 from contextlib import suppress
 
 import numpy as np
 import pytest
-import yaml
 
 from app.builders.workload import build_workload
 from app.config.load import load_config
 from app.node import exact_rules
-from app.simulation.in_process import simulate
 from strategies.rounds.attempt import RunStoppedError
+from tests.kits.ruled_nodes import COLUMNS, RuledNodes
 from workloads.statistics.glm import Glm
 from workloads.values import State
-
-COLUMNS = 'algorithm.columns=["mean texture","mean smoothness"]'
-POLICY = {
-    "dataset": "masses",
-    "privacy": ["none"],
-    "min_survivors": 3,
-    "min_colluding": 0,
-    "require_identities": False,
-    "exact": ["glm"],
-}
 
 
 def run(tmp_path, number=4, changes=None, free=COLUMNS, **keys):
     """Run a regression over nodes whose owners have this policy."""
-    policy = {k: v for k, v in (POLICY | (changes or {})).items() if v is not None}
-    file = tmp_path / "policy.yaml"
-    file.write_text(yaml.safe_dump(policy))
-    file.chmod(0o600)
-    nodes = [
-        {"policy-file": str(file), "state-path": str(tmp_path / f"{node}.sqlite")}
-        for node in range(number)
-    ]
-    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump(nodes))
-    given = {"task": "breast_cancer", "algorithm": "glm", "num-rounds": 12}
-    given |= {"aggregation": "secagg", "output-dir": str(tmp_path / "run")}
-    given |= {"simulation-nodes": str(tmp_path / "nodes.yaml")}
-    free = f"rounds.deadline_seconds=2 aggregation.min_survivors=3 {free}"
-    simulate(
-        given | {"overrides": free} | {k.replace("_", "-"): v for k, v in keys.items()}, number
-    )
-    return json.loads((tmp_path / "run" / "report.json").read_text())
+    return RuledNodes(tmp_path, number, changes).run(free, **keys)
 
 
 def test_an_honest_fit_goes_through(tmp_path):
@@ -113,6 +85,31 @@ def test_a_question_that_a_few_records_answer_gets_zeros(tmp_path, monkeypatch, 
     assert first.sums["num_withheld"] == 0
     assert second.sums["num_withheld"] == (4 if is_on else 0)
     assert second.total.any() != is_on
+
+
+@pytest.mark.parametrize(("most", "fits"), [(31, False), (32, True)])
+def test_bins_are_no_narrower_than_the_owner_allows(tmp_path, most, fits):
+    changes, run_of = (
+        {"exact": ["ebm"], "max_bins": most},
+        {"algorithm": "ebm", "num_rounds": 1},
+    )
+    free = "algorithm.max_bins=32"
+    if fits:
+        run(tmp_path, 4, changes, free, **run_of)
+        return
+    with pytest.raises(RunStoppedError, match="policy_refused"):
+        run(tmp_path, 4, changes, free, **run_of)
+
+
+@pytest.mark.parametrize(("most", "fits"), [(127, False), (128, True)])
+def test_nor_are_the_fine_bins_of_which_edges_are_found(tmp_path, most, fits):
+    changes = {"exact": ["ebm"], "max_bins": most}
+    free = "algorithm.binning=quantile algorithm.max_bins=16 algorithm.fine_bins=128"
+    if fits:
+        run(tmp_path, 4, changes, free, algorithm="ebm", num_rounds=3)
+        return
+    with pytest.raises(RunStoppedError, match="policy_refused"):
+        run(tmp_path, 4, changes, free, algorithm="ebm", num_rounds=3)
 
 
 STATISTICS = {"algorithm": "statistics", "num_rounds": 1}

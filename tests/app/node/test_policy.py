@@ -31,6 +31,7 @@ exact_overrides: [task.test_fraction=0]
 min_records: 100
 max_parameter_share: 0.1
 max_levels: 12
+max_bins: 64
 min_effective_records: 20
 bundles: [{}]
 """.format("AB" * 32)
@@ -77,6 +78,7 @@ def test_a_policy_is_read(tmp_path):
         min_records=100,
         max_parameter_share=0.1,
         max_levels=12,
+        max_bins=64,
         min_effective_records=20.0,
     )
 

@@ -20,7 +20,7 @@ from strategies.rounds.observer import Observer
 from strategies.rounds.records import to_record
 from strategies.rounds.report import RoundReport
 from strategies.rounds.transport import PollingGrid
-from workloads.score_bins import score_bins
+from workloads.scoring.bins import score_bins
 from workloads.values import Contribution, State
 
 NODES = (11, 12, 13)

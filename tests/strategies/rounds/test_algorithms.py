@@ -17,7 +17,7 @@ from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import to_arrays, to_parameters, to_record
 from strategies.rounds.transport import PollingGrid
 from workloads.model_arrays import flatten
-from workloads.score_bins import score_bins
+from workloads.scoring.bins import score_bins
 from workloads.values import Contribution, State, names_of_scores
 
 # Those of neural models: other workloads step by themselves.

@@ -1,0 +1,46 @@
+"""``tacet export``: a model of a table in a format that other tools read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from app.cli.common import CommandError
+
+_FORMATS = ("onnx", "lightgbm", "json")
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's subparsers."""
+    export = commands.add_parser(
+        "export",
+        help="write a model of a table as ONNX, for LightGBM, or as readable JSON",
+    )
+    export.add_argument(
+        "model", type=Path, metavar="MODEL", help="a model.safetensors, or its run folder"
+    )
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=_FORMATS,
+        help="onnx and lightgbm: gbdt, forest, tree, ebm; json: the curves of ebm",
+    )
+    export.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="a new file",
+    )
+    export.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> list[str]:
+    # Hydra and Flower take seconds, and no other command needs the formats.
+    from app.export.export import ExportError, export
+
+    try:
+        return export(arguments.model, arguments.format, arguments.output)
+    except ExportError as error:
+        raise CommandError(str(error)) from None

@@ -1,0 +1,184 @@
+"""Which model can be written in which format, and the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from app.export.curves_json import curves_json
+from app.export.lightgbm_text import TooLargeError, feature_names, lightgbm_text
+from app.export.onnx_file import MissingPackageError, onnx_file
+from app.results.model_file import (
+    ModelFileError,
+    TableModel,
+    load_model,
+    workload_of,
+    write_whole,
+)
+from tasks.table import Column, Table
+from workloads.base import Workload
+from workloads.decisions import Decisions, NotExportedError
+from workloads.registry import WORKLOADS
+from workloads.table_model import TableWorkload
+
+
+class ExportError(ValueError):
+    """A model cannot be written so. The message is one line, with the mend."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes
+    ----------
+    write : callable
+        From a model to the content of the file, and what its user has to know, line by line.
+    serves : callable
+        Whether a workload's models have this format.
+    """
+
+    write: Callable[[TableModel], tuple[bytes, list[str]]]
+    serves: Callable[[type[Workload]], bool]
+
+
+def export(model: Path, name: str, output: Path) -> list[str]:
+    """Write a model in another format; return what its user has to know, line by line.
+
+    Parameters
+    ----------
+    model : Path
+        A model file, or a run folder.
+    name : str
+        One of ``FORMATS``.
+    output : Path
+        The file; there must be none yet.
+
+    Raises
+    ------
+    ExportError
+        If the model has no such format, a package is missing, or a file cannot be read or
+        written.
+    """
+    try:
+        _require_new(output)
+        file = model / "model.safetensors" if model.is_dir() else model
+        workload, kind = workload_of(file)
+        _require_format(file, workload, kind, name)
+        _, loaded = load_model(file)
+        content, lines = FORMATS[name].write(loaded)
+        write_whole(output, content)
+    except (MissingPackageError, ModelFileError, NotExportedError, TooLargeError) as error:
+        raise ExportError(str(error)) from None
+    except OSError as error:
+        raise ExportError(f"{error.filename}: {error.strerror}") from None
+    return [f"{output}: {workload} as {name}", *lines]
+
+
+def _require_new(output: Path) -> None:
+    if output.exists():
+        raise ExportError(f"--output {output}: is there already; choose another path")
+    if not output.parent.is_dir():
+        raise ExportError(f"--output {output}: there is no such folder")
+
+
+def _require_format(file: Path, workload: str, kind: type[Workload], name: str) -> None:
+    """Refuse a model that has no such format.
+
+    Raises
+    ------
+    ExportError
+        With what can be exported, and as what.
+    """
+    if FORMATS[name].serves(kind):
+        return
+    what = f"{file} is of the workload {workload}"
+    if kind.has_model:
+        raise ExportError(
+            f"{what}, a torch module, which is not exported: app.results.model_file.load_model"
+            " gives the module"
+        )
+    if own := _formats_of(kind):
+        raise ExportError(f"{what}, which has no --format {name}; take {' or '.join(own)}")
+    served = [
+        f"{other} as {' or '.join(formats)}"
+        for other, its in WORKLOADS.items()
+        if (formats := _formats_of(its))
+    ]
+    raise ExportError(
+        f"{what}, whose result is the tables of its report and no model that predicts rows."
+        f" Can be exported: {', '.join(served)}"
+    )
+
+
+def _formats_of(kind: type[Workload]) -> list[str]:
+    return [name for name, one in FORMATS.items() if one.serves(kind)]
+
+
+def _is_trees(kind: type[Workload]) -> bool:
+    return issubclass(kind, TableWorkload) and kind.as_trees is not TableWorkload.as_trees
+
+
+def _is_curves(kind: type[Workload]) -> bool:
+    return issubclass(kind, TableWorkload) and kind.as_curves is not TableWorkload.as_curves
+
+
+def _onnx(model: TableModel) -> tuple[bytes, list[str]]:
+    trees = _trees(model)
+    said = "label, and probabilities of" if trees.table.classes else "value:"
+    lines = [_columns(trees.table), f"outputs: {said} {_said(trees.table)}"]
+    return onnx_file(trees), lines
+
+
+def _lightgbm(model: TableModel) -> tuple[bytes, list[str]]:
+    trees = _trees(model)
+    table = trees.table
+    lines = [_columns(table), f"predict says: {_said(table)}"]
+    if len(table.classes) == 2:
+        lines[1] = f"predict says: the probability of {table.classes[1]}"
+    elif table.classes:
+        lines[1] = f"predict says: the probabilities of {_said(table)}"
+    else:
+        lines[1] += "; cut it to these bounds"
+    renamed = [
+        f"{column.name!r} is {name}"
+        for column, name in zip(table.columns, feature_names(table.columns), strict=True)
+        if column.name != name
+    ]
+    if renamed:
+        lines.append(f"LightGBM takes no blanks in names: {', '.join(renamed)}")
+    return lightgbm_text(trees), lines
+
+
+def _json(model: TableModel) -> tuple[bytes, list[str]]:
+    return curves_json(cast(TableWorkload, model.workload).as_curves(model.state)), []
+
+
+def _trees(model: TableModel) -> Decisions:
+    return cast(TableWorkload, model.workload).as_trees(model.state)
+
+
+def _said(table: Table) -> str:
+    label = table.label
+    return ", ".join(table.classes) or f"{label.name}, from {label.low:g} to {label.high:g}"
+
+
+def _columns(table: Table) -> str:
+    return "columns, in this order: " + ", ".join(map(_column, table.columns))
+
+
+def _column(column: Column) -> str:
+    if not column.is_categorical:
+        return column.name
+    positions = (f"{place}={name}" for place, name in enumerate(column.categories))
+    return f"{column.name} ({' '.join(positions)})"
+
+
+#: Every format by name: a file beside this one, and a line here.
+FORMATS = {
+    "onnx": Format(_onnx, _is_trees),
+    "lightgbm": Format(_lightgbm, _is_trees),
+    "json": Format(_json, _is_curves),
+}

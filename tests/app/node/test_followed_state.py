@@ -1,0 +1,167 @@
+"""A node answers about states only that follow from the last sum, through the handlers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app import server
+from app.config.load import load_config
+from app.node.exact_states import ExactStates
+from app.node.followed_state import agree
+from app.simulation.in_process import simulate
+from strategies.codec.last_sum import BadLastSumError, LastSum
+from strategies.rounds.attempt import RunStoppedError
+from strategies.rounds.strategy import RoundStrategy
+from tests.kits.ruled_nodes import COLUMNS, RuledNodes
+from workloads.values import Aggregate, State
+
+TREES = "algorithm.max_depth=2 algorithm.max_bins=8"
+WORKLOADS = {
+    "glm": (COLUMNS, 12),
+    "statistics": (COLUMNS, 1),
+    "ebm": ("algorithm.max_bins=8", 4),
+    "gbdt": (TREES, 5),
+    "tree": (TREES, 3),
+    "forest": (f"{TREES} algorithm.num_trees=3", 3),
+}
+
+
+def test_an_honest_run_is_followed_to_its_end(tmp_path, subtests):
+    """Every workload: the node's own step is the server's, from a state of the right type."""
+    nodes = RuledNodes(tmp_path, changes={"exact": list(WORKLOADS)}, signed=True)
+    for algorithm, (free, num_rounds) in WORKLOADS.items():
+        with subtests.test(algorithm):
+            nodes.run(free, algorithm=algorithm, num_rounds=num_rounds)
+
+
+def chosen(monkeypatch, server_round):
+    """Let the server ask about coefficients of its own choice from a round on."""
+    honest = RoundStrategy.step
+
+    def step(self, now, before, aggregate):
+        after = honest(self, now, before, aggregate)
+        if now + 1 < server_round:
+            return after
+        asked = after.arrays["asked"] + np.array([0.0, 1e-5, 0.0])
+        return State({**after.arrays, "asked": asked}, after.header)
+
+    monkeypatch.setattr(RoundStrategy, "step", step)
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+@pytest.mark.parametrize("server_round", [2, 3])
+def test_chosen_coefficients_get_no_answer(tmp_path, monkeypatch, is_on, server_round):
+    chosen(monkeypatch, server_round)
+    nodes = RuledNodes(tmp_path, signed=True)
+    if not is_on:
+        monkeypatch.setattr("app.round.contribute.require_followed", lambda *_: None)
+        assert nodes.run()
+        return
+    with pytest.raises(RunStoppedError, match="state_unexplained"):
+        nodes.run()
+
+
+def test_a_first_state_of_the_servers_own_gets_no_answer(tmp_path, monkeypatch):
+    honest = server._initial_state
+
+    def initial_state(config, workload):
+        first = honest(config, workload)
+        return State({**first.arrays, "asked": first.arrays["asked"] + 1.0}, first.header)
+
+    nodes = RuledNodes(tmp_path, signed=True)
+    monkeypatch.setattr(server, "_initial_state", initial_state)
+    with pytest.raises(RunStoppedError, match="state_unexplained"):
+        nodes.run()
+
+
+def test_a_resumed_run_goes_on_from_the_sum_in_its_checkpoint(tmp_path):
+    nodes = RuledNodes(tmp_path, changes={"exact": ["gbdt"]}, signed=True)
+    first = nodes.config(TREES, algorithm="gbdt", num_rounds=4)
+    simulate(first, 4)
+    rest = nodes.config(TREES, algorithm="gbdt", num_rounds=8, resume_from=first["output-dir"])
+    del rest["output-dir"]
+    simulate(rest, 4)
+    summary = json.loads((Path(first["output-dir"]) / "summary.json").read_text())
+    assert summary["num_rounds"] == 8
+
+
+def test_a_node_without_the_state_before_refuses(tmp_path):
+    """It cannot tell what follows from a state that it has not seen."""
+    nodes = RuledNodes(tmp_path, changes={"exact": ["gbdt"]}, signed=True)
+    first = nodes.config(TREES, algorithm="gbdt", num_rounds=4)
+    simulate(first, 4)
+    for node in range(4):
+        (tmp_path / f"{node}.sqlite").unlink()
+    rest = nodes.config(TREES, algorithm="gbdt", num_rounds=8, resume_from=first["output-dir"])
+    del rest["output-dir"]
+    with pytest.raises(RunStoppedError, match="state_unexplained"):
+        simulate(rest, 4)
+
+
+def test_states_agree_but_for_their_last_digits():
+    one = State({"a": np.array([1.0, np.nan]), "b": np.array([3])}, {"x": 0.5, "y": ["a", 1.0]})
+    near = State({"a": np.array([1.0 + 1e-7, np.nan]), "b": np.array([3])}, {**one.header})
+    assert agree(one, near)
+    for arrays, header in (
+        ({**one.arrays, "a": np.array([1.0 + 1e-5, np.nan])}, one.header),
+        ({**one.arrays, "b": np.array([4])}, one.header),
+        ({**one.arrays, "b": np.array([3.0])}, one.header),
+        ({"a": one.arrays["a"]}, one.header),
+        (one.arrays, {"x": 0.5001, "y": ["a", 1.0]}),
+        (one.arrays, {"x": 0.5, "y": ["b", 1.0]}),
+        (one.arrays, {"x": 0.5}),
+    ):
+        assert not agree(one, State(arrays, header))
+
+
+def test_as_many_states_are_kept_as_are_needed(tmp_path):
+    states = ExactStates(tmp_path / "state.sqlite", "one")
+    other = ExactStates(tmp_path / "state.sqlite", "other")
+    other.add(bytes(32), State({"a": np.zeros(1)}, {}))
+    for number in range(12):
+        states.add(bytes([number]) * 32, State({"a": np.full(2, number)}, {"n": number}))
+    assert states.get(bytes([3]) * 32) is None
+    found = states.get(bytes([11]) * 32)
+    assert found is not None
+    assert found.header == {"n": 11}
+    np.testing.assert_array_equal(found.arrays["a"], [11, 11])
+    assert other.get(bytes(32)) is not None
+
+
+SUM = LastSum(bytes(range(32)), Aggregate(np.array([1.0, 2.0**52]), {"a": 0.1}, 4.0))
+
+
+def test_a_sum_goes_through_arrays_with_all_its_digits():
+    again = LastSum.of_arrays(SUM.to_arrays())
+    assert again.asked == SUM.asked
+    assert (again.aggregate.sums, again.aggregate.weight) == ({"a": 0.1}, 4.0)
+    np.testing.assert_array_equal(again.aggregate.total, SUM.aggregate.total)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"total": np.array([np.inf])},
+        {"total": np.array([1])},
+        {"total": np.array([[1.0]])},
+        {"asked": np.zeros(31, np.uint8)},
+        {"asked": np.zeros(32)},
+        {"scalars": np.frombuffer(b"[]", np.uint8)},
+        {"scalars": np.frombuffer(b'{"sums": {"a": NaN}, "weight": 1}', np.uint8)},
+        {"scalars": np.frombuffer(b'{"sums": {}}', np.uint8)},
+        {"scalars": np.zeros(3)},
+    ],
+)
+def test_what_is_no_sum_is_refused(change):
+    with pytest.raises(BadLastSumError):
+        LastSum.of_arrays(SUM.to_arrays() | change)
+
+
+def test_nothing_is_followed_where_nobody_signs(tmp_path):
+    """Without identities the server could play all the other nodes anyway."""
+    nodes = RuledNodes(tmp_path)
+    assert not load_config(nodes.config()).aggregation.is_signed
+    assert nodes.run()
+    assert ExactStates(tmp_path / "0.sqlite", "masses").get(bytes(32)) is None
