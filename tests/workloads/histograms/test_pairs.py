@@ -14,6 +14,7 @@ from app.simulation.in_process import simulate
 from tests.workloads.histograms.tables import COLUMNS, ebm, queries, records, some_state
 from tests.workloads.histograms.test_bound import KINDS, adversarial, squares, summed
 from tests.workloads.histograms.test_labels import run_config as _run_config
+from workloads.decisions import NotExportedError
 from workloads.histograms.bins import Bins
 from workloads.histograms.config import EbmConfig
 from workloads.histograms.pairs import Pairs
@@ -342,6 +343,12 @@ def test_a_file_with_other_pairs_is_refused(tmp_path, run_config):
     file.write_bytes(file.read_bytes().replace(text % 32, text % 31))
     with pytest.raises(ModelFileError, match="float64 of shape"):
         load_model(file)
+
+
+def test_a_model_with_tables_is_not_exported_as_curves_alone():
+    workload = with_pairs("binary")
+    with pytest.raises(NotExportedError, match=r"report-pairs.csv"):
+        workload.as_trees(workload.initial_state())
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,8 @@ def test_the_model_file_predicts_by_the_edges(tmp_path, name):
         counts = np.bincount(column.bins(own, 32))
         assert counts.max() < 569 / 5, column.name
     assert task.table.columns[0].edges == ()
+    cuts = model.workload.as_trees(model.state).cuts
+    assert tuple(cuts[3]) == model.workload.table.columns[3].edges
 
 
 def test_the_report_has_the_edges(tmp_path):
