@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from app.config.load import Scalar
 from benchmarks.adult_peers import (
     HOW_TO_INSTALL,
     central_dp_ebm,
@@ -85,7 +86,8 @@ def _measure(data: Adult, options: argparse.Namespace) -> Iterator[Row]:
     # The sums are exact: a seed spreads the records otherwise, and draws other bags.
     for algorithm, rounds in {**EXACT_ROUNDS, **LEVELS}.items():
         if algorithm in options.algorithms:
-            auc = federated(data, algorithm, rounds, 0)
+            rounds, more = _binning(options, rounds)
+            auc = federated(data, algorithm, rounds, 0, more=more)
             yield _row(ours(algorithm, is_private=False), None, rounds, auc)
     if has_interpret():
         yield _row(PEERS_EXACT["ebm"], None, None, pooled_ebm(data, 0))
@@ -95,12 +97,23 @@ def _measure(data: Adult, options: argparse.Namespace) -> Iterator[Row]:
     yield _row("scikit-learn, pooled HistGradientBoosting", None, None, own)
 
 
+def _binning(options: argparse.Namespace, rounds: int) -> tuple[int, dict[str, Scalar]]:
+    """Return the rounds, that of the edges included, and the keys of the bins."""
+    more: dict[str, Scalar] = {}
+    if options.without_edges:
+        more |= {f"task.bins.{name}.edges": "[]" for name in ("capital-gain", "capital-loss")}
+    if options.binning == "quantile":
+        return rounds + 1, more | {"algorithm.binning": "quantile"}
+    return rounds, more
+
+
 def _private(data: Adult, options: argparse.Namespace, epsilon: float) -> Iterator[Row]:
     """Yield the rows of one epsilon."""
     seeds = range(options.seeds)
     for algorithm, rounds in PRIVATE_ROUNDS.items():
         if algorithm in options.algorithms:
-            aucs = [federated(data, algorithm, rounds, seed, epsilon) for seed in seeds]
+            rounds, more = _binning(options, rounds)
+            aucs = [federated(data, algorithm, rounds, seed, epsilon, more) for seed in seeds]
             yield _row(ours(algorithm, is_private=True), epsilon, rounds, *aucs)
     if "fedavg" in options.algorithms:
         aucs = [federated(data, "fedavg", LOGISTIC_ROUNDS, seed, epsilon) for seed in seeds]
@@ -142,6 +155,17 @@ def _parser() -> argparse.ArgumentParser:
         choices=ALGORITHMS,
         default=ALGORITHMS,
         help="which rows of Tacet's (all)",
+    )
+    parser.add_argument(
+        "--binning",
+        choices=("public", "quantile"),
+        default="public",
+        help="where the edges of Tacet's tables come from (public)",
+    )
+    parser.add_argument(
+        "--without-edges",
+        action="store_true",
+        help="as if nobody knew edges for capital-gain and capital-loss",
     )
     parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
     parser.add_argument("--seeds", type=positive, default=5, help="runs of each row (5)")

@@ -1,7 +1,9 @@
 """The federated rows of ``python -m benchmarks.adult``: data and runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from app.builders.workload import build_task
@@ -47,7 +49,12 @@ class Adult(Records):
 
 
 def federated(
-    data: Adult, algorithm: str, num_rounds: int, seed: int, epsilon: float | None = None
+    data: Adult,
+    algorithm: str,
+    num_rounds: int,
+    seed: int,
+    epsilon: float | None = None,
+    more: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> float:
     """Train through both apps and return the AUC of the model file.
 
@@ -63,8 +70,11 @@ def federated(
         Spreads the records; the noise is the operating system's.
     epsilon : float, optional
         For every record, under ``example_distributed``.
+    more : mapping, optional
+        More keys of the run.
     """
     overrides: dict[str, Scalar] = {
+        **more,
         "task.partition.scheme": "size_skew",
         "task.partition.alpha": SKEW,
     }

@@ -214,6 +214,18 @@ class Workload(ABC):
         self.setup = setup
         self.task = setup.task
 
+    @classmethod
+    def build(cls, setup: Setup) -> Workload:
+        """Return the workload of these settings; the default is one of this class."""
+        return cls(setup)
+
+    def opened(self, state: State) -> tuple[Workload, State]:
+        """Return the workload and its state that a model file is read as.
+
+        The default is these; one that wraps another, see ``QuantileBinned``, takes it out.
+        """
+        return self, state
+
     def with_learning_rate(self, learning_rate: float) -> Self:
         """Return this workload with another learning rate."""
         return type(self)(replace(self.setup, learning_rate=learning_rate))

@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 from tasks.table import Table
 
 Floats = NDArray[np.float64]
+
+
+class NotExportedError(ValueError):
+    """A model that is more than a sum of trees or curves. One line, with what to do."""
+
+
 Flags = NDArray[np.bool_]
 
 

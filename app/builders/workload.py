@@ -54,7 +54,7 @@ def build_workload(config: AppConfig) -> Workload:
         _prepare_table(setup.task, name)
     _check_label(setup.task, name)
     _check_weights(setup.task, name)
-    workload = WORKLOADS[name](setup)
+    workload = WORKLOADS[name].build(setup)
     if not workload.scores:
         _refuse_scores(config, name)
     if config.rounds.participant_spread and spread.SCORE not in workload.metric_names:

@@ -19,7 +19,7 @@ from app.results.model_file import (
 )
 from tasks.table import Column, Table
 from workloads.base import Workload
-from workloads.decisions import Decisions
+from workloads.decisions import Decisions, NotExportedError
 from workloads.registry import WORKLOADS
 from workloads.table_model import TableWorkload
 
@@ -70,7 +70,7 @@ def export(model: Path, name: str, output: Path) -> list[str]:
         _, loaded = load_model(file)
         content, lines = FORMATS[name].write(loaded)
         write_whole(output, content)
-    except (MissingPackageError, ModelFileError, TooLargeError) as error:
+    except (MissingPackageError, ModelFileError, NotExportedError, TooLargeError) as error:
         raise ExportError(str(error)) from None
     except OSError as error:
         raise ExportError(f"{error.filename}: {error.strerror}") from None

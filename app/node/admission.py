@@ -11,6 +11,7 @@ from app.node.session import NodeSession
 from privacy.unit import Unit
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import aggregation_of, hiding_options
+from workloads.base import WorkloadConfig
 from workloads.scoring.spread import SPREAD
 
 
@@ -107,6 +108,12 @@ def _policy(session: NodeSession) -> Policy | None:
     return session.policy
 
 
+def _most_bins(algorithm: WorkloadConfig) -> int:
+    """Return the most bins in which a column of numbers is counted in any round."""
+    given = (getattr(algorithm, name, None) for name in ("max_bins", "fine_bins"))
+    return max(number or 0 for number in given)
+
+
 def _has_own_columns(session: NodeSession, policy: Policy) -> bool:
     """Return whether columns, categories and split are those of the node's own copy."""
     asked = session.config
@@ -144,7 +151,7 @@ def _proposed(
         epsilon=None,
         delta=private.delta if private else None,
         exact=exact,
-        max_bins=getattr(config.algorithm, "max_bins", None) or 0,
+        max_bins=_most_bins(config.algorithm),
         shows_spread=session.shows_spread,
         has_own_columns=exact is None or _has_own_columns(session, policy),
     )
@@ -191,7 +198,7 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
     if proposed.max_bins > policy.max_bins:
         yield (
             f"algorithm.max_bins={proposed.max_bins}, but max_bins={policy.max_bins}: in narrow"
-            " bins records are alone; lower the run's"
+            " bins records are alone; lower the run's, or its fine_bins if these are more"
         )
     if not proposed.has_own_columns:
         yield (

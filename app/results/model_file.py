@@ -197,10 +197,10 @@ def _table_model(
     if kind.Config is None or kind.predict is Workload.predict:
         raise ValueError(f"the workload {metadata['workload']} has tables, not a model")
     settings = _json_of(metadata["algorithm"], dict)
-    workload = kind(Setup(task=task, algorithm=kind.Config(**settings)))
+    workload = kind.build(Setup(task=task, algorithm=kind.Config(**settings)))
     state = State(tensors, _json_of(metadata.get(_HEADER, "{}"), dict))
     workload.check(state)
-    return TableModel(workload, state)
+    return TableModel(*workload.opened(state))
 
 
 def _metadata(config: AppConfig, server_round: int, state: State) -> dict[str, str]:

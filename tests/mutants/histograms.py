@@ -7,6 +7,7 @@ _LOSSES = "workloads/histograms/losses.py"
 _SUMMED = "workloads/histograms/summed.py"
 _BOUND = "tests/workloads/histograms/test_bound.py"
 _RUNS = "tests/workloads/histograms/test_runs.py"
+_EDGES = "tests/workloads/histograms/test_quantile.py"
 _SEARCH = f"{_BOUND}::test_a_search_finds_none_that_is_longer_and_comes_near"
 
 MUTATIONS = (
@@ -44,6 +45,34 @@ MUTATIONS = (
         "coded = np.rint(found.values * 2.0**FRACTION_BITS)",
         "coded = found.values * 2.0**FRACTION_BITS + rng.random()",
         (f"{_RUNS}::test_the_masked_model_is_the_pooled_one_bit_for_bit",),
+    ),
+    Mutation(
+        "fine-bins-of-all-columns-count-as-one",
+        "workloads/histograms/quantile.py",
+        "len(self.grid.numbers) ** -0.5",
+        "1.01 * len(self.grid.numbers) ** -0.5",
+        (f"{_EDGES}::test_no_record_is_longer_than_the_bound_whatever_the_edges",),
+    ),
+    Mutation(
+        "edges-of-a-servers-own",
+        "workloads/histograms/quantile.py",
+        "        if why := self.grid.objection(edges):\n",
+        "        if (why := self.grid.objection(edges)) == 'any':\n",
+        (f"{_EDGES}::test_edges_that_are_none_are_refused",),
+    ),
+    Mutation(
+        "silence-is-lost-behind-the-edges",
+        "workloads/histograms/quantile.py",
+        "other._last = state.arrays[_EDGES].tobytes(), silent",
+        "other._last = state.arrays[_EDGES].tobytes(), workload",
+        (f"{_EDGES}::test_a_node_keeps_silent_about_small_nodes_of_trees_as_ever",),
+    ),
+    Mutation(
+        "many-pairs-count-as-one",
+        _ENTRIES,
+        "sqrt(shares.pairs / self._num_tables) / loss.pair_bound",
+        "sqrt(shares.pairs) / loss.pair_bound",
+        ("tests/workloads/histograms/test_pairs.py::test_no_record_is_longer_than_the_bound",),
     ),
     Mutation(
         "the-server-does-not-know-the-noise",

@@ -11,6 +11,9 @@ from workloads.histograms.curves import MOMENTUM, Smoother, moved_scalars
 from workloads.histograms.entries import Layout, Weights
 from workloads.values import Arrays
 
+# Of the smoothing of curves: what has an edge in two columns is not smooth along either.
+_PAIR_SMOOTHING = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Boosting:
@@ -62,6 +65,8 @@ class Boosting:
             moved = self._step(
                 found, residuals / weights.residuals, self.noise / weights.residuals
             )
+        if weights.pairs:
+            self._move_pairs(found, total / weights.pairs, self.noise / weights.pairs)
         found["velocity"] = MOMENTUM * arrays["velocity"] + moved
         found["curves"] = found["curves"] + moved
         return {name: _as_asked(values) for name, values in found.items()}
@@ -89,6 +94,22 @@ class Boosting:
         arrays["scalars"] = moved_scalars(before, gradient, curvature, noise)
         change = self.layout.bins.of_columns(arrays["scalars"] - before)
         arrays["curves"] = arrays["curves"] + change * arrays["base"]
+
+    def _move_pairs(self, arrays: Arrays, total: Floats, noise: float) -> None:
+        """Move the table of each pair, all at once, so each its part of the way."""
+        tables, smoother = self.layout.tables, self.smoother
+        if tables is None:
+            raise TypeError("weights of pairs, but there are none")
+        residuals, curvature = self.layout.cells(total)
+        stiffness = smoother.stiffness
+        step = tables.step(
+            residuals,
+            curvature,
+            ridge=stiffness * (3 * smoother.reg_lambda + noise),
+            smoothing=stiffness * (smoother.smoothing * _PAIR_SMOOTHING + 0.3 * noise),
+        )
+        arrays["pairs"] = arrays["pairs"] + step / tables.num_pairs
+        arrays["pair_curvature"] = curvature
 
     def _step(self, arrays: Arrays, residuals: Floats, noise: float) -> Floats:
         """Return how far each curve goes, and move the intercepts likewise."""

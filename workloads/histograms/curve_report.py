@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from tasks.table import Table
 from workloads.decisions import Curves
 from workloads.histograms.bins import Bins, Floats
 from workloads.histograms.losses import Loss
+from workloads.histograms.pairs import Pairs
 from workloads.report import Report, ReportTable
 from workloads.values import Arrays
 
@@ -51,6 +54,38 @@ def curve_report(
     ]
     table = ReportTable("curves", columns, lines, is_printed=False)
     return Report("curves", facts, ("column", "mean absolute score"), rows, [table])
+
+
+def with_pairs(
+    report: Report, pairs: Pairs, tables: Floats, curvature: Floats, scores: Sequence[str]
+) -> Report:
+    """Return the report with the importance and the table of each pair.
+
+    Parameters
+    ----------
+    report : Report
+        Of the curves.
+    pairs : Pairs
+    tables, curvature : ndarray, float64, shape (scores, cells)
+        The values of all cells, and their weight in the importance.
+    scores : sequence of str
+        What the scores are called.
+    """
+    names = [[pairs.bins.columns[number].name for number in both] for both in pairs.columns]
+    moved = pairs.importance(tables, curvature)
+    rows = [(" x ".join(both), float(much)) for both, much in zip(names, moved, strict=True)]
+    rows = sorted([*report.rows, *rows], key=lambda row: -row[1])
+    lines: list[list[Any]] = []
+    for pair, (one, other) in enumerate(pairs.columns):
+        cells = product(pairs.edges(one), pairs.edges(other))
+        values = tables[:, pairs.firsts[pair] : pairs.firsts[pair + 1]].T
+        lines += [
+            [names[pair][0], *row, names[pair][1], *column, *map(float, value)]
+            for (row, column), value in zip(cells, values, strict=True)
+        ]
+    header = [f"{what} {n}" for n in (1, 2) for what in ("column", "bin", "from", "to")]
+    table = ReportTable("pairs", [*header, *scores], lines, is_printed=False)
+    return replace(report, rows=rows, tables=[*report.tables, table])
 
 
 def curves_of(table: Table, bins: Bins, loss: Loss, arrays: Arrays) -> Curves:

@@ -14,14 +14,16 @@ import numpy as np
 
 from privacy.mode import Place
 from privacy.unit import Unit
-from workloads.base import Records, Step
-from workloads.decisions import Curves, Decisions
+from workloads.base import Records, Setup, Step, Workload
+from workloads.decisions import Curves, Decisions, NotExportedError
 from workloads.histograms.bins import Floats
 from workloads.histograms.boosting import Boosting
 from workloads.histograms.config import EbmConfig
-from workloads.histograms.curve_report import curve_report, curves_of
+from workloads.histograms.curve_report import curve_report, curves_of, with_pairs
 from workloads.histograms.curves import FIRST_SCALAR, MOMENTUM, Smoother
-from workloads.histograms.entries import Asked, Entries, Layout, Weights, scores
+from workloads.histograms.entries import Asked, Entries, Layout, Weights
+from workloads.histograms.pairs import Pairs
+from workloads.histograms.quantile import binned
 from workloads.histograms.schedule import (
     counts_before,
     exact_shares,
@@ -43,19 +45,41 @@ class Ebm(TableSum):
     parts of a round's vector have these norms: histograms of the label sqrt(k) times 1 for
     classes, sqrt 2 for a number; histograms of residuals sqrt(k) times 1, or sqrt 2 for three
     classes and more; gradient and curvature along the curves, whose values at a record are cut
-    to a norm l, the root of (b l)^2 + (l^2 / 4)^2, b being 1 or sqrt 2 as before. Each part is
-    divided by its norm and times the root of its share; the shares of a round add up to 1.
-    Assumes nothing of the state, whose values the server chooses.
+    to a norm l, the root of (b l)^2 + (l^2 / 4)^2, b being 1 or sqrt 2 as before; joint
+    histograms of p pairs of columns, a record being in one cell of each, sqrt(p) times that of
+    its residuals and weighted second derivatives together, which is 1 for two classes, sqrt 2
+    for more and sqrt 1.25 for a number. Each part is divided by its norm and times the root of
+    its share; the shares of a round add up to 1. (Histograms of residuals over columns and
+    pairs, asked with equal weights, would be sqrt(k + p) long: shares of k and p.) Assumes
+    nothing of the state, whose values the server chooses.
     """
 
     Config = EbmConfig
-    kept_of_best = ("curves", "intercepts")
     serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
+
+    @classmethod
+    def build(cls, setup: Setup) -> Workload:
+        """Return it, behind a round that finds edges where ``algorithm.binning`` asks so."""
+        return binned(cls, setup)
 
     @cached_property
     def layout(self) -> Layout:
         """Return the parts of the vector."""
-        return Layout(self.bins, self.loss)
+        return Layout(self.bins, self.loss, self.pairs)
+
+    @cached_property
+    def pairs(self) -> Pairs | None:
+        """Return the pairs of columns that have a table; None for none."""
+        chosen = self.setup.algorithm
+        if not chosen.interactions:
+            return None
+        return Pairs(self.bins, chosen.interactions, chosen.interaction_bins)
+
+    @property
+    def kept_of_best(self) -> tuple[str, ...]:
+        """Return what ``predict`` and ``report`` look at."""
+        pairs = () if self.pairs is None else ("pairs", "pair_curvature")
+        return ("curves", "intercepts", *pairs)
 
     def length(self, state: State) -> int:
         """Return the length of all parts: it is the same in every round."""
@@ -72,6 +96,9 @@ class Ebm(TableSum):
             "scalars": np.full(self.bins.num_columns, FIRST_SCALAR),
             "slots": np.zeros((self.loss.num_slots, len(self.bins))),
         }
+        if self.pairs is not None:
+            arrays["pairs"] = np.zeros((self.loss.num_scores, len(self.pairs)))
+            arrays["pair_curvature"] = arrays["pairs"]
         return self._stopping.begun(State(arrays))
 
     def check(self, state: State) -> None:
@@ -81,7 +108,7 @@ class Ebm(TableSum):
 
     def rehearse(self, records: Records | None = None) -> None:
         """Sum made-up records in every kind of round."""
-        state, kinds = self.initial_state(), min(self.setup.num_rounds, 4)
+        state, kinds = self.initial_state(), min(self.setup.num_rounds, 6)
         self._rehearse(records, ((state, number) for number in range(1, kinds + 1)))
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
@@ -91,8 +118,9 @@ class Ebm(TableSum):
         if self.setup.mode is None:
             total = total * 2.0**-FRACTION_BITS
         else:
-            before = counts_before(server_round, num_rounds)
-            now = private_shares(server_round, num_rounds).counts
+            pairs = self.pairs is not None
+            before = counts_before(server_round, num_rounds, pairs=pairs)
+            now = private_shares(server_round, num_rounds, pairs=pairs).counts
         arrays = self._boosting.next(
             state.arrays, total, self._weights(server_round), before, now
         )
@@ -107,10 +135,24 @@ class Ebm(TableSum):
         """Return probabilities (n, classes), or values in the label's unit (n,)."""
         places = self.bins.places(np.asarray(columns, np.float64))
         arrays = state.arrays
-        return self.loss.published(scores(arrays["intercepts"], arrays["curves"], places))
+        asked = Asked(
+            arrays["intercepts"], arrays["curves"], arrays["base"], arrays.get("pairs")
+        )
+        return self.loss.published(self.layout.scores(asked, places))
 
     def as_curves(self, state: State) -> Curves:
-        """Return the curves."""
+        """Return the curves.
+
+        Raises
+        ------
+        NotExportedError
+            If there are tables of pairs, without which the curves are another model.
+        """
+        if self.pairs is not None:
+            raise NotExportedError(
+                f"algorithm.interactions={self.setup.algorithm.interactions}: tables of pairs"
+                " are not exported; report-pairs.csv in the run folder has them"
+            )
         return curves_of(self.table, self.bins, self.loss, state.arrays)
 
     def as_trees(self, state: State) -> Decisions:
@@ -126,8 +168,11 @@ class Ebm(TableSum):
         if len(classes) == 2:
             named = [f"log-odds of {classes[1]}"]
         counts = self.loss.counts(arrays["slots"])
-        found = curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
-        return replace(found, facts={**found.facts, **self.ending(state)})
+        report = curve_report(self.bins, counts, arrays["intercepts"], arrays["curves"], named)
+        if self.pairs is not None:
+            tables = arrays["pairs"], arrays["pair_curvature"]
+            report = with_pairs(report, self.pairs, *tables, named)
+        return replace(report, facts={**report.facts, **self.ending(state)})
 
     @cached_property
     def _boosting(self) -> Boosting:
@@ -145,15 +190,17 @@ class Ebm(TableSum):
         )
 
     def _weights(self, server_round: int) -> Weights:
+        pairs = self.pairs is not None
         if self.setup.mode is None:
-            shares = exact_shares(server_round)
-            return Weights(shares.counts, shares.scalars, shares.residuals)
-        return self.layout.weights(private_shares(server_round, self.setup.num_rounds))
+            shares = exact_shares(server_round, pairs=pairs)
+            return Weights(shares.counts, shares.scalars, shares.residuals, shares.pairs)
+        rounds = self.setup.num_rounds
+        return self.layout.weights(private_shares(server_round, rounds, pairs=pairs))
 
     def _entries(self, state: State, query: Query, records: Any) -> Entries:
         arrays = state.arrays
         # Where the momentum leads by itself.
         ahead = arrays["curves"] + MOMENTUM * arrays["velocity"]
-        asked = Asked(arrays["intercepts"], ahead, arrays["base"])
+        asked = Asked(arrays["intercepts"], ahead, arrays["base"], arrays.get("pairs"))
         weights = self._weights(query.server_round)
         return self.layout.entries(asked, records.columns, records.targets, weights)

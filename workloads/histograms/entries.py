@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from workloads.histograms.bins import Bins, Floats, Places
 from workloads.histograms.losses import Loss
+from workloads.histograms.pairs import Pairs
 from workloads.histograms.schedule import Shares
 
 # What the curvature of a record weighs in the scalars, beside its gradient: its norm is then
@@ -24,6 +25,7 @@ class Weights(NamedTuple):
     slots: float
     scalars: float
     residuals: float
+    pairs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,14 @@ class Asked:
         The scores of a record are the sums of these over its bins.
     base : ndarray, shape (scores, bins)
         The curves that the scalars multiply.
+    pairs : ndarray, shape (scores, cells), optional
+        The tables of pairs, which add to the scores; None where there are none.
     """
 
     intercepts: Floats
     curves: Floats
     base: Floats
+    pairs: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Entries:
 
 
 class Layout:
-    """The parts of the vector: slots by bin, scalars, residuals by bin.
+    """The parts of the vector: slots by bin, scalars, residuals by bin, sums by cell of pairs.
 
     Parameters
     ----------
@@ -71,26 +76,31 @@ class Layout:
         The bins of all columns.
     loss : Loss
         What is minimised.
+    tables : Pairs, optional
+        The pairs of columns that have a table.
     """
 
-    def __init__(self, bins: Bins, loss: Loss) -> None:
-        self.bins, self.loss = bins, loss
+    def __init__(self, bins: Bins, loss: Loss, tables: Pairs | None = None) -> None:
+        self.bins, self.loss, self.tables = bins, loss, tables
         num, k = len(bins), bins.num_columns
         #: The pairs of columns whose curvature is summed; the matrix is symmetric.
         self.pairs = [(one, other) for one in range(k) for other in range(one, k)]
         self.num_slots = loss.num_slots * num
         self.num_scalars = k + len(self.pairs)
         self.num_residuals = loss.num_scores * num
+        self.first_cell = self.num_slots + self.num_scalars + self.num_residuals
 
     def __len__(self) -> int:
-        return self.num_slots + self.num_scalars + self.num_residuals
+        num_cells = len(self.tables) if self.tables is not None else 0
+        return self.first_cell + 2 * self.loss.num_scores * num_cells
 
     def weights(self, shares: Shares) -> Weights:
         """Return what each part is multiplied by, so that a record's term is at most 1 long.
 
         A record is in one bin of each column: k times the bound of a bin's entries, squared,
-        is that of the whole part. Parts are apart, so their squares add up to the sum of the
-        shares.
+        is that of the whole part. So it is in one cell of each pair, whose entries are its
+        residuals and second derivatives. Parts are apart, so their squares add up to the sum
+        of the shares.
         """
         loss, k = self.loss, self.bins.num_columns
         gradient = loss.residual_bound * loss.longest
@@ -99,6 +109,7 @@ class Layout:
             sqrt(shares.counts / k) / loss.slots_bound,
             sqrt(shares.scalars) / scalars,
             sqrt(shares.residuals / k) / loss.residual_bound,
+            sqrt(shares.pairs / self._num_tables) / loss.pair_bound,
         )
 
     def entries(
@@ -124,8 +135,8 @@ class Layout:
         found: list[tuple[Places, Floats]] = []
         if weights.slots:
             found.append(_by_bin(places, weights.slots * self.loss.slots(targets), num, 0))
-        if weights.scalars or weights.residuals:
-            predicted = self.loss.predicted(scores(asked.intercepts, asked.curves, places))
+        if weights.scalars or weights.residuals or weights.pairs:
+            predicted = self.loss.predicted(self.scores(asked, places))
             residuals = self.loss.residuals(targets, predicted)
             if weights.scalars:
                 scalars = self._scalars(asked.base, places, residuals, predicted)
@@ -135,20 +146,47 @@ class Layout:
             if weights.residuals:
                 first = self.num_slots + self.num_scalars
                 found.append(_by_bin(places, weights.residuals * residuals, num, first))
+            if weights.pairs and self.tables is not None:
+                hessians = self.loss.hessian_weight * self.loss.hessians(predicted)
+                both = np.concatenate([residuals, hessians], axis=1)
+                cells, first = self.tables.places(places), self.first_cell
+                found.append(_by_bin(cells, weights.pairs * both, len(self.tables), first))
         return Entries(
             np.concatenate([places for places, _ in found], axis=1),
             np.concatenate([values for _, values in found], axis=1),
         )
 
     def split(self, total: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return slots (slots, bins), scalars and residuals (scores, bins) of a sum."""
+        """Return slots (slots, bins), scalars and residuals (scores, bins) of a sum.
+
+        What is behind them are the sums of ``cells``.
+        """
         one, other = self.num_slots, self.num_slots + self.num_scalars
         num = len(self.bins)
         return (
             total[:one].reshape(-1, num),
             total[one:other],
-            total[other:].reshape(-1, num),
+            total[other : self.first_cell].reshape(-1, num),
         )
+
+    def cells(self, total: Floats) -> tuple[Floats, Floats]:
+        """Return residuals and second derivatives by cell, (scores, cells) both, of a sum."""
+        residuals, hessians = np.split(total[self.first_cell :], 2)
+        shape = self.loss.num_scores, -1
+        return residuals.reshape(shape), hessians.reshape(shape) / self.loss.hessian_weight
+
+    def scores(self, asked: Asked, places: Places) -> Floats:
+        """Return the scores of records by the curves and the tables, shape (n, scores)."""
+        found = scores(asked.intercepts, asked.curves, places)
+        if self.tables is None or asked.pairs is None:
+            return found
+        for cells in self.tables.places(places).T:
+            found += asked.pairs.T[cells]
+        return found
+
+    @property
+    def _num_tables(self) -> int:
+        return self.tables.num_pairs if self.tables is not None else 1
 
     @property
     def curvature_weight(self) -> float:

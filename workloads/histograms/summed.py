@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
 
 from privacy.bounding.bounded_sum import sum_of_sparse_terms
 from privacy.noise.sampling import poisson_sample
+from tasks.table import Table
 from workloads.base import Privacy, Records, Setup
 from workloads.early_stopping import EarlyStopping
 from workloads.histograms.bins import Bins, Floats
@@ -46,6 +47,13 @@ class TableSum(TableWorkload):
 
     is_integer = True
     needs_clip_norm = False
+    #: The table with other bins than the task's, where they were found; None for none.
+    own_table: Table | None = None
+
+    @property
+    def table(self) -> Table:
+        """Return the table whose bins are summed over."""
+        return super().table if self.own_table is None else self.own_table
 
     takes_weights = True
 
@@ -75,8 +83,16 @@ class TableSum(TableWorkload):
         """Return the bins of the columns."""
         return Bins(self.table, self.setup.algorithm.max_bins)
 
-    #: The arrays that a model of another round needs, for early stopping.
-    kept_of_best: ClassVar[tuple[str, ...]] = ()
+    @property
+    def kept_of_best(self) -> tuple[str, ...]:
+        """Return the arrays that a model of another round needs, for early stopping."""
+        return ()
+
+    def _anew(self) -> Self:
+        """Return this workload over the same bins, with nothing worked out yet."""
+        found = type(self)(self.setup)
+        found.own_table = self.own_table
+        return found
 
     @cached_property
     def _stopping(self) -> EarlyStopping:

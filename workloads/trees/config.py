@@ -9,6 +9,7 @@ from math import isfinite
 from privacy.mode import Mode
 from tasks.schema import require
 from workloads.early_stopping import EarlyStoppedConfig
+from workloads.histograms.config import BinnedConfig
 from workloads.record_weights import ClassWeightedConfig
 
 _PRIVATE_BINS, _EXACT_BINS = 32, 255
@@ -24,7 +25,7 @@ class Structure(Enum):
 
 
 @dataclass
-class GbdtConfig(EarlyStoppedConfig, ClassWeightedConfig):
+class GbdtConfig(BinnedConfig, EarlyStoppedConfig, ClassWeightedConfig):
     """How boosted trees are grown. What is not given is settled by ``structure``.
 
     Attributes
@@ -71,6 +72,7 @@ class GbdtConfig(EarlyStoppedConfig, ClassWeightedConfig):
     trees_per_round: int | None = None
 
     def __post_init__(self) -> None:
+        BinnedConfig.__post_init__(self)
         EarlyStoppedConfig.__post_init__(self)
         ClassWeightedConfig.__post_init__(self)
         # A model file has its name.
@@ -99,6 +101,7 @@ class GbdtConfig(EarlyStoppedConfig, ClassWeightedConfig):
             self._settle_random()
         self.max_depth = self.max_depth or 5
         self.max_bins = self.max_bins or (_EXACT_BINS if mode is None else _PRIVATE_BINS)
+        self.settle_binning(mode, num_rounds, self.max_bins)
 
     def _settle_greedy(self, mode: Mode | None) -> None:
         require(
@@ -141,7 +144,7 @@ class GbdtConfig(EarlyStoppedConfig, ClassWeightedConfig):
 
 
 @dataclass
-class TreeConfig(ClassWeightedConfig):
+class TreeConfig(BinnedConfig, ClassWeightedConfig):
     """How one decision tree is grown.
 
     Attributes
@@ -159,10 +162,15 @@ class TreeConfig(ClassWeightedConfig):
     min_data_in_leaf: int = 20
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        BinnedConfig.__post_init__(self)
+        ClassWeightedConfig.__post_init__(self)
         _require_bins(self.max_bins)
         _require_depth(self.max_depth)
         _require_whole("min_data_in_leaf", self.min_data_in_leaf)
+
+    def settle(self, mode: Mode | None, num_rounds: int, *, is_settled: bool) -> None:
+        """Refuse edges that leave no round for a level."""
+        self.settle_binning(mode, num_rounds, self.max_bins)
 
 
 @dataclass

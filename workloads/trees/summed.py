@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from workloads.base import Records, Step
+from workloads.base import Records, Setup, Step, Workload
 from workloads.decisions import Decisions
 from workloads.early_stopping import EarlyStopping
 from workloads.histograms.bins import Floats
 from workloads.histograms.entries import Entries
+from workloads.histograms.quantile import binned
 from workloads.histograms.summed import FRACTION_BITS, TableSum, require_arrays
 from workloads.report import Report
 from workloads.trees.ensemble import Trees
@@ -21,6 +22,11 @@ from workloads.values import Aggregate, Query, State, Vector
 
 class TreeSum(TableSum):
     """Sum what trees are grown by; ``growth`` says what that is."""
+
+    @classmethod
+    def build(cls, setup: Setup) -> Workload:
+        """Return it, behind a round that finds edges where ``algorithm.binning`` asks so."""
+        return binned(cls, setup)
 
     @cached_property
     @abstractmethod
@@ -72,7 +78,7 @@ class TreeSum(TableSum):
     ) -> tuple[TreeSum, int]:
         """Return this workload, silent about nodes in which few of the records are."""
         self.check(state)
-        other = type(self)(self.setup)
+        other = self._anew()
         weights = super().weights(state, query, records)
         other.growth.silent = small = self.growth.small_nodes(state, records, weights, least)
         return other, int(small.sum())

@@ -101,6 +101,17 @@ def test_bins_are_no_narrower_than_the_owner_allows(tmp_path, most, fits):
         run(tmp_path, 4, changes, free, **run_of)
 
 
+@pytest.mark.parametrize(("most", "fits"), [(127, False), (128, True)])
+def test_nor_are_the_fine_bins_of_which_edges_are_found(tmp_path, most, fits):
+    changes = {"exact": ["ebm"], "max_bins": most}
+    free = "algorithm.binning=quantile algorithm.max_bins=16 algorithm.fine_bins=128"
+    if fits:
+        run(tmp_path, 4, changes, free, algorithm="ebm", num_rounds=3)
+        return
+    with pytest.raises(RunStoppedError, match="policy_refused"):
+        run(tmp_path, 4, changes, free, algorithm="ebm", num_rounds=3)
+
+
 STATISTICS = {"algorithm": "statistics", "num_rounds": 1}
 
 

@@ -18,21 +18,27 @@ from tests.kits.ruled_nodes import COLUMNS, RuledNodes
 from workloads.values import Aggregate, State
 
 TREES = "algorithm.max_depth=2 algorithm.max_bins=8"
-WORKLOADS = {
-    "glm": (COLUMNS, 12),
-    "statistics": (COLUMNS, 1),
-    "ebm": ("algorithm.max_bins=8 algorithm.class_weight.malignant=2", 4),
-    "gbdt": (f"{TREES} algorithm.early_stopping_rounds=1", 5),
-    "tree": (TREES, 3),
-    "forest": (f"{TREES} algorithm.num_trees=3", 3),
-}
+FINE = "algorithm.binning=quantile algorithm.fine_bins=32"
+STOPS = "algorithm.early_stopping_rounds=1"
+PAIR = 'algorithm.interactions=[["mean texture","mean area"]]'
+CASES = (
+    ("glm", COLUMNS, 12),
+    ("statistics", COLUMNS, 1),
+    ("ebm", "algorithm.max_bins=8 algorithm.class_weight.malignant=2", 4),
+    ("ebm", f"algorithm.max_bins=8 {STOPS} {FINE} {PAIR}", 9),
+    ("gbdt", f"{TREES} {STOPS}", 5),
+    ("gbdt", f"{TREES} {STOPS} {FINE}", 6),
+    ("gbdt", f"algorithm.structure=random {TREES}", 3),
+    ("tree", TREES, 3),
+    ("forest", f"{TREES} {FINE} algorithm.num_trees=3", 4),
+)
 
 
 def test_an_honest_run_is_followed_to_its_end(tmp_path, subtests):
     """Every workload: the node's own step is the server's, from a state of the right type."""
-    nodes = RuledNodes(tmp_path, changes={"exact": list(WORKLOADS)}, signed=True)
-    for algorithm, (free, num_rounds) in WORKLOADS.items():
-        with subtests.test(algorithm):
+    nodes = RuledNodes(tmp_path, changes={"exact": sorted({c[0] for c in CASES})}, signed=True)
+    for algorithm, free, num_rounds in CASES:
+        with subtests.test(f"{algorithm} {free}"):
             nodes.run(free, algorithm=algorithm, num_rounds=num_rounds)
 
 
