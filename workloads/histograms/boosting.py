@@ -11,8 +11,8 @@ from workloads.histograms.curves import MOMENTUM, Smoother, moved_scalars
 from workloads.histograms.entries import Layout, Weights
 from workloads.values import Arrays
 
-# Of the smoothing of curves: what has an edge in two columns is not smooth along either.
-_PAIR_SMOOTHING = 0.1
+# Of the ridge of curves: a cell has fewer records than a bin, and there are many.
+_PAIR_RIDGE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +103,11 @@ class Boosting:
         residuals, curvature = self.layout.cells(total)
         stiffness = smoother.stiffness
         step = tables.step(
+            arrays["pairs"],
             residuals,
             curvature,
-            ridge=stiffness * (3 * smoother.reg_lambda + noise),
-            smoothing=stiffness * (smoother.smoothing * _PAIR_SMOOTHING + 0.3 * noise),
+            ridge=stiffness * (_PAIR_RIDGE * smoother.reg_lambda + noise),
+            smoothing=stiffness * (smoother.smoothing + 0.3 * noise),
         )
         arrays["pairs"] = arrays["pairs"] + step / tables.num_pairs
         arrays["pair_curvature"] = curvature

@@ -101,15 +101,25 @@ class Pairs:
         return found
 
     def step(
-        self, residuals: Floats, curvature: Floats, *, ridge: float, smoothing: float
+        self,
+        tables: Floats,
+        residuals: Floats,
+        curvature: Floats,
+        *,
+        ridge: float,
+        smoothing: float,
     ) -> Floats:
-        """Return each pair's table as if it were the only one, shape (scores, cells).
+        """Return how far each table would go if it were the only one, shape (scores, cells).
 
-        Solved with a penalty on the squared differences between neighbours along both columns,
-        and centred: what one column says alone is its curve's.
+        Newton's step with a penalty on the table's values and on the squared differences
+        between neighbours along both columns; and centred: what one column says alone is its
+        curve's. The penalty is on the whole table, not on the step alone, so that many rounds
+        come to rest before they have learnt every cell by heart.
 
         Parameters
         ----------
+        tables : ndarray, shape (scores, cells)
+            So far.
         residuals, curvature : ndarray, shape (scores, cells)
             The sums of residuals and of second derivatives, noise included.
         ridge, smoothing : float
@@ -121,7 +131,9 @@ class Pairs:
             penalty = smoothing * self._penalty(pair)
             for score in range(len(residuals)):
                 weight = np.maximum(curvature[score, own], 0.0)
-                table = _solved(weight + ridge, penalty, residuals[score, own])
+                before = tables[score, own]
+                gradient = residuals[score, own] - ridge * before - penalty @ before
+                table = _solved(weight + ridge, penalty, gradient)
                 table = _centred(table.reshape(rows, columns), weight.reshape(rows, columns))
                 found[score, own] = np.clip(table.ravel(), -_HIGHEST, _HIGHEST)
         return found
@@ -148,11 +160,15 @@ class Pairs:
         return [*found, missing]
 
     def _penalty(self, pair: int) -> Any:
-        """Return the matrix of squared differences between neighbours, sparse."""
+        """Return the matrix of squared differences between neighbours, sparse.
+
+        A table that is alike along one column is as smooth along the other as a curve is: what
+        binds two bins there is divided between as many cells as the first has.
+        """
         from scipy import sparse
 
         one, other = (self._differences(number) for number in self.columns[pair])
-        rows, columns = (sparse.identity(size) for size in self.shapes[pair])
+        rows, columns = (sparse.identity(size) / size for size in self.shapes[pair])
         return sparse.kron(one, columns) + sparse.kron(rows, other)
 
     def _differences(self, number: int) -> Any:

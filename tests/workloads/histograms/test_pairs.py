@@ -148,12 +148,12 @@ def test_every_record_is_in_one_cell_of_each_pair():
 def test_a_step_leaves_what_one_column_says_to_its_curve():
     pairs = pairs_of(ebm("binary"), named=[["age", "gain"]])
     draws = np.random.default_rng(0)
-    weight = draws.uniform(5, 50, 49)
+    weight, none = draws.uniform(5, 50, 49), np.zeros((1, 49))
     effect = np.add.outer(np.linspace(-1, 1, 7), np.linspace(2, -2, 7)).ravel()
-    flat = pairs.step((weight * effect)[None], weight[None], ridge=1e-3, smoothing=0.0)
+    flat = pairs.step(none, (weight * effect)[None], weight[None], ridge=1e-3, smoothing=0.0)
     assert np.abs(flat).max() < 0.01
     crossed = np.outer([-1, -1, -1, 1, 1, 1, 0], [-1, -1, -1, 1, 1, 1, 0]).ravel()
-    found = pairs.step((weight * crossed)[None], weight[None], ridge=1e-3, smoothing=0.0)
+    found = pairs.step(none, (weight * crossed)[None], weight[None], ridge=1e-3, smoothing=0.0)
     assert np.corrcoef(found[0], crossed)[0, 1] > 0.97
     table, weight = found.reshape(7, 7), weight.reshape(7, 7)
     for axis in (0, 1):
@@ -266,14 +266,14 @@ def auc(folder: Path) -> float:
     ("free", "keys", "least", "most"),
     [
         ("", {"num-rounds": 12}, 0.4, 0.6),
-        (PAIR, {"num-rounds": 12}, 0.95, 1.0),
+        (PAIR, {"num-rounds": 12}, 0.9, 1.0),
         (
             f"{PAIR} {private(4)}",
             {"num-rounds": 8, "privacy": "example_distributed"},
             0.9,
             1.0,
         ),
-        (f"{PAIR} algorithm.binning=quantile", {"num-rounds": 13}, 0.95, 1.0),
+        (f"{PAIR} algorithm.binning=quantile", {"num-rounds": 13}, 0.9, 1.0),
     ],
 )
 def test_what_only_two_columns_tell_together_takes_the_pair(
