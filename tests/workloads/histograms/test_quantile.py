@@ -434,7 +434,7 @@ def test_early_stopping_leaves_the_best_model_over_the_edges_too(tmp_path, algor
     assert best == pytest.approx(min(whole), rel=1e-6)
     assert best < whole[-1]
     _, model = load_model(tmp_path / "model.safetensors")
-    found = model.predict(np.nan_to_num(breast_cancer().train.columns))
+    found = model.predict(np.nan_to_num(breast_cancer()[0]))
     assert np.isfinite(found).all()
 
 
