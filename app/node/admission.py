@@ -42,6 +42,8 @@ class ProposedRun:
         The workload whose sums are exact and answer what the server asks; None for any other.
     max_bins : int
         The most bins of a column of numbers: only looked at beside ``exact``.
+    min_at_risk : int or None
+        The fewest records that a sum of one time is of; None where no such sum leaves a node.
     shows_spread : bool
         Whether it counts participants by their accuracy, with no noise.
     has_own_columns : bool
@@ -63,6 +65,7 @@ class ProposedRun:
     delta: float | None
     exact: str | None = None
     max_bins: int = 0
+    min_at_risk: int | None = None
     shows_spread: bool = False
     has_own_columns: bool = True
 
@@ -145,6 +148,7 @@ def _proposed(
         delta=private.delta if private else None,
         exact=exact,
         max_bins=getattr(config.algorithm, "max_bins", None) or 0,
+        min_at_risk=getattr(config.algorithm, "fewest_summed", None),
         shows_spread=session.shows_spread,
         has_own_columns=exact is None or _has_own_columns(session, policy),
     )
@@ -192,6 +196,11 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         yield (
             f"algorithm.max_bins={proposed.max_bins}, but max_bins={policy.max_bins}: in narrow"
             " bins records are alone; lower the run's"
+        )
+    if proposed.min_at_risk is not None and proposed.min_at_risk < policy.min_at_risk:
+        yield (
+            f"algorithm.min_at_risk={proposed.min_at_risk}, but min_at_risk="
+            f"{policy.min_at_risk}: sums of one time would be of fewer records; raise the run's"
         )
     if not proposed.has_own_columns:
         yield (

@@ -6,6 +6,7 @@ _CLIENT = "strategies/secagg/client/"
 _HEADS, _MEMORY = "privacy/ledger/heads.py", "app/node/protocol_memory.py"
 _VIEWS, _EXACT_TESTS = "app/node/views.py", ("tests/app/node/test_views.py",)
 _FOLLOWED = "app/node/followed_state.py"
+_SURVIVAL_TESTS = "tests/app/node/test_followed_survival.py"
 _FOLLOWED_TESTS = ("tests/app/node/test_followed_state.py",)
 _PERMISSIONS, _STORE = "app/node/permissions.py", "app/node/protocol_store.py"
 _ROLE_TESTS = ("tests/strategies/secagg/test_memory.py",)
@@ -129,6 +130,13 @@ MUTATIONS = (
         "if proposed.max_bins > policy.max_bins:",
         "if False:",
         ("tests/app/node/test_exact_rules.py",),
+    ),
+    Mutation(
+        "times-may-be-of-as-few-records-as-the-server-likes",
+        "app/node/admission.py",
+        'min_at_risk=getattr(config.algorithm, "fewest_summed", None),',
+        "min_at_risk=None,",
+        (f"{_SURVIVAL_TESTS}::test_times_of_few_records_are_refused",),
     ),
     Mutation(
         "an-exact-cohort-may-change-by-anybody",
