@@ -195,6 +195,27 @@ MUTATIONS = (
         _FOLLOWED_TESTS,
     ),
     Mutation(
+        "a-query-of-the-servers-choice-is-answered",
+        _FOLLOWED,
+        "        _require_own_query(request)\n",
+        "",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
+        "a-first-state-that-is-nearly-right-will-do",
+        _FOLLOWED,
+        "if is_first and agree(first, request.state):",
+        "if agree(first, request.state):",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
+        "numbers-of-a-state-may-have-any-type",
+        _FOLLOWED,
+        "one.dtype != other.dtype",
+        "one.dtype.kind != other.dtype.kind",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
         "a-state-before-of-the-servers-choice-will-do",
         _FOLLOWED,
         "before = first if is_second else known.get(last.asked)",
