@@ -43,6 +43,8 @@ class ProposedRun:
         The workload whose sums are exact and answer what the server asks; None for any other.
     max_bins : int
         The most bins of a column of numbers: only looked at beside ``exact``.
+    min_at_risk : int or None
+        The fewest records that a sum of one time is of; None where no such sum leaves a node.
     shows_spread : bool
         Whether it counts participants by their accuracy, with no noise.
     has_own_columns : bool
@@ -64,6 +66,7 @@ class ProposedRun:
     delta: float | None
     exact: str | None = None
     max_bins: int = 0
+    min_at_risk: int | None = None
     shows_spread: bool = False
     has_own_columns: bool = True
 
@@ -109,9 +112,10 @@ def _policy(session: NodeSession) -> Policy | None:
 
 
 def _most_bins(algorithm: WorkloadConfig) -> int:
-    """Return the most bins in which a column of numbers is counted in any round."""
+    """Return the most bins in which a column of numbers, or a pair of them, is counted."""
     given = (getattr(algorithm, name, None) for name in ("max_bins", "fine_bins"))
-    return max(number or 0 for number in given)
+    of_pairs = (getattr(algorithm, "interaction_bins", None) or 0) ** 2
+    return max(of_pairs, *(number or 0 for number in given))
 
 
 def _has_own_columns(session: NodeSession, policy: Policy) -> bool:
@@ -152,6 +156,7 @@ def _proposed(
         delta=private.delta if private else None,
         exact=exact,
         max_bins=_most_bins(config.algorithm),
+        min_at_risk=getattr(config.algorithm, "fewest_summed", None),
         shows_spread=session.shows_spread,
         has_own_columns=exact is None or _has_own_columns(session, policy),
     )
@@ -197,8 +202,14 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         )
     if proposed.max_bins > policy.max_bins:
         yield (
-            f"algorithm.max_bins={proposed.max_bins}, but max_bins={policy.max_bins}: in narrow"
-            " bins records are alone; lower the run's, or its fine_bins if these are more"
+            f"a column or a pair is counted in {proposed.max_bins} bins, but"
+            f" max_bins={policy.max_bins}: in narrow bins records are alone; lower"
+            " algorithm.max_bins, fine_bins or interaction_bins"
+        )
+    if proposed.min_at_risk is not None and proposed.min_at_risk < policy.min_at_risk:
+        yield (
+            f"algorithm.min_at_risk={proposed.min_at_risk}, but min_at_risk="
+            f"{policy.min_at_risk}: sums of one time would be of fewer records; raise the run's"
         )
     if not proposed.has_own_columns:
         yield (

@@ -25,8 +25,8 @@ from strategies.aggregation import Request
 from strategies.refusals import Reason, RequestRefusedError
 from workloads.values import Arrays, State, StateRefusedError
 
-# Two machines' libraries may differ in the last digits, of a float32 where a state has been
-# rounded to it. Integers, such as the splits of a tree, are equal.
+# Two machines' libraries may differ in the last digits, of float32 where a workload has rounded
+# its numbers to that. Integers, such as the splits of a tree, are equal.
 _RELATIVE, _ABSOLUTE = 1e-6, 1e-8
 
 
@@ -49,9 +49,12 @@ def require_followed(session: NodeSession, request: Request) -> None:
     if policy is None or session.exact is None or not session.config.aggregation.is_signed:
         return
     known = _Known(session, policy.dataset, request)
-    if known.get(request.hash_of(request.state)) is not None:
-        return
     try:
+        _require_own_query(request)
+        held = known.get(request.hash_of(request.state))
+        # A hash tells no type, and in another one arithmetic may overflow.
+        if held is not None and agree(held, request.state):
+            return
         _require_next(request, known)
     except (UnexplainedStateError, StateRefusedError) as error:
         raise RequestRefusedError(Reason.STATE_UNEXPLAINED) from error
@@ -77,10 +80,23 @@ class _Known:
         return hashlib.sha256(self._of + asked).digest()
 
 
+def _require_own_query(request: Request) -> None:
+    """Raise unless what is asked beside the state is what the workload asks in this round."""
+    asked = request.query
+    if asked != request.workload.query(request.state, asked.server_round):
+        raise UnexplainedStateError(
+            f"round {asked.server_round}: query-values={dict(asked.values)} are not what"
+            " algorithm asks about this state: the server asks what it has chosen itself, or"
+            " runs other code than this node"
+        )
+
+
 def _require_next(request: Request, known: _Known) -> None:
     """Raise unless the state is the first one, or the one that the last sum leads to."""
     first, server_round = request.workload.initial_state(), request.query.server_round
-    if agree(first, request.state):
+    # It has constants only, which are the same on all machines to their last digits.
+    is_first = request.hash_of(first) == request.hash_of(request.state)
+    if is_first and agree(first, request.state):
         return
     last = request.last_sum
     if last is None:
@@ -139,7 +155,7 @@ def agree(one: State, other: State) -> bool:
 
 
 def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    if one.shape != other.shape or one.dtype.kind != other.dtype.kind:
+    if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.dtype.kind != "f":
         return np.array_equal(one, other)

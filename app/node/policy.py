@@ -80,6 +80,9 @@ class Policy:
     max_bins : int
         No column of numbers may be counted in more bins by such a run than this, unless this
         node's own copy of the task gives its edges: in narrow bins records are alone.
+    min_at_risk : int
+        Sums of one time, which ``cox`` with one common baseline hazard opens, are of as many
+        records.
     min_effective_records : float
         Where fewer records than these carry what is asked, this node adds zeros.
     bundles : tuple of str or None
@@ -105,6 +108,7 @@ class Policy:
     max_parameter_share: float = 0.33
     max_levels: int = 40
     max_bins: int = 256
+    min_at_risk: int = 3
     min_effective_records: float = 10.0
     bundles: tuple[str, ...] | None = None
 
@@ -284,6 +288,7 @@ _READERS: dict[str, _Reader] = {
     "max_parameter_share": _number("a finite number above 0", lambda x: x > 0),
     "max_levels": _whole(2),
     "max_bins": _whole(2),
+    "min_at_risk": _whole(1),
     "min_effective_records": _number("a finite number, at least 0", lambda x: x >= 0),
     "bundles": _digests,
 }

@@ -57,7 +57,15 @@ class LastSum:
             told = json.loads(arrays["scalars"].astype(np.uint8, casting="equiv").tobytes())
             sums = {str(name): float(value) for name, value in told["sums"].items()}
             weight = float(told["weight"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # A number may be too large for a float, and JSON be nested too deep.
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise BadLastSumError(f"{type(error).__name__} in the last sum") from None
         numbers = np.array([weight, *sums.values()])
         if total.dtype != np.float64 or total.ndim != 1 or asked.dtype != np.uint8:

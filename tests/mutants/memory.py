@@ -6,6 +6,7 @@ _CLIENT = "strategies/secagg/client/"
 _HEADS, _MEMORY = "privacy/ledger/heads.py", "app/node/protocol_memory.py"
 _VIEWS, _EXACT_TESTS = "app/node/views.py", ("tests/app/node/test_views.py",)
 _FOLLOWED = "app/node/followed_state.py"
+_SURVIVAL_TESTS = "tests/app/node/test_followed_survival.py"
 _FOLLOWED_TESTS = ("tests/app/node/test_followed_state.py",)
 _PERMISSIONS, _STORE = "app/node/permissions.py", "app/node/protocol_store.py"
 _ROLE_TESTS = ("tests/strategies/secagg/test_memory.py",)
@@ -131,6 +132,13 @@ MUTATIONS = (
         ("tests/app/node/test_exact_rules.py",),
     ),
     Mutation(
+        "times-may-be-of-as-few-records-as-the-server-likes",
+        "app/node/admission.py",
+        'min_at_risk=getattr(config.algorithm, "fewest_summed", None),',
+        "min_at_risk=None,",
+        (f"{_SURVIVAL_TESTS}::test_times_of_few_records_are_refused",),
+    ),
+    Mutation(
         "an-exact-cohort-may-change-by-anybody",
         _VIEWS,
         "if is_known or not tells_apart(views, members, most):",
@@ -184,6 +192,27 @@ MUTATIONS = (
         _FOLLOWED,
         "    if last is None:\n",
         "    if last is None:\n        return\n    if last is None:\n",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
+        "a-query-of-the-servers-choice-is-answered",
+        _FOLLOWED,
+        "        _require_own_query(request)\n",
+        "",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
+        "a-first-state-that-is-nearly-right-will-do",
+        _FOLLOWED,
+        "if is_first and agree(first, request.state):",
+        "if agree(first, request.state):",
+        _FOLLOWED_TESTS,
+    ),
+    Mutation(
+        "numbers-of-a-state-may-have-any-type",
+        _FOLLOWED,
+        "one.dtype != other.dtype",
+        "one.dtype.kind != other.dtype.kind",
         _FOLLOWED_TESTS,
     ),
     Mutation(

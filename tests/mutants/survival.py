@@ -51,6 +51,13 @@ MUTATIONS = (
         (f"{_COX}::test_pooled_however_records_are_spread_the_fit_is_the_same_bit_for_bit",),
     ),
     Mutation(
+        "one-event-passes-for-several",
+        f"{_FOLDER}/pooled.py",
+        "if not all((np.rint(arrays[name]) == arrays[name]).all() for name in _COUNTS):",
+        "if False:",
+        (f"{_TESTS}/test_cox_refusals.py::test_a_state_that_a_server_made_up_is_refused",),
+    ),
+    Mutation(
         "a-node-takes-any-times-from-the-server",
         f"{_FOLDER}/pooled.py",
         'if not (arrays["leaving"] >= self._least).all():',

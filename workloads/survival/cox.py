@@ -46,6 +46,11 @@ class CoxConfig(GridConfig):
     strata: Strata = Strata.participant
     confidence: float = 0.95
 
+    @property
+    def fewest_summed(self) -> int | None:
+        """Return of how many records a sum of one time is at least; None for no such sum."""
+        return None if self.strata is Strata.participant else self.least
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(

@@ -32,6 +32,7 @@ from workloads.values import State, StateRefusedError, Vector
 _LONGEST = 2**21
 # Coefficients and standard errors are promised to 1e-6.
 _ENOUGH = 1e-7
+_COUNTS = "events", "leaving"
 # Halvings of a step at whose end hazards cannot be told.
 _MOST_TOO_FAR = 3
 
@@ -97,6 +98,9 @@ class Pooled:
             return
         if not len(starts) or not np.isfinite(arrays["events"]).all():
             raise StateRefusedError("there must be times, with counts of events")
+        # A little more than one would pass for several, whose own sums are asked for.
+        if not all((np.rint(arrays[name]) == arrays[name]).all() for name in _COUNTS):
+            raise StateRefusedError("the counts are not whole numbers")
         if not (arrays["leaving"] >= self._least).all():
             raise StateRefusedError(f"a time at which fewer than {self._least} records leave")
         bits, shift = header.get("bits"), header.get("shift")

@@ -87,29 +87,30 @@ def test_a_question_that_a_few_records_answer_gets_zeros(tmp_path, monkeypatch, 
     assert second.total.any() != is_on
 
 
-@pytest.mark.parametrize(("most", "fits"), [(31, False), (32, True)])
-def test_bins_are_no_narrower_than_the_owner_allows(tmp_path, most, fits):
-    changes, run_of = (
-        {"exact": ["ebm"], "max_bins": most},
-        {"algorithm": "ebm", "num_rounds": 1},
-    )
-    free = "algorithm.max_bins=32"
-    if fits:
-        run(tmp_path, 4, changes, free, **run_of)
+@pytest.mark.parametrize(
+    ("free", "needed", "num_rounds"),
+    [
+        ("algorithm.max_bins=32", 32, 1),
+        ("algorithm.binning=quantile algorithm.max_bins=16 algorithm.fine_bins=128", 128, 3),
+        (
+            'algorithm.interactions=[["mean texture","mean area"]] algorithm.max_bins=16'
+            " algorithm.interaction_bins=6",
+            36,
+            6,
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_enough", [True, False])
+def test_bins_are_no_narrower_than_the_owner_allows(
+    tmp_path, free, needed, num_rounds, is_enough
+):
+    changes = {"exact": ["ebm"], "max_bins": needed if is_enough else needed - 1}
+    given = {"algorithm": "ebm", "num_rounds": num_rounds}
+    if is_enough:
+        run(tmp_path, 4, changes, free, **given)
         return
     with pytest.raises(RunStoppedError, match="policy_refused"):
-        run(tmp_path, 4, changes, free, **run_of)
-
-
-@pytest.mark.parametrize(("most", "fits"), [(127, False), (128, True)])
-def test_nor_are_the_fine_bins_of_which_edges_are_found(tmp_path, most, fits):
-    changes = {"exact": ["ebm"], "max_bins": most}
-    free = "algorithm.binning=quantile algorithm.max_bins=16 algorithm.fine_bins=128"
-    if fits:
-        run(tmp_path, 4, changes, free, algorithm="ebm", num_rounds=3)
-        return
-    with pytest.raises(RunStoppedError, match="policy_refused"):
-        run(tmp_path, 4, changes, free, algorithm="ebm", num_rounds=3)
+        run(tmp_path, 4, changes, free, **given)
 
 
 STATISTICS = {"algorithm": "statistics", "num_rounds": 1}

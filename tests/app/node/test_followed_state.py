@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import ConfigRecord
 
 from app import server
 from app.config.load import load_config
@@ -13,9 +14,11 @@ from app.node.followed_state import agree
 from app.simulation.in_process import simulate
 from strategies.codec.last_sum import BadLastSumError, LastSum
 from strategies.rounds.attempt import RunStoppedError
+from strategies.rounds.records import model_request
 from strategies.rounds.strategy import RoundStrategy
 from tests.kits.ruled_nodes import COLUMNS, RuledNodes
-from workloads.values import Aggregate, State
+from workloads.model_arrays import hash_state
+from workloads.values import Aggregate, Query, State
 
 TREES = "algorithm.max_depth=2 algorithm.max_bins=8"
 FINE = "algorithm.binning=quantile algorithm.fine_bins=32"
@@ -82,6 +85,41 @@ def test_a_first_state_of_the_servers_own_gets_no_answer(tmp_path, monkeypatch):
         nodes.run()
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        # Coefficients as near to 0 as a tolerance for last digits would let pass.
+        lambda state, query: (nudged(state), query),
+        lambda state, query: (state, Query(query.server_round, {"of": 1})),
+        # The same numbers in a type that overflows sooner have the same hash.
+        lambda state, query: (in_float16(state), query),
+    ],
+)
+def test_no_other_question_passes_for_the_first(tmp_path, monkeypatch, changed):
+    def request(self, server_round, state):
+        return model_request(
+            *changed(state, self.workload.query(state, server_round)), ConfigRecord(), None
+        )
+
+    def hash_asked(self, server_round, state):
+        state, query = changed(state, self.workload.query(state, server_round))
+        return hash_state(state, query.values, self.workload.loads_as)
+
+    nodes = RuledNodes(tmp_path, signed=True)
+    monkeypatch.setattr(RoundStrategy, "request", request)
+    monkeypatch.setattr(RoundStrategy, "hash_asked", hash_asked)
+    with pytest.raises(RunStoppedError, match="round 1.*state_unexplained"):
+        nodes.run()
+
+
+def nudged(state):
+    return State({**state.arrays, "asked": state.arrays["asked"] + 1e-9}, state.header)
+
+
+def in_float16(state):
+    return State({k: v.astype(np.float16) for k, v in state.arrays.items()}, state.header)
+
+
 def test_a_resumed_run_goes_on_from_the_sum_in_its_checkpoint(tmp_path):
     nodes = RuledNodes(tmp_path, changes={"exact": ["gbdt"]}, signed=True)
     first = nodes.config(TREES, algorithm="gbdt", num_rounds=4)
@@ -114,6 +152,8 @@ def test_states_agree_but_for_their_last_digits():
         ({**one.arrays, "a": np.array([1.0 + 1e-5, np.nan])}, one.header),
         ({**one.arrays, "b": np.array([4])}, one.header),
         ({**one.arrays, "b": np.array([3.0])}, one.header),
+        ({**one.arrays, "b": np.array([3], np.int8)}, one.header),
+        ({**one.arrays, "a": one.arrays["a"].astype(np.float16)}, one.header),
         ({"a": one.arrays["a"]}, one.header),
         (one.arrays, {"x": 0.5001, "y": ["a", 1.0]}),
         (one.arrays, {"x": 0.5, "y": ["b", 1.0]}),
@@ -158,6 +198,8 @@ def test_a_sum_goes_through_arrays_with_all_its_digits():
         {"scalars": np.frombuffer(b'{"sums": {"a": NaN}, "weight": 1}', np.uint8)},
         {"scalars": np.frombuffer(b'{"sums": {}}', np.uint8)},
         {"scalars": np.zeros(3)},
+        {"scalars": np.frombuffer(b'{"sums": {}, "weight": 1%s}' % (b"0" * 400), np.uint8)},
+        {"scalars": np.frombuffer(b"[" * 100_000, np.uint8)},
     ],
 )
 def test_what_is_no_sum_is_refused(change):

@@ -32,6 +32,7 @@ min_records: 100
 max_parameter_share: 0.1
 max_levels: 12
 max_bins: 64
+min_at_risk: 5
 min_effective_records: 20
 bundles: [{}]
 """.format("AB" * 32)
@@ -79,6 +80,7 @@ def test_a_policy_is_read(tmp_path):
         max_parameter_share=0.1,
         max_levels=12,
         max_bins=64,
+        min_at_risk=5,
         min_effective_records=20.0,
     )
 
@@ -226,6 +228,7 @@ NONE = {
         {"privacy": "example_central"},
         NONE,
         {**NONE, "exact": "glm"},
+        {**NONE, "exact": "glm", "min_at_risk": 3},
     ],
 )
 def test_a_run_within_the_policy_passes(changes):
@@ -266,6 +269,10 @@ def test_a_run_within_the_policy_passes(changes):
             ("each contribution", "min_survivors=3"),
         ),
         ({**NONE, "exact": "cox"}, ("algorithm=cox", "exact lists glm", "add it there")),
+        (
+            {**NONE, "exact": "glm", "min_at_risk": 2},
+            ("algorithm.min_at_risk=2", "min_at_risk=3", "raise"),
+        ),
         (
             {**NONE, "exact": "glm", "has_own_columns": False},
             ("algorithm=glm", "exact_overrides"),

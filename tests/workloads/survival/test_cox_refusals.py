@@ -30,6 +30,9 @@ def test_a_state_that_a_server_made_up_is_refused(strata):
             State({**arrays, "starts": starts + 0.5}, header),
             State({**arrays, "starts": np.append(starts[:-1], 1e9)}, header),
             State({**arrays, "events": arrays["events"][1:]}, header),
+            # One event that passes for several, whose own sums are asked for.
+            State({**arrays, "events": arrays["events"] + 5e-7}, header),
+            State({**arrays, "leaving": arrays["leaving"] + 0.5}, header),
             # Each time by itself, which the public minimum does not allow.
             State({**arrays, "leaving": np.ones(len(starts))}, header),
             State(arrays, {**header, "bits": 60}),
