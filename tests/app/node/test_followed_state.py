@@ -102,7 +102,7 @@ def test_no_other_question_passes_for_the_first(tmp_path, monkeypatch, changed):
     nodes = RuledNodes(tmp_path, signed=True)
     monkeypatch.setattr(RoundStrategy, "request", request)
     monkeypatch.setattr(RoundStrategy, "hash_asked", hash_asked)
-    with pytest.raises(RunStoppedError, match="round 1.*state_unexplained"):
+    with pytest.raises(RunStoppedError, match=r"round 1.*state_unexplained"):
         nodes.run()
 
 
