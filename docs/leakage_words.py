@@ -101,7 +101,12 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`config`", "`query-values`", "to the client", "public: what the round asks"),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
     ("`last-sum`", "`asked`", "to the client", "public: hash of the state before"),
-    ("`last-sum`", "`total`", "to the client", "public: the sum that the server has opened"),
+    (
+        "`last-sum`",
+        "`total`",
+        "to the client",
+        "the sum over all that the server has opened; c that collude see that of the others",
+    ),
     ("`last-sum`", "`scalars`", "to the client", "public: the sums beside it"),
     ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
 )

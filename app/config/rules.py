@@ -80,6 +80,37 @@ def check_spread(privacy: PrivacyConfig, aggregation: AggregationConfig, fewest:
     )
 
 
+def check_same_cohort(
+    aggregation: AggregationConfig, cohort_fraction: float, num_rounds: int, what: str
+) -> None:
+    """Refuse exact sums over cohorts that are drawn anew: nodes would open one or two of them.
+
+    See ``app.node.views``: what a node gave must not stand in the difference of two sums.
+
+    Parameters
+    ----------
+    aggregation : AggregationConfig
+        As configured.
+    cohort_fraction : float
+        Of ``rounds``.
+    num_rounds : int
+        Of the run.
+    what : str
+        What is exact, as configured; empty for nothing.
+
+    Raises
+    ------
+    ValueError
+        Naming the values and the mend.
+    """
+    changes = bool(what) and aggregation.is_signed and num_rounds > 1
+    require(
+        cohort_fraction == 1 or not changes,
+        f"rounds.cohort_fraction={cohort_fraction:g}: {what} has sums without noise, and nodes"
+        " open none whose cohorts differ by a few, as drawn ones soon do; take it out",
+    )
+
+
 def check_one_step(
     algorithm: WorkloadConfig, privacy: PrivacyConfig, training: TrainingConfig
 ) -> None:

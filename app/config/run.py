@@ -18,8 +18,13 @@ from app.config.algorithm import (
     FedYogiConfig,
 )
 from app.config.privacy import MOST_NODES, PRIVACY, PrivacyConfig
-from app.config.rules import check_one_step, check_privacy, check_spread
-from app.config.workload import check_workload, workload_name
+from app.config.rules import (
+    check_one_step,
+    check_privacy,
+    check_same_cohort,
+    check_spread,
+)
+from app.config.workload import check_workload, exact_workload, workload_name
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
 from tasks.schema import TaskConfig, require
@@ -172,6 +177,9 @@ class AppConfig:
         check_privacy(self.privacy, self.aggregation, self._waits_for_loss)
         if self.rounds.participant_spread:
             check_spread(self.privacy, self.aggregation, self.rounds.min_replies)
+        check_same_cohort(
+            self.aggregation, self.rounds.cohort_fraction, self.num_rounds, self._exact
+        )
         check_one_step(self.algorithm, self.privacy, self.task.training)
         held_out = self.task.test_fraction or "test_fraction" in self.task.idle_keys()
         require(
@@ -210,6 +218,14 @@ class AppConfig:
             " iterations and leaves the best model; give"
             f" algorithm.early_stopping_rounds={patience} instead",
         )
+
+    @property
+    def _exact(self) -> str:
+        """Return what of the run a node opens over groups of nodes only; empty for nothing."""
+        if self.rounds.participant_spread and self.privacy.mode is None:
+            return "rounds.participant_spread=true"
+        found = exact_workload(self.algorithm, self.privacy)
+        return f"algorithm={found}" if found else ""
 
     @property
     def average_from(self) -> int:

@@ -142,6 +142,34 @@ def test_a_wrong_run_config_is_one_clear_line(run_config, expected):
     assert "\n" not in str(info.value)
 
 
+DRAWN = (
+    "rounds.cohort_fraction=0.5 aggregation.identities=true aggregation.peers_file=/p"
+    " aggregation.min_survivors=10"
+)
+SPREAD = f"{DRAWN} rounds.participant_spread=true"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"algorithm": "glm"}, "algorithm=glm"),
+        ({"overrides": SPREAD}, "rounds.participant_spread=true"),
+        ({"algorithm": "statistics", "num-rounds": 1}, ""),
+        ({"algorithm": "fedavg"}, ""),
+        ({"algorithm": "glm", "overrides": "rounds.cohort_fraction=0.5"}, ""),
+    ],
+)
+def test_cohorts_of_exact_sums_are_not_drawn(changes, what):
+    """Nodes would open the first sum or two, and refuse in the middle of the run."""
+    given = {"task": "breast_cancer", "aggregation": "secagg", "num-rounds": 3}
+    given |= {"overrides": DRAWN} | changes
+    if not what:
+        assert load_config(given).rounds.cohort_fraction == 0.5
+        return
+    with pytest.raises(ConfigError, match=rf"cohort_fraction=0\.5: {what} has sums without"):
+        load_config(given)
+
+
 def test_loading_from_many_threads_gives_the_same_config():
     configs = [{"overrides": f"task.training.batch_size={n}"} for n in range(1, 21)]
     with ThreadPoolExecutor(8) as pool:

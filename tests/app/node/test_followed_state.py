@@ -23,7 +23,7 @@ from workloads.values import Aggregate, Query, State
 TREES = "algorithm.max_depth=2 algorithm.max_bins=8"
 FINE = "algorithm.binning=quantile algorithm.fine_bins=32"
 STOPS = "algorithm.early_stopping_rounds=1"
-PAIR = 'algorithm.interactions=[["mean texture","mean area"]]'
+PAIR = 'algorithm.interactions=[["mean texture","mean area"]] algorithm.interaction_bins=8'
 CASES = (
     ("glm", COLUMNS, 12),
     ("statistics", COLUMNS, 1),
@@ -108,7 +108,7 @@ def test_no_other_question_passes_for_the_first(tmp_path, monkeypatch, changed):
     nodes = RuledNodes(tmp_path, signed=True)
     monkeypatch.setattr(RoundStrategy, "request", request)
     monkeypatch.setattr(RoundStrategy, "hash_asked", hash_asked)
-    with pytest.raises(RunStoppedError, match="round 1.*state_unexplained"):
+    with pytest.raises(RunStoppedError, match=r"round 1.*state_unexplained"):
         nodes.run()
 
 
