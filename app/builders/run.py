@@ -64,6 +64,12 @@ def node_encodes(config: AppConfig, workload: Workload) -> bool:
     return config.privacy.mode is not None or workload.is_integer
 
 
+def nodes_follow(config: AppConfig, workload: Workload) -> bool:
+    """Return whether requests bring the last sum, so that nodes can work out the next state."""
+    is_exact = config.privacy.mode is None and workload.is_integer
+    return is_exact and config.aggregation.is_signed
+
+
 def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
     """Return the aggregation around the algorithm.
 
@@ -149,7 +155,7 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
     private = config.privacy.private
     if private is None:
         codec = exact_codec(config, workload)
-        if workload.is_integer and config.aggregation.is_signed:
+        if nodes_follow(config, workload):
             return FollowedRunState(codec, workload.scores, workload.loads_as)
         return RunState(codec, workload.scores)
     adaptive = private.adaptive

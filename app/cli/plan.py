@@ -136,6 +136,7 @@ def _lines(plan: RunPlan) -> list[str]:
         ("trips", f"{plan.num_trips}, one after the other"),
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
         ("bad server", plan.malicious_server),
+        *[("same nodes", plan.same_nodes)] * bool(plan.same_nodes),
         ("privacy", plan.privacy),
     ]
     rows += [("warning", why) for why in (plan.cohort_objection, plan.grid_objection) if why]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.builders.privacy import naming_extremes, privacy_plan
-from app.builders.run import build_codec, exact_codec, node_encodes
+from app.builders.run import build_codec, exact_codec, node_encodes, nodes_follow
 from app.builders.workload import build_workload
 from app.config.load import Scalar, option_of
 from app.config.plain import finite
@@ -55,12 +55,15 @@ class RunPlan:
     bytes_down, bytes_up : int
         The model to a node and a contribution from it, a round, without keys and envelopes:
         the first model, and the longest contribution where that differs from round to round.
+        Where nodes follow the state, the last sum goes with the model.
     key_bytes : int
         What a node sends and receives in a round beside those, in a full cohort.
     malicious_server : str
         What a server that breaks the protocol could learn, in words.
     cohort_objection : str
         Why a cohort cannot be summed if all nodes are there; empty if it can.
+    same_nodes : str
+        What nodes with a policy require of who takes part, in words; empty for nothing.
     grid_objection : str
         Why updates would be lost in the grid; empty if they are not.
     guarantee : dict
@@ -86,6 +89,7 @@ class RunPlan:
     key_bytes: int
     malicious_server: str
     cohort_objection: str = ""
+    same_nodes: str = ""
     grid_objection: str = ""
     guarantee: dict[str, Any] = field(default_factory=dict[str, Any])
     adversaries: list[Adversary] = field(default_factory=list[Adversary])
@@ -145,6 +149,9 @@ def _in_common(config: AppConfig, workload: Workload, codec: Codec, length: int)
     aggregation, private = config.aggregation, config.privacy.private
     scores_last = bool(private.metrics.every) if private else workload.scores
     trips = aggregation.num_trips * (config.num_rounds + scores_last)
+    bytes_down = sum(values.nbytes for values in state.arrays.values())
+    bytes_up = ceil(length * _bits(config, workload) / 8) + scalars
+    is_followed = nodes_follow(config, workload) and trips > aggregation.num_trips
     return RunPlan(
         task=option_of(config, "task"),
         algorithm=option_of(config, "algorithm"),
@@ -155,10 +162,21 @@ def _in_common(config: AppConfig, workload: Workload, codec: Codec, length: int)
         spare_attempts=private.spare_attempts if private else 0,
         num_parameters=workload.longest(),
         num_trips=trips + aggregation.num_key_trips,
-        bytes_down=sum(values.nbytes for values in state.arrays.values()),
-        bytes_up=ceil(length * _bits(config, workload) / 8) + scalars,
+        bytes_down=bytes_down + is_followed * bytes_up,
+        bytes_up=bytes_up,
         key_bytes=aggregation.key_bytes(_cohort(config)),
         malicious_server=_malicious_server(config),
+        same_nodes=_same_nodes(config) if is_followed else "",
+    )
+
+
+def _same_nodes(config: AppConfig) -> str:
+    """Return what nodes require of who takes part in exact sums, with the mend."""
+    least = config.aggregation.promised_survivors or "two thirds"
+    return (
+        "a node with a policy opens exact sums only over nodes that change by groups of"
+        f" T={least}: who drops out of one cannot come back; with aggregation.min_survivors of"
+        " all nodes the round is done again instead"
     )
 
 

@@ -439,3 +439,21 @@ def test_a_private_plan_tries_the_cohorts_of_its_population():
     free = "privacy.population=8"
     told = plan_run(load_config(composing("client_distributed", free=free))).cohort_objection
     assert told.startswith("once 8 nodes are drawn, the run stops: min_survivors=3 is under")
+
+
+@pytest.mark.parametrize("num_rounds", [1, 6])
+def test_exact_sums_that_nodes_follow_go_back_to_them(tmp_path, num_rounds):
+    """As the plan says: the sum of the round before, and who has to take part."""
+
+    def planned(more=""):
+        run = {"task": "breast_cancer", "algorithm": "glm", "num-rounds": num_rounds}
+        free = f"aggregation.min_survivors=3 {more}"
+        return plan_run(load_config(run | {"overrides": free}))
+
+    peers = tmp_path / "peers"
+    signed = planned(f"aggregation.identities=true aggregation.peers_file={peers}")
+    plain = planned()
+    more = plain.bytes_up if num_rounds > 1 else 0
+    assert signed.bytes_down == plain.bytes_down + more
+    assert ("groups of T=3" in signed.same_nodes) == (num_rounds > 1)
+    assert not plain.same_nodes
