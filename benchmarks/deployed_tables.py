@@ -35,7 +35,7 @@ _PRIVATE = (
     "privacy=example_distributed privacy.epsilon=1 privacy.delta=1e-5 privacy.sampling_rate=1"
     " privacy.population={nodes} privacy.expected_batch_size={records}"
 )
-_COLUMNS = "algorithm.columns=[age,education_num,hours_per_week,sex]"
+_COLUMNS = "algorithm.columns=[age,education-num,hours-per-week,sex]"
 #: name -> algorithm, rounds, more keys.
 RUNS = {
     "statistics": ("statistics", 1, ""),
