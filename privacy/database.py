@@ -85,3 +85,8 @@ def _make(path: Path) -> None:
 
 def _text(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def id_bytes(number: int) -> bytes:
+    """Return an id as bytes: Flower's go beyond SQLite's signed integers."""
+    return number.to_bytes(8, "big")

@@ -30,6 +30,17 @@ def add_to(arrays: Mapping[str, NDArray[Any]], update: NDArray[np.float32]) -> A
     return result
 
 
+def prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Return arrays under names of their own, beside others in a checkpoint."""
+    return {prefix + name: values for name, values in arrays.items()}
+
+
+def parted(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
+    """Return the arrays that ``prefixed`` has named so, and the rest."""
+    own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    return own, {k: v for k, v in arrays.items() if not k.startswith(prefix)}
+
+
 def hash_state(
     state: State, values: Mapping[str, Any], loaded_as: type[np.floating] = np.float32
 ) -> bytes:

@@ -48,23 +48,23 @@ def require_followed(session: NodeSession, request: Request) -> None:
     policy = session.policy
     if policy is None or session.exact is None or not session.config.aggregation.is_signed:
         return
-    known = _Known(session, policy.dataset, request)
+    known, asked = _Known(session, policy.dataset), request.hash_of(request.state)
     try:
         _require_own_query(request)
-        held = known.get(request.hash_of(request.state))
+        held = known.get(asked)
         # A hash tells no type, and in another one arithmetic may overflow.
         if held is not None and agree(held, request.state):
             return
-        _require_next(request, known)
+        _require_next(request, asked, known)
     except (UnexplainedStateError, StateRefusedError) as error:
         raise RequestRefusedError(Reason.STATE_UNEXPLAINED) from error
-    known.add(request.hash_of(request.state), request.state)
+    known.add(asked, request.state)
 
 
 class _Known:
     """The states that were found right, of runs that ask the same about the same columns."""
 
-    def __init__(self, session: NodeSession, dataset: str, request: Request) -> None:
+    def __init__(self, session: NodeSession, dataset: str) -> None:
         config = session.config
         asks = to_dict(config.task), to_dict(config.algorithm), config.seed
         self._of = hashlib.sha256(json.dumps(asks, sort_keys=True).encode()).digest()
@@ -91,12 +91,12 @@ def _require_own_query(request: Request) -> None:
         )
 
 
-def _require_next(request: Request, known: _Known) -> None:
+def _require_next(request: Request, asked: bytes, known: _Known) -> None:
     """Raise unless the state is the first one, or the one that the last sum leads to."""
     first, server_round = request.workload.initial_state(), request.query.server_round
+    of_first = request.hash_of(first)
     # It has constants only, which are the same on all machines to their last digits.
-    is_first = request.hash_of(first) == request.hash_of(request.state)
-    if is_first and agree(first, request.state):
+    if of_first == asked and agree(first, request.state):
         return
     last = request.last_sum
     if last is None:
@@ -104,7 +104,7 @@ def _require_next(request: Request, known: _Known) -> None:
             f"round {server_round}: the state is not the first one of this run, and no sum came"
             " with it that it could follow from; a run with exact sums begins at its beginning"
         )
-    is_second = last.asked == request.hash_of(first)
+    is_second = last.asked == of_first
     before = first if is_second else known.get(last.asked)
     if before is None:
         raise UnexplainedStateError(

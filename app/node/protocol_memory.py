@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from app.node.views import Views
-from privacy.database import transaction
+from privacy.database import id_bytes, transaction
 from privacy.ledger.heads import HeadChain
 from strategies.secagg.messages import KEPT_HEADS, NO_HEAD
 from strategies.secagg.wire import AttemptId
@@ -75,7 +75,7 @@ class SqliteMemory:
 
     def keep_heads(self, attempt: AttemptId, heads: Mapping[bytes, bytes]) -> None:
         """Keep these heads, by identity, in place of those of earlier attempts of the run."""
-        when = _key(attempt.run_id), attempt.round, attempt.attempt
+        when = id_bytes(attempt.run_id), attempt.round, attempt.attempt
         rows = [(one, *when, head) for one, head in heads.items() if head != NO_HEAD]
         if not rows:
             return
@@ -90,8 +90,3 @@ class SqliteMemory:
     def note_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
         """Note such a sum, and say whether it may be opened."""
         return self._views.allows(run_id, frozenset(members), least, note=True)
-
-
-def _key(number: int) -> bytes:
-    """Return an id as bytes: Flower's go beyond SQLite's signed integers."""
-    return number.to_bytes(8, "big")

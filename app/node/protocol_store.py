@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, cast
 
 from flwr.app import ConfigRecord, RecordDict
 
-from privacy.database import transaction
+from privacy.database import id_bytes, transaction
 from strategies.secagg.client.store import (
     ENDED,
     MAX_AHEAD_SECONDS,
@@ -73,7 +73,7 @@ class SqliteStore:
         self, run_id: int, attempts: Collection[AttemptId] = (), model: bytes = b""
     ) -> Mapping[AttemptId, Record]:
         """Return what a message may depend on, see `Store.records`."""
-        run = _run_key(run_id)
+        run = id_bytes(run_id)
         queries: list[tuple[str, tuple[object, ...]]]
         queries = [(_ANY_ONE, (run,)), (_OPEN_ONES, (run,))]
         named = [(_NAMED_ONE, (run, *a[1:])) for a in attempts if a.run_id == run_id]
@@ -93,14 +93,14 @@ class SqliteStore:
                 run, number, attempt = change.attempt
                 row = database.execute(
                     "SELECT stage FROM secagg WHERE run_id = ? AND round = ? AND attempt = ?",
-                    (_run_key(run), number, attempt),
+                    (id_bytes(run), number, attempt),
                 ).fetchone()
                 if (Stage(row[0]) if row else Stage.NONE) is not change.expected:
                     return False
             database.executemany(
                 "INSERT OR REPLACE INTO secagg VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (_run_key(c.attempt.run_id), *c.attempt[1:], *_row(c.record))
+                    (id_bytes(c.attempt.run_id), *c.attempt[1:], *_row(c.record))
                     for c in changes
                 ],
             )
@@ -216,11 +216,6 @@ class _Row(Wire):
     terms: Annotated[bytes, Field(HASH, _LOCAL)]
     model: Annotated[bytes, Field(blob(32), _LOCAL)]
     secrets: Annotated[bytes, Field(blob(), _LOCAL)]
-
-
-def _run_key(run_id: int) -> bytes:
-    """Return a run id as bytes: Flower's go beyond SQLite's signed integers."""
-    return run_id.to_bytes(8, "big")
 
 
 def _row(record: Record) -> tuple[object, ...]:

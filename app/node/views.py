@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Protocol
 
-from privacy.database import transaction
+from privacy.database import id_bytes, transaction
 from privacy.ledger.rows import tables
 from strategies.secagg.client.memory import NAME_BYTES
 from strategies.secagg.client.store import ENDED
@@ -81,7 +81,7 @@ class RunViews:
         """Say whether such a sum may be opened: the same members as the last time always."""
         if self._max_changes is None:
             return True
-        run = _key(run_id)
+        run = id_bytes(run_id)
         with transaction(self._path, _RUN_SCHEMA) as database:
             rows = database.execute(
                 "SELECT members, is_change FROM secagg_views WHERE run_id = ?"
@@ -278,11 +278,6 @@ def _forget_ended(database: Connection) -> None:
             " (SELECT run_id FROM secagg WHERE terms = ?)",
             (ENDED,),
         )
-
-
-def _key(number: int) -> bytes:
-    """Return an id as bytes: Flower's go beyond SQLite's signed integers."""
-    return number.to_bytes(8, "big")
 
 
 def _encoded(members: Collection[bytes]) -> bytes:

@@ -18,6 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from privacy.database import id_bytes
 from privacy.ledger.budget import Budget, LedgerError, totals
 from privacy.ledger.charge import Charge
 from privacy.plan.release import Release, Schedule
@@ -121,7 +122,7 @@ def append(connection: sqlite3.Connection, past: Sequence[Charge], charge: Charg
     # As they will be read: SQLite makes floats of integers in these columns.
     limits = (float(cap.epsilon), float(cap.delta)) if cap else (None, None)
     row = (
-        charge.run_id.to_bytes(8, "big"),
+        id_bytes(charge.run_id),
         charge.round,
         charge.attempt,
         float(charge.time),

@@ -75,14 +75,3 @@ class LastSum:
         ):
             raise BadLastSumError("a last sum that is not finite, or of no state")
         return cls(asked.tobytes(), Aggregate(total, sums, weight))
-
-
-def prefixed(arrays: Arrays) -> Arrays:
-    """Return the arrays under names of their own."""
-    return {PREFIX + name: values for name, values in arrays.items()}
-
-
-def parted(arrays: Arrays) -> tuple[Arrays, Arrays]:
-    """Return the arrays that ``prefixed`` has named, and the rest."""
-    own = {k.removeprefix(PREFIX): v for k, v in arrays.items() if k.startswith(PREFIX)}
-    return own, {k: v for k, v in arrays.items() if not k.startswith(PREFIX)}

@@ -184,19 +184,13 @@ class PrivateCodec:
         """
         sums = self._decode_scalars(scalars, has_metrics=has_metrics)
         of_scores = self._scalar_deviation(context.num_survivors) if has_metrics else 0.0
+        of_loss = of_scores * self.loss_clip
         if not len(update):
             weight = float(context.num_survivors)
-            return Aggregate(
-                np.zeros(0),
-                sums,
-                weight,
-                scores_noise=of_scores,
-                loss_noise=of_scores * self.loss_clip,
-            )
+            return Aggregate(np.zeros(0), sums, weight, 0.0, of_scores, of_loss)
         found = run_backward(self.stages, Passing(update), context)
         unit = self.clip_norm if self.plan.terms.is_summed else 1.0
         noise = unit * self._deviation(context.num_survivors)
-        of_loss = of_scores * self.loss_clip
         return Aggregate(found.vector * unit, sums, found.weight, noise, of_scores, of_loss)
 
     def objection(self, found: Aggregate, num_survivors: int) -> str | None:

@@ -11,9 +11,9 @@ from flwr.app import ConfigRecord
 from privacy.accounting.run_spent import spent_of
 from privacy.bounding.clipping import next_clip_norm
 from strategies.codec.codec import Codec
-from strategies.codec.last_sum import LastSum, parted, prefixed
+from strategies.codec.last_sum import PREFIX, LastSum
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
-from workloads.model_arrays import hash_state
+from workloads.model_arrays import hash_state, parted, prefixed
 from workloads.values import Aggregate, Arrays, State
 
 #: Where the server says which clip norm a round has, if it is adaptive.
@@ -121,7 +121,7 @@ class FollowedRunState(RunState):
 
     def export(self) -> Arrays:
         """Return the sum of the last round."""
-        return prefixed(self._last.to_arrays()) if self._last else {}
+        return prefixed(PREFIX, self._last.to_arrays()) if self._last else {}
 
     def take_up(self, kept: Arrays) -> Arrays:
         """Restore the sum of the last round; return the rest of the arrays.
@@ -131,7 +131,7 @@ class FollowedRunState(RunState):
         ValueError
             If what stands there is no such sum.
         """
-        own, rest = parted(kept)
+        own, rest = parted(PREFIX, kept)
         self._last = LastSum.of_arrays(own) if own else None
         return rest
 

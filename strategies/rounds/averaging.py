@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from workloads.model_arrays import parted, prefixed
 from workloads.values import Arrays, State
 
 _SLOT = "average/"
@@ -45,7 +46,7 @@ class IterateAverage:
 
     def export(self) -> Arrays:
         """Return the mean as arrays, for a checkpoint; empty while there is none."""
-        return {_SLOT + name: values for name, values in self._mean.items()}
+        return prefixed(_SLOT, self._mean)
 
     def restore(self, state: Arrays, server_round: int) -> Arrays:
         """Restore the mean from a checkpoint of a round; return the rest of its state.
@@ -55,7 +56,7 @@ class IterateAverage:
         ValueError
             If the checkpoint has no mean though it should, or one though it should not.
         """
-        own = {k.removeprefix(_SLOT): v for k, v in state.items() if k.startswith(_SLOT)}
+        own, rest = parted(_SLOT, state)
         expected = max(0, server_round - self._first + 1) if self._first else 0
         if bool(own) != bool(expected):
             raise ValueError(
@@ -64,4 +65,4 @@ class IterateAverage:
             )
         self._mean = {name: values.astype(np.float64) for name, values in own.items()}
         self._num_models = expected
-        return {k: v for k, v in state.items() if not k.startswith(_SLOT)}
+        return rest

@@ -204,7 +204,7 @@ MUTATIONS = (
     Mutation(
         "a-first-state-that-is-nearly-right-will-do",
         _FOLLOWED,
-        "if is_first and agree(first, request.state):",
+        "if of_first == asked and agree(first, request.state):",
         "if agree(first, request.state):",
         _FOLLOWED_TESTS,
     ),
