@@ -6,12 +6,14 @@ deployment every message is a fresh process.
 """
 
 import logging
+import time
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from app.config.load import ConfigError, load_config
 from app.node.admission import admit
+from app.node.node_log import tell
 from app.node.session import NodeSession
 from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
@@ -66,10 +68,18 @@ def _answer_admitted(message: Message, session: NodeSession) -> Message:
     try:
         # Here, where no aggregation can forget it: no message is read before.
         admit(session)
-        return aggregation.answer(message, side)
+        started = time.monotonic()
+        reply = aggregation.answer(message, side)
+        tell(session, _answered(message, session, time.monotonic() - started))
+        return reply
     except BaseException:
         aggregation.forget(message, side)
         raise
+
+
+def _answered(message: Message, session: NodeSession, seconds: float) -> str:
+    kind = message.metadata.message_type
+    return f"node {_name(session.context)} has answered {kind} in {seconds:.1f} s"
 
 
 def _reason(error: Exception) -> Reason:

@@ -1,11 +1,12 @@
 """Flower's ServerApp: compose the configuration, build, run the rounds, leave a run folder."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.exit import add_exit_handler
 from flwr.superlink.grid import InMemoryGrid
 
 from app.builders.run import (
@@ -50,7 +51,8 @@ def main(grid: Grid, context: Context) -> None:
     _hide_tracebacks_of_user_errors()
     config = load_given(context.run_config)
     # A simulation's grid lives in this process; a deployment's speaks HTTP.
-    run(PollingGrid(grid), config, context.run_id, isinstance(grid, InMemoryGrid))
+    simulated = isinstance(grid, InMemoryGrid)
+    run(PollingGrid(grid), config, context.run_id, simulated, at_exit=add_exit_handler)
 
 
 def run(
@@ -61,6 +63,7 @@ def run(
     observers: Sequence[Observer] = (),
     *,
     task_has_records: bool = True,
+    at_exit: Callable[[Callable[[], None]], object] | None = None,
 ) -> Outcome:
     """Train, leaving a run folder.
 
@@ -79,6 +82,9 @@ def run(
     task_has_records : bool
         Whether the nodes hold the task's records, which must go round, or others in their
         place.
+    at_exit : callable, optional
+        Takes what is to be called when Flower ends this process: it does so when somebody
+        stops the run, and no exception tells of that in a simulation.
 
     Raises
     ------
@@ -102,6 +108,9 @@ def run(
     settings, cohort_rng = build_settings(config, simulated), build_cohort_rng(config)
     folder, checkpoint = _open_folder(config, run_id)
     with folder:
+        if at_exit is not None:
+            at_exit(folder.stop)
+            log.info("Ctrl-C ends this log, not the run: that is `flwr stop %d`", run_id)
         folder.note_learning_rate(strategy.workload.setup.learning_rate)
         log.info("run folder: %s", folder.path)
         log.info("configuration:\n%s", to_yaml(config))
@@ -118,8 +127,8 @@ def run(
 def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint | None]:
     path = folder_path(config, run_id)
     if config.resume_from:
-        return RunFolder.resume(path, config)
-    return RunFolder.create(path, config), None
+        return RunFolder.resume(path, config, run_id)
+    return RunFolder.create(path, config, run_id), None
 
 
 def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:

@@ -5,6 +5,8 @@ is a list of public parts with a name for each; all compare the fingerprints by 
 """
 
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +97,60 @@ def write_peers(path: Path, named: dict[str, bytes]) -> None:
     """
     _require_different(named, "")
     entries = [{"name": name, "key": key.hex()} for name, key in sorted(named.items())]
+    partial = path.with_name(path.name + ".partial")
     try:
-        path.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+        partial.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, partial)
+        # As a whole: half a file would have lost keys that were compared by phone.
+        partial.replace(path)
     except OSError as error:
         raise IdentityError(f"{path}: {error.strerror}") from None
+
+
+def add_peers(path: Path, given: dict[str, bytes]) -> dict[str, bytes]:
+    """Add organisations to a peers file, which is made if it is not there.
+
+    Returns
+    -------
+    dict
+        All that are in it now.
+
+    Raises
+    ------
+    IdentityError
+        If a name is there with another key: what was pinned is never replaced. Nothing is
+        written then.
+    """
+    known = read_peers(path) if path.exists() else {}
+    for name, key in given.items():
+        if known.get(name, key) != key:
+            raise IdentityError(
+                f"{path}: {name} is in it with another key ("
+                f"{readable_fingerprint(known[name])}), and a pinned key is never replaced; if"
+                f" it has a new one, compare it by phone, then `tacet keys remove {path}"
+                f" {name}` first"
+            )
+    named = known | given
+    write_peers(path, named)
+    return named
+
+
+def remove_peers(path: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Take organisations out of a peers file; return those that are left.
+
+    Raises
+    ------
+    IdentityError
+        If one of them is not in it. Nothing is written then.
+    """
+    known = read_peers(path)
+    for name in names:
+        if name not in known:
+            raise IdentityError(f"{path}: {name} is none of {', '.join(sorted(known))}")
+    rest = {name: key for name, key in known.items() if name not in names}
+    write_peers(path, rest)
+    return rest
 
 
 def read_peers(path: Path) -> dict[str, bytes]:

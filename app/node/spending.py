@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from app.node.admission import admit
+from app.node.node_log import tell
 from app.node.session import NodeSession
 from privacy.ledger.ledger import LedgerError, OverBudgetError
 from privacy.plan.plan import PrivacyPlan
@@ -47,8 +48,14 @@ def charge(
         )
     budget = policy.budget if policy else None
     try:
-        ledger.charge(session.run_id, *attempt, releases, plan.schedule(), budget)
+        spent = ledger.charge(session.run_id, *attempt, releases, plan.schedule(), budget)
     except OverBudgetError as error:
         raise RequestRefusedError(Reason.BUDGET_EXHAUSTED) from error
     except LedgerError as error:
         raise RequestRefusedError(Reason.LEDGER_REFUSED) from error
+    if budget is not None and spent is not None:
+        tell(
+            session,
+            f"charged round {attempt[0]}: spent epsilon {spent:.4g} of {budget.epsilon:g},"
+            f" left {max(0.0, budget.epsilon - spent):.4g}, at delta {budget.delta:g}",
+        )

@@ -43,11 +43,16 @@ class ModelFileError(ValueError):
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file atomically: a reader finds the old one or the new one."""
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        # On a full disk what says so has to find some room.
+        partial.unlink(missing_ok=True)
+        raise
     # The name too, or the older file may be back after a power failure.
     folder = os.open(path.parent, os.O_RDONLY)
     try:

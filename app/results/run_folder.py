@@ -6,6 +6,7 @@ state of the same round in one file, ``summary.json`` how it ended.
 """
 
 import json
+import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from app.results.summary import (
     COMPLETED,
     FAILED,
     RUNNING,
+    STOPPED,
     STOPPED_EARLY,
     summary_file,
     take_lock,
@@ -31,6 +33,7 @@ from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.observer import ClosedRound, Outcome
 from strategies.rounds.report import RoundReport
 
+_STOPPED = "somebody stopped it (flwr stop, or a signal); resume-from goes on with it"
 #: A resumed run may differ in these; in anything else it would not be the same run.
 _MAY_CHANGE = (
     "num_rounds",
@@ -54,8 +57,11 @@ def folder_path(config: AppConfig, run_id: int) -> Path:
 class RunFolder:
     """A run's folder, locked by one process at a time; a context manager that unlocks it."""
 
-    def __init__(self, path: Path, config: AppConfig) -> None:
+    def __init__(self, path: Path, config: AppConfig, run_id: int = 0) -> None:
         self.path = path
+        self._run_id = run_id
+        # A signal may be handled while a summary is being written, and in the same thread.
+        self._writing = threading.RLock()
         self._history = History(path / "metrics.jsonl")
         self._lock: TextIO | None = None
         self._config = config
@@ -68,15 +74,24 @@ class RunFolder:
         self._note_progress(0, {}, {}, 0)
 
     @classmethod
-    def create(cls, path: Path, config: AppConfig) -> "RunFolder":
+    def create(cls, path: Path, config: AppConfig, run_id: int = 0) -> "RunFolder":
         """Make a new folder.
+
+        Parameters
+        ----------
+        path : Path
+            Where.
+        config : AppConfig
+            Of the run.
+        run_id : int
+            Flower's id of the run, for whoever wants to stop it; 0 for none.
 
         Raises
         ------
         RunFolderError
             If a run is there already, or the folder cannot be made.
         """
-        folder = cls(path, config)
+        folder = cls(path, config, run_id)
         with folder._released_on_error("output-dir"):
             path.mkdir(parents=True, exist_ok=True)
             folder._take()
@@ -92,8 +107,10 @@ class RunFolder:
         return folder
 
     @classmethod
-    def resume(cls, path: Path, config: AppConfig) -> tuple["RunFolder", Checkpoint]:
-        """Open the folder of an earlier run to resume it.
+    def resume(
+        cls, path: Path, config: AppConfig, run_id: int = 0
+    ) -> tuple["RunFolder", Checkpoint]:
+        """Open the folder of an earlier run to resume it; parameters as of ``create``.
 
         Returns
         -------
@@ -106,7 +123,7 @@ class RunFolder:
         RunFolderError
             If there is no such run, or it was another run than this one asks for.
         """
-        folder = cls(path, config)
+        folder = cls(path, config, run_id)
         with folder._released_on_error("resume-from"):
             if not folder._history.exists():
                 raise RunFolderError(f"resume-from={str(path)!r}: there is no run")
@@ -163,6 +180,15 @@ class RunFolder:
     def fail(self, reason: str) -> None:
         """Write the summary of a run that has failed."""
         self._write_summary(FAILED, reason=reason)
+
+    def stop(self) -> None:
+        """Write the summary of a run that somebody has stopped, unless it has ended already.
+
+        Whatever is written later does not count: the process is about to exit.
+        """
+        with self._writing:
+            if self._status == RUNNING:
+                self._write_summary(STOPPED, reason=_STOPPED)
 
     @property
     def _checkpoint(self) -> Path:
@@ -290,12 +316,21 @@ class RunFolder:
         }
 
     def _write_summary(self, status: str, **values: object) -> None:
-        self._status = status
+        with self._writing:
+            if self._status == STOPPED:
+                return
+            self._status = status
+            write_summary(self.path, self._summary(status, values))
+
+    def _summary(self, status: str, values: Mapping[str, object]) -> dict[str, object]:
         seconds = round(self._seconds_before + time.time() - self._started, 3)
         summary = {"status": status, **values, **self._progress, "seconds": seconds}
+        if self._run_id:
+            # As text: it is larger than what JSON's numbers hold elsewhere.
+            summary["run_id"] = str(self._run_id)
         if self._learning_rate is not None:
             summary["learning_rate"] = self._learning_rate
-        write_summary(self.path, summary)
+        return summary
 
 
 def recorded_learning_rate(path: Path) -> float | None:

@@ -13,7 +13,11 @@ from typing import Any, TextIO
 
 from app.results.model_file import write_whole
 
-RUNNING, FAILED, COMPLETED, STOPPED_EARLY = "running", "failed", "completed", "stopped early"
+RUNNING, FAILED, COMPLETED = "running", "failed", "completed"
+#: By the run itself, which was done before its last round.
+STOPPED_EARLY = "stopped early"
+#: By a person, who may go on with it.
+STOPPED = "stopped"
 _KILLED = {
     "status": FAILED,
     "reason": "its process was killed, or its machine went down; resume-from goes on with it",

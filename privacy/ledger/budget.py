@@ -103,7 +103,7 @@ def check(
     budget: Budget,
     order: int,
     epsilon_of: EpsilonOf,
-) -> None:
+) -> float:
     """Accept or refuse a charge. See the head of this file.
 
     Parameters
@@ -120,6 +120,11 @@ def check(
         The ledger's one Renyi order.
     epsilon_of : callable
         Epsilon of fixed parameters; may be remembered from one charge to the next.
+
+    Returns
+    -------
+    float
+        Epsilon of all charges, this one among them, by the rule: at most the cap's.
 
     Raises
     ------
@@ -149,6 +154,7 @@ def check(
             f"{budget.delta:g}, over its max_epsilon={budget.epsilon:g}; end the run here, or"
             " let the data's owner raise max_epsilon"
         )
+    return found
 
 
 def covering(counts: Mapping[Release, int], plan: Mapping[Release, int]) -> Schedule:

@@ -60,7 +60,7 @@ class Ledger:
         releases: Sequence[Release],
         planned: Schedule,
         budget: Budget | None,
-    ) -> None:
+    ) -> float | None:
         """Check one contribution, record it and sync; only then may it leave.
 
         Parameters
@@ -77,6 +77,11 @@ class Ledger:
             What the whole run reveals, as announced.
         budget : Budget or None
             The node's cap; None to write down only.
+
+        Returns
+        -------
+        float or None
+            Epsilon of all charges, as it was held against the cap; None without one.
 
         Raises
         ------
@@ -108,13 +113,14 @@ class Ledger:
                     order=order,
                 )
                 self._require_consistent(past, new)
-                _require_within(connection, past, new)
+                found = _require_within(connection, past, new)
                 append(connection, past, new)
         except DatabaseError as error:
             raise LedgerError(str(error)) from None
         except ValueError as error:
             # From the accountant: what it cannot bound.
             raise LedgerError(f"the release cannot be accounted for: {error}") from None
+        return found
 
     def spent(self, delta: float) -> Spent:
         """Return the total of all charges at a delta. The file is only read.
@@ -176,11 +182,11 @@ def _next_attempt(past: Sequence[Charge], run_id: int, number: int) -> int:
 
 def _require_within(
     connection: sqlite3.Connection, past: Sequence[Charge], new: Charge
-) -> None:
-    """Refuse a charge over the cap."""
+) -> float | None:
+    """Refuse a charge over the cap; return what was held against it."""
     if new.budget is None or new.order is None:
-        return
-    check(
+        return None
+    return check(
         past=[charge.releases for charge in past],
         new=new.releases,
         plans=[totals([charge.planned]) for charge in (*past, new)],

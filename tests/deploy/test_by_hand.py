@@ -98,6 +98,16 @@ def test_every_node_has_charged_what_the_report_says(trial):
         assert json.loads(file.read_text())["epsilon"] == pytest.approx(spent["epsilon"])
 
 
+def test_every_nodes_log_says_when_what_for_whom_and_what_is_left(trial):
+    for hospital in ("north", "east", "south"):
+        log = (trial / hospital / "node.log").read_text(errors="replace")
+        run_id = json.loads((trial / "run" / "summary.json").read_text())["run_id"]
+        moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
+        assert re.search(rf"{moment} run {run_id}: node \d+ has answered train", log), log
+        charged = re.findall(rf"{moment} run {run_id}: charged round (\d+): spent epsilon", log)
+        assert charged[:5] == ["1", "2", "3", "4", "5"]
+
+
 def test_nothing_went_wrong_in_any_log(trial):
     for name in ("superlink.log", "north/node.log", "east/node.log", "south/node.log"):
         text = (trial / name).read_text(errors="replace")

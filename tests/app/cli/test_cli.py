@@ -76,6 +76,55 @@ def test_fingerprint_reads_a_public_key_and_a_peers_file(key, tmp_path, capsys):
     assert read_peers(peers)["a"] == read_public(Path(f"{key}.pub"))
 
 
+def test_merge_adds_to_what_is_there(key, tmp_path, capsys):
+    peers = tmp_path / "peers.yaml"
+    tell(capsys, "keys", "merge", "--out", peers, f"a={key}.pub")
+    peers.chmod(0o600)
+    other = tmp_path / "other"
+    tell(capsys, "keys", "new", other)
+    lines = tell(capsys, "keys", "merge", "--out", peers, f"b={other}.pub", f"a={key}.pub")
+    assert [line[0] for line in lines[:2]] == ["a", "b"]
+    assert read_peers(peers) == {
+        "a": read_public(Path(f"{key}.pub")),
+        "b": read_public(Path(f"{other}.pub")),
+    }
+    assert peers.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_pinned_key_is_never_replaced(key, tmp_path, capsys):
+    peers, other = tmp_path / "peers.yaml", tmp_path / "other"
+    tell(capsys, "keys", "merge", "--out", peers, f"a={key}.pub")
+    tell(capsys, "keys", "new", other)
+    before = peers.read_bytes()
+    told = complaint(capsys, "keys", "merge", "--out", peers, f"a={other}.pub")
+    assert f"tacet keys remove {peers} a" in told
+    # Nor is a key taken in under a second name.
+    assert "same key" in complaint(capsys, "keys", "merge", "--out", peers, f"b={key}.pub")
+    assert peers.read_bytes() == before
+    tell(capsys, "keys", "remove", peers, "a")
+    assert read_peers(peers) == {}
+    tell(capsys, "keys", "merge", "--out", peers, f"a={other}.pub")
+    assert read_peers(peers) == {"a": read_public(Path(f"{other}.pub"))}
+
+
+def test_remove_names_what_is_not_there(key, tmp_path, capsys):
+    peers = tmp_path / "peers.yaml"
+    assert str(peers) in complaint(capsys, "keys", "remove", peers, "a")
+    tell(capsys, "keys", "merge", "--out", peers, f"a={key}.pub")
+    assert "b is none of a" in complaint(capsys, "keys", "remove", peers, "a", "b")
+    assert "a" in read_peers(peers)
+
+
+def test_a_damaged_peers_file_is_not_overwritten(key, tmp_path, capsys):
+    peers = tmp_path / "peers.yaml"
+    peers.write_text("half a fi")
+    assert "not a peers file" in complaint(
+        capsys, "keys", "merge", "--out", peers, f"a={key}.pub"
+    )
+    assert peers.read_text() == "half a fi"
+
+
 def test_merge_refuses_and_writes_nothing(key, tmp_path, capsys):
     peers, public = tmp_path / "peers.yaml", f"{key}.pub"
     wrong = {

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from flwr.supernode.cli.flower_supernode import (
     _try_setup_client_authentication,
 )
 
+from app.cli import certificates
+from app.cli.certificates import read_certificate
 from app.cli.main import main
 
 
@@ -29,6 +32,15 @@ def complaint(capsys, *argv: object) -> str:
 
 def modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+def clock_at(moment):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return moment
+
+    return Clock
 
 
 @pytest.fixture
@@ -73,8 +85,64 @@ def test_the_server_is_not_believed_under_another_name(tls):
         shake_hands(tls, "other.example.org")
 
 
-def test_keys_are_the_owners_alone_and_the_cas_is_not_kept(tls):
-    assert modes(tls) == {"superlink.key": 0o600, "superlink.pem": 0o644, "ca.crt": 0o644}
+def test_keys_are_the_owners_alone(tls):
+    public = {"superlink.pem": 0o644, "ca.crt": 0o644}
+    assert modes(tls) == {"superlink.key": 0o600, "ca.key": 0o600, **public}
+
+
+def test_another_server_has_the_same_ca(tls, capsys):
+    before = (tls / "ca.crt").read_bytes()
+    tell(capsys, "keys", "tls", tls, "--name", "second", "--host", "h")
+    assert (tls / "ca.crt").read_bytes() == before
+    assert shake_hands(tls, "h", "second") == "second"
+    assert shake_hands(tls, "localhost") == "superlink"
+
+
+def test_a_renewed_certificate_has_new_dates_and_all_else_as_before(tls, capsys, monkeypatch):
+    before = read_certificate(tls / "superlink.pem")
+    kept = {name: (tls / name).read_bytes() for name in ("superlink.key", "ca.key", "ca.crt")}
+    at = before.not_valid_after_utc - timedelta(days=3)
+    monkeypatch.setattr(certificates, "datetime", clock_at(at))
+    lines = tell(capsys, "keys", "renew", tls)
+    after = read_certificate(tls / "superlink.pem")
+    assert after.not_valid_after_utc - before.not_valid_after_utc == timedelta(days=362)
+    assert f"{after.not_valid_after_utc:%Y-%m-%d}" in lines[0]
+    assert kept == {name: (tls / name).read_bytes() for name in kept}
+    monkeypatch.undo()
+    # Valid from that day on only.
+    with pytest.raises(ssl.SSLCertVerificationError, match="not yet valid"):
+        shake_hands(tls, "localhost")
+    tell(capsys, "keys", "renew", tls)
+    for host in ("localhost", "127.0.0.1", "fl.example.org"):
+        assert shake_hands(tls, host) == "superlink"
+
+
+def test_validity_says_when_a_certificate_has_expired(tls, monkeypatch):
+    file = tls / "superlink.pem"
+    assert "days left" in certificates.validity(file)
+    over = read_certificate(file).not_valid_after_utc + timedelta(days=1)
+    monkeypatch.setattr(certificates, "datetime", clock_at(over))
+    assert "EXPIRED" in certificates.validity(file)
+
+
+@pytest.mark.parametrize("missing", ["ca.crt", "ca.key", "superlink.key", "superlink.pem"])
+def test_what_is_missing_is_named(tls, missing, capsys):
+    (tls / missing).unlink()
+    before = {path.name: path.read_bytes() for path in tls.iterdir()}
+    assert str(tls / missing) in complaint(capsys, "keys", "renew", tls)
+    assert {path.name: path.read_bytes() for path in tls.iterdir()} == before
+
+
+def test_the_key_of_another_ca_signs_nothing(tls, tmp_path, capsys):
+    tell(capsys, "keys", "tls", tmp_path / "other", "--host", "h")
+    (tls / "ca.key").write_bytes((tmp_path / "other" / "ca.key").read_bytes())
+    assert "is not the key of" in complaint(capsys, "keys", "renew", tls)
+
+
+def test_a_ca_that_is_soon_over_signs_nothing(tls, capsys, monkeypatch):
+    end = read_certificate(tls / "ca.crt").not_valid_after_utc
+    monkeypatch.setattr(certificates, "datetime", clock_at(end - timedelta(days=100)))
+    assert "less than what it would sign" in complaint(capsys, "keys", "renew", tls)
 
 
 def test_it_says_what_to_do_and_that_it_is_for_trials(tmp_path, capsys):

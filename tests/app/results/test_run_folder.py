@@ -1,11 +1,13 @@
 """What a run leaves, and going on with it after it was killed."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import yaml
 
 import app.results.run_folder
 import app.server
+import app.simulation.in_process
 from app.config.load import load_config
 from app.results import model_file, summary
 from app.results.model_file import load_model
@@ -22,6 +25,7 @@ from app.results.summary import read_summary
 from app.simulation.flwr_run import summary_time
 from app.simulation.in_process import simulate
 from deploy import job
+from strategies.rounds.observer import Observer
 from tasks.base import DataSource
 from tasks.training.local import evaluate
 from tests import ROOT
@@ -147,6 +151,68 @@ def test_a_folder_that_is_refused_is_left_as_it_was(run_config):
     with pytest.raises(RunFolderError, match="holds a run already"):
         simulate(run_config, 3)
     assert summary_of(run_config["output-dir"]) == before
+
+
+def test_a_run_that_somebody_stopped_is_told_as_stopped(run_config):
+    path = Path(run_config["output-dir"])
+    with RunFolder.create(path, load_config(run_config), run_id=17) as folder:
+        folder.stop()
+        # What unwinds afterwards does not make a failure of it.
+        folder.fail("SystemExit: 1")
+    found = read_summary(path)
+    assert (found["status"], found["run_id"]) == (summary.STOPPED, "17")
+    assert "resume-from" in found["reason"]
+    folder, _ = RunFolder.resume(path, load_config(run_config))
+    with folder:
+        assert summary_of(path)["status"] == "running"
+
+
+def test_a_run_that_has_ended_cannot_be_stopped(run_config):
+    simulate(run_config, 3)
+    path = Path(run_config["output-dir"])
+    folder, _ = RunFolder.resume(path, load_config({**run_config, "num-rounds": 5}))
+    with folder:
+        folder.fail("a reason")
+        folder.stop()
+    assert summary_of(path)["reason"] == "a reason"
+
+
+def test_flower_is_asked_to_tell_the_folder_of_its_exit(run_config, monkeypatch):
+    """Flower stops a run by an exit handler's call: in a simulation no exception tells."""
+    stops = []
+
+    class StopsInRoundTwo(Observer):
+        def round_closed(self, closed):
+            if closed.report.round == 2:
+                [stop] = stops
+                stop()
+                raise SystemExit(1)
+
+    with_exit = partial(app.server.run, at_exit=stops.append)
+    monkeypatch.setattr(app.simulation.in_process, "run", with_exit)
+    with pytest.raises(SystemExit):
+        simulate(run_config, 3, observers=(StopsInRoundTwo(),))
+    found = summary_of(run_config["output-dir"])
+    assert (found["status"], found["num_rounds"]) == (summary.STOPPED, 2)
+
+
+def test_a_full_disk_is_told_as_what_it_is(run_config, monkeypatch):
+    """Room for the summary is made: the half of a model that did not fit goes."""
+    path, real = Path(run_config["output-dir"]), os.fsync
+
+    def full(handle):
+        if os.readlink(f"/proc/self/fd/{handle}").endswith("model.partial"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        simulate(run_config, 3)
+    monkeypatch.undo()
+    found = read_summary(path)
+    assert (found["status"], found["num_rounds"]) == ("failed", 0)
+    assert "No space left" in found["reason"]
+    assert not list(path.glob("*.partial"))
 
 
 def test_a_run_that_goes_on_is_told_as_running(run_config):
