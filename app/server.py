@@ -19,6 +19,7 @@ from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_given, option_of, to_yaml
 from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
+from app.results.events import EventsObserver
 from app.results.model_file import ModelFileError
 from app.results.observers import FolderObserver, LogObserver
 from app.results.report import ReportObserver
@@ -118,6 +119,7 @@ def run(
         own = (
             FolderObserver(folder),
             ReportObserver(workload, folder.path),
+            EventsObserver(folder.path),
             LogObserver(config.num_rounds, folder.path),
         )
         loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers))

@@ -6,7 +6,6 @@ COPY deploy/locks/tensorboard.txt /tmp/
 RUN python3 -m venv /opt/tensorboard \
  && pip install --no-cache-dir --disable-pip-version-check --require-hashes \
       --requirement /tmp/tensorboard.txt
-COPY deploy/events.py /app/deploy/
 ARG UID=1000
 USER ${UID}:${UID}
-CMD ["python3", "/app/deploy/events.py", "/runs", "/tmp/events"]
+CMD ["tensorboard", "--logdir", "/runs", "--host", "0.0.0.0", "--port", "6006", "--reload_interval", "5"]

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from app.cli import certificates
-from app.cli.new_files import PRIVATE, PUBLIC, write_new
+from app.federation.certificates import make_tls, renew
+from app.federation.new_files import PRIVATE, PUBLIC, write_new
 from app.node.identity import (
     IdentityError,
     add_peers,
@@ -55,7 +55,25 @@ def add(commands: Any) -> None:
     node = keys.add_parser("node", help="make a key pair for Flower's SuperNode authentication")
     node.add_argument("path", type=Path, metavar="PATH")
     node.set_defaults(run=_node)
-    certificates.add(keys)
+    tls = keys.add_parser("tls", help="make a server certificate, and its CA, for a trial")
+    _add_folder(tls)
+    tls.add_argument(
+        "--host",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="NAME",
+        help="DNS names and IP addresses",
+    )
+    tls.set_defaults(run=lambda a: make_tls(a.folder, a.name, a.host))
+    again = keys.add_parser("renew", help="date a server certificate of `keys tls` anew")
+    _add_folder(again)
+    again.set_defaults(run=lambda a: renew(a.folder, a.name))
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--name", default="superlink", help="of the files; default: superlink")
 
 
 def _new(arguments: argparse.Namespace) -> list[str]:

@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 
 from app.approval.bundle import BundleError
-from app.cli import audit, bundle, data, export, keys, ledger, node, plan
+from app.cli import audit, bundle, data, export, federation, keys, ledger, node, plan, watch
 from app.cli.common import CommandError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
@@ -15,7 +17,7 @@ from privacy.ledger.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.
-_GROUPS = (keys, data, ledger, node, bundle, plan, audit, export)
+_GROUPS = (keys, data, ledger, node, bundle, plan, audit, export, federation, watch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,8 +71,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+class _Version(argparse.Action):
+    """Print the versions of Tacet, Flower and Python, looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Leave with status 0."""
+        found = ", ".join(f"{name} {version(name)}" for name in ("tacet", "flwr"))
+        parser.exit(0, f"{found}, Python {platform.python_version()}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="tacet", description="Federated learning that hears only the sum.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the versions")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in _GROUPS:
         group.add(commands)

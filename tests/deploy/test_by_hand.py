@@ -1,11 +1,7 @@
 """The commands of docs/deployment.md, as they stand there."""
 
-import contextlib
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.results.model_file import load_model
-from app.simulation.superlink import flower_environment, free_port
 from deploy.trial_home import ROOT
+from tests.deploy.pages import run_page
 
 PAGE = ROOT / "docs" / "deployment.md"
 
@@ -23,44 +19,8 @@ PAGE = ROOT / "docs" / "deployment.md"
 def trial(tmp_path_factory):
     """Run the page once and return the folder, with what it printed in ``output``."""
     folder = tmp_path_factory.mktemp("trial")
-    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len(blocks) >= 8
-    ports = {"PORT": free_port(), "NODE_PORT": _before_free_ports(3)}
-    environment = flower_environment(folder / "flower") | {"TRIAL": str(folder)}
-    environment |= {name: str(port) for name, port in ports.items()}
-    with (folder / "output").open("w") as output:
-        process = subprocess.Popen(
-            ["bash", "-eu", "-c", "\n".join(blocks)],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            process.wait(1200)
-        finally:
-            # All of its group: where a command failed, the page did not come to its end.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    text = (folder / "output").read_text()
-    assert process.returncode == 0, text
+    run_page(PAGE, folder, "TRIAL", 3)
     return folder
-
-
-def _before_free_ports(count: int) -> int:
-    """Return a port before that many free ones, below those that the system gives away."""
-    for first in range(20_000, 32_000, count + 1):
-        with contextlib.ExitStack() as probes:
-            try:
-                for port in range(first + 1, first + 1 + count):
-                    probe = probes.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("no free ports")
 
 
 def test_the_page_ends_with_a_trained_model(trial):

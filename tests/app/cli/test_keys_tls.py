@@ -13,9 +13,9 @@ from flwr.supernode.cli.flower_supernode import (
     _try_setup_client_authentication,
 )
 
-from app.cli import certificates
-from app.cli.certificates import read_certificate
 from app.cli.main import main
+from app.federation import certificates
+from app.federation.certificates import read_certificate
 
 
 def tell(capsys, *argv: object) -> list[str]:

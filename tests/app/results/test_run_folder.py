@@ -53,6 +53,7 @@ def test_a_finished_run_leaves_everything(run_config):
         "summary.json",
         "evaluation.json",
         "evaluation.csv",
+        "events",
         ".lock",
     }
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -201,7 +202,7 @@ def test_a_full_disk_is_told_as_what_it_is(run_config, monkeypatch):
     path, real = Path(run_config["output-dir"]), os.fsync
 
     def full(handle):
-        if os.readlink(f"/proc/self/fd/{handle}").endswith("model.partial"):
+        if Path(f"/proc/self/fd/{handle}").readlink().name == "model.partial":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(handle)
 

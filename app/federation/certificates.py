@@ -1,13 +1,12 @@
-"""``tacet keys tls`` and ``renew``: the SuperLink's certificate, and its CA, for a trial."""
+"""The SuperLink's certificate and the CA that signs it, for a trial: made and renewed."""
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from app.cli.new_files import PRIVATE, PUBLIC, write_new
+from app.federation.new_files import PRIVATE, PUBLIC, write_new
 from app.node.identity import IdentityError
 
 _SERVER_DAYS, _CA_DAYS = 365, 3650
@@ -29,33 +28,30 @@ _CA, _CA_KEY = "ca.crt", "ca.key"
 _Key = ec.EllipticCurvePrivateKey
 
 
-def add(keys: Any) -> None:
-    """Add the commands to the subparsers of ``tacet keys``."""
-    tls = keys.add_parser("tls", help="make a server certificate, and its CA, for a trial")
-    _add_folder(tls)
-    tls.add_argument(
-        "--host",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="NAME",
-        help="DNS names and IP addresses",
-    )
-    tls.set_defaults(run=_tls)
-    renew = keys.add_parser("renew", help="date a server certificate of `keys tls` anew")
-    _add_folder(renew)
-    renew.set_defaults(run=_renew)
+def make_tls(folder: Path, name: str, hosts: Sequence[str]) -> list[str]:
+    """Make a server's key and certificate, signed by the folder's CA, which is made if need be.
 
+    Parameters
+    ----------
+    folder : Path
+        Holds ``ca.crt`` and ``ca.key``, or nothing yet.
+    name : str
+        Of the files, and in the certificate.
+    hosts : sequence of str
+        DNS names and IP addresses by which nodes reach the server.
 
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--name", default="superlink", help="of the files; default: superlink")
+    Returns
+    -------
+    list of str
+        What to do with the files, in lines.
 
-
-def _tls(arguments: argparse.Namespace) -> list[str]:
-    folder, name = arguments.folder, arguments.name
+    Raises
+    ------
+    IdentityError
+        Naming the file or the value; nothing is overwritten.
+    """
     _require_name(name)
-    names = [_host(host) for host in arguments.host]
+    names = [_host(host) for host in hosts]
     key = ec.generate_private_key(ec.SECP256R1())
     files: dict[Path, tuple[bytes, int]] = {}
     if (folder / _CA).exists() or (folder / _CA_KEY).exists():
@@ -82,8 +78,19 @@ def _tls(arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def _renew(arguments: argparse.Namespace) -> list[str]:
-    folder, name = arguments.folder, arguments.name
+def renew(folder: Path, name: str) -> list[str]:
+    """Replace a server's certificate by one of the same key, names and CA, from today on.
+
+    Returns
+    -------
+    list of str
+        What has changed, in lines.
+
+    Raises
+    ------
+    IdentityError
+        Naming the file; the old certificate is still there then.
+    """
     _require_name(name)
     own_key, own, _ = _paths(folder, name)
     old, key, issuer = read_certificate(own), _load_key(own_key), _load_ca(folder)
