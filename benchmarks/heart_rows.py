@@ -1,18 +1,12 @@
 """Shared code of the benchmarks on the four hospitals: training, scoring, published results."""
 
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from app.builders.workload import build_task
-from app.config.load import Scalar, load_config
-from app.results.model_file import load_model
-from app.simulation.in_process import simulate
-from tasks.base import DataSource
+from app.config.load import Scalar
+from benchmarks.silo_scores import silo_accuracies
 from tasks.heart import HOSPITALS
-from tasks.training.local import evaluate
 
 
 @dataclass(frozen=True)
@@ -95,15 +89,4 @@ def train_and_score(run_config: Mapping[str, Scalar]) -> dict[str, float]:
     DataError
         If the files are missing or wrong.
     """
-    data_path = Path(str(run_config["data-dir"]))
-    sources = [DataSource(k, len(HOSPITALS), data_path) for k in range(len(HOSPITALS))]
-    # In the run, the reason would stay in the hospital's own log, as it must.
-    task = build_task(load_config(run_config))
-    for source in sources:
-        task.load(source)
-    with tempfile.TemporaryDirectory(prefix="tacet-") as folder:
-        simulate({**run_config, "output-dir": folder}, len(HOSPITALS))
-        task, model = load_model(Path(folder) / "model.safetensors")
-    sums = [evaluate(task, model, task.load(source).test) for source in sources]
-    accuracies = [score["accuracy"] / score["num_examples"] for score in sums]
-    return dict(zip(HOSPITALS, accuracies, strict=True))
+    return dict(zip(HOSPITALS, silo_accuracies(run_config, len(HOSPITALS)), strict=True))

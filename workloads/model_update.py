@@ -46,11 +46,11 @@ class ModelUpdate(ModelWorkload):
         """Score the model as it came, then train it: evaluation costs no trip of its own."""
         model = self.load(state)
         sums = self.score(model, records)
-        before = flatten(_parameters(model))
+        before = flatten(parameters(model))
         result = self._train(model, records, rng)
         sums[NUM_EXAMPLES] = float(result.num_examples)
         sums[TRAIN_LOSS] = result.mean_loss * result.num_examples
-        return Contribution(flatten(_parameters(model)) - before, sums)
+        return Contribution(flatten(parameters(model)) - before, sums)
 
     def bounded(
         self,
@@ -62,14 +62,14 @@ class ModelUpdate(ModelWorkload):
     ) -> PrivateContribution:
         """Return the clipped update, or under ``example`` x ``local`` the noised one."""
         model = self.load(state)
-        before = flatten(_parameters(model))
+        before = flatten(parameters(model))
         if privacy.mode.trains_privately:
             self._train_by_dp_sgd(model, records, rng, privacy)
-            return PrivateContribution(NoisedUpdate(flatten(_parameters(model)) - before))
+            return PrivateContribution(NoisedUpdate(flatten(parameters(model)) - before))
         # A refusal would tell; a client without records moves nothing.
         if len(records.train):
             self._train(model, records, rng)
-        update = flatten(_parameters(model)) - before
+        update = flatten(parameters(model)) - before
         term = one_term(update, privacy.clip_norm, l1=privacy.plan.terms.bounds_l1)
         if not term.was_finite:
             log.warning("training diverged here: this contribution is noise alone")
@@ -123,7 +123,8 @@ class ModelUpdate(ModelWorkload):
         )
 
 
-def _parameters(model: Any) -> dict[str, Any]:
+def parameters(model: Any) -> dict[str, Any]:
+    """Return a model's parameters by name; loads torch."""
     from tasks.training.local import get_parameters
 
     return get_parameters(model)

@@ -1,6 +1,6 @@
 """Every workload by name. A new one is a line here, a file beside, a YAML in conf/algorithm.
 
-The two workloads of neural models have no option of their own: the options of the FedAvg family
+The first two, of neural models, have no option of their own: the options of the FedAvg family
 say how the server steps, and ``algorithm.workload`` which sum it steps with.
 """
 
@@ -8,6 +8,7 @@ from workloads.base import Workload
 from workloads.gradient_sum import GradientSum
 from workloads.histograms.ebm import Ebm
 from workloads.model_update import ModelUpdate
+from workloads.qfedavg import QFedAvg
 from workloads.statistics.glm import Glm
 from workloads.statistics.statistics import Statistics
 from workloads.survival.cox import Cox
@@ -18,6 +19,7 @@ from workloads.trees.gbdt import Gbdt
 WORKLOADS: dict[str, type[Workload]] = {
     "model_update": ModelUpdate,
     "gradient_sum": GradientSum,
+    "qfedavg": QFedAvg,
     "glm": Glm,
     "statistics": Statistics,
     "ebm": Ebm,

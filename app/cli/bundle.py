@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.approval.bundle import BundleError, build_bundle, differing_files, digest
+from app.approval.superlink_tls import check_certificate
 from app.approval.supernode import become_supernode
 from app.node.node_config import POLICY_FILE, parse, paths
 from app.node.policy import PolicyError
@@ -74,5 +75,6 @@ def _supernode(arguments: argparse.Namespace) -> list[str]:
             "--node-config: policy-file is missing, and with it the list of approved bundles;"
             " give its path"
         )
+    check_certificate(rest)
     become_supernode(policy, rest)
     return []

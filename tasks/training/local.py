@@ -46,10 +46,13 @@ class TrainingResult:
         Records of the training part.
     mean_loss : float
         Mean loss over the examples seen, each scored before the step it was used in.
+    num_steps : int
+        Steps of the optimiser.
     """
 
     num_examples: int
     mean_loss: float
+    num_steps: int
 
 
 def initial_model(task: Task) -> nn.Module:
@@ -137,7 +140,7 @@ def train(
     optimizer = build_optimizer(model, config)
     start = [p.detach().clone() for p in model.parameters()] if proximal_mu else []
     inputs, targets = torch.from_numpy(examples.inputs), torch.from_numpy(examples.targets)
-    loss_sum, num_seen = 0.0, 0
+    loss_sum, num_seen, num_steps = 0.0, 0, 0
     model.train()
     for batch in _batches(len(examples), config, rng):
         losses = task.per_example_loss(model(inputs[batch]), targets[batch])
@@ -147,7 +150,8 @@ def train(
         optimizer.step()
         loss_sum += float(losses.detach().sum())
         num_seen += len(batch)
-    return TrainingResult(len(examples), loss_sum / num_seen)
+        num_steps += 1
+    return TrainingResult(len(examples), loss_sum / num_seen, num_steps)
 
 
 def evaluate(

@@ -147,7 +147,7 @@ def test_a_node_with_an_unregistered_key_never_takes_part(federation):
 def test_a_node_that_trusts_another_authority_never_connects(federation):
     federation.tacet("keys", "tls", "other-tls", "--host", "127.0.0.1")
     other = str(federation.home / "other-tls" / "ca.crt")
-    never_connects(federation, 4, "CERTIFICATE_VERIFY_FAILED", root_certificates=other)
+    never_connects(federation, 4, "is of a CA that", root_certificates=other)
 
 
 def online(federation) -> set[str]:
