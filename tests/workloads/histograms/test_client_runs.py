@@ -86,14 +86,12 @@ def test_early_stopping_and_the_participants_spread(tmp_path):
         " rounds.participant_spread=true"
     )
     keys = {"privacy": "client_central", "aggregation": "plain", "num_rounds": 1}
-    run(tmp_path / "run", 100, free, **keys)
+    told = simulate(given(free, 100, output_dir=str(tmp_path / "run"), **keys), 100).metrics
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    # The empty model is scored first: the next one is better.
-    assert summary["best_iteration"] >= 0
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    last = json.loads(lines[-1])["metrics"]
-    assert 0.5 < last["eval_worst_decile"] <= 1
-    assert last["eval_accuracy"] > 0.8
+    # The first model that was scored is the empty one, and the last was not compared.
+    assert summary["best_iteration"] == 0
+    assert told["accuracy"] > 0.85
+    assert 0.1 < told["worst_decile"] < 0.9
 
 
 def test_the_plan_has_one_term_of_each_client_and_round():
