@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.bounding.bounded_sum import BoundedSum, sum_of_sparse_terms
+from privacy.bounding.bounded_sum import BoundedSum, one_term, sum_of_sparse_terms
 from tasks.base import SHARE_METRICS
 from tasks.table import Table
 from workloads.base import Privacy, Records, Workload
 from workloads.decisions import Curves, Decisions
+from workloads.scoring import spread
 from workloads.scoring.bins import ScoreBins, score_bins
 from workloads.values import (
     EVAL_PREFIX,
@@ -107,20 +108,31 @@ class TableWorkload(Workload):
         return dict(zip(self.record_score_names, [*sums, *map(float, counts)], strict=True))
 
     def bounded_metrics(self, state: State, records: Records, privacy: Privacy) -> BoundedSum:
-        """Return the metric vector: each record's entries are in [0, 1], and elementwise."""
+        """Return the metric vector: each record's entries are in [0, 1], and elementwise.
+
+        A client counts once: its vector is the mean of its records'.
+        """
         scored = self._scored(state, records.test)
         places = self.score_bins.places(scored.pop("outputs"), records.test.targets)
         loss, metric = (np.clip(np.nan_to_num(values), 0, None) for values in scored.values())
-        ones = np.ones_like(loss)
-        values = [ones, np.clip(loss / privacy.loss_clip, 0, 1), np.clip(metric, 0, 1), ones]
-        first_bin = len(self.score_names) - len(self.score_bins)
+        ones, metric = np.ones_like(loss), np.clip(metric, 0, 1)
+        values = [ones, np.clip(loss / privacy.loss_clip, 0, 1), metric, ones]
+        length, bound = len(self.record_score_names), self.scores_bound
+        first_bin = length - len(self.score_bins)
         first = np.broadcast_to(np.arange(first_bin), (len(loss), first_bin))
-        return sum_of_sparse_terms(
+        total = sum_of_sparse_terms(
             np.concatenate([first, first_bin + places], axis=1),
             np.stack(values, axis=1),
-            len(self.score_names),
-            self.scores_bound,
+            length,
+            bound,
         )
+        if privacy.mode.hides_records:
+            return total
+        own = total.in_units_of(max(1, len(metric)))
+        if self.setup.counts_participants:
+            accuracy = float(metric.mean()) if len(metric) else None
+            own = np.concatenate([own, spread.own_counts(accuracy)])
+        return one_term(own, bound).bounded
 
     def _scored(self, state: State, records: Any) -> dict[str, Floats]:
         """Return loss, metric and outputs of each record, shape (n,) and (n, outputs)."""

@@ -67,6 +67,12 @@ def check_workload(
             f"privacy.clip_norm={private.clip_norm}: it has no effect on the workload {name},"
             " whose terms are bounded by what they are; take it out",
         )
+        if private.adaptive is not None:
+            raise ValueError(
+                f"privacy.adaptive_clip.bit_noise={private.adaptive.bit_noise:g}: the workload"
+                f" {name} has no clip norm that could follow its terms, which are bounded by"
+                " what they are; take it out"
+            )
 
 
 def _settled_clip_norm(

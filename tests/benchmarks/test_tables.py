@@ -5,7 +5,7 @@ import pytest
 
 from app.config import load as loading
 from app.config.load import load_config
-from benchmarks import adult, machines, table_rows
+from benchmarks import adult, adult_clients, machines, table_rows
 from benchmarks.machines_runs import FILE_NAME, NUM_FACTORIES, Machines, task_option
 from benchmarks.table_rows import AUC, Row, ours, private_verdicts
 from benchmarks.table_runs import Records
@@ -161,6 +161,22 @@ def test_adult_prints_what_it_writes(made_up_adults, tmp_path, monkeypatch, caps
     # What ebm has to reach at epsilon 4, and the tree.
     assert [verdict["what"].split()[0] for verdict in figures["required"]] == ["ebm,", "tree:"]
     assert not figures["required"][1]["holds"]
+
+
+def test_adult_dealt_to_clients_prints_what_it_writes(
+    made_up_adults, tmp_path, monkeypatch, capsys
+):
+    """600 records over 150 clients at a high epsilon: enough to learn from."""
+    monkeypatch.setattr(adult_clients, "PRIVATE_ROUNDS", {"ebm": 2, "gbdt": 3})
+    json_file = tmp_path / "figures.json"
+    options = ["--data-dir", str(made_up_adults), "--seeds", "1", "--epsilons", "20"]
+    options += ["--clients", "150", "--json", str(json_file)]
+    assert adult_clients.main([*options, "--by-label"]) == 0
+    figures = json.loads(json_file.read_text())
+    check_text_against_json(capsys.readouterr().out, figures)
+    assert [row["scores"][AUC][0] > 0.9 for row in figures["rows"]] == [True, True]
+    # Nothing is required of other numbers of clients.
+    assert not figures["required"]
 
 
 def test_a_requirement_is_on_the_mean_of_a_row_that_was_measured():

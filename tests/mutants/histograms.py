@@ -7,6 +7,8 @@ _LOSSES = "workloads/histograms/losses.py"
 _SUMMED = "workloads/histograms/summed.py"
 _BOUND = "tests/workloads/histograms/test_bound.py"
 _RUNS = "tests/workloads/histograms/test_runs.py"
+_CLIENTS = "tests/workloads/histograms/test_clients.py"
+_CLIENT_RUNS = "tests/workloads/histograms/test_client_runs.py"
 _EDGES = "tests/workloads/histograms/test_quantile.py"
 _SEARCH = f"{_BOUND}::test_a_search_finds_none_that_is_longer_and_comes_near"
 
@@ -80,5 +82,61 @@ MUTATIONS = (
         "return self.share_deviation * sqrt(terms.min_survivors)",
         "return 0.7 * self.share_deviation * sqrt(terms.min_survivors)",
         (f"{_RUNS}::test_the_server_is_told_the_noise_of_its_sums",),
+    ),
+    Mutation(
+        "a-clients-term-is-cut-by-a-third-too-little",
+        _SUMMED,
+        "total = one_term(stretched, self.bound()).bounded",
+        "total = one_term(stretched, 1.5 * self.bound()).bounded",
+        (f"{_CLIENTS}::test_no_client_is_longer_than_the_bound",),
+    ),
+    Mutation(
+        "a-client-is-summed-record-by-record",
+        _SUMMED,
+        "        if privacy.mode.hides_clients:\n",
+        "        if privacy.mode.hides_clients and not len(drawn):\n",
+        (f"{_CLIENTS}::test_no_client_is_longer_than_the_bound",),
+    ),
+    Mutation(
+        "a-client-counts-by-its-records",
+        _SUMMED,
+        "total.in_units_of(max(1, len(drawn)) / _STRETCH)",
+        "total.in_units_of(1 / _STRETCH)",
+        (f"{_CLIENTS}::test_a_clients_term_is_three_times_the_mean_of_its_records",),
+    ),
+    Mutation(
+        "a-client-without-records-has-no-term",
+        _SUMMED,
+        "total.in_units_of(max(1, len(drawn)) / _STRETCH)",
+        "total.in_units_of(len(drawn) / _STRETCH)",
+        (f"{_CLIENTS}::test_a_client_without_records_adds_zeros",),
+    ),
+    Mutation(
+        "the-weights-are-not-in-a-clients-bound",
+        _SUMMED,
+        "        return self._record_weights.largest\n",
+        "        return 1.0\n",
+        (f"{_CLIENTS}::test_weights_are_in_the_bound",),
+    ),
+    Mutation(
+        "a-clients-scores-count-by-its-records",
+        "workloads/table_model.py",
+        "own = total.in_units_of(max(1, len(metric)))",
+        "own = total.in_units_of(1)",
+        (f"{_CLIENTS}::test_a_clients_scores_are_the_mean_of_its_records",),
+    ),
+    Mutation(
+        "a-clients-own-bin-is-left-out-of-its-scores",
+        "workloads/table_model.py",
+        "        if self.setup.counts_participants:\n",
+        "        if self.setup.counts_participants and not len(metric):\n",
+        (f"{_CLIENTS}::test_a_participant_is_counted_by_its_own_accuracy",),
+    ),
+    Mutation(
+        "the-clip-norm-follows-terms-that-have-none",
+        "app/config/workload.py",
+        "        if private.adaptive is not None:\n            raise",
+        "        if private.adaptive is not None and not name:\n            raise",
+        (f"{_CLIENT_RUNS}::test_what_has_no_effect_or_no_bound_is_refused",),
     ),
 )

@@ -86,7 +86,7 @@ def test_a_private_run_tells_the_area_with_the_error_of_its_noise(tmp_path):
 
 def scored(workload, state, examples):
     nobody = examples.take(np.zeros(0, np.intp))
-    privacy = SimpleNamespace(loss_clip=3.0)
+    privacy = SimpleNamespace(loss_clip=3.0, mode=workload.setup.mode)
     found = workload.bounded_metrics(state, LocalData(nobody, examples), privacy)
     return found.in_units_of(1.0)
 

@@ -51,11 +51,13 @@ class Ebm(TableSum):
     for more and sqrt 1.25 for a number. Each part is divided by its norm and times the root of
     its share; the shares of a round add up to 1. (Histograms of residuals over columns and
     pairs, asked with equal weights, would be sqrt(k + p) long: shares of k and p.) Assumes
-    nothing of the state, whose values the server chooses.
+    nothing of the state, whose values the server chooses. Of the client unit see ``TableSum``.
     """
 
     Config = EbmConfig
-    serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
+    serves = frozenset(
+        (unit, place) for unit in Unit for place in (Place.DISTRIBUTED, Place.CENTRAL)
+    )
 
     @classmethod
     def build(cls, setup: Setup) -> Workload:

@@ -34,7 +34,8 @@ class QuantileBinned(TableSum):
     own, and each entry is 1 / sqrt(k). That of every other round is the workload's own, over a
     table with other edges: its bound holds for any edges, as a record is in one bin of each
     column whatever they are. Assumes nothing of the edges but that ``check`` has seen them:
-    they are public fine bins, so no server can ask finer than these are.
+    they are public fine bins, so no server can ask finer than these are. Of the client unit see
+    ``TableSum``.
 
     Parameters
     ----------

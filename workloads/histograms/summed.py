@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from privacy.bounding.bounded_sum import sum_of_sparse_terms
+from privacy.bounding.bounded_sum import one_term, sum_of_sparse_terms
 from privacy.noise.sampling import poisson_sample
 from tasks.table import Table
 from workloads.base import Privacy, Records, Setup
@@ -36,6 +36,9 @@ FRACTION_BITS = 24
 # Records that are worked on at once, to bound the memory; whole numbers add up in any order.
 _CHUNK = 2**15
 _NUM_MADE_UP = 8
+# The mean of many different records is a half as long as each, or less. A public number: with 2
+# the AUC on Adult was 0.001 to 0.003 lower, with 1 0.006 to 0.02 (2,000 clients, epsilon 4, 1).
+_STRETCH = 3.0
 
 
 class TableSum(TableWorkload):
@@ -43,6 +46,15 @@ class TableSum(TableWorkload):
 
     Its subclasses say which entries, and of which norm. Without privacy each entry is a whole
     number of steps of 2^-24, so that the sum does not depend on who has which records.
+
+    Guarantees
+    ----------
+    Of the client unit. Unit: one node, with all of its records. Neighbours: its term replaced
+    by zeros, which a node without records adds. Its term is three times the mean of its
+    records' terms, cut to their bound, which is public: the largest weight of a record. So
+    nodes count alike, however many records they have. The mean is no longer than the bound
+    anyway; but records differ, so it is shorter as a rule, and without the stretch the noise
+    would be made for what hardly ever is. Assumes nothing of records nor state.
     """
 
     is_integer = True
@@ -64,7 +76,8 @@ class TableSum(TableWorkload):
     def bound(self) -> float:
         """Return the largest weight of a record, by its class and its own; 1 without weights.
 
-        The entries of a record that counts once have a norm of 1 at most.
+        The entries of a record that counts once have a norm of 1 at most; and a node's term,
+        under the client unit, is cut to this.
         """
         return self._record_weights.largest
 
@@ -148,13 +161,19 @@ class TableSum(TableWorkload):
         rng: np.random.Generator,
         privacy: Privacy,
     ) -> PrivateContribution:
-        """Draw records by Poisson sampling and return the sum of their few entries."""
+        """Return the sum of the few entries of records that are drawn by Poisson sampling.
+
+        Under the client unit that of all records is the node's one term: their mean, stretched,
+        and cut to the bound. Without records it is zeros.
+        """
         drawn = poisson_sample(len(records.train), privacy.plan.terms.sampling_rate, rng)
         found = self._weighted(state, query, records.train.take(drawn))
         length = self.length(state)
-        return PrivateContribution(
-            sum_of_sparse_terms(found.places, found.values, length, self.bound())
-        )
+        total = sum_of_sparse_terms(found.places, found.values, length, self.bound())
+        if privacy.mode.hides_clients:
+            stretched = total.in_units_of(max(1, len(drawn)) / _STRETCH)
+            total = one_term(stretched, self.bound()).bounded
+        return PrivateContribution(total)
 
     def _weighted(self, state: State, query: Query, records: Any) -> Entries:
         """Return what each record adds, times how often it counts."""

@@ -34,11 +34,14 @@ class Gbdt(TreeSum):
     weighted second derivatives together, which is 1 for two classes, sqrt 2 for more and
     sqrt 1.25 for a number: a record is in one leaf of each tree, whatever the trees are. Each
     part is divided by its norm and times the root of its share; the shares of a round add up
-    to 1. Assumes nothing of the trees and curves, which the server chooses.
+    to 1. Assumes nothing of the trees and curves, which the server chooses. Of the client unit
+    see ``TableSum``.
     """
 
     Config = GbdtConfig
-    serves = frozenset({(Unit.EXAMPLE, Place.DISTRIBUTED), (Unit.EXAMPLE, Place.CENTRAL)})
+    serves = frozenset(
+        (unit, place) for unit in Unit for place in (Place.DISTRIBUTED, Place.CENTRAL)
+    )
 
     @cached_property
     def growth(self) -> Growth:

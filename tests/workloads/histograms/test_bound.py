@@ -12,7 +12,7 @@ from tests.workloads.histograms.tables import ebm, queries, records, some_state,
 from workloads.values import State
 
 KINDS = ("binary", "softmax", "squared")
-PRIVACY = SimpleNamespace(plan=SimpleNamespace(terms=SimpleNamespace(sampling_rate=1.0)))
+PLAN = SimpleNamespace(terms=SimpleNamespace(sampling_rate=1.0))
 WEIRD = [np.nan, -np.inf, np.inf, -1e300, 1e300, -1.0, 0.0, 1e-300, 5.0, 90.0, 1e4, 7.5]
 LABELS = {
     "binary": np.arange(2),
@@ -35,7 +35,8 @@ def summed(workload, state, query, examples: Examples):
     nobody = examples.take(np.zeros(0, np.intp))
     rng = np.random.default_rng(0)
     data = LocalData(examples, nobody)
-    return workload.bounded(state, query, data, rng, PRIVACY).update
+    privacy = SimpleNamespace(plan=PLAN, mode=workload.setup.mode)
+    return workload.bounded(state, query, data, rng, privacy).update
 
 
 def squares(workload, state, query, examples: Examples) -> np.ndarray:
