@@ -20,6 +20,7 @@ from app.config.load import ConfigError, load_given, option_of, to_yaml
 from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
 from app.results.events import EventsObserver
+from app.results.log_observer import RunLogObserver
 from app.results.model_file import ModelFileError
 from app.results.observers import FolderObserver, LogObserver
 from app.results.report import ReportObserver
@@ -121,6 +122,8 @@ def run(
             ReportObserver(workload, folder.path),
             EventsObserver(folder.path),
             LogObserver(config.num_rounds, folder.path),
+            # Last: it hashes what the others have written.
+            RunLogObserver(folder.path, run_id, strategy.coding.plan, _num_done(checkpoint)),
         )
         loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers))
         return loop.run(state, checkpoint)
@@ -131,6 +134,10 @@ def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint 
     if config.resume_from:
         return RunFolder.resume(path, config, run_id)
     return RunFolder.create(path, config, run_id), None
+
+
+def _num_done(checkpoint: Checkpoint | None) -> int | None:
+    return None if checkpoint is None else len(checkpoint.reports)
 
 
 def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:

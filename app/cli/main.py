@@ -8,7 +8,19 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 from app.approval.bundle import BundleError
-from app.cli import audit, bundle, data, export, federation, keys, ledger, node, plan, watch
+from app.cli import (
+    audit,
+    bundle,
+    data,
+    export,
+    federation,
+    keys,
+    ledger,
+    node,
+    plan,
+    verify,
+    watch,
+)
 from app.cli.common import CommandError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
@@ -17,7 +29,7 @@ from privacy.ledger.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.
-_GROUPS = (keys, data, ledger, node, bundle, plan, audit, export, federation, watch)
+_GROUPS = (keys, data, ledger, node, bundle, plan, audit, export, federation, watch, verify)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from flwr.app import ConfigRecord
 
 from privacy.accounting.run_spent import spent_of
 from privacy.bounding.clipping import next_clip_norm
+from privacy.plan.plan import PrivacyPlan
 from strategies.codec.codec import Codec
 from strategies.codec.last_sum import PREFIX, LastSum
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
@@ -38,6 +39,11 @@ class RunState:
     def __init__(self, codec: Codec, scores: bool = True) -> None:
         self.codec: Codec = codec
         self._scores = scores
+
+    @property
+    def plan(self) -> PrivacyPlan | None:
+        """Return the noise and the schedule of a private run; None without privacy."""
+        return None
 
     def request(self) -> ConfigRecord:
         """Return the record that goes with a request beside the model."""
@@ -163,6 +169,11 @@ class PrivateRunState(RunState):
         self._adaptive = adaptive
         self._num_updates = self._num_metrics = 0
         self._num_drawable = codec.plan.terms.population
+
+    @property
+    def plan(self) -> PrivacyPlan:
+        """Return the noise and the schedule of the run."""
+        return self._private.plan
 
     @property
     def _private(self) -> PrivateCodec:

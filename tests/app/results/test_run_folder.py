@@ -54,6 +54,8 @@ def test_a_finished_run_leaves_everything(run_config):
         "evaluation.json",
         "evaluation.csv",
         "events",
+        "log.jsonl",
+        "head.json",
         ".lock",
     }
     config = yaml.safe_load((folder / "config.yaml").read_text())

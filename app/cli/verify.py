@@ -1,0 +1,46 @@
+"""``tacet verify``: check a run folder against its own log."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's subparsers."""
+    verify = commands.add_parser(
+        "verify", help="check a run folder against its log, and epsilon against the releases"
+    )
+    verify.add_argument("run_folder", type=Path, metavar="RUN", help="the run's folder")
+    verify.add_argument(
+        "--head",
+        type=_head,
+        metavar="SIZE:ROOT",
+        help="a head that was kept, as this command prints it: the log must have grown from it",
+    )
+    verify.set_defaults(run=_verify)
+
+
+def _head(text: str) -> tuple[int, str]:
+    if not re.fullmatch("[0-9]{1,9}:[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text}: must be the number of entries, a colon and 64 hexadecimal digits"
+        )
+    size, _, root = text.partition(":")
+    return int(size), root
+
+
+def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
+    from app.results.run_log import Head
+    from app.results.verify import NOT_VERIFIED, VerificationError, verify
+
+    kept = Head(*arguments.head) if arguments.head else None
+    try:
+        found = verify(arguments.run_folder, kept)
+    except VerificationError as error:
+        return 1, [f"FAILED {error}"]
+    told = [f"ok  {line}" for line in found.lines]
+    told += [f"not verified: {what}" for what in NOT_VERIFIED]
+    return 0, [*told, f"head {found.head.size}:{found.head.root}"]

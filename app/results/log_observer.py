@@ -1,0 +1,98 @@
+"""The observer that writes a run's log, after all others have written their files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.results.run_log import (
+    BEGUN,
+    CLOSED,
+    ENDED,
+    FORMAT,
+    RESUMED,
+    RunLog,
+    files_of,
+    hash_of,
+    hash_of_bytes,
+)
+from app.results.summary import COMPLETED, FAILED, STOPPED_EARLY
+from privacy.plan.plan import PrivacyPlan
+from strategies.rounds.observer import ClosedRound, Observer, Outcome
+
+log = logging.getLogger("flwr.tacet")
+
+
+class RunLogObserver(Observer):
+    """Write what happened, with the hashes of the files that say so.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    run_id : int
+        Flower's id of the run.
+    plan : PrivacyPlan or None
+        Of a private run: entries list the releases so far.
+    num_done : int
+        Rounds that were done before, of a run that is resumed.
+    """
+
+    def __init__(
+        self, folder: Path, run_id: int, plan: PrivacyPlan | None, num_done: int | None
+    ) -> None:
+        self._folder, self._plan = folder, plan
+        self._log = RunLog(folder)
+        # As text: ids are larger than what JSON's numbers hold elsewhere.
+        about = {"format": FORMAT, "run_id": str(run_id), "config": self._hash("config.yaml")}
+        if num_done is None:
+            self._log.append(BEGUN, about)
+        else:
+            self._log.append(RESUMED, {**about, "round": num_done})
+
+    def round_closed(self, closed: ClosedRound) -> None:
+        """Append the round: its line, the model and what was released so far."""
+        report = closed.report
+        line = (self._folder / "metrics.jsonl").read_bytes().splitlines()[-1]
+        self._log.append(
+            CLOSED,
+            {
+                "round": report.round,
+                "line": hash_of_bytes(line),
+                "model": self._hash("model.safetensors"),
+                "num_asked": report.num_asked,
+                "num_replies": report.num_replies,
+                **self._releases(report.privacy),
+            },
+        )
+
+    def finished(self, outcome: Outcome) -> None:
+        """Append the end, with the hash of every file."""
+        status = STOPPED_EARLY if outcome.stopped_early else COMPLETED
+        self._end(status, self._releases(outcome.privacy))
+
+    def failed(self, error: BaseException) -> None:
+        """Append that it failed."""
+        self._end(FAILED, {})
+
+    def _end(self, status: str, more: Mapping[str, Any]) -> None:
+        head = self._log.append(
+            ENDED, {"status": status, "files": files_of(self._folder), **more}
+        )
+        log.info("log head: %d entries, %s (tacet verify)", head.size, head.root)
+
+    def _releases(self, spent: Mapping[str, Any]) -> dict[str, Any]:
+        """Return epsilon, delta and the releases that they are of; empty without privacy."""
+        if self._plan is None or not spent:
+            return {}
+        schedule = self._plan.schedule(spent["num_updates"], num_metrics=spent["num_metrics"])
+        return {
+            "epsilon": float(spent["epsilon"]),
+            "delta": float(spent["delta"]),
+            "releases": [[release.to_dict(), times] for release, times in schedule],
+        }
+
+    def _hash(self, name: str) -> str:
+        return hash_of(self._folder / name)

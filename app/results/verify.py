@@ -1,0 +1,197 @@
+"""The check of a run folder against its own log, by whoever holds the folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from app.results.merkle import leaf_hash, root
+from app.results.run_log import (
+    BEGUN,
+    CLOSED,
+    ENDED,
+    FORMAT,
+    HEAD,
+    LOG,
+    RESUMED,
+    Head,
+    files_of,
+    hash_of_bytes,
+    head_of,
+)
+from privacy.plan.release import Release
+
+#: What no folder can show.
+NOT_VERIFIED = (
+    "that each node added its noise and clipped its records: that is the node's own promise"
+    " (docs/leakage.md)",
+    "who took part: nodes check each other's identities, and keep what they signed",
+    "what nodes were charged: `tacet ledger show` reads it on the node",
+    "that the whole folder was not made anew: compare the head with one that was kept"
+    " elsewhere (--head)",
+)
+
+
+class VerificationError(ValueError):
+    """A folder that is not as its log says. Names the file and what differs."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found true of a folder.
+
+    Attributes
+    ----------
+    head : Head
+        Of its log.
+    lines : tuple of str
+        What was checked, for a person.
+    """
+
+    head: Head
+    lines: tuple[str, ...]
+
+
+def verify(folder: Path, kept: Head | None = None) -> Verified:
+    """Check every file of a run folder against its log, and the log against its head.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    kept : Head, optional
+        A head that somebody noted at some time: the log must have grown from it.
+
+    Raises
+    ------
+    VerificationError
+        For the first thing that is not as it should be.
+    """
+    entries = _entries(folder)
+    head = head_of(entries)
+    if _read(folder, HEAD) != head.to_bytes():
+        raise VerificationError(f"{HEAD}: is not the head of {LOG}, {head.size} {head.root}")
+    lines = [f"{LOG}: {head.size} entries, root {head.root}"]
+    if kept is not None:
+        lines.append(_grown(entries, kept))
+    history = [json.loads(entry) for entry in entries]
+    closed = _rounds(history)
+    lines += _files(folder, history, closed)
+    if closed and "releases" in closed[-1]:
+        released = history[-1] if "releases" in history[-1] else closed[-1]
+        lines += _epsilons(released)
+    return Verified(head, tuple(lines))
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise VerificationError(f"{name}: {error.strerror}") from None
+
+
+def _entries(folder: Path) -> list[bytes]:
+    """Return the lines of the log, each of them canonical JSON of an entry."""
+    content = _read(folder, LOG)
+    entries = content.split(b"\n")
+    if entries.pop() != b"" or not entries:
+        raise VerificationError(f"{LOG}: its last line does not end")
+    for number, entry in enumerate(entries, start=1):
+        try:
+            values = json.loads(entry)
+            fits = isinstance(values, dict) and rfc8785.dumps(values) == entry
+        except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+            fits = False
+        if not fits:
+            raise VerificationError(f"{LOG}, line {number}: no canonical JSON object")
+    return entries
+
+
+def _grown(entries: Sequence[bytes], kept: Head) -> str:
+    if kept.size > len(entries):
+        raise VerificationError(f"{LOG}: {len(entries)} entries, and {kept.size} were seen")
+    if root([leaf_hash(entry) for entry in entries[: kept.size]]).hex() != kept.root:
+        raise VerificationError(
+            f"{LOG}: its first {kept.size} entries are not those that were seen"
+        )
+    return f"{LOG}: begins with the {kept.size} entries of the head that was kept"
+
+
+def _rounds(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the entries of the rounds that count, of a log in which all follows in order."""
+    closed: list[Mapping[str, Any]] = []
+    for number, entry in enumerate(history, start=1):
+        kind, before = entry.get("kind"), history[number - 2].get("kind")
+        fits = kind == BEGUN if number == 1 else kind in (CLOSED, ENDED, RESUMED)
+        fits &= number == 1 or before != ENDED or kind == RESUMED
+        if kind in (BEGUN, RESUMED):
+            fits &= entry.get("format") == FORMAT
+        if kind == RESUMED:
+            done = entry.get("round")
+            fits &= isinstance(done, int) and 0 <= done <= len(closed)
+            closed = closed[: done if fits else 0]
+        if kind == CLOSED:
+            fits &= entry.get("round") == len(closed) + 1
+            closed.append(entry)
+        if not fits:
+            raise VerificationError(f"{LOG}, line {number}: a {kind!r} does not follow here")
+    return closed
+
+
+def _files(
+    folder: Path, history: Sequence[Mapping[str, Any]], closed: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Compare each file with what the log says of it."""
+    reports = _read(folder, "metrics.jsonl").split(b"\n")
+    if reports.pop() != b"" or len(reports) != len(closed):
+        raise VerificationError(f"metrics.jsonl: {len(closed)} rounds were logged")
+    for number, (line, entry) in enumerate(zip(reports, closed, strict=True), start=1):
+        if hash_of_bytes(line) != entry.get("line"):
+            raise VerificationError(f"metrics.jsonl, line {number}: not as it was logged")
+    yield f"metrics.jsonl: {len(closed)} rounds as they were logged"
+    found = files_of(folder)
+    if history[-1]["kind"] == ENDED:
+        wanted = dict(history[-1].get("files", {}))
+        yield f"the run ended: {history[-1].get('status')}"
+    else:
+        begun = [entry for entry in history if entry["kind"] in (BEGUN, RESUMED)][-1]
+        wanted = {"config.yaml": begun.get("config")}
+        if closed:
+            wanted["model.safetensors"] = closed[-1].get("model")
+        yield "the run goes on, or was stopped: what it writes at its end is not covered"
+    for name in sorted(wanted):
+        if name not in found:
+            raise VerificationError(f"{name}: is missing")
+        if found[name] != wanted[name]:
+            raise VerificationError(f"{name}: not as it was logged")
+    yield f"as they were logged: {', '.join(sorted(wanted))}"
+    if history[-1]["kind"] == ENDED and (more := sorted(found.keys() - wanted.keys())):
+        yield f"of which the log does not speak: {', '.join(more)}"
+
+
+def _epsilons(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Work out epsilon anew from the releases that were logged, by both accountants."""
+    from privacy.accounting.epsilon import epsilon, renyi_epsilon
+
+    try:
+        schedule = [(Release.from_dict(dict(r)), int(times)) for r, times in entry["releases"]]
+        told, delta = float(entry["epsilon"]), float(entry["delta"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerificationError(f"{LOG}: its releases cannot be read: {error}") from None
+    found, by_renyi = epsilon(schedule, delta), renyi_epsilon(schedule, delta)
+    if not isclose(found, told, rel_tol=1e-6):
+        raise VerificationError(
+            f"{LOG}: epsilon {told:.6g} was told, and the releases that were logged come to"
+            f" {found:.6g} (by Renyi divergences {by_renyi:.6g})"
+        )
+    num = sum(times for _, times in schedule)
+    yield (
+        f"epsilon {told:.6g} at delta {delta:g}: {num} releases, worked out anew; by Renyi"
+        f" divergences alone {by_renyi:.6g}"
+    )
