@@ -18,7 +18,10 @@ from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_given, option_of, to_yaml
 from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
-from app.results.model_file import ModelFileError
+from app.preflight.plan_file import begin_plan
+from app.results.html.gather import PLAN_FILE
+from app.results.html.observer import PageObserver
+from app.results.model_file import ModelFileError, write_whole
 from app.results.observers import FolderObserver, LogObserver
 from app.results.report import ReportObserver
 from app.results.run_folder import (
@@ -50,7 +53,8 @@ def main(grid: Grid, context: Context) -> None:
     _hide_tracebacks_of_user_errors()
     config = load_given(context.run_config)
     # A simulation's grid lives in this process; a deployment's speaks HTTP.
-    run(PollingGrid(grid), config, context.run_id, isinstance(grid, InMemoryGrid))
+    is_simulated = isinstance(grid, InMemoryGrid)
+    run(PollingGrid(grid), config, context.run_id, is_simulated, draws_page=True)
 
 
 def run(
@@ -61,6 +65,7 @@ def run(
     observers: Sequence[Observer] = (),
     *,
     task_has_records: bool = True,
+    draws_page: bool = False,
 ) -> Outcome:
     """Train, leaving a run folder.
 
@@ -79,6 +84,8 @@ def run(
     task_has_records : bool
         Whether the nodes hold the task's records, which must go round, or others in their
         place.
+    draws_page : bool
+        Whether the folder gets a ``report.html``, which takes a second of drawing.
 
     Raises
     ------
@@ -111,8 +118,15 @@ def run(
             ReportObserver(workload, folder.path),
             LogObserver(config.num_rounds, folder.path),
         )
-        loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers))
+        last = (_page_observer(folder.path, config),) if draws_page else ()
+        loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers, *last))
         return loop.run(state, checkpoint)
+
+
+def _page_observer(folder: Path, config: AppConfig) -> PageObserver:
+    """Return the observer that draws the report; the words on the run are made meanwhile."""
+    plan = begin_plan(config, lambda content: write_whole(folder / PLAN_FILE, content))
+    return PageObserver(folder, plan)
 
 
 def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint | None]:
