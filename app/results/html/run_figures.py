@@ -124,8 +124,12 @@ def participation(data: RunData) -> list[Figure]:
     drawn = axes()
     _line(drawn, asked, MUTED, "asked", dashed=True)
     _line(drawn, answered, SERIES[0], "in the sum")
-    drawn.set_ylim(bottom=0, top=1.15 * max(1, *(value for _, value in asked)))
-    drawn.legend(loc="lower right", fontsize=9)
+    missing = [(one["round"], len(one["failures"])) for one in data.rounds]
+    if any(value for _, value in missing):
+        alt += f", {_range(missing)} missing"
+        _line(drawn, missing, SERIES[1], "missing")
+    drawn.set_ylim(bottom=0, top=1.35 * max(1, *(value for _, value in asked)))
+    drawn.legend(loc="upper right", fontsize=9, ncols=3)
     _by_round(drawn, "nodes")
     return [Figure("Participation", alt, to_svg(drawn, alt))]
 

@@ -6,13 +6,14 @@ dark and in print. Texts stay texts. matplotlib is imported when something is dr
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from itertools import count
 from typing import Any
 
 #: What is drawn in these colours has the page's: text, lines of the grid, and series.
@@ -23,6 +24,9 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {
 }
 #: Points of a line; more cannot be told apart.
 MOST_POINTS = 400
+
+# Of the figures of one page, whose ids must differ; a page drawn again has the same.
+_numbers = count()
 
 _POINTS_PER_INCH = 72
 # In pixels: an axis's label with its gaps, a letter, a line of tick labels, the other margins.
@@ -87,7 +91,11 @@ def style() -> Iterator[None]:
     """Draw in the report's style: around all figures of a page, as entering takes a while."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):  # pyright: ignore[reportArgumentType]
+    global _numbers
+    _numbers = count()
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():  # pyright: ignore[reportArgumentType]
+        # The font is the reader's; matplotlib's own, which lacks most scripts, only measures.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 
@@ -152,7 +160,7 @@ def _for_page(svg: str, alt: str) -> str:
     svg = svg.replace("xlink:href", "href")
     used = set(re.findall(r"#(\w+)\)|href=\"#(\w+)\"", svg))
     names = {one or other for one, other in used}
-    own = f"f{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"
+    own = f"f{next(_numbers)}-"
     svg = _GROUP_ID.sub(
         lambda found: f'<{found[1]} id="{found[2]}"' if found[2] in names else f"<{found[1]}",
         svg,

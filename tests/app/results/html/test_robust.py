@@ -67,6 +67,16 @@ def test_what_others_write_is_text_and_never_markup(tmp_path):
     assert page.figure(EVIL + "1").alt.startswith(f"Score by {EVIL}1")
 
 
+@pytest.mark.parametrize(
+    "name", ["日本語 {}", "$x^2_{}$ \\frac", "a\n\tb\x07 {}", "🙂 {}", "x" * 200 + "{}"]
+)
+def test_names_in_any_script_are_drawn_as_they_are(tmp_path, name):
+    page = draw(tmp_path, [round_line(1)], report=curves(2, 4, name=name.replace("{}", "{0}")))
+    shown = " ".join(name.replace("{}", "0").split())[:27]
+    texts = page.figure(name.replace("{}", "0")).texts
+    assert any(text.startswith(shown) for text in texts), texts
+
+
 def test_a_plan_that_was_tampered_with_is_text_too(tmp_path):
     folder = write_run(tmp_path, [round_line(1)])
     words = {
@@ -227,9 +237,9 @@ def test_a_folder_without_a_run_is_named(tmp_path, file, content):
 
 
 def test_a_configuration_of_thousands_of_columns_is_a_small_page(tmp_path):
-    numeric = {f"column{n}": {"min": 0, "max": 1, "fill": 0.5} for n in range(3000)}
+    numeric = {f"column{n}": {"min": 0, "max": 1, "fill": 0.5} for n in range(1000)}
     page = draw(tmp_path, [round_line(1)], config={"task": {"name": "csv", "numeric": numeric}})
-    assert "column2999" in page.text
+    assert "column999" in page.text
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["task"]["numeric"] == numeric
 
 
