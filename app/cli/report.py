@@ -56,5 +56,5 @@ def _report(arguments: argparse.Namespace) -> list[str]:
     except NoRunError as error:
         raise CommandError(f"{error}; give a run folder, e.g. ~/.tacet/runs/...") from None
     except OSError as error:
-        raise CommandError(f"{error.filename or output}: {error.strerror}") from None
+        raise CommandError(f"{output or runs[0]}: {error.strerror}") from None
     return [f"report: {file}", f"{size}, drawn in {seconds_of(time.monotonic() - begun)}"]

@@ -8,12 +8,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from app.results.html.files import replace_page
 from app.results.html.gather import RunData, gather
 from app.results.html.parts import Section, table
 from app.results.html.shown import bytes_of, cut, in_order, metric_name, number, seconds_of
 from app.results.html.svg import SERIES, Figure, axes, style, to_svg
 from app.results.html.templates import render
-from app.results.model_file import write_whole
 
 _MOST_LABELS = 20
 
@@ -52,7 +52,7 @@ def write_comparison(folders: Sequence[Path], file: Path) -> Path:
         sections=[one for one in sections if not one.is_empty],
         footer="Written by Tacet from the run folders alone.",
     )
-    write_whole(file, page.encode())
+    replace_page(file, page)
     return file
 
 
@@ -126,20 +126,23 @@ def _scale(drawn: Any, values: Sequence[float], word: Callable[[float], str]) ->
 
 def _table(runs: Sequence[RunData], names: Sequence[str]) -> Any:
     metrics = in_order({name for data in runs for name in data.last_metrics()})
-    columns = ["run", "task", "algorithm", "aggregation", "privacy", "status", "rounds"]
-    columns += [metric_name(name) for name in metrics]
+    columns = ["run", "algorithm", "privacy", *(metric_name(name) for name in metrics)]
     columns += ["epsilon", "delta", "time", "bytes, both directions"]
+    columns += ["rounds", "status", "task", "aggregation"]
     rows = [
         [
             name,
-            *(data.option(group) for group in ("task", "algorithm", "aggregation", "privacy")),
-            data.status,
-            f"{len(data.rounds)} of {data.num_rounds}",
+            data.option("algorithm"),
+            data.option("privacy"),
             *(_metric(data, metric) for metric in metrics),
             _epsilon(data),
             data.spent().get("delta"),
             _worded(_seconds(data), seconds_of),
             _worded(_bytes(data), bytes_of),
+            f"{len(data.rounds)} of {data.num_rounds}",
+            data.status,
+            data.option("task"),
+            data.option("aggregation"),
         ]
         for data, name in zip(runs, names, strict=True)
     ]

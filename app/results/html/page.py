@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.results.html.files import replace_page
 from app.results.html.gather import RunData, gather
 from app.results.html.parts import Tile
 from app.results.html.sections import sections_of
 from app.results.html.shown import in_order, metric_name, number, seconds_of
 from app.results.html.svg import style
 from app.results.html.templates import render
-from app.results.model_file import write_whole
 from app.results.summary import COMPLETED, FAILED, RUNNING, STOPPED_EARLY
 
 PAGE_FILE = "report.html"
 
 _CLASSES = {COMPLETED: "completed", STOPPED_EARLY: "completed", FAILED: "failed"}
 _MOST_METRICS = 3
+# Of the configuration of a table of thousands of columns.
+_MOST_LETTERS = 100_000
 _UNITS = {"example": "record", "client": "participant"}
 
 
@@ -39,7 +41,7 @@ def write_page(folder: Path, file: Path | None = None) -> Path:
         If the page cannot be written.
     """
     target = folder / PAGE_FILE if file is None else file
-    write_whole(target, page_of(gather(folder)).encode())
+    replace_page(target, page_of(gather(folder)))
     return target
 
 
@@ -55,14 +57,20 @@ def page_of(data: RunData) -> str:
         status=data.status,
         status_class=_CLASSES.get(data.status, RUNNING),
         progress=f"{num_done} of {data.num_rounds} round{'s' * (data.num_rounds != 1)}",
-        reason=data.summary.get("reason", ""),
+        reason=_cut(str(data.summary.get("reason", ""))),
         tiles=_tiles(data),
         sections=[one for one in sections if not one.is_empty],
         provenance=_provenance(data),
-        config_text=data.config_text,
+        config_text=_cut(data.config_text),
         footer="Written by Tacet from the run folder alone. Nodes go by pseudonyms: node 1 is"
         " the one that the history names first.",
     )
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _MOST_LETTERS:
+        return text
+    return f"{text[:_MOST_LETTERS]}\n... and {len(text) - _MOST_LETTERS:,} more in config.yaml"
 
 
 def _under(data: RunData) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from app.results.html.shown import number
 from app.results.html.svg import Figure
 
-_MOST_ROWS = 150
+# Of a table and of a list: a page stays below 1 MB, and the files have all.
+_MOST_ROWS, _MOST_COLUMNS, _MOST_FACTS = 150, 40, 150
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,23 @@ def table(
     is_folded: bool = False,
     file: str = "",
 ) -> Table:
-    """Return a table of values; of a long one the first rows, and which file has all."""
-    shown = rows[:_MOST_ROWS]
-    if len(shown) < len(rows):
-        more = f"The first {len(shown)} of {len(rows):,} rows; all are in {file}."
-        note = f"{note}; {more}" if note else more
-    cells = [[_cell(value) for value in row] for row in shown]
-    return Table(title, [str(name) for name in columns], cells, note, is_folded)
+    """Return a table of values; of a large one its beginning, and which file has all."""
+    kept, shown = columns[:_MOST_COLUMNS], rows[:_MOST_ROWS]
+    more = [
+        f"The first {len(part)} of {len(whole):,} {what}; all are in {file}."
+        for part, whole, what in ((shown, rows, "rows"), (kept, columns, "columns"))
+        if len(part) < len(whole)
+    ]
+    cells = [[_cell(value) for value in row[: len(kept)]] for row in shown]
+    told = " ".join([*([note] * bool(note)), *more])
+    return Table(title, [str(name) for name in kept], cells, told, is_folded)
+
+
+def facts(values: Sequence[tuple[str, Any]], file: str) -> list[tuple[str, str]]:
+    """Return names and values as texts; of many the first, and which file has all."""
+    found = [(name, number(value)) for name, value in values[:_MOST_FACTS]]
+    more = len(values) - len(found)
+    return found + [("more", f"{more:,} in {file}")] * bool(more)
 
 
 def table_of_dicts(

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.results.html.cost_section import cost_section
 from app.results.html.gather import PLAN_FILE, RunData
-from app.results.html.parts import Section, Table, table, table_of_dicts
+from app.results.html.parts import Section, Table, facts, table, table_of_dicts
 from app.results.html.run_figures import (
     epsilons,
     learning_curves,
@@ -74,7 +74,7 @@ def _result(data: RunData) -> Section:
     return Section(
         "result",
         _TITLES.get(title, title),
-        facts=_facts(report),
+        facts=_facts(report, "report.json"),
         items=[f"{_capital(note)}." for note in report.get("notes") or ()],
         items_title="Notes",
         figures=table_figures(report),
@@ -97,8 +97,8 @@ def _tables(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return report.get("tables") or {}
 
 
-def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, number(value)) for name, value in report.items() if name not in _NO_FACTS]
+def _facts(report: dict[str, Any], file: str) -> list[tuple[str, str]]:
+    return facts([one for one in report.items() if one[0] not in _NO_FACTS], file)
 
 
 def _scores(data: RunData) -> Section:
@@ -115,7 +115,7 @@ def _scores(data: RunData) -> Section:
         "How good the model is",
         texts=["On records of the participants that no model was trained on."]
         + ([f"{_capital(note)}."] if note else []),
-        facts=_facts(evaluation),
+        facts=_facts(evaluation, "evaluation.json"),
         figures=score_figures(evaluation),
         tables=tables,
     )

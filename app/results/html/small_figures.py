@@ -59,7 +59,9 @@ def _curve(name: str, rows: Rows, scores: list[str], limits: tuple[float, float]
     is_number = any(is_finite(row["from"]) or is_finite(row["to"]) for row in rows)
     known = [row for row in rows if row["bin"] != "missing"]
     missing = [row for row in rows if row["bin"] == "missing"]
-    shown = known if not is_number else _of_bins(known)
+    # Many lines make a figure large, and none of them easier to see.
+    most = max(16, min(_MOST_BINS, 2 * _MOST_BINS // len(scores)))
+    shown = known if not is_number else _of_bins(known, most)
     margin = 0.05 * (limits[1] - limits[0]) or 1.0
     drawn = axes(*_SIZE)
     for score, colour in zip(scores[:_MOST_SCORES], SERIES, strict=False):
@@ -85,7 +87,7 @@ def _curve(name: str, rows: Rows, scores: list[str], limits: tuple[float, float]
     return Figure(name, alt, to_svg(drawn, alt))
 
 
-def _of_bins(rows: Rows) -> list[dict[str, Any]]:
+def _of_bins(rows: Rows, most: int) -> list[dict[str, Any]]:
     """Return bins with both edges, a few in place of many; the outer ones as wide as the next.
 
     Bins beside each other with the same scores are one, and of what is left each is the mean.
@@ -95,7 +97,7 @@ def _of_bins(rows: Rows) -> list[dict[str, Any]]:
     first, last = (edges[0] - width, edges[-1] + width) if edges else (0.0, 1.0)
     rows = [{**row} for row in rows]
     rows[0]["from"], rows[-1]["to"] = first, last
-    size = -(-len(rows) // _MOST_BINS)
+    size = -(-len(rows) // most)
     return [_joined(rows[place : place + size]) for place in range(0, len(rows), size)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import app.results.html.page
+from app.results.html.files import replace_page
 from app.results.html.observer import PageObserver
 from app.simulation.in_process import simulate
 from tests.kits.killed_runs import plain_run
@@ -71,7 +72,7 @@ def test_what_fails_in_drawing_is_a_warning_and_ends_no_run(
     def full(*_):
         raise error
 
-    monkeypatch.setattr(app.results.html.page, "write_whole", full)
+    monkeypatch.setattr(app.results.html.page, "replace_page", full)
     run_config = plain_run(tmp_path)
     with caplog.at_level(logging.WARNING, logger="flwr.tacet"):
         outcome = simulate(run_config, 3, draws_page=True)
@@ -98,3 +99,16 @@ def test_a_plan_that_cannot_be_made_is_a_warning(tmp_path, monkeypatch, caplog):
         simulate(plain_run(tmp_path), 3, draws_page=True)
     assert "plan.json is not written" in caplog.text
     assert "plan.json is missing" in page_in(tmp_path / "run").text
+
+
+def test_a_page_is_replaced_whole_and_leaves_nothing_else(tmp_path):
+    file = tmp_path / "report.html"
+    replace_page(file, "first")
+    replace_page(file, "second")
+    assert file.read_text() == "second"
+    replace_page(file, "half: \ud800")
+    assert file.read_text() == "half: ?"
+    with pytest.raises(OSError, match="directory"):
+        replace_page(tmp_path, "third")
+    # That of report.json's, which the server may be writing, is another one.
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]

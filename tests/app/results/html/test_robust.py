@@ -173,6 +173,27 @@ def test_sixty_columns_of_many_bins_are_a_small_page(tmp_path):
     assert all(one == ticks[0] for one in ticks)
 
 
+def test_hundreds_of_classes_groups_and_columns_are_a_small_page(tmp_path):
+    names = [f"class {number}" for number in range(300)]
+    rows = [
+        {"class": one, "records": 9.0, "recall": 0.5, "precision": 0.5}
+        | dict.fromkeys((f"predicted {other}" for other in names), 1.2345)
+        for one in names
+    ]
+    facts = {f"group={number}: median": number / 7 for number in range(3000)}
+    page = draw(
+        tmp_path,
+        [round_line(1)],
+        report=curves(60, 256, scores=names[:8]) | facts,
+        evaluation={"title": "evaluation", "rows": rows},
+        config={"task": {"name": "csv", "numeric": {f"c{n}" * 9: n for n in range(9000)}}},
+    )
+    assert "The first 150 of 300 rows; all are in evaluation.csv." in page.text
+    assert "The first 40 of 304 columns; all are in evaluation.csv." in page.text
+    assert "2,850 in report.json" in page.text
+    assert "more in config.yaml" in page.text
+
+
 def test_hidden_counts_of_a_confusion_matrix_stay_hidden(tmp_path):
     rows = [
         {"class": "a", "records": 12.0, "recall": 0.9, "precision": 1.0}
