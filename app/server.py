@@ -19,9 +19,12 @@ from app.builders.workload import build_task, build_workload
 from app.config.load import ConfigError, load_given, option_of, to_yaml
 from app.config.run import AppConfig
 from app.node.settings import check_simulation_only
+from app.preflight.plan_file import begin_plan
 from app.results.events import EventsObserver
+from app.results.html.gather import PLAN_FILE
+from app.results.html.observer import PageObserver
 from app.results.log_observer import RunLogObserver
-from app.results.model_file import ModelFileError
+from app.results.model_file import ModelFileError, write_whole
 from app.results.observers import FolderObserver, LogObserver
 from app.results.report import ReportObserver
 from app.results.run_folder import (
@@ -53,8 +56,8 @@ def main(grid: Grid, context: Context) -> None:
     _hide_tracebacks_of_user_errors()
     config = load_given(context.run_config)
     # A simulation's grid lives in this process; a deployment's speaks HTTP.
-    simulated = isinstance(grid, InMemoryGrid)
-    run(PollingGrid(grid), config, context.run_id, simulated, at_exit=add_exit_handler)
+    simulated, exits = isinstance(grid, InMemoryGrid), add_exit_handler
+    run(PollingGrid(grid), config, context.run_id, simulated, at_exit=exits, draws_page=True)
 
 
 def run(
@@ -66,6 +69,7 @@ def run(
     *,
     task_has_records: bool = True,
     at_exit: Callable[[Callable[[], None]], object] | None = None,
+    draws_page: bool = False,
 ) -> Outcome:
     """Train, leaving a run folder.
 
@@ -87,6 +91,8 @@ def run(
     at_exit : callable, optional
         Takes what is to be called when Flower ends this process: it does so when somebody
         stops the run, and no exception tells of that in a simulation.
+    draws_page : bool
+        Whether the folder gets a ``report.html``, which takes a second of drawing.
 
     Raises
     ------
@@ -122,11 +128,18 @@ def run(
             ReportObserver(workload, folder.path),
             EventsObserver(folder.path),
             LogObserver(config.num_rounds, folder.path),
-            # Last: it hashes what the others have written.
+            # It hashes what those above have written.
             RunLogObserver(folder.path, run_id, strategy.coding.plan, _num_done(checkpoint)),
         )
-        loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers))
+        page = (_page_observer(folder.path, config),) if draws_page else ()
+        loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers, *page))
         return loop.run(state, checkpoint)
+
+
+def _page_observer(folder: Path, config: AppConfig) -> PageObserver:
+    """Return the observer that draws the report; the words on the run are made meanwhile."""
+    plan = begin_plan(config, lambda content: write_whole(folder / PLAN_FILE, content))
+    return PageObserver(folder, plan)
 
 
 def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint | None]:

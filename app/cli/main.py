@@ -18,6 +18,7 @@ from app.cli import (
     ledger,
     node,
     plan,
+    report,
     verify,
     watch,
 )
@@ -29,7 +30,20 @@ from privacy.ledger.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.
-_GROUPS = (keys, data, ledger, node, bundle, plan, audit, export, federation, watch, verify)
+_GROUPS = (
+    keys,
+    data,
+    plan,
+    node,
+    bundle,
+    ledger,
+    federation,
+    watch,
+    report,
+    verify,
+    export,
+    audit,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

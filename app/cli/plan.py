@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.common import CommandError, add_run_config, aligned, run_config_of, write_json
+from app.preflight.plan_words import adversary_rows, is_noise, plan_rows
 
 if TYPE_CHECKING:
     from app.preflight.run_plan import RunPlan
@@ -114,106 +115,16 @@ def _cells(plan: RunPlan) -> list[str]:
 def _objection(plan: RunPlan) -> str:
     """Return what speaks against a plan; empty if nothing does."""
     told = plan.guarantee
-    if _is_noise(told):
+    if is_noise(told):
         return "the result will be noise"
     return str((told.get("recipe") or {}).get("objection", ""))
 
 
-def _is_noise(told: dict[str, Any]) -> bool:
-    """Return whether the result will be noise, as far as the workload lets one tell."""
-    return bool(told.get("signal", {}).get("is_noise"))
-
-
 def _lines(plan: RunPlan) -> list[str]:
-    spare = ""
-    if plan.spare_attempts:
-        spare = f", and {plan.spare_attempts} spare attempts that are paid for"
-    rows = [
-        ("task", f"{plan.task}, {plan.num_parameters:,} parameters"),
-        ("rounds", f"{plan.num_rounds} of {plan.algorithm} over {plan.aggregation}{spare}"),
-        # An option of its own is named in the line before.
-        *[("sums", plan.workload.replace("_", " ") + "s")] * (plan.workload != plan.algorithm),
-        ("trips", f"{plan.num_trips}, one after the other"),
-        ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
-        ("bad server", plan.malicious_server),
-        *[("same nodes", plan.same_nodes)] * bool(plan.same_nodes),
-        ("privacy", plan.privacy),
-    ]
-    rows += [("warning", why) for why in (plan.cohort_objection, plan.grid_objection) if why]
-    if plan.key_bytes:
-        rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
+    lines = aligned(plan_rows(plan))
     if not plan.guarantee:
-        rows.append(("guarantee", "none: the model may reveal anything about a record"))
-        return aligned(rows)
-    told = plan.guarantee
-    rows += [
-        ("unit", f"{told['unit']}: {told['neighbours']}"),
-        ("noise", f"{told['mechanism']}, multiplier {told['noise_multiplier']:.6g}"),
-        ("sampling", f"rate {told['sampling_rate']:g}, {told['num_releases']} releases"),
-        ("accountant", f"{told['accountant']}, delta {told['delta']:g}{_how(told)}"),
-        ("model", "admissible"),
-        ("sum", _sum_line(plan.modulus)),
-    ]
-    if signal := told.get("signal"):
-        rows.append(("signal", _signal_line(signal)))
-    if _is_noise(told):
-        rows.append(("warning", _NOISE))
-    rows += _how_it_steps(plan)
-    width = max(len(adversary.who) for adversary in plan.adversaries)
-    return [
-        *aligned(rows),
-        "",
-        f"{'what can be learnt by':<{width}}  epsilon",
-        *(f"{a.who:<{width}}  {_epsilon(a.epsilon)}" for a in plan.adversaries),
-    ]
-
-
-def _how_it_steps(plan: RunPlan) -> list[tuple[str, str]]:
-    """Return the lines on learning rate, rounds and sampling, where there are such."""
-    rows: list[tuple[str, str]] = []
-    if recipe := plan.guarantee.get("recipe"):
-        step = f"learning rate {recipe['learning_rate']:.4g}, clip norm {recipe['clip_norm']:g}"
-        if recipe["average_from"]:
-            step += f", mean of the models of rounds {recipe['average_from']}-{plan.num_rounds}"
-        rows.append(("step", step))
-        if recipe["objection"]:
-            rows.append(("warning", recipe["objection"]))
-    if proposal := plan.guarantee.get("proposal"):
-        rows.append(("proposal", proposal["run_config"]))
-        rows.append(
-            ("", f"with which the noise multiplier is {proposal['noise_multiplier']:.4g}")
-        )
-    return rows
-
-
-_NOISE = (
-    "the result will be noise: take more nodes or records in a step, a smaller model, fewer"
-    " rounds, the example unit, or a larger epsilon"
-)
-
-
-def _how(told: dict[str, Any]) -> str:
-    """Return what makes the accountant what it is."""
-    if told["no_pld_because"]:
-        return f"; not pld: {told['no_pld_because']}"
-    return f"; 2 K kappa {told['two_k_kappa']:.2g}, in epsilon"
-
-
-def _sum_line(modulus: dict[str, Any]) -> str:
-    line = f"fits {modulus['modulus_bits']} bits"
-    if "step" in modulus:
-        line += f", grid step {modulus['step']:.3g} clip norms"
-    if "wrap_probability" in modulus:
-        line += f", chance of a wrap in a round at most {modulus['wrap_probability']:.2g}"
-    return line
-
-
-def _signal_line(signal: dict[str, Any]) -> str:
-    return (
-        f"at most {signal['in_step']:.2g} times the noise of a step,"
-        f" {signal['in_run']:.2g} times that of all steps"
-    )
-
-
-def _epsilon(value: float) -> str:
-    return "unbounded" if value == float("inf") else f"{value:.6g}"
+        return lines
+    told = adversary_rows(plan)
+    width = max(len(who) for who, _ in told)
+    rows = [("what can be learnt by", "epsilon"), *told]
+    return [*lines, "", *(f"{who:<{width}}  {much}" for who, much in rows)]

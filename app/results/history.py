@@ -8,6 +8,7 @@ from typing import Any
 from app.results.model_file import write_whole
 from strategies.rounds.report import RoundReport
 
+_MAPPINGS = ("metrics", "privacy", "stage_seconds")
 START_ANEW = "start a new run in another output-dir"
 
 
@@ -90,6 +91,6 @@ def _report(line: str) -> RoundReport:
     values["failures"] = {int(node): reason for node, reason in values["failures"].items()}
     if not isinstance(values["seconds"], (int, float)):
         raise TypeError
-    if not all(isinstance(values.get(name, {}), dict) for name in ("metrics", "privacy")):
+    if not all(isinstance(values.get(name, {}), dict) for name in _MAPPINGS):
         raise TypeError
     return RoundReport(**values)

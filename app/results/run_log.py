@@ -24,8 +24,8 @@ LOG, HEAD = "log.jsonl", "head.json"
 FORMAT = "tacet-log-1"
 #: Kinds of entries, in the order in which a run writes them.
 BEGUN, RESUMED, CLOSED, ENDED = "begun", "resumed", "closed", "ended"
-#: What no entry speaks of: the log itself, and what others make of the run.
-_APART = (LOG, HEAD, ".lock", "report.html")
+#: What no entry speaks of: the log itself, and what can be made anew from the rest.
+_APART = (LOG, HEAD, ".lock", "plan.json", "report.html")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config.pairs import parse_pairs
+from app.results.html.page import PAGE_FILE
 from app.simulation.flwr_run import flwr_run, read_summary, summary_time
 from app.simulation.superlink import SimulationError, superlink
 
@@ -36,6 +37,8 @@ def main() -> None:
     scores = ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
     print(f"\n{summary['status']}: {summary['num_rounds']} rounds, {scores}")
     print(f"run folder: {folder}")
+    if (page := folder / PAGE_FILE).exists():
+        print(f"report: {page}")
 
 
 def _simulate(run_config: str, num_clients: int) -> tuple[Path, dict[str, Any]]:

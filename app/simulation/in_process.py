@@ -131,6 +131,7 @@ def simulate(
     observers: Sequence[Observer] = (),
     *,
     task_has_records: bool = True,
+    draws_page: bool = False,
 ) -> Outcome:
     """Run one federated training in this process.
 
@@ -146,6 +147,8 @@ def simulate(
         Told of the rounds as well.
     task_has_records : bool
         Whether the clients hold the task's records, or others in their place.
+    draws_page : bool
+        Whether the folder gets a ``report.html``, as that of ``flwr run`` does.
     """
     simulate_in_this_process()
     grid = InProcessGrid(make_clients(run_config, num_nodes) if clients is None else clients)
@@ -159,4 +162,5 @@ def simulate(
         simulated=True,
         observers=observers,
         task_has_records=task_has_records,
+        draws_page=draws_page,
     )

@@ -52,6 +52,7 @@ class RoundLoop:
         observers: Sequence[Observer],
     ) -> None:
         self._strategy = strategy
+        self._traffic = grid.traffic
         self._settings = settings
         self._closer = RoundCloser(strategy, grid, settings, cohort_rng, self._tell_release)
         self._observers = observers
@@ -178,7 +179,8 @@ class RoundLoop:
         # It raises otherwise.
         assert result.state is not None and result.aggregate is not None  # noqa: S101, PT018
         privacy = self._strategy.coding.report()
-        report = report_of(server_round, time.monotonic() - started, result, privacy)
+        seconds = time.monotonic() - started
+        report = report_of(server_round, seconds, result, privacy, self._traffic.take())
         self._average.take(server_round, result.state)
         optimizer = self._strategy.flower_step.export_state(list(result.state.arrays))
         return ClosedRound(

@@ -13,6 +13,8 @@ from workloads.values import EVAL_PREFIX, TRAIN_LOSS
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
+_MAPPINGS = ("metrics", "failures", "privacy", "stage_seconds")
+
 
 def frozen(values: Mapping[_Key, _Value]) -> Mapping[_Key, _Value]:
     """Return a read-only copy."""
@@ -41,6 +43,11 @@ class RoundReport:
         Node id to reason.
     privacy : mapping
         What the run has spent so far; empty without differential privacy.
+    bytes_down, bytes_up : int or None
+        To all nodes and from them in the round, failed attempts included, see ``Traffic``;
+        None in the histories of versions that did not count.
+    stage_seconds : mapping
+        Kind of trip to its seconds; the rest of ``seconds`` is the server's own work.
     """
 
     round: int
@@ -52,15 +59,18 @@ class RoundReport:
     metrics: Mapping[str, float]
     failures: Mapping[int, str] = field(default_factory=dict[int, str])
     privacy: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    bytes_down: int | None = None
+    bytes_up: int | None = None
+    stage_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __post_init__(self) -> None:
-        for name in ("metrics", "failures", "privacy"):
+        for name in _MAPPINGS:
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON."""
         values: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
-        for name in ("metrics", "failures", "privacy"):
+        for name in _MAPPINGS:
             values[name] = dict(values[name])
         return values
 
@@ -102,9 +112,13 @@ def evaluation_metrics(means: Mapping[str, float]) -> dict[str, float]:
 
 
 def report_of(
-    server_round: int, seconds: float, result: RoundResult, privacy: dict[str, Any]
+    server_round: int,
+    seconds: float,
+    result: RoundResult,
+    privacy: dict[str, Any],
+    traffic: Mapping[str, Any],
 ) -> RoundReport:
-    """Return the report of a round that closed with this result."""
+    """Return the report of a round that closed with this result, after this traffic."""
     return RoundReport(
         round=server_round,
         seconds=seconds,
@@ -115,4 +129,5 @@ def report_of(
         metrics=evaluation_metrics(result.means),
         failures={node: str(reason) for node, reason in result.failures.items()},
         privacy=privacy,
+        **traffic,
     )

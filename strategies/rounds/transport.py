@@ -13,6 +13,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from strategies.rounds.deadlines import Deadlines
+from strategies.rounds.traffic import Traffic
 
 log = logging.getLogger("flwr.tacet")
 
@@ -57,7 +58,7 @@ class _Waits:
 
 
 class PollingGrid:
-    """Flower grid with deadlines, which counts its trips.
+    """Flower grid with deadlines, which counts its trips, their bytes and their time.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ class PollingGrid:
         self._clock = clock
         self._settle_seconds = settle_seconds
         self.num_trips = 0
+        self.traffic = Traffic()
         self._deadlines = Deadlines()
         # What was last said of waiting, so that it is said once.
         self._told: tuple[int, int] | None = None
@@ -174,7 +176,9 @@ class PollingGrid:
         replies = self._collect(waiting, waits)
         order = [message.metadata.dst_node_id for message in sent]
         silent = [node for node in order if node not in replies]
-        if silent and self._clock() < waits.started + deadline_seconds:
+        ended = self._clock()
+        self.traffic.note(sent, replies.values(), ended - waits.started)
+        if silent and ended < waits.started + deadline_seconds:
             self._tell_of_limit(limit, deadline_seconds)
         return Trip([replies[node] for node in order if node in replies], silent)
 

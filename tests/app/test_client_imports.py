@@ -9,7 +9,7 @@ from app.simulation.in_process import make_clients, simulate
 from strategies.masked.messages import ADVERT, SHARE, UNMASK
 from tests import ROOT
 
-HEAVY = {"torch", "opacus", "sklearn", "scipy", "dp_accounting"}
+HEAVY = {"torch", "opacus", "sklearn", "scipy", "dp_accounting", "matplotlib"}
 RUN_CONFIG = {
     "num-rounds": 1,
     "task": "digits",

@@ -14,6 +14,7 @@ from tests.mutants import (
     node,
     noise,
     records,
+    report,
     role,
     rounds,
     scores,
@@ -45,6 +46,7 @@ _PARTS = (
     statistics,
     trees,
     boosting,
+    report,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

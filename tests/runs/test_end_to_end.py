@@ -16,10 +16,13 @@ import yaml
 from safetensors.numpy import load_file
 from sklearn.datasets import load_breast_cancer
 
+from app.results.html.page import write_page
+from app.results.html.shown import number
 from app.results.model_file import load_model
 from app.results.summary import take_lock
 from app.simulation.flwr_run import flwr_run, read_summary
 from app.simulation.superlink import SUPERLINK_PID, SimulationError, descendants, superlink
+from tests.kits.pages import page_in
 
 pytestmark = pytest.mark.e2e
 
@@ -55,6 +58,10 @@ def test_a_run_trains_and_leaves_its_folder(environment, tmp_path):
     for server_round in range(1, 6):
         assert re.search(rf"round {server_round}/5 \| .* s \| 3 of 3 answered \|", output)
     load_model(folder / "model.safetensors")
+    assert f"report: {folder / 'report.html'}" in output
+    page = page_in(folder)
+    assert page.tiles["Accuracy"][0] == number(summary["metrics"]["accuracy"])
+    assert "can open single inputs" in page.text
 
 
 @pytest.mark.timeout(900)
@@ -131,6 +138,9 @@ def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, 
     ]
     (left_out,) = re.findall(r"client (\d+) is left out of the run: data_refused", output)
     assert lines[0]["failures"] == {left_out: "data_refused"}
+    page = page_in(folder)
+    assert page.table("node", "reason").rows[0][:2] == ["node 1", "data_refused"]
+    assert left_out not in page.html
     # The node's own log says what is wrong and where.
     assert f"{left_out} (partition 4) refuses" in output
     assert "hospital4.csv, line 1, column radius: it is missing" in output
@@ -154,6 +164,10 @@ def test_a_killed_run_is_resumed(environment, tmp_path):
     assert 2 <= num_kept < 100000, told.value
     with pytest.raises(SimulationError, match="failed: its process was killed"):
         read_summary(folder)
+    write_page(folder)
+    done = json.loads((folder / "summary.json").read_text())["num_rounds"]
+    assert f"{done} of 100000 rounds" in page_in(folder).text
+    assert "its process was killed" in page_in(folder).text
     num_rounds = num_kept + 3
     output = flwr_run(
         environment, run_config.format(num_rounds) + f' resume-from="{folder}"', num_clients=3
@@ -163,6 +177,7 @@ def test_a_killed_run_is_resumed(environment, tmp_path):
     rounds = [json.loads(line)["round"] for line in text.splitlines()]
     assert rounds == list(range(1, num_rounds + 1))
     assert "resumed after round" in output
+    assert f"{num_rounds} of {num_rounds} rounds" in page_in(folder).text
 
 
 def kill_after_round(environment, folder: Path, num_rounds: int, over) -> list[int]:

@@ -104,7 +104,7 @@ def test_an_error_at_the_end_is_told_to_all(tmp_path):
     assert [str(error) for error in second.errors] == ["full"]
 
 
-@pytest.mark.parametrize("name", ["metrics", "failures", "privacy"])
+@pytest.mark.parametrize("name", ["metrics", "failures", "privacy", "stage_seconds"])
 def test_no_observer_can_change_a_report_or_an_outcome(tmp_path, name):
     given = {"key": 1.0}
     report = RoundReport(1, 0.5, 3, 3, None, 0, given, {1: "no_answer"}, {"epsilon": 1.0})
@@ -114,7 +114,7 @@ def test_no_observer_can_change_a_report_or_an_outcome(tmp_path, name):
         getattr(report, name)["key"] = 3.0
     with pytest.raises(AttributeError):
         setattr(report, name, {})
-    if name != "failures":
+    if name in ("metrics", "privacy"):
         outcome = run_loop(config_of(tmp_path), ())
         with pytest.raises(TypeError, match="does not support item assignment"):
             getattr(outcome, name)["key"] = 3.0
@@ -125,7 +125,7 @@ def test_the_line_of_the_history_is_as_it_was():
     assert json.dumps(report.to_dict()) == (
         '{"round": 1, "seconds": 0.5, "num_asked": 3, "num_replies": 2, "train_loss": null,'
         ' "evaluated_round": 0, "metrics": {"loss": 1.0}, "failures": {"1": "no_answer"},'
-        ' "privacy": {"unit": "x"}}'
+        ' "privacy": {"unit": "x"}, "bytes_down": null, "bytes_up": null, "stage_seconds": {}}'
     )
 
 

@@ -1,0 +1,60 @@
+"""``tacet report``: the report of a run from its folder alone, or a comparison of several."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from app.cli.common import CommandError
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's subparsers."""
+    report = commands.add_parser(
+        "report", help="draw the report of a run from its folder, or compare several runs"
+    )
+    report.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="a run folder, of a run that goes on, has ended or was killed",
+    )
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write; by default report.html in the folder of one run, and with"
+        " several runs it must be given",
+    )
+    report.set_defaults(run=_report)
+
+
+def _report(arguments: argparse.Namespace) -> list[str]:
+    runs: list[Path] = arguments.runs
+    output: Path | None = arguments.output
+    if len(runs) > 1 and output is None:
+        raise CommandError(
+            f"{len(runs)} runs make one page that belongs to none of their folders;"
+            " say where: --output FILE"
+        )
+    # Hydra, Flower and matplotlib take seconds, and no other command needs them.
+    from app.results.html.comparison import write_comparison
+    from app.results.html.gather import NoRunError
+    from app.results.html.page import write_page
+    from app.results.html.shown import bytes_of, seconds_of
+
+    begun = time.monotonic()
+    try:
+        if output is not None and len(runs) > 1:
+            file = write_comparison(runs, output)
+        else:
+            file = write_page(runs[0], output)
+        size = bytes_of(file.stat().st_size)
+    except NoRunError as error:
+        raise CommandError(f"{error}; give a run folder, e.g. ~/.tacet/runs/...") from None
+    except OSError as error:
+        raise CommandError(f"{output or runs[0]}: {error.strerror}") from None
+    return [f"report: {file}", f"{size}, drawn in {seconds_of(time.monotonic() - begun)}"]

@@ -1,0 +1,60 @@
+"""The section on who took part, and what the run cost in time and bytes."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from app.results.html.gather import RunData
+from app.results.html.parts import Section, Table, table
+from app.results.html.run_figures import participation, times, traffic
+from app.results.html.shown import bytes_of, seconds_of
+
+
+def cost_section(data: RunData) -> Section:
+    """Return the section; figures are drawn within ``style``."""
+    rounds = data.rounds
+    facts: list[tuple[str, str]] = []
+    if rounds:
+        seconds = sum(one["seconds"] for one in rounds)
+        facts.append(("time of a round, on average", seconds_of(seconds / len(rounds))))
+        for name, words in (("bytes_down", "to all nodes"), ("bytes_up", "from all nodes")):
+            counted = [one[name] for one in rounds if isinstance(one.get(name), int)]
+            if counted:
+                facts.append((f"sent {words}, in all rounds", bytes_of(sum(counted))))
+    failed = _failures(data)
+    return Section(
+        "costs",
+        "Participants, time and bytes",
+        figures=[*participation(data), *times(data), *traffic(data)],
+        facts=facts,
+        tables=[failed] if failed is not None else [],
+    )
+
+
+def _failures(data: RunData) -> Table | None:
+    """Return who failed, how often and why, by pseudonym; None if nobody did."""
+    when: dict[tuple[str, str], list[int]] = {}
+    for one in data.rounds:
+        for failed in one["failures"].items():
+            when.setdefault(failed, []).append(one["round"])
+    if not when:
+        return None
+    rows = [[*failed, len(own), _ranges(own)] for failed, own in when.items()]
+    note = "Of the attempt that closed each round. Reasons are those of docs/architecture.md."
+    return table(
+        "Nodes whose contribution is missing",
+        ["node", "reason", "rounds", "which"],
+        rows,
+        note=note,
+        file="metrics.jsonl",
+    )
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return numbers as ``1-3, 7``."""
+    parts: list[str] = []
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        own = [value for _, value in run]
+        parts.append(str(own[0]) if len(own) == 1 else f"{own[0]}-{own[-1]}")
+    shown = parts[:20]
+    return ", ".join(shown) + (", ..." if len(parts) > len(shown) else "")
