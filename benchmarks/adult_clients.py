@@ -122,7 +122,7 @@ def direct(
     return data.auc(workload.predict(workload.published(state), data.test.columns)[:, 1])
 
 
-def _no_step(*_: object) -> dict[str, np.ndarray]:
+def _no_step(*_: object, **__: object) -> dict[str, np.ndarray]:
     raise TypeError("histograms are no step of an optimiser")
 
 
