@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from app.approval.bundle import BundleError
-from app.cli import audit, bundle, data, export, keys, ledger, node, plan
+from app.cli import audit, bundle, data, export, keys, ledger, node, plan, predict
 from app.cli.common import CommandError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
@@ -15,7 +15,7 @@ from privacy.ledger.budget import LedgerError
 
 # A group of commands is a module with ``add``, which gives each command its ``run``: from the
 # arguments to the lines to print, or, where the exit status says something, to it and them.
-_GROUPS = (keys, data, ledger, node, bundle, plan, audit, export)
+_GROUPS = (keys, data, ledger, node, bundle, plan, audit, predict, export)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,14 +14,23 @@ from app.results.model_file import (
     ModelFileError,
     TableModel,
     load_model,
+    model_file_of,
     workload_of,
-    write_whole,
 )
+from app.results.new_file import NewFileError, require_new, write_new
 from tasks.table import Column, Table
 from workloads.base import Workload
 from workloads.decisions import Decisions, NotExportedError
 from workloads.registry import WORKLOADS
 from workloads.table_model import TableWorkload
+
+_REFUSALS = (
+    MissingPackageError,
+    ModelFileError,
+    NewFileError,
+    NotExportedError,
+    TooLargeError,
+)
 
 
 class ExportError(ValueError):
@@ -63,25 +72,16 @@ def export(model: Path, name: str, output: Path) -> list[str]:
         written.
     """
     try:
-        _require_new(output)
-        file = model / "model.safetensors" if model.is_dir() else model
+        require_new(output)
+        file = model_file_of(model)
         workload, kind = workload_of(file)
         _require_format(file, workload, kind, name)
         _, loaded = load_model(file)
         content, lines = FORMATS[name].write(loaded)
-        write_whole(output, content)
-    except (MissingPackageError, ModelFileError, NotExportedError, TooLargeError) as error:
+        write_new(output, content)
+    except _REFUSALS as error:
         raise ExportError(str(error)) from None
-    except OSError as error:
-        raise ExportError(f"{error.filename}: {error.strerror}") from None
     return [f"{output}: {workload} as {name}", *lines]
-
-
-def _require_new(output: Path) -> None:
-    if output.exists():
-        raise ExportError(f"--output {output}: is there already; choose another path")
-    if not output.parent.is_dir():
-        raise ExportError(f"--output {output}: there is no such folder")
 
 
 def _require_format(file: Path, workload: str, kind: type[Workload], name: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.table import Column, Table
-from workloads.values import Vector
+from workloads.values import State, Vector
 
 INTERCEPT = "(Intercept)"
 
@@ -116,6 +116,25 @@ def predictor(coefficients: NDArray[np.float64], coded: list[Vector]) -> Vector:
     for coefficient, column in zip(coefficients, coded, strict=True):
         found += coefficient * column
     return found
+
+
+def fitted_predictor(state: State, design: Design, columns: NDArray[np.float64]) -> Vector:
+    """Return the linear predictor of records at the fit, NaN where a value is missing.
+
+    Raises
+    ------
+    ValueError
+        If there is no fit, or not yet.
+    """
+    if objection := state.header.get("objection"):
+        raise ValueError(f"the run found no fit: {objection}")
+    if not (state.arrays["information"] != 0).any():
+        raise ValueError("the run has no fit yet: raise num-rounds")
+    coded, complete = design.rows(np.asarray(columns, np.float64))
+    fitted = state.arrays["coefficients"]
+    # Of no columns there is nothing to add up, but the number of records.
+    found = predictor(fitted, coded) if coded else np.zeros(len(complete))
+    return np.where(complete, found, np.nan)
 
 
 def design_of(table: Table, chosen: list[str], *, has_intercept: bool = True) -> Design:
