@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from app.export.curves_json import curves_json
 from app.export.lightgbm_text import TooLargeError, feature_names, lightgbm_text
+from app.export.network import onnx_of_network, parameters_of, torchscript_of
 from app.export.onnx_file import MissingPackageError, onnx_file
 from app.results.model_file import (
     ModelFileError,
@@ -18,6 +19,7 @@ from app.results.model_file import (
     workload_of,
 )
 from app.results.new_file import NewFileError, require_new, write_new
+from tasks.base import Task
 from tasks.table import Column, Table
 from workloads.base import Workload
 from workloads.decisions import Decisions, NotExportedError
@@ -44,12 +46,13 @@ class Format:
     Attributes
     ----------
     write : callable
-        From a model to the content of the file, and what its user has to know, line by line.
+        From the task and the model to the content of the file, and what its user has to know,
+        line by line.
     serves : callable
         Whether a workload's models have this format.
     """
 
-    write: Callable[[TableModel], tuple[bytes, list[str]]]
+    write: Callable[[Task, Any], tuple[bytes, list[str]]]
     serves: Callable[[type[Workload]], bool]
 
 
@@ -76,8 +79,7 @@ def export(model: Path, name: str, output: Path) -> list[str]:
         file = model_file_of(model)
         workload, kind = workload_of(file)
         _require_format(file, workload, kind, name)
-        _, loaded = load_model(file)
-        content, lines = FORMATS[name].write(loaded)
+        content, lines = FORMATS[name].write(*load_model(file))
         write_new(output, content)
     except _REFUSALS as error:
         raise ExportError(str(error)) from None
@@ -95,13 +97,13 @@ def _require_format(file: Path, workload: str, kind: type[Workload], name: str) 
     if FORMATS[name].serves(kind):
         return
     what = f"{file} is of the workload {workload}"
-    if kind.has_model:
-        raise ExportError(
-            f"{what}, a torch module, which is not exported: app.results.model_file.load_model"
-            " gives the module"
-        )
     if own := _formats_of(kind):
         raise ExportError(f"{what}, which has no --format {name}; take {' or '.join(own)}")
+    if kind.predict is not Workload.predict:
+        raise ExportError(
+            f"{what}, whose coefficients are in report.csv of the run folder; `tacet predict`"
+            " predicts rows by them"
+        )
     served = [
         f"{other} as {' or '.join(formats)}"
         for other, its in WORKLOADS.items()
@@ -117,6 +119,10 @@ def _formats_of(kind: type[Workload]) -> list[str]:
     return [name for name, one in FORMATS.items() if one.serves(kind)]
 
 
+def _is_neural(kind: type[Workload]) -> bool:
+    return kind.has_model
+
+
 def _is_trees(kind: type[Workload]) -> bool:
     return issubclass(kind, TableWorkload) and kind.as_trees is not TableWorkload.as_trees
 
@@ -125,14 +131,20 @@ def _is_curves(kind: type[Workload]) -> bool:
     return issubclass(kind, TableWorkload) and kind.as_curves is not TableWorkload.as_curves
 
 
-def _onnx(model: TableModel) -> tuple[bytes, list[str]]:
+def _has_onnx(kind: type[Workload]) -> bool:
+    return kind.has_model or _is_trees(kind)
+
+
+def _onnx(task: Task, model: Any) -> tuple[bytes, list[str]]:
+    if not isinstance(model, TableModel):
+        return onnx_of_network(task, model)
     trees = _trees(model)
     said = "label, and probabilities of" if trees.table.classes else "value:"
     lines = [_columns(trees.table), f"outputs: {said} {_said(trees.table)}"]
     return onnx_file(trees), lines
 
 
-def _lightgbm(model: TableModel) -> tuple[bytes, list[str]]:
+def _lightgbm(_: Task, model: TableModel) -> tuple[bytes, list[str]]:
     trees = _trees(model)
     table = trees.table
     lines = [_columns(table), f"predict says: {_said(table)}"]
@@ -152,7 +164,7 @@ def _lightgbm(model: TableModel) -> tuple[bytes, list[str]]:
     return lightgbm_text(trees), lines
 
 
-def _json(model: TableModel) -> tuple[bytes, list[str]]:
+def _json(_: Task, model: TableModel) -> tuple[bytes, list[str]]:
     return curves_json(cast(TableWorkload, model.workload).as_curves(model.state)), []
 
 
@@ -178,7 +190,9 @@ def _column(column: Column) -> str:
 
 #: Every format by name: a file beside this one, and a line here.
 FORMATS = {
-    "onnx": Format(_onnx, _is_trees),
+    "onnx": Format(_onnx, _has_onnx),
+    "torchscript": Format(torchscript_of, _is_neural),
+    "safetensors": Format(parameters_of, _is_neural),
     "lightgbm": Format(_lightgbm, _is_trees),
     "json": Format(_json, _is_curves),
 }

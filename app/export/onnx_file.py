@@ -17,7 +17,7 @@ from tasks.table import Table
 from workloads.decisions import Decisions, Link
 
 # Old ones, of 2021, which every onnxruntime since reads.
-_OPSET, _ML_OPSET, _IR_VERSION = 15, 3, 8
+OPSET, _ML_OPSET, IR_VERSION = 15, 3, 8
 _COLUMNS = "columns"
 
 
@@ -37,25 +37,38 @@ def onnx_file(model: Decisions) -> bytes:
     MissingPackageError
         If the package ``onnx`` is not there.
     """
+    onnx = require_onnx()
+    from onnx import TensorProto, helper
+
+    nodes, outputs = _classifier(model) if model.table.classes else _regressor(model)
+    shape = [None, len(model.table.columns)]
+    given = helper.make_tensor_value_info(_COLUMNS, TensorProto.DOUBLE, shape)
+    graph = helper.make_graph(nodes, "tacet", [given], outputs, _constants(model.table))
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
+    made = helper.make_model(
+        graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="tacet"
+    )
+    helper.set_model_props(made, _metadata(model))
+    onnx.checker.check_model(made)
+    return made.SerializeToString()
+
+
+def require_onnx() -> Any:
+    """Return the package ``onnx``.
+
+    Raises
+    ------
+    MissingPackageError
+        If it is not there.
+    """
     try:
         import onnx
-        from onnx import TensorProto, helper
     except ImportError:
         raise MissingPackageError(
             "--format onnx needs the package onnx, which is not installed; install it with:"
             " pip install 'onnx>=1.18,<2'"
         ) from None
-    nodes, outputs = _classifier(model) if model.table.classes else _regressor(model)
-    shape = [None, len(model.table.columns)]
-    given = helper.make_tensor_value_info(_COLUMNS, TensorProto.DOUBLE, shape)
-    graph = helper.make_graph(nodes, "tacet", [given], outputs, _constants(model.table))
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
-    made = helper.make_model(
-        graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="tacet"
-    )
-    helper.set_model_props(made, _metadata(model))
-    onnx.checker.check_model(made)
-    return made.SerializeToString()
+    return onnx
 
 
 def _metadata(model: Decisions) -> dict[str, str]:

@@ -99,14 +99,20 @@ def test_a_model_file_that_is_none(tmp_path, capsys, ebm):
 @pytest.mark.parametrize(
     ("algorithm", "name", "told"),
     [
-        ("fedavg", "onnx", "a torch module, which is not exported"),
+        (
+            "fedavg",
+            "lightgbm",
+            "has no --format lightgbm; take onnx or torchscript or safetensors",
+        ),
         ("tree", "json", "has no --format json; take onnx or lightgbm"),
         (
-            "glm",
+            "statistics",
             "lightgbm",
-            "Can be exported: ebm as onnx or lightgbm or json, gbdt as onnx or lightgbm, forest"
-            " as onnx or lightgbm, tree as onnx or lightgbm",
+            "Can be exported: model_update as onnx or torchscript or safetensors, gradient_sum"
+            " as onnx or torchscript or safetensors, ebm as onnx or lightgbm or json, gbdt as"
+            " onnx or lightgbm, forest as onnx or lightgbm, tree as onnx or lightgbm",
         ),
+        ("glm", "onnx", "whose coefficients are in report.csv of the run folder"),
     ],
 )
 def test_a_format_that_a_model_has_not(tmp_path, capsys, algorithm, name, told):
