@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.prediction.answers import Answers
-from tasks.new_rows import NewRows
+from tasks.new_rows import Given, NewRows
+
+#: A CSV file, the values of each column by its name (a data frame too), or a mapping a row.
+Rows = str | Path | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 
 _SHOWN = 20
 
@@ -63,6 +68,28 @@ class Predictions:
         if not found:
             raise PredictionError(f"the model says {', '.join(self.columns)}, no probabilities")
         return np.stack(found, axis=1)
+
+
+def given_of(rows: Any) -> Given:
+    """Return rows of any kind as a task takes them; ``None`` where a row lacks a column.
+
+    Raises
+    ------
+    PredictionError
+        If they are of no such kind.
+    """
+    if isinstance(rows, str | Path):
+        return Path(rows).expanduser()
+    if hasattr(rows, "keys"):
+        return {str(name): list(rows[name]) for name in rows.keys()}  # noqa: SIM118
+    found = list(rows) if isinstance(rows, Sequence) else [rows]
+    if not all(isinstance(row, Mapping) for row in found):
+        raise PredictionError(
+            f"rows of type {type(rows).__name__}: give the path of a CSV file, a mapping from"
+            " names of columns to their values, or a list of mappings, one for each row"
+        )
+    names = dict.fromkeys(str(name) for row in found for name in row)
+    return {name: [row.get(name) for row in found] for name in names}
 
 
 def spread_out(rows: NewRows, answers: Answers) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,9 @@ from app.prediction.figures import figures_of
 from app.prediction.predictions import (
     PredictionError,
     Predictions,
+    Rows,
     as_csv,
+    given_of,
     require_new_names,
     spread_out,
     told_without,
@@ -91,18 +93,24 @@ class SavedModel:
             raise PredictionError(f"{self.file}: {self.workload} is no torch module")
         return self.model
 
-    def predict(self, given: Given) -> Predictions:
-        """Return predictions for rows: a CSV file, or the values of each column by its name.
+    def predict(self, rows: Rows) -> Predictions:
+        """Return predictions for rows.
+
+        Parameters
+        ----------
+        rows : str or Path, mapping, or sequence of mappings
+            A CSV file, the values of each column by its name, or a mapping for each row. None
+            and NaN are missing.
 
         Raises
         ------
         PredictionError
             If the rows do not fit.
         """
-        rows = self._read(given)
-        if rows.objection:
-            raise PredictionError("\n".join([*rows.findings, rows.objection]))
-        return self._predicted(rows)[0]
+        read = self._read(given_of(rows))
+        if read.objection:
+            raise PredictionError("\n".join([*read.findings, read.objection]))
+        return self._predicted(read)[0]
 
     def predict_file(self, source: Path, output: Path) -> tuple[int, list[str]]:
         """Write the rows of a CSV file with their predictions to a new file.
