@@ -11,15 +11,18 @@ from safetensors.numpy import load
 from scipy.special import softmax
 from torch import nn
 
-from app.export.export import export
+from app.export.export import FORMATS, export
 from app.export.network import onnx_of_network, parameters_of, torchscript_of
-from app.results.model_file import load_model
+from app.results.model_file import TableModel, load_model
 from app.simulation.in_process import simulate
 from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.training.local import initial_model
+from tests.app.export.models import WORKLOADS
 from tests.kits.csv_kit import KEYS, REGRESSION
 from tests.tasks.test_contract import config_of
+from tests.workloads.trees.tables import pooled
+from workloads.base import Setup
 from workloads.decisions import NotExportedError
 
 # torch recommends another format than TorchScript, which only torch of the same version reads.
@@ -62,12 +65,14 @@ def outputs_of(module: nn.Module, inputs: np.ndarray) -> np.ndarray:
         return module(torch.from_numpy(inputs)).double().numpy()
 
 
-def by_onnxruntime(content: bytes, inputs: np.ndarray) -> dict[str, np.ndarray]:
+def by_onnxruntime(
+    content: bytes, inputs: np.ndarray, name: str = "inputs"
+) -> dict[str, np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options)
     names = [one.name for one in session.get_outputs()]
-    return dict(zip(names, session.run(None, {"inputs": inputs}), strict=True))
+    return dict(zip(names, session.run(None, {name: inputs}), strict=True))
 
 
 def test_every_task_is_there():
@@ -101,6 +106,30 @@ def test_onnxruntime_says_what_the_model_says(case):
     clear = np.ptp(np.sort(scores, axis=1)[:, -2:], axis=1) > 1e-4
     named = np.array(classes)[scores.argmax(axis=1)]
     assert found["label"][clear].tolist() == named[clear].tolist()
+    assert np.ptp(due, axis=0).max() > 1e-4
+
+
+TABLES = ["adult", "breast_cancer", "csv", "csv three", "csv number", "heart"]
+
+
+@pytest.mark.parametrize("case", TABLES)
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_onnxruntime_says_what_a_model_of_the_tasks_table_says(case, workload):
+    name, keys = CASES[case]
+    task = TASKS[name](config_of(name, keys), seed=3)
+    records = task.made_up(300)
+    kind, config, _ = WORKLOADS[workload]
+    chosen = config()
+    chosen.settle(None, 3, is_settled=False)
+    built = kind(Setup(task=task, algorithm=chosen, num_rounds=3))
+    found = TableModel(built, pooled(built, records, 3)[-1])
+    due = found.predict(records.columns)
+    content, _ = FORMATS["onnx"].write(task, found)
+    said = by_onnxruntime(content, records.columns, "columns")
+    values = said["probabilities" if task.table.classes else "value"]
+    size = 1.0 if task.table.classes else np.abs(due).max()
+    np.testing.assert_allclose(values, due, rtol=0, atol=1e-5 * size)
+    # Something was learnt that differs from row to row.
     assert np.ptp(due, axis=0).max() > 1e-4
 
 
