@@ -13,9 +13,9 @@ example:
   tacet predict ~/my-run --input new.csv --output predictions.csv
 
 The output has the rows of the input, in their order and with all their columns, and then
-  for classes               prediction and probability_CLASS for each class
-  for a number              prediction, in the label's own unit
-  for times to an event     linear_predictor and hazard_ratio (algorithm=cox)
+  for classes            prediction, and probability_CLASS for each class (of an SVM: margins)
+  for a number           prediction, in the label's own unit
+  for times to an event  linear_predictor and hazard_ratio (algorithm=cox)
 A row that misses a value, where the model cannot do without, has nothing there, and its line is
 told. If a value does not fit, all such are told, nothing is written, and the exit status is 1.
 The label may be lacking; where it is there, the predictions are scored by it.

@@ -43,6 +43,7 @@ def script(folder: Path, code: list[str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_three_commands_lead_from_files_to_predictions(tmp_path):
     page = (DOCS / "using-a-model.md").read_text()
     (make_files,) = blocks(page, "python")

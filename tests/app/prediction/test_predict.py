@@ -155,6 +155,18 @@ def test_what_is_missing_unknown_or_out_of_bounds(tmp_path, capsys, algorithm, i
     assert same == [row["probability_yes"] for row in found[1:]]
 
 
+def test_what_the_model_does_not_use_is_passed_through_as_it_was(tmp_path, capsys):
+    source, note = tmp_path / "new.csv", 'two "words",\n\u00fc; in two lines'
+    with source.open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file).writerows(
+            [["note", "", "age", "dose", "ward"], [note, " x ", "30", "1", "a"]]
+        )
+    status, told, _ = predict(capsys, run_of("ill", "ebm"), source, tmp_path / "out.csv")
+    assert (status, told[0]) == (0, f"{source}: 1 rows, 1 used, 0 left out")
+    (found,) = read(tmp_path / "out.csv")
+    assert (found["note"], found[""], found["age"]) == (note, " x ", "30")
+
+
 def test_a_regression_says_nothing_of_a_row_that_misses_a_value(tmp_path, capsys):
     source = tmp_path / "new.csv"
     source.write_text("age,dose,ward\n,1,a\n30,1,b\n")
