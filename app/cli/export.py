@@ -24,9 +24,9 @@ def add(commands: Any) -> None:
         "--format",
         required=True,
         choices=_FORMATS,
-        help="onnx: neural models, gbdt, forest, tree, ebm; torchscript and safetensors (plain"
-        " parameters): neural models; lightgbm: gbdt, forest, tree, ebm; json: the curves of"
-        " ebm",
+        help="onnx: neural models, gbdt, forest, tree, ebm, glm, cox; torchscript and"
+        " safetensors (plain parameters): neural models; lightgbm: gbdt, forest, tree, ebm;"
+        " json: the curves of ebm",
     )
     export.add_argument(
         "--output",

@@ -11,6 +11,7 @@ from app.export.curves_json import curves_json
 from app.export.lightgbm_text import TooLargeError, feature_names, lightgbm_text
 from app.export.network import onnx_of_network, parameters_of, torchscript_of
 from app.export.onnx_file import MissingPackageError, onnx_file
+from app.export.regression_onnx import regression_onnx
 from app.results.model_file import (
     ModelFileError,
     TableModel,
@@ -24,6 +25,8 @@ from tasks.table import Column, Table
 from workloads.base import Workload
 from workloads.decisions import Decisions, NotExportedError
 from workloads.registry import WORKLOADS
+from workloads.statistics.glm import Glm
+from workloads.survival.cox import Cox
 from workloads.table_model import TableWorkload
 
 _REFUSALS = (
@@ -99,11 +102,6 @@ def _require_format(file: Path, workload: str, kind: type[Workload], name: str) 
     what = f"{file} is of the workload {workload}"
     if own := _formats_of(kind):
         raise ExportError(f"{what}, which has no --format {name}; take {' or '.join(own)}")
-    if kind.predict is not Workload.predict:
-        raise ExportError(
-            f"{what}, whose coefficients are in report.csv of the run folder; `tacet predict`"
-            " predicts rows by them"
-        )
     served = [
         f"{other} as {' or '.join(formats)}"
         for other, its in WORKLOADS.items()
@@ -132,16 +130,33 @@ def _is_curves(kind: type[Workload]) -> bool:
 
 
 def _has_onnx(kind: type[Workload]) -> bool:
-    return kind.has_model or _is_trees(kind)
+    return kind.has_model or _is_trees(kind) or _is_regression(kind)
+
+
+def _is_regression(kind: type[Workload]) -> bool:
+    return issubclass(kind, Glm | Cox)
 
 
 def _onnx(task: Task, model: Any) -> tuple[bytes, list[str]]:
     if not isinstance(model, TableModel):
         return onnx_of_network(task, model)
+    if isinstance(model.workload, Glm | Cox):
+        return _onnx_of_regression(model.workload, model)
     trees = _trees(model)
     said = "label, and probabilities of" if trees.table.classes else "value:"
     lines = [_columns(trees.table), f"outputs: {said} {_said(trees.table)}"]
     return onnx_file(trees), lines
+
+
+def _onnx_of_regression(workload: Glm | Cox, model: TableModel) -> tuple[bytes, list[str]]:
+    try:
+        found = workload.as_linear(model.state)
+    except ValueError as error:
+        raise NotExportedError(f"--format onnx: {error}") from None
+    table = found.table
+    said = "value:" if not table.classes else "label, and probabilities of"
+    outputs = "linear_predictor" if table.event else f"{said} {_said(table)}"
+    return regression_onnx(found), [_columns(table), f"outputs: {outputs}"]
 
 
 def _lightgbm(_: Task, model: TableModel) -> tuple[bytes, list[str]]:

@@ -31,7 +31,7 @@ def network_onnx(task: Task, layers: list[Layer]) -> bytes:
     onnx = require_onnx()
     from onnx import TensorProto, helper
 
-    graph = _Graph()
+    graph = Graph()
     last = _INPUTS
     for layer in layers:
         last = graph.add_layer(layer, last)
@@ -73,7 +73,7 @@ def features_of(task: Task) -> list[str]:
     return list(named()) if named is not None else []
 
 
-class _Graph:
+class Graph:
     """The nodes of a graph and their constants, as they are added."""
 
     def __init__(self) -> None:

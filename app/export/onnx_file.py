@@ -18,7 +18,7 @@ from workloads.decisions import Decisions, Link
 
 # Old ones, of 2021, which every onnxruntime since reads.
 OPSET, _ML_OPSET, IR_VERSION = 15, 3, 8
-_COLUMNS = "columns"
+COLUMNS = "columns"
 
 
 class MissingPackageError(ValueError):
@@ -37,18 +37,26 @@ def onnx_file(model: Decisions) -> bytes:
     MissingPackageError
         If the package ``onnx`` is not there.
     """
-    onnx = require_onnx()
+    require_onnx()
+    nodes, outputs = _classifier(model) if model.table.classes else _regressor(model)
+    return table_onnx(model.table, nodes, outputs, _constants(model.table))
+
+
+def table_onnx(
+    table: Table, nodes: list[Any], outputs: list[Any], constants: list[Any]
+) -> bytes:
+    """Return the file of a graph over rows of a table."""
+    import onnx
     from onnx import TensorProto, helper
 
-    nodes, outputs = _classifier(model) if model.table.classes else _regressor(model)
-    shape = [None, len(model.table.columns)]
-    given = helper.make_tensor_value_info(_COLUMNS, TensorProto.DOUBLE, shape)
-    graph = helper.make_graph(nodes, "tacet", [given], outputs, _constants(model.table))
+    shape = [None, len(table.columns)]
+    given = helper.make_tensor_value_info(COLUMNS, TensorProto.DOUBLE, shape)
+    graph = helper.make_graph(nodes, "tacet", [given], outputs, constants)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
     made = helper.make_model(
         graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="tacet"
     )
-    helper.set_model_props(made, _metadata(model))
+    helper.set_model_props(made, _metadata(table))
     onnx.checker.check_model(made)
     return made.SerializeToString()
 
@@ -71,18 +79,18 @@ def require_onnx() -> Any:
     return onnx
 
 
-def _metadata(model: Decisions) -> dict[str, str]:
+def _metadata(table: Table) -> dict[str, str]:
     """Return what a person needs to fill the input and to read the output, as JSON."""
     columns = [
         {"name": column.name, "categories": list(column.categories)}
         if column.is_categorical
         else {"name": column.name, "min": column.low, "max": column.high}
-        for column in model.table.columns
+        for column in table.columns
     ]
     return {
         "columns": json.dumps(columns),
-        "label": json.dumps(model.table.label.name),
-        "classes": json.dumps(list(model.table.classes)),
+        "label": json.dumps(table.label.name),
+        "classes": json.dumps(list(table.classes)),
     }
 
 
@@ -95,7 +103,7 @@ def _classifier(model: Decisions) -> tuple[list[Any], list[Any]]:
     classes = model.table.classes
     operator = helper.make_node(
         "TreeEnsembleClassifier",
-        [_COLUMNS],
+        [COLUMNS],
         ["own_label", "probabilities"],
         domain="ai.onnx.ml",
         classlabels_strings=list(classes),
@@ -119,7 +127,7 @@ def _regressor(model: Decisions) -> tuple[list[Any], list[Any]]:
 
     trees = helper.make_node(
         "TreeEnsembleRegressor",
-        [_COLUMNS],
+        [COLUMNS],
         ["sums"],
         domain="ai.onnx.ml",
         n_targets=1,

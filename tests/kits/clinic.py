@@ -59,18 +59,25 @@ def task_yaml(label: str, **more) -> dict:
     return {**keys, **FEATURES, **training, **more}
 
 
+def run(label: str, algorithm: str, num_rounds: int = 2, overrides: str = "", **more) -> Path:
+    """Return the folder of a run over three nodes of 60 rows each, made once."""
+    return _run(label, algorithm, num_rounds, overrides, yaml.safe_dump(more))
+
+
 @cache
-def run(label: str, algorithm: str, num_rounds: int = 2, **more) -> Path:
-    """Return the folder of a run over three nodes of 60 rows each."""
+def _run(label: str, algorithm: str, num_rounds: int, overrides: str, more: str) -> Path:
     home = Path(mkdtemp(prefix="tacet-clinic-"))
     conf = home / "conf"
     (conf / "task").mkdir(parents=True)
     for name in ("algorithm", "aggregation", "privacy", "config.yaml"):
         (conf / name).symlink_to(loading.CONF_DIR / name)
-    (conf / "task" / "clinic.yaml").write_text(yaml.safe_dump(task_yaml(label, **more)))
+    (conf / "task" / "clinic.yaml").write_text(
+        yaml.safe_dump(task_yaml(label, **yaml.safe_load(more)))
+    )
     nodes = [{"data-path": str(write(home / f"{n}.csv", rows(60, seed=n)))} for n in range(3)]
     (home / "nodes.yaml").write_text(yaml.safe_dump(nodes))
     given = {"task": "clinic", "algorithm": algorithm, "num-rounds": num_rounds}
+    given |= {"overrides": overrides}
     given |= {"simulation-nodes": str(home / "nodes.yaml"), "output-dir": str(home / "run")}
     with patch.object(loading, "CONF_DIR", conf):
         simulate(given, 3)

@@ -199,14 +199,19 @@ class Poisson(Family):
         """Return what the log of the rate says."""
         from scipy.special import xlogy  # pyright: ignore[reportMissingTypeStubs]
 
-        rate = np.exp(np.clip(predictor, -_MOST_LOGIT, np.log(_MOST_FIT * self.high)))
+        rate = np.exp(np.clip(predictor, *self.limits))
         gap = response - rate
         deviance = 2 * (xlogy(response, response / rate) - gap)
         return Said(gap / self.high, rate / self.high, deviance / self.high)
 
     def predicted(self, predictor: Vector) -> Vector:
         """Return the mean count."""
-        return np.exp(np.clip(predictor, -_MOST_LOGIT, np.log(_MOST_FIT * self.high)))
+        return np.exp(np.clip(predictor, *self.limits))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return between what the log of a rate is taken."""
+        return -_MOST_LOGIT, log(_MOST_FIT * self.high)
 
     @property
     def unit(self) -> float:

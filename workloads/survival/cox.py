@@ -11,7 +11,7 @@ import numpy as np
 from tasks.schema import require
 from workloads.base import Records, Step, Workload
 from workloads.report import Report
-from workloads.statistics.design import Design, design_of, fitted_predictor
+from workloads.statistics.design import Design, LinearModel, design_of
 from workloads.survival.grid import GridConfig, grid_of
 from workloads.survival.hazards import report_of
 from workloads.survival.pooled import Pooled
@@ -171,7 +171,11 @@ class Cox(Workload):
         ValueError
             If there is no fit.
         """
-        return fitted_predictor(state, self._design, columns)
+        return self.as_linear(state).predictor(columns)
+
+    def as_linear(self, state: State) -> LinearModel:
+        """Return the fit; raises ``ValueError`` if there is none."""
+        return LinearModel.of(state, self.task.table, self._design)
 
     def report(self, state: State) -> Report:
         """Return the table of coefficients and hazard ratios."""

@@ -109,10 +109,11 @@ def test_a_model_file_that_is_none(tmp_path, capsys, ebm):
             "statistics",
             "lightgbm",
             "Can be exported: model_update as onnx or torchscript or safetensors, gradient_sum"
-            " as onnx or torchscript or safetensors, ebm as onnx or lightgbm or json, gbdt as"
-            " onnx or lightgbm, forest as onnx or lightgbm, tree as onnx or lightgbm",
+            " as onnx or torchscript or safetensors, glm as onnx, ebm as onnx or lightgbm or"
+            " json, gbdt as onnx or lightgbm, forest as onnx or lightgbm, tree as onnx or"
+            " lightgbm, cox as onnx",
         ),
-        ("glm", "onnx", "whose coefficients are in report.csv of the run folder"),
+        ("glm", "lightgbm", "has no --format lightgbm; take onnx"),
     ],
 )
 def test_a_format_that_a_model_has_not(tmp_path, capsys, algorithm, name, told):
