@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -67,6 +69,7 @@ def run(label: str, algorithm: str, num_rounds: int = 2, overrides: str = "", **
 @cache
 def _run(label: str, algorithm: str, num_rounds: int, overrides: str, more: str) -> Path:
     home = Path(mkdtemp(prefix="tacet-clinic-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     conf = home / "conf"
     (conf / "task").mkdir(parents=True)
     for name in ("algorithm", "aggregation", "privacy", "config.yaml"):
