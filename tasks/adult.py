@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from tasks.base import DataSource
@@ -125,6 +126,16 @@ def _adapt(rows: Iterator[Row]) -> Iterator[Row]:
         yield row
 
 
+def _adapt_new(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield rows of a file with any header that names columns, or of one like the originals."""
+    first = next(rows, None)
+    if first is None:
+        return
+    names = {field.strip() for field in first.fields}
+    has_names = bool(names & set(_COLUMNS)) and not _is_header(first.fields)
+    yield from (chain([first], rows) if has_names else _adapt(chain([first], rows)))
+
+
 def _is_header(fields: list[str]) -> bool:
     """Whether these are the columns' names in order, whatever the label is called."""
     if fields[0].strip().lower() != _COLUMNS[0]:
@@ -139,6 +150,7 @@ class Adult(CsvClassification):
     Config = AdultConfig
     is_split = True
     adapt = staticmethod(_adapt)
+    adapt_new = staticmethod(_adapt_new)
 
     def files(self, source: DataSource) -> list[Path]:
         """Return the folder's training and test file, or the one file that is the node's own.

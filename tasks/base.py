@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.new_rows import Given, NewRows
 from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
 from tasks.table import Table
@@ -176,6 +177,20 @@ class Task(ABC):
             return Inspection(objection=str(error))
         return inspected((), data)
 
+    def new_rows(self, given: Given) -> NewRows:
+        """Return rows to predict, read as ``load`` reads records; the label may be lacking.
+
+        Raises
+        ------
+        DataError
+            If they cannot be read at all, or the task's records are no rows of a table.
+        """
+        raise DataError(
+            "the task's records are no rows of a table, so there is no CSV file of them to"
+            " predict; in Python app.api.load_model(...).module takes inputs of shape"
+            f" (n, {', '.join(map(str, self.input_shape))})"
+        )
+
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return the untrained model. Its random values come from torch's global generator."""
@@ -197,6 +212,15 @@ class Task(ABC):
         under the ROC curve, say.
         """
         return None
+
+    @property
+    def gives_margins(self) -> bool:
+        """Return whether the model's outputs are margins, which say no probabilities."""
+        return False
+
+    def to_label_units(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Map the outputs of a model of a number to the units of the label; here they are."""
+        return np.asarray(outputs, np.float64)
 
     def check_private(self) -> None:  # noqa: B027 - optional hook
         """Raise ``ValueError`` if the records are preprocessed in a way that is not private.

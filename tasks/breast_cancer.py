@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.base import Classification, DataSource
+from tasks.csv.new_rows import Form, Given, NewRows, read_new_rows
+from tasks.csv.schema import CsvConfig, LabelConfig, NumericConfig
 from tasks.partition import local_part
 from tasks.records import Examples, LocalData
 from tasks.schema import TaskConfig, require
@@ -91,13 +93,28 @@ def _scale(records: np.ndarray) -> np.ndarray:
     return np.clip(2 * (records - low) / (high - low) - 1, -1, 1)
 
 
+def _to_records(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs of a model, float32, and the rows of the table."""
+    return _scale(columns).astype(np.float32), columns
+
+
+@cache
+def _rows_config() -> CsvConfig:
+    """Return what the columns of a file of rows to predict mean."""
+    return CsvConfig(
+        label=LabelConfig(column=_TABLE.label.name, classes=list(_TABLE.classes)),
+        numeric={
+            column.name: NumericConfig(column.low, column.high) for column in _TABLE.columns
+        },
+    )
+
+
 @cache
 def _records() -> Examples:
     from sklearn.datasets import load_breast_cancer
 
     records, labels = load_breast_cancer(return_X_y=True)
-    columns = np.asarray(records, np.float64)
-    scaled = _scale(columns).astype(np.float32)
+    scaled, columns = _to_records(np.asarray(records, np.float64))
     return Examples(scaled, np.asarray(labels, dtype=np.int64), columns)
 
 
@@ -112,6 +129,12 @@ class BreastCancer(Classification):
         """Return this node's part of the records."""
         return local_part(
             _records(), source, self.config.partition, self.config.test_fraction, self.seed
+        )
+
+    def new_rows(self, given: Given) -> NewRows:
+        """Return rows to predict, whose columns are those of the table."""
+        return read_new_rows(
+            given, Form(_rows_config(), _to_records, keeps_missing=self.keeps_missing)
         )
 
     @property

@@ -8,6 +8,7 @@ side of the split is a matter of that record alone: see ``tasks.heart_split``.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base import Classification, DataSource
+from tasks.csv.new_rows import Form, Given, NewRows, read_new_rows
 from tasks.csv.rows import Row, rows_of_one_line
 from tasks.files import keep_until_changed
+from tasks.heart_rows import adapt_new, rows_config, values_by_name
 from tasks.heart_split import flamby_split
-from tasks.heart_table import HEART_TABLE, heart_columns
+from tasks.heart_table import COLUMNS, HEART_TABLE, heart_columns
 from tasks.lines import physical_lines
 from tasks.partition import local_part
 from tasks.records import DataError, Examples, LocalData, joined
@@ -32,23 +35,6 @@ if TYPE_CHECKING:
 
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 
-# The fourteen columns of a file, in order.
-_COLUMNS = (
-    "age",
-    "sex",
-    "cp",
-    "trestbps",
-    "chol",
-    "fbs",
-    "restecg",
-    "thalach",
-    "exang",
-    "oldpeak",
-    "slope",
-    "ca",
-    "thal",
-    "num",
-)
 # Missing for most patients outside Cleveland; FLamby drops them, and so do we.
 _DROPPED = ("slope", "ca", "thal")
 # The codes that UCI's description allows. Being public, they give every hospital the same
@@ -62,7 +48,7 @@ _CODES: dict[str, tuple[float, ...]] = {
     "num": (0, 1, 2, 3, 4),
 }
 _ONE_HOT = ("cp", "restecg")
-_PLAIN = tuple(c for c in _COLUMNS[:-1] if c not in (*_DROPPED, *_ONE_HOT))
+_PLAIN = tuple(c for c in COLUMNS[:-1] if c not in (*_DROPPED, *_ONE_HOT))
 # FLamby's: each first level of the codes left out.
 _FEATURES = (*_PLAIN, *(f"{name}={code}" for name in _ONE_HOT for code in _CODES[name][1:]))
 
@@ -173,6 +159,23 @@ class Heart(Classification):
             return _standardise(data)
         return LocalData(_bound(data.train), _bound(data.test))
 
+    def new_rows(self, given: Given) -> NewRows:
+        """Return rows to predict, whose columns are those of UCI's files.
+
+        Raises
+        ------
+        DataError
+            If a model's inputs are scaled by records that only the hospitals have.
+        """
+        is_neural = not self.keeps_missing
+        if is_neural and self.config.preprocessing is Preprocessing.flamby:
+            raise DataError(
+                "task.preprocessing=flamby standardises each hospital's features by its own"
+                " records, so a new row has no scale; train with public_bounds"
+            )
+        # In training, too, a record that misses a value is left out, whatever the model.
+        return read_new_rows(given, Form(rows_config(), _to_records, adapt_new))
+
     @property
     def table(self) -> Table:
         """Return ten columns that the four hospitals have."""
@@ -216,26 +219,35 @@ def _read(file: Path, is_private: bool = False) -> Examples:
         raise DataError(
             f"{file}: {len(complete)} of {len(rows)} records are complete; it takes 2 or more"
         )
-    read = [name for name in _COLUMNS if name not in _DROPPED]
+    read = [name for name in COLUMNS if name not in _DROPPED]
     columns = {name: np.array([row[name] for row in complete], np.float64) for name in read}
+    return Examples(
+        _unscaled(columns), (columns["num"] > 0).astype(np.int64), heart_columns(columns)
+    )
+
+
+def _unscaled(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float32]:
+    """Return the features of a file's values by column, before any scale."""
     # As pandas.get_dummies orders them: the dummies last, each first level left out.
     features = [columns[name] for name in _PLAIN]
     features += [columns[name] == code for name in _ONE_HOT for code in _CODES[name][1:]]
-    return Examples(
-        np.stack(features, axis=1).astype(np.float32),
-        (columns["num"] > 0).astype(np.int64),
-        heart_columns(columns),
-    )
+    return np.stack(features, axis=1).astype(np.float32)
+
+
+def _to_records(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the inputs of a model by public bounds, and the rows of the table."""
+    values = values_by_name(rows)
+    return _bounded(_unscaled(values)), heart_columns(values)
 
 
 def _parse(row: Row, where: str) -> dict[str, float | None]:
     """Return a line's values by column, None where one is missing."""
     if row.fault:
         raise DataError(f"{where}: {row.fault}")
-    if len(row.fields) != len(_COLUMNS):
-        raise DataError(f"{where}: {len(row.fields)} columns; there must be {len(_COLUMNS)}")
+    if len(row.fields) != len(COLUMNS):
+        raise DataError(f"{where}: {len(row.fields)} columns; there must be {len(COLUMNS)}")
     values: dict[str, float | None] = {}
-    for number, (name, text) in enumerate(zip(_COLUMNS, row.fields, strict=True), start=1):
+    for number, (name, text) in enumerate(zip(COLUMNS, row.fields, strict=True), start=1):
         if name in _DROPPED:
             continue
         cell = f"{where}, column {number} ({name}): {text.strip()!r}"
@@ -268,11 +280,15 @@ def _standardise(data: LocalData) -> LocalData:
 
 
 def _bound(examples: Examples) -> Examples:
+    return replace(examples, inputs=_bounded(examples.inputs))
+
+
+def _bounded(unscaled: NDArray[np.float32]) -> NDArray[np.float32]:
     """Map the public bounds to [-1, 1], and leave codes and marks 0 or 1."""
-    values = dict(zip(_FEATURES, examples.inputs.T, strict=True))
+    values = dict(zip(_FEATURES, unscaled.T, strict=True))
     features: list[NDArray[np.float32]] = []
     for name, (low, high) in _PUBLIC_BOUNDS.items():
         features.append(np.clip(2 * (values[name] - low) / (high - low) - 1, -1, 1))
     features += [values[name] for name in _PUBLIC_CODES]
     features.append(values[_ZERO_IS_UNKNOWN] == 0)
-    return replace(examples, inputs=np.stack(features, axis=1).astype(np.float32))
+    return np.stack(features, axis=1).astype(np.float32)

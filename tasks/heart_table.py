@@ -7,6 +7,24 @@ from numpy.typing import NDArray
 
 from tasks.table import Column, Table
 
+#: The columns of a file, in order; those of ``HEART_TABLE`` and what most patients miss.
+COLUMNS: tuple[str, ...] = (
+    "age",
+    "sex",
+    "cp",
+    "trestbps",
+    "chol",
+    "fbs",
+    "restecg",
+    "thalach",
+    "exang",
+    "oldpeak",
+    "slope",
+    "ca",
+    "thal",
+    "num",
+)
+
 _NO_YES = ("no", "yes")
 # Codes count from the first category on, by what is subtracted.
 _FIRST_CODE = {"cp": 1.0}
@@ -27,6 +45,12 @@ HEART_TABLE = Table(
     classes=_NO_YES,
     label=Column("num", categories=_NO_YES),
 )
+
+
+def heart_codes(column: Column) -> list[float]:
+    """Return the codes of a column's categories in a file."""
+    first = _FIRST_CODE.get(column.name, 0.0)
+    return [first + place for place in range(len(column.categories))]
 
 
 def heart_columns(values: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:

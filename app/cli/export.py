@@ -1,4 +1,4 @@
-"""``tacet export``: a model of a table in a format that other tools read."""
+"""``tacet export``: a model in a format that other tools read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from app.cli.common import CommandError
 
-_FORMATS = ("onnx", "lightgbm", "json")
+_FORMATS = ("onnx", "torchscript", "safetensors", "lightgbm", "json")
 
 
 def add(commands: Any) -> None:
     """Add the command to a parser's subparsers."""
     export = commands.add_parser(
         "export",
-        help="write a model of a table as ONNX, for LightGBM, or as readable JSON",
+        help="write a model as ONNX, TorchScript, for LightGBM, or as readable JSON",
     )
     export.add_argument(
         "model", type=Path, metavar="MODEL", help="a model.safetensors, or its run folder"
@@ -24,7 +24,9 @@ def add(commands: Any) -> None:
         "--format",
         required=True,
         choices=_FORMATS,
-        help="onnx and lightgbm: gbdt, forest, tree, ebm; json: the curves of ebm",
+        help="onnx: neural models, gbdt, forest, tree, ebm, glm, cox; torchscript and"
+        " safetensors (plain parameters): neural models; lightgbm: gbdt, forest, tree, ebm;"
+        " json: the curves of ebm",
     )
     export.add_argument(
         "--output",

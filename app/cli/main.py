@@ -18,6 +18,7 @@ from app.cli import (
     ledger,
     node,
     plan,
+    predict,
     report,
     verify,
     watch,
@@ -41,6 +42,7 @@ _GROUPS = (
     watch,
     report,
     verify,
+    predict,
     export,
     audit,
 )

@@ -157,6 +157,11 @@ def task_config(name: str, values: Mapping[str, object]) -> object:
     return _typed(OmegaConf.merge(schema, OmegaConf.create(dict(values))))
 
 
+def algorithm_config(schema: type, values: Mapping[str, object]) -> object:
+    """Return the typed configuration of an algorithm from what ``to_dict`` gave for it."""
+    return _typed(OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(values))))
+
+
 def _typed(composed: DictConfig | ListConfig) -> object:
     """Return the dataclasses of a configuration, of which nothing may be looked up.
 

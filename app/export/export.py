@@ -5,23 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from app.export.curves_json import curves_json
 from app.export.lightgbm_text import TooLargeError, feature_names, lightgbm_text
+from app.export.network import onnx_of_network, parameters_of, torchscript_of
 from app.export.onnx_file import MissingPackageError, onnx_file
+from app.export.regression_onnx import regression_onnx
 from app.results.model_file import (
     ModelFileError,
     TableModel,
     load_model,
+    model_file_of,
     workload_of,
-    write_whole,
 )
+from app.results.new_file import NewFileError, require_new, write_new
+from tasks.base import Task
 from tasks.table import Column, Table
 from workloads.base import Workload
 from workloads.decisions import Decisions, NotExportedError
 from workloads.registry import WORKLOADS
+from workloads.statistics.glm import Glm
+from workloads.survival.cox import Cox
 from workloads.table_model import TableWorkload
+
+_REFUSALS = (
+    MissingPackageError,
+    ModelFileError,
+    NewFileError,
+    NotExportedError,
+    TooLargeError,
+)
 
 
 class ExportError(ValueError):
@@ -35,12 +49,13 @@ class Format:
     Attributes
     ----------
     write : callable
-        From a model to the content of the file, and what its user has to know, line by line.
+        From the task and the model to the content of the file, and what its user has to know,
+        line by line.
     serves : callable
         Whether a workload's models have this format.
     """
 
-    write: Callable[[TableModel], tuple[bytes, list[str]]]
+    write: Callable[[Task, Any], tuple[bytes, list[str]]]
     serves: Callable[[type[Workload]], bool]
 
 
@@ -63,25 +78,15 @@ def export(model: Path, name: str, output: Path) -> list[str]:
         written.
     """
     try:
-        _require_new(output)
-        file = model / "model.safetensors" if model.is_dir() else model
+        require_new(output)
+        file = model_file_of(model)
         workload, kind = workload_of(file)
         _require_format(file, workload, kind, name)
-        _, loaded = load_model(file)
-        content, lines = FORMATS[name].write(loaded)
-        write_whole(output, content)
-    except (MissingPackageError, ModelFileError, NotExportedError, TooLargeError) as error:
+        content, lines = FORMATS[name].write(*load_model(file))
+        write_new(output, content)
+    except _REFUSALS as error:
         raise ExportError(str(error)) from None
-    except OSError as error:
-        raise ExportError(f"{error.filename}: {error.strerror}") from None
     return [f"{output}: {workload} as {name}", *lines]
-
-
-def _require_new(output: Path) -> None:
-    if output.exists():
-        raise ExportError(f"--output {output}: is there already; choose another path")
-    if not output.parent.is_dir():
-        raise ExportError(f"--output {output}: there is no such folder")
 
 
 def _require_format(file: Path, workload: str, kind: type[Workload], name: str) -> None:
@@ -95,11 +100,6 @@ def _require_format(file: Path, workload: str, kind: type[Workload], name: str) 
     if FORMATS[name].serves(kind):
         return
     what = f"{file} is of the workload {workload}"
-    if kind.has_model:
-        raise ExportError(
-            f"{what}, a torch module, which is not exported: app.results.model_file.load_model"
-            " gives the module"
-        )
     if own := _formats_of(kind):
         raise ExportError(f"{what}, which has no --format {name}; take {' or '.join(own)}")
     served = [
@@ -117,6 +117,10 @@ def _formats_of(kind: type[Workload]) -> list[str]:
     return [name for name, one in FORMATS.items() if one.serves(kind)]
 
 
+def _is_neural(kind: type[Workload]) -> bool:
+    return kind.has_model
+
+
 def _is_trees(kind: type[Workload]) -> bool:
     return issubclass(kind, TableWorkload) and kind.as_trees is not TableWorkload.as_trees
 
@@ -125,14 +129,37 @@ def _is_curves(kind: type[Workload]) -> bool:
     return issubclass(kind, TableWorkload) and kind.as_curves is not TableWorkload.as_curves
 
 
-def _onnx(model: TableModel) -> tuple[bytes, list[str]]:
+def _has_onnx(kind: type[Workload]) -> bool:
+    return kind.has_model or _is_trees(kind) or _is_regression(kind)
+
+
+def _is_regression(kind: type[Workload]) -> bool:
+    return issubclass(kind, Glm | Cox)
+
+
+def _onnx(task: Task, model: Any) -> tuple[bytes, list[str]]:
+    if not isinstance(model, TableModel):
+        return onnx_of_network(task, model)
+    if isinstance(model.workload, Glm | Cox):
+        return _onnx_of_regression(model.workload, model)
     trees = _trees(model)
     said = "label, and probabilities of" if trees.table.classes else "value:"
     lines = [_columns(trees.table), f"outputs: {said} {_said(trees.table)}"]
     return onnx_file(trees), lines
 
 
-def _lightgbm(model: TableModel) -> tuple[bytes, list[str]]:
+def _onnx_of_regression(workload: Glm | Cox, model: TableModel) -> tuple[bytes, list[str]]:
+    try:
+        found = workload.as_linear(model.state)
+    except ValueError as error:
+        raise NotExportedError(f"--format onnx: {error}") from None
+    table = found.table
+    said = "value:" if not table.classes else "label, and probabilities of"
+    outputs = "linear_predictor" if table.event else f"{said} {_said(table)}"
+    return regression_onnx(found), [_columns(table), f"outputs: {outputs}"]
+
+
+def _lightgbm(_: Task, model: TableModel) -> tuple[bytes, list[str]]:
     trees = _trees(model)
     table = trees.table
     lines = [_columns(table), f"predict says: {_said(table)}"]
@@ -152,7 +179,7 @@ def _lightgbm(model: TableModel) -> tuple[bytes, list[str]]:
     return lightgbm_text(trees), lines
 
 
-def _json(model: TableModel) -> tuple[bytes, list[str]]:
+def _json(_: Task, model: TableModel) -> tuple[bytes, list[str]]:
     return curves_json(cast(TableWorkload, model.workload).as_curves(model.state)), []
 
 
@@ -178,7 +205,9 @@ def _column(column: Column) -> str:
 
 #: Every format by name: a file beside this one, and a line here.
 FORMATS = {
-    "onnx": Format(_onnx, _is_trees),
+    "onnx": Format(_onnx, _has_onnx),
+    "torchscript": Format(torchscript_of, _is_neural),
+    "safetensors": Format(parameters_of, _is_neural),
     "lightgbm": Format(_lightgbm, _is_trees),
     "json": Format(_json, _is_curves),
 }

@@ -17,8 +17,8 @@ from tasks.table import Table
 from workloads.decisions import Decisions, Link
 
 # Old ones, of 2021, which every onnxruntime since reads.
-_OPSET, _ML_OPSET, _IR_VERSION = 15, 3, 8
-_COLUMNS = "columns"
+OPSET, _ML_OPSET, IR_VERSION = 15, 3, 8
+COLUMNS = "columns"
 
 
 class MissingPackageError(ValueError):
@@ -37,39 +37,60 @@ def onnx_file(model: Decisions) -> bytes:
     MissingPackageError
         If the package ``onnx`` is not there.
     """
+    require_onnx()
+    nodes, outputs = _classifier(model) if model.table.classes else _regressor(model)
+    return table_onnx(model.table, nodes, outputs, _constants(model.table))
+
+
+def table_onnx(
+    table: Table, nodes: list[Any], outputs: list[Any], constants: list[Any]
+) -> bytes:
+    """Return the file of a graph over rows of a table."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = [None, len(table.columns)]
+    given = helper.make_tensor_value_info(COLUMNS, TensorProto.DOUBLE, shape)
+    graph = helper.make_graph(nodes, "tacet", [given], outputs, constants)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
+    made = helper.make_model(
+        graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="tacet"
+    )
+    helper.set_model_props(made, _metadata(table))
+    onnx.checker.check_model(made)
+    return made.SerializeToString()
+
+
+def require_onnx() -> Any:
+    """Return the package ``onnx``.
+
+    Raises
+    ------
+    MissingPackageError
+        If it is not there.
+    """
     try:
         import onnx
-        from onnx import TensorProto, helper
     except ImportError:
         raise MissingPackageError(
             "--format onnx needs the package onnx, which is not installed; install it with:"
             " pip install 'onnx>=1.18,<2'"
         ) from None
-    nodes, outputs = _classifier(model) if model.table.classes else _regressor(model)
-    shape = [None, len(model.table.columns)]
-    given = helper.make_tensor_value_info(_COLUMNS, TensorProto.DOUBLE, shape)
-    graph = helper.make_graph(nodes, "tacet", [given], outputs, _constants(model.table))
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
-    made = helper.make_model(
-        graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="tacet"
-    )
-    helper.set_model_props(made, _metadata(model))
-    onnx.checker.check_model(made)
-    return made.SerializeToString()
+    return onnx
 
 
-def _metadata(model: Decisions) -> dict[str, str]:
+def _metadata(table: Table) -> dict[str, str]:
     """Return what a person needs to fill the input and to read the output, as JSON."""
     columns = [
         {"name": column.name, "categories": list(column.categories)}
         if column.is_categorical
         else {"name": column.name, "min": column.low, "max": column.high}
-        for column in model.table.columns
+        for column in table.columns
     ]
     return {
         "columns": json.dumps(columns),
-        "label": json.dumps(model.table.label.name),
-        "classes": json.dumps(list(model.table.classes)),
+        "label": json.dumps(table.label.name),
+        "classes": json.dumps(list(table.classes)),
     }
 
 
@@ -82,7 +103,7 @@ def _classifier(model: Decisions) -> tuple[list[Any], list[Any]]:
     classes = model.table.classes
     operator = helper.make_node(
         "TreeEnsembleClassifier",
-        [_COLUMNS],
+        [COLUMNS],
         ["own_label", "probabilities"],
         domain="ai.onnx.ml",
         classlabels_strings=list(classes),
@@ -106,7 +127,7 @@ def _regressor(model: Decisions) -> tuple[list[Any], list[Any]]:
 
     trees = helper.make_node(
         "TreeEnsembleRegressor",
-        [_COLUMNS],
+        [COLUMNS],
         ["sums"],
         domain="ai.onnx.ml",
         n_targets=1,

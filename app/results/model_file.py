@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from app.config.load import option_of, task_config, to_dict
+from app.config.load import algorithm_config, option_of, task_config, to_dict
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from tasks.base import Task
@@ -81,6 +81,11 @@ def save_checkpoint(
     # safetensors sorts the names; the optimiser's state goes by the model's order.
     metadata["order"] = json.dumps(list(state.arrays))
     write_whole(path, save(tensors, metadata=metadata))
+
+
+def model_file_of(path: Path) -> Path:
+    """Return the model file of a run folder; a file is one itself."""
+    return path / "model.safetensors" if path.is_dir() else path
 
 
 def load_checkpoint(path: Path) -> tuple[int, State, Arrays]:
@@ -202,7 +207,9 @@ def _table_model(
     if kind.Config is None or kind.predict is Workload.predict:
         raise ValueError(f"the workload {metadata['workload']} has tables, not a model")
     settings = _json_of(metadata["algorithm"], dict)
-    workload = kind.build(Setup(task=task, algorithm=kind.Config(**settings)))
+    algorithm = algorithm_config(kind.Config, settings)
+    task.keeps_missing = True
+    workload = kind.build(Setup(task=task, algorithm=algorithm))
     state = State(tensors, _json_of(metadata.get(_HEADER, "{}"), dict))
     workload.check(state)
     return TableModel(*workload.opened(state))

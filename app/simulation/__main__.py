@@ -10,7 +10,6 @@ environment; this one is surely ours.
 import argparse
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from app.config.pairs import parse_pairs
 from app.results.html.page import PAGE_FILE
 from app.simulation.flwr_run import flwr_run, read_summary, summary_time
+from app.simulation.folders import new_folder
 from app.simulation.superlink import SimulationError, superlink
 
 
@@ -62,21 +62,6 @@ def _simulate(run_config: str, num_clients: int) -> tuple[Path, dict[str, Any]]:
             # Nothing is in it where the run was refused.
             with suppress(OSError):
                 folder.rmdir()
-
-
-def new_folder(parent: Path) -> Path:
-    """Make a run folder named by the time; two that are made in one second are two."""
-    parent.mkdir(parents=True, exist_ok=True)
-    name, number = time.strftime("%Y%m%d-%H%M%S"), 1
-    while True:
-        folder = parent / (f"{name}-{number}" if number > 1 else name)
-        try:
-            # To make it is to take it: nobody else can.
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
 
 
 if __name__ == "__main__":

@@ -14,6 +14,16 @@ _SHOWN = 20
 class Header:
     """The names of a file's columns.
 
+    Parameters
+    ----------
+    row : Row
+        The first of the file.
+    config : CsvConfig
+        What its columns mean.
+    is_new : bool
+        Whether the rows are to be predicted: they may lack label and weight, and columns that
+        the configuration does not name are nobody's features.
+
     Attributes
     ----------
     num_columns : int
@@ -24,20 +34,29 @@ class Header:
         All that is wrong with it.
     """
 
-    def __init__(self, row: Row, config: CsvConfig) -> None:
+    def __init__(self, row: Row, config: CsvConfig, *, is_new: bool = False) -> None:
         names = [name.strip() for name in row.fields]
         first = {name: place for place, name in reversed(list(enumerate(names)))}
         self.num_columns = len(names)
-        self.positions = {name: first[name] for name in config.columns() if name in first}
-        self.misfits = [
-            Misfit(row.line, column, None, why) for column, why in _wrong(names, config)
-        ]
+        needed = _needed_of_new(names, config) if is_new else config.columns()
+        self.positions = {name: first[name] for name in needed if name in first}
+        wrong = _wrong(names, config, needed, is_new)
+        self.misfits = [Misfit(row.line, column, None, why) for column, why in wrong]
 
 
-def _wrong(names: list[str], config: CsvConfig) -> Iterator[tuple[str | None, str]]:
+def _needed_of_new(names: list[str], config: CsvConfig) -> list[str]:
+    """Return the columns that rows to predict must have: the label where it is there whole."""
+    label = list(config.label.columns.values())
+    has_label = set(label) <= set(names)
+    return [*(label if has_label else []), *config.numeric, *config.categorical]
+
+
+def _wrong(
+    names: list[str], config: CsvConfig, needed: list[str], is_new: bool
+) -> Iterator[tuple[str | None, str]]:
     """Yield what is wrong, with the column's name where there is one."""
     if (other := _other_delimiter(names, config.delimiter)) is not None:
-        first = config.columns()[0]
+        first = needed[0]
         yield (
             first,
             _missing(first, names, config.delimiter)
@@ -45,16 +64,23 @@ def _wrong(names: list[str], config: CsvConfig) -> Iterator[tuple[str | None, st
         )
         return
     lowered = {name.lower() for name in names}
-    if not any(name.lower() in lowered for name in config.columns()):
-        yield None, _no_header(names, config)
+    if not any(name.lower() in lowered for name in needed):
+        yield None, _no_header(names, config, needed)
         return
     for name, times in Counter(names).items():
-        if times > 1 and name:
+        if times > 1 and name and (name in needed or not is_new):
             yield name, "it is there twice; rename or remove one"
     there = set(names)
-    for name in config.columns():
+    for name in needed:
         if name not in there:
             yield name, _missing(name, names, config.delimiter)
+    if not is_new:
+        yield from _unknown(names, config)
+
+
+def _unknown(names: list[str], config: CsvConfig) -> Iterator[tuple[str | None, str]]:
+    """Yield the columns that the configuration does not name."""
+    there = set(names)
     known = {*config.columns(), *config.drop}
     if "" not in known and "" in there:
         yield None, _unnamed(names)
@@ -75,9 +101,9 @@ def _other_delimiter(names: list[str], delimiter: str) -> str | None:
     return next((d for d in _OTHER_DELIMITERS if d in names[0] and d != delimiter), None)
 
 
-def _no_header(names: list[str], config: CsvConfig) -> str:
+def _no_header(names: list[str], config: CsvConfig, needed: list[str]) -> str:
     """Say that a first line holds no column's name, as of a file that begins with a record."""
-    due = ", ".join(config.columns()[:_SHOWN]) + ", ..." * (len(config.columns()) > _SHOWN)
+    due = ", ".join(needed[:_SHOWN]) + ", ..." * (len(needed) > _SHOWN)
     return (
         "none of the configuration's columns is there, so this seems to be no header but a"
         f" record; put a line with the columns' names before it ({due}); the line has"

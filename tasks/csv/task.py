@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base import Classification, DataSource, Inspection, Regression, Task, inspected
-from tasks.csv.encoding import Adapt, as_they_are, encode, survey, unscale
+from tasks.csv.encoding import Adapt, as_they_are, encode, survey
+from tasks.csv.new_rows import Form, Given, NewRows, read_new_rows
+from tasks.csv.scaling import inputs_of, unscale
 from tasks.csv.schema import CsvConfig, Model, NumericConfig
 from tasks.files import keep_until_changed
 from tasks.partition import hold_out
@@ -53,6 +55,8 @@ class Csv(Task):
     is_split = False
     #: How the rows of a file are brought into the csv form. See ``tasks.csv.encoding.encode``.
     adapt: Adapt = staticmethod(as_they_are)
+    #: The same of a file of rows to predict, which may have a header where others have none.
+    adapt_new: Adapt = staticmethod(as_they_are)
 
     def __new__(cls, config: CsvConfig, seed: int) -> Csv:
         """Choose loss and metric by the kind of label."""
@@ -134,6 +138,18 @@ class Csv(Task):
             return Inspection(tuple(lines), objection=objection or str(error))
         return replace(found, objection=objection or found.objection)
 
+    def new_rows(self, given: Given) -> NewRows:
+        """Return rows to predict, read as ``load`` reads records; the label may be lacking."""
+        return read_new_rows(
+            given,
+            Form(
+                config=self.config,
+                to_records=lambda columns: (inputs_of(columns, self.config), columns),
+                adapt=self.adapt_new,
+                keeps_missing=self.keeps_missing,
+            ),
+        )
+
     def build_model(self) -> nn.Module:
         """Return the model that ``task.model`` names. No records are needed."""
         from tasks.models import linear, mlp
@@ -162,6 +178,11 @@ class CsvClassification(Csv, Classification):
     def __init__(self, config: CsvConfig, seed: int) -> None:
         super().__init__(config, seed)
         self.num_classes = len(config.label.classes)
+
+    @property
+    def gives_margins(self) -> bool:
+        """Return whether the model is a support vector machine."""
+        return self.config.model is Model.svm
 
     def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy, or of a support vector machine the hinge loss."""

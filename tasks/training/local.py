@@ -189,6 +189,17 @@ def score(
     return losses, task.per_example_metrics(outputs, targets), outputs
 
 
+@torch.inference_mode()
+def outputs_of(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return a model's outputs, shape (n, outputs), in batches as ``evaluate`` takes them."""
+    model.eval()
+    firsts = range(0, max(1, len(inputs)), _EVALUATION_BATCH)
+    found = [
+        model(torch.from_numpy(inputs[first : first + _EVALUATION_BATCH])) for first in firsts
+    ]
+    return torch.cat(found).double().numpy()
+
+
 def _proximal_term(model: nn.Module, start: list[Tensor], mu: float) -> Tensor | float:
     if not start:
         return 0.0

@@ -25,6 +25,27 @@ MUTATIONS = (
         (f"{_CSV}::test_a_stray_quote_takes_its_own_row_alone",),
     ),
     Mutation(
+        "a-column-that-nobody-has-named-is-passed-over",
+        "tasks/csv/header.py",
+        "    if not is_new:\n",
+        "    if not names:\n",
+        ("tests/tasks/csv/test_refusals.py",),
+    ),
+    Mutation(
+        "a-record-without-a-label-is-trained-on",
+        "tasks/csv/encoder.py",
+        "target is None and self._needs_label",
+        "target is None and not self._needs_label",
+        ("tests/tasks/csv/test_encoding.py",),
+    ),
+    Mutation(
+        "a-file-of-predictions-is-written-over-another",
+        "app/results/new_file.py",
+        "            os.link(name, output)\n",
+        "            os.replace(name, output)\n",
+        ("tests/app/results/test_new_file.py",),
+    ),
+    Mutation(
         "nobody-is-told-that-no-record-fits",
         "tasks/csv/task.py",
         '        _LOGGER.warning("%s", warning)\n',

@@ -73,7 +73,7 @@ MUTATIONS = (
     ),
     Mutation(
         "who-stays-longer-has-the-event-at-the-end",
-        "tasks/csv/encoding.py",
+        "tasks/csv/encoder.py",
         "return self._longest, 0.0",
         "return self._longest, found[1]",
         ("tests/tasks/csv/test_survival.py",),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.table import Column, Table
-from workloads.values import Vector
+from workloads.values import State, Vector
 
 INTERCEPT = "(Intercept)"
 
@@ -116,6 +117,48 @@ def predictor(coefficients: NDArray[np.float64], coded: list[Vector]) -> Vector:
     for coefficient, column in zip(coefficients, coded, strict=True):
         found += coefficient * column
     return found
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A regression that was fitted.
+
+    Attributes
+    ----------
+    table : Table
+        The columns and the label.
+    design : Design
+        The terms.
+    coefficients : ndarray, float64, shape (len(design),)
+        Of the coded terms, the intercept first where there is one.
+    family : object, optional
+        What makes a prediction of the linear predictor; None for hazards.
+    """
+
+    table: Table
+    design: Design
+    coefficients: Vector
+    family: Any = None
+
+    @classmethod
+    def of(cls, state: State, table: Table, design: Design, family: Any = None) -> LinearModel:
+        """Return the fit of a state.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or not yet.
+        """
+        if objection := state.header.get("objection"):
+            raise ValueError(f"the run found no fit: {objection}")
+        if not (state.arrays["information"] != 0).any():
+            raise ValueError("the run has no fit yet: raise num-rounds")
+        return cls(table, design, state.arrays["coefficients"], family)
+
+    def predictor(self, columns: NDArray[np.float64]) -> Vector:
+        """Return the linear predictor of records, NaN where a value is missing."""
+        coded, complete = self.design.rows(np.asarray(columns, np.float64))
+        return np.where(complete, predictor(self.coefficients, coded), np.nan)
 
 
 def design_of(table: Table, chosen: list[str], *, has_intercept: bool = True) -> Design:

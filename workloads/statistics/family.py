@@ -56,6 +56,10 @@ class Family(ABC):
     def said(self, predictor: Vector, response: Vector) -> Said:
         """Return what each record says, its entries at most ``LARGEST``."""
 
+    @abstractmethod
+    def predicted(self, predictor: Vector) -> Vector:
+        """Return what is predicted: of classes probabilities (n, 2), else numbers in units."""
+
     @property
     def unit(self) -> float:
         """Return what a coded deviance is multiplied by."""
@@ -120,6 +124,10 @@ class Gaussian(Family):
         residual = response - np.clip(predictor, -_MOST_FIT, _MOST_FIT)
         return Said(residual, np.ones_like(residual), residual * residual)
 
+    def predicted(self, predictor: Vector) -> Vector:
+        """Return the mean in the response's own unit, which may lie beyond its bounds."""
+        return (self.low + self.high) / 2 + predictor * self.half
+
     def null_deviance(self, num_records: float, deviance: float, score: float) -> float:
         """Return the sum of squares around the mean: at 0 all squares and the sum are known."""
         return max(0.0, deviance - score**2 / num_records) * self.unit
@@ -150,6 +158,12 @@ class Binomial(Family):
         mean = expit(logit)
         deviance = 2 * (np.logaddexp(0.0, logit) - response * logit)
         return Said(response - mean, mean * (1 - mean), deviance)
+
+    def predicted(self, predictor: Vector) -> Vector:
+        """Return the probabilities of both classes."""
+        from scipy.special import expit  # pyright: ignore[reportMissingTypeStubs]
+
+        return np.stack([expit(-predictor), expit(predictor)], axis=1)
 
     def null_deviance(self, num_records: float, deviance: float, score: float) -> float:
         """Return that of the share of the second class: at 0 a residual is y - 1/2."""
@@ -185,10 +199,19 @@ class Poisson(Family):
         """Return what the log of the rate says."""
         from scipy.special import xlogy  # pyright: ignore[reportMissingTypeStubs]
 
-        rate = np.exp(np.clip(predictor, -_MOST_LOGIT, np.log(_MOST_FIT * self.high)))
+        rate = np.exp(np.clip(predictor, *self.limits))
         gap = response - rate
         deviance = 2 * (xlogy(response, response / rate) - gap)
         return Said(gap / self.high, rate / self.high, deviance / self.high)
+
+    def predicted(self, predictor: Vector) -> Vector:
+        """Return the mean count."""
+        return np.exp(np.clip(predictor, *self.limits))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return between what the log of a rate is taken."""
+        return -_MOST_LOGIT, log(_MOST_FIT * self.high)
 
     @property
     def unit(self) -> float:

@@ -12,7 +12,7 @@ from tasks.schema import require
 from workloads.base import Records, Step, Workload, WorkloadConfig
 from workloads.record_weights import RecordWeights
 from workloads.report import Report
-from workloads.statistics.design import Design, design_of, predictor
+from workloads.statistics.design import Design, LinearModel, design_of, predictor
 from workloads.statistics.family import Binomial, Family, Gaussian, Poisson
 from workloads.statistics.fit import first_step, newton_step
 from workloads.statistics.fit_report import report_of
@@ -173,6 +173,22 @@ class Glm(Workload):
     def is_finished(self, state: State) -> bool:
         """Return whether the fit has converged, or cannot."""
         return state.header["step"] in ("converged", "objection")
+
+    def predict(self, state: State, columns: Vector) -> Vector:
+        """Return probabilities (n, 2), or values in the label's unit (n,).
+
+        NaN for a record that misses a value of a column that is used.
+
+        Raises
+        ------
+        ValueError
+            If there is no fit.
+        """
+        return self._family.predicted(self.as_linear(state).predictor(columns))
+
+    def as_linear(self, state: State) -> LinearModel:
+        """Return the fit; raises ``ValueError`` if there is none."""
+        return LinearModel.of(state, self.task.table, self._design, self._family)
 
     def report(self, state: State) -> Report:
         """Return the table of coefficients."""

@@ -11,7 +11,7 @@ import numpy as np
 from tasks.schema import require
 from workloads.base import Records, Step, Workload
 from workloads.report import Report
-from workloads.statistics.design import Design, design_of
+from workloads.statistics.design import Design, LinearModel, design_of
 from workloads.survival.grid import GridConfig, grid_of
 from workloads.survival.hazards import report_of
 from workloads.survival.pooled import Pooled
@@ -159,6 +159,23 @@ class Cox(Workload):
     def is_finished(self, state: State) -> bool:
         """Return whether the fit has converged, or cannot."""
         return state.header["step"] in ("converged", "objection")
+
+    def predict(self, state: State, columns: Vector) -> Vector:
+        """Return the linear predictor, shape (n,): the log of the hazard ratio.
+
+        It is held against a record with each number in the middle of its bounds and the first
+        category of each column. NaN for a record that misses a value of a column that is used.
+
+        Raises
+        ------
+        ValueError
+            If there is no fit.
+        """
+        return self.as_linear(state).predictor(columns)
+
+    def as_linear(self, state: State) -> LinearModel:
+        """Return the fit; raises ``ValueError`` if there is none."""
+        return LinearModel.of(state, self.task.table, self._design)
 
     def report(self, state: State) -> Report:
         """Return the table of coefficients and hazard ratios."""

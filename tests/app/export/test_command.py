@@ -99,14 +99,21 @@ def test_a_model_file_that_is_none(tmp_path, capsys, ebm):
 @pytest.mark.parametrize(
     ("algorithm", "name", "told"),
     [
-        ("fedavg", "onnx", "a torch module, which is not exported"),
+        (
+            "fedavg",
+            "lightgbm",
+            "has no --format lightgbm; take onnx or torchscript or safetensors",
+        ),
         ("tree", "json", "has no --format json; take onnx or lightgbm"),
         (
-            "glm",
+            "statistics",
             "lightgbm",
-            "Can be exported: ebm as onnx or lightgbm or json, gbdt as onnx or lightgbm, forest"
-            " as onnx or lightgbm, tree as onnx or lightgbm",
+            "Can be exported: model_update as onnx or torchscript or safetensors, gradient_sum"
+            " as onnx or torchscript or safetensors, glm as onnx, ebm as onnx or lightgbm or"
+            " json, gbdt as onnx or lightgbm, forest as onnx or lightgbm, tree as onnx or"
+            " lightgbm, cox as onnx",
         ),
+        ("glm", "lightgbm", "has no --format lightgbm; take onnx"),
     ],
 )
 def test_a_format_that_a_model_has_not(tmp_path, capsys, algorithm, name, told):

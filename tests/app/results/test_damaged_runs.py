@@ -118,7 +118,7 @@ def test_a_damaged_or_foreign_model_file_is_refused(run_config, tmp_path):
         ({}, {"task": None}, "'task' is missing"),
         ({}, {"config": None}, "'config' is missing"),
         ({}, {"workload": "x"}, "workload 'x' is none of"),
-        ({}, {"workload": "ebm"}, "unexpected keyword"),
+        ({}, {"workload": "ebm"}, "not in 'EbmConfig'"),
         ({}, {"task": "tabular"}, "task 'tabular' is none of adult, breast_cancer, csv"),
         ({}, {"config": "{"}, "Expecting property name"),
         ({}, {"config": "[1]"}, "{path}"),

@@ -15,8 +15,8 @@ import pytest
 import app.simulation.__main__
 import app.simulation.superlink
 from app.results.summary import take_lock
-from app.simulation.__main__ import new_folder
 from app.simulation.flwr_run import flwr_run, read_summary, summary_time
+from app.simulation.folders import new_folder
 from app.simulation.superlink import SimulationError
 
 
@@ -100,7 +100,7 @@ def test_runs_that_start_in_one_second_have_folders_of_their_own(
     no_superlink, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(app.simulation.__main__.time, "strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr(app.simulation.folders.time, "strftime", lambda _: "20260101-000000")
     given = []
 
     def done(_, run_config, *__, **___):

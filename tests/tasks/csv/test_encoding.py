@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.csv.encoding import encode, scale, unscale
+from tasks.csv.encoding import encode
+from tasks.csv.scaling import scale, unscale
 from tasks.csv.schema import NumericConfig
 from tasks.csv.task import Csv
 from tasks.training.local import initial_model

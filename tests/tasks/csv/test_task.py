@@ -10,7 +10,8 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 from tasks.base import Classification, DataSource, Regression
-from tasks.csv.encoding import encode, scale
+from tasks.csv.encoding import encode
+from tasks.csv.scaling import scale
 from tasks.csv.task import Csv, CsvClassification, CsvRegression
 from tasks.records import DataError, Examples, LocalData
 from tasks.registry import TASKS

@@ -1,0 +1,91 @@
+"""docs/using-a-model.md, docs/python.md and docs/tour.ipynb do what they say, as they stand."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+DOCS = ROOT / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [text for kind, text in found if kind == language]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return one in which this tree is what is imported, and a home of its own."""
+    commands = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    more = {"HOME": str(folder), "PATH": commands, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **more, "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
+
+
+def done(folder: Path, *command: str) -> str:
+    """Run a command in a folder; return what it prints."""
+    found = subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+def script(folder: Path, code: list[str]) -> str:
+    """Run blocks of code one after another, in one program."""
+    (folder / "script.py").write_text("\n".join(code))
+    return done(folder, sys.executable, "-W", "error::SyntaxWarning", "script.py")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_three_commands_lead_from_files_to_predictions(tmp_path):
+    page = (DOCS / "using-a-model.md").read_text()
+    (make_files,) = blocks(page, "python")
+    script(tmp_path, [make_files])
+    tool = tmp_path / "bin" / "tacet"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m app.cli.main "$@"\n')
+    tool.chmod(0o755)
+    three, export = blocks(page, "bash")
+    assert len(three.splitlines()) == 3
+    said = done(tmp_path, "bash", "-e", "-c", three).splitlines()
+    # As the page shows it, but for the figures of a random order of batches.
+    due = next(block for block in blocks(page, "") if block.startswith("new.csv")).splitlines()
+    assert said[-3:-1] == due[:2]
+    number = re.compile(r"\d\.\d{4}")
+    assert number.sub("x", said[-1]) == number.sub("x", due[2])
+    (accuracy, *_) = number.findall(said[-1])
+    assert float(accuracy) > 0.8
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len(found) == 49
+    assert [*found[0]][-3:] == ["prediction", "probability_benign", "probability_malignant"]
+    done(tmp_path, "bash", "-e", "-c", export)
+    for name in ("model.onnx", "model.pt", "plain.safetensors"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_every_block_of_python_works(tmp_path):
+    code = blocks((DOCS / "python.md").read_text(), "python")
+    said = script(tmp_path, code).splitlines()
+    assert said[0].startswith("{'auc': ") or said[0].startswith("{'loss': ")
+    assert any("epsilon" in line for line in said)
+    assert any(line.startswith("(Intercept)") for line in said)
+    assert any(line.startswith("{'accuracy': ") for line in said)
+
+
+def test_every_cell_of_the_tour_works(tmp_path):
+    tour = json.loads((DOCS / "tour.ipynb").read_text())
+    cells = [one for one in tour["cells"] if one["cell_type"] == "code"]
+    # Outputs are whoever's who runs it.
+    assert all(not one["outputs"] and one["execution_count"] is None for one in cells)
+    said = script(tmp_path, ["".join(one["source"]) for one in cells])
+    assert said.count("in truth") == 5
+    assert "last model:" in said
+    assert "epsilon" in said
