@@ -121,13 +121,15 @@ def _task(config: AppConfig) -> Idle:
 def _codec(config: AppConfig) -> Idle:
     """Yield what of ``aggregation.codec`` encodes nothing."""
     mode = config.privacy.mode
-    name = "aggregation.codec"
+    name, workload = "aggregation.codec", WORKLOADS[workload_name(config.algorithm)]
     if mode is not None:
         yield f"{name}.max_weight_examples", "under privacy no client has a weight"
         if not mode.trains_privately:
             yield f"{name}.clip_range", "under privacy it is privacy.clip_norm that bounds"
-    elif WORKLOADS[workload_name(config.algorithm)].is_integer:
+    elif workload.is_integer:
         yield name, "whole numbers are summed modulo 2^64; take it out"
+    elif not workload.is_weighted:
+        yield f"{name}.max_weight_examples", "every participant counts once; take it out"
 
 
 def _attempts(config: AppConfig) -> Idle:

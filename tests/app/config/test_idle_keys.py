@@ -93,6 +93,10 @@ def test_patience_needs_held_out_records():
         ),
         ({"overrides": "aggregation.peers_file=/peers.yaml"}, "aggregation.peers_file"),
         (
+            {"algorithm": "qfedavg", "overrides": "aggregation.codec.max_weight_examples=9"},
+            "max_weight_examples",
+        ),
+        (
             composing("client_local", "plain", free="aggregation.through_codec=true"),
             "aggregation.through_codec",
         ),
