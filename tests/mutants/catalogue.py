@@ -13,6 +13,7 @@ from tests.mutants import (
     memory,
     node,
     noise,
+    proof,
     records,
     report,
     role,
@@ -47,6 +48,7 @@ _PARTS = (
     trees,
     boosting,
     report,
+    proof,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 
