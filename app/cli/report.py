@@ -29,12 +29,20 @@ def add(commands: Any) -> None:
         help="where to write; by default report.html in the folder of one run, and with"
         " several runs it must be given",
     )
+    report.add_argument(
+        "--compliance",
+        action="store_true",
+        help="write the privacy record of one run instead, in the order of an impact"
+        " assessment; by default privacy-record.md in its folder",
+    )
     report.set_defaults(run=_report)
 
 
 def _report(arguments: argparse.Namespace) -> list[str]:
     runs: list[Path] = arguments.runs
     output: Path | None = arguments.output
+    if arguments.compliance:
+        return _record(runs, output)
     if len(runs) > 1 and output is None:
         raise CommandError(
             f"{len(runs)} runs make one page that belongs to none of their folders;"
@@ -58,3 +66,21 @@ def _report(arguments: argparse.Namespace) -> list[str]:
     except OSError as error:
         raise CommandError(f"{output or runs[0]}: {error.strerror}") from None
     return [f"report: {file}", f"{size}, drawn in {seconds_of(time.monotonic() - begun)}"]
+
+
+def _record(runs: list[Path], output: Path | None) -> list[str]:
+    from app.results.html.compliance import TO_FILL_IN, privacy_record
+    from app.results.html.gather import NoRunError, gather
+    from app.results.model_file import write_whole
+
+    if len(runs) > 1:
+        raise CommandError(f"--compliance: a record is of one run, and {len(runs)} are given")
+    file = output or runs[0] / "privacy-record.md"
+    try:
+        text = privacy_record(gather(runs[0]))
+        write_whole(file, text.encode())
+    except NoRunError as error:
+        raise CommandError(f"{error}; give a run folder, e.g. ~/.tacet/runs/...") from None
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from None
+    return [f"privacy record: {file}", f"{text.count(TO_FILL_IN)} entries are yours to fill in"]
