@@ -83,9 +83,10 @@ def verify(folder: Path, kept: Head | None = None) -> Verified:
     history = [json.loads(entry) for entry in entries]
     closed = _rounds(history)
     lines += _files(folder, history, closed)
-    if closed and "releases" in closed[-1]:
-        released = history[-1] if "releases" in history[-1] else closed[-1]
-        lines += _epsilons(released)
+    # The end's first: attempts that failed count too.
+    released = [entry for entry in (history[-1], *closed[-1:]) if "releases" in entry]
+    if released:
+        lines += _epsilons(released[0])
     return Verified(head, tuple(lines))
 
 
@@ -129,7 +130,8 @@ def _rounds(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     for number, entry in enumerate(history, start=1):
         kind, before = entry.get("kind"), history[number - 2].get("kind")
         fits = kind == BEGUN if number == 1 else kind in (CLOSED, ENDED, RESUMED)
-        fits &= number == 1 or before != ENDED or kind == RESUMED
+        # An observer that raises at the end of a run makes it one that failed.
+        fits &= number == 1 or before != ENDED or kind in (RESUMED, ENDED)
         if kind in (BEGUN, RESUMED):
             fits &= entry.get("format") == FORMAT
         if kind == RESUMED:
@@ -162,8 +164,8 @@ def _files(
     else:
         begun = [entry for entry in history if entry["kind"] in (BEGUN, RESUMED)][-1]
         wanted = {"config.yaml": begun.get("config")}
-        if closed:
-            wanted["model.safetensors"] = closed[-1].get("model")
+        if closed and "model" in closed[-1]:
+            wanted["model.safetensors"] = closed[-1]["model"]
         yield "the run goes on, or was stopped: what it writes at its end is not covered"
     for name in sorted(wanted):
         if name not in found:

@@ -183,6 +183,33 @@ def test_a_resumed_run_is_one_history(tmp_path):
     assert kinds == ["begun", *half, "resumed", *half]
 
 
+def test_an_observer_that_raises_at_the_end_makes_a_run_that_failed(tmp_path):
+    run_config = {**SMALL, "output-dir": str(tmp_path / "run")}
+
+    class Raises(Observer):
+        def finished(self, outcome):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(run_config, 2, observers=(Raises(),))
+    assert "the run ended: failed" in verify(tmp_path / "run").lines
+
+
+def test_what_a_round_that_failed_has_released_counts(tmp_path):
+    """Nodes were charged when they were asked, and the log says so."""
+    folder = tmp_path / "run"
+
+    class Raises(Observer):
+        def releasing(self, privacy):
+            if privacy["num_updates"] == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate({**PRIVATE, "output-dir": str(folder)}, 3, observers=(Raises(),))
+    spent = json.loads((folder / "summary.json").read_text())["privacy"]["epsilon"]
+    assert any(f"epsilon {spent:.6g} at delta" in line for line in verify(folder).lines)
+
+
 def test_a_run_that_goes_on_is_verified_as_far_as_it_is(tmp_path):
     run_config = plain_run(tmp_path)
     folder, found = Path(run_config["output-dir"]), []
