@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import rfc8785
 
@@ -159,7 +159,7 @@ def _files(
     yield f"metrics.jsonl: {len(closed)} rounds as they were logged"
     found = files_of(folder)
     if history[-1]["kind"] == ENDED:
-        wanted = dict(history[-1].get("files", {}))
+        wanted = _files_at_end(history[-1])
         yield f"the run ended: {history[-1].get('status')}"
     else:
         begun = [entry for entry in history if entry["kind"] in (BEGUN, RESUMED)][-1]
@@ -177,6 +177,13 @@ def _files(
         yield f"of which the log does not speak: {', '.join(more)}"
 
 
+def _files_at_end(ended: Mapping[str, Any]) -> dict[str, Any]:
+    files = ended.get("files")
+    if not isinstance(files, dict):
+        raise VerificationError(f"{LOG}: its end names no files")
+    return cast(dict[str, Any], files)
+
+
 def _epsilons(entry: Mapping[str, Any]) -> Iterator[str]:
     """Work out epsilon anew from the releases that were logged, by both accountants."""
     from privacy.accounting.epsilon import epsilon, renyi_epsilon
@@ -184,9 +191,9 @@ def _epsilons(entry: Mapping[str, Any]) -> Iterator[str]:
     try:
         schedule = [(Release.from_dict(dict(r)), int(times)) for r, times in entry["releases"]]
         told, delta = float(entry["epsilon"]), float(entry["delta"])
-    except (KeyError, TypeError, ValueError) as error:
+        found, by_renyi = epsilon(schedule, delta), renyi_epsilon(schedule, delta)
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise VerificationError(f"{LOG}: its releases cannot be read: {error}") from None
-    found, by_renyi = epsilon(schedule, delta), renyi_epsilon(schedule, delta)
     if not isclose(found, told, rel_tol=1e-6):
         raise VerificationError(
             f"{LOG}: epsilon {told:.6g} was told, and the releases that were logged come to"

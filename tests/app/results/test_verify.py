@@ -153,6 +153,8 @@ def test_a_log_made_anew_differs_from_the_head_that_was_kept(copy):
         lambda history: history[1].update(kind="else"),
         lambda history: history[1].pop("line"),
         lambda history: history[-1].update(releases=[["x", 1]]),
+        lambda history: history[-1].update(delta=0.0),
+        lambda history: history[-1].update(files=["summary.json"]),
     ],
 )
 def test_a_history_that_cannot_be_is_refused(copy, change):
