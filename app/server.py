@@ -37,6 +37,7 @@ from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.loop import RoundLoop
 from strategies.rounds.observer import Observer, Outcome
+from strategies.rounds.report import RoundReport
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from workloads.base import Workload
@@ -129,7 +130,7 @@ def run(
             EventsObserver(folder.path),
             LogObserver(config.num_rounds, folder.path),
             # It hashes what those above have written.
-            RunLogObserver(folder.path, run_id, strategy.coding.plan, _num_done(checkpoint)),
+            RunLogObserver(folder.path, run_id, strategy.coding.plan, _done(checkpoint)),
         )
         page = (_page_observer(folder.path, config),) if draws_page else ()
         loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers, *page))
@@ -149,8 +150,8 @@ def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint 
     return RunFolder.create(path, config, run_id), None
 
 
-def _num_done(checkpoint: Checkpoint | None) -> int | None:
-    return None if checkpoint is None else len(checkpoint.reports)
+def _done(checkpoint: Checkpoint | None) -> Sequence[RoundReport] | None:
+    return None if checkpoint is None else checkpoint.reports
 
 
 def _num_simulated(grid: PollingGrid, config: AppConfig) -> int:

@@ -87,20 +87,23 @@ class QFedAvg(ModelUpdate):
         """Return the update times F^q, and what the server divides the sum by."""
         model = self.load(state)
         sums = self.score(model, records)
-        loss = self._loss(model, records) / state.header[_LOSS]
+        loss_sum = self._loss_sum(model, records)
         before = flatten(parameters(model))
+        # It refuses a node without records.
         result = self._train(model, records, rng)
         sums |= {
             NUM_EXAMPLES: float(result.num_examples),
             TRAIN_LOSS: result.mean_loss * result.num_examples,
         }
         update = np.asarray(flatten(parameters(model)) - before, np.float64)
-        q, scale = self.setup.algorithm.q, loss**self.setup.algorithm.q
-        steep = 0.0
-        if q and loss:
-            unit = state.header[_LOSS] * self._step_length(result.num_steps)
-            steep = q * loss ** (q - 1) * float(update @ update) / unit
-        return Contribution(scale * update, {**sums, CURVATURE: scale + steep})
+        scale, steep = self._weights(
+            loss_sum / result.num_examples,
+            float(update @ update) / self._step_length(result.num_steps),
+            state.header[_LOSS],
+        )
+        with np.errstate(invalid="ignore"):
+            weighted = scale * update
+        return Contribution(weighted, {**sums, CURVATURE: scale + steep})
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Move the model by the quotient of the two sums."""
@@ -118,9 +121,21 @@ class QFedAvg(ModelUpdate):
         training = self.task.config.training
         return num_steps * training.learning_rate / (1 - training.momentum)
 
-    def _loss(self, model: Any, records: Records) -> float:
-        """Return the mean loss of a model on the training records."""
+    def _weights(self, loss: float, steepness: float, unit: float) -> tuple[float, float]:
+        """Return F^q and q F^(q-1) times the steepness, by a loss in units of the mean one.
+
+        Not finite beyond float64, which the codec takes for training that diverged.
+        """
+        q, unit = self.setup.algorithm.q, np.float64(unit)
+        with np.errstate(all="ignore"):
+            found = np.float64(loss) / unit
+            scale = found**q
+            steep = q * found ** (q - 1) * (steepness / unit) if q and loss else 0.0
+        return float(scale), float(steep)
+
+    def _loss_sum(self, model: Any, records: Records) -> float:
+        """Return the sum of a model's losses on the training records."""
         from tasks.training.local import evaluate
 
         sums: dict[str, Any] = evaluate(self.task, model, records.train, None)
-        return float(sums["loss"]) / sums[NUM_EXAMPLES]
+        return float(sums["loss"])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -94,6 +95,7 @@ def renew(folder: Path, name: str) -> list[str]:
     _require_name(name)
     own_key, own, _ = _paths(folder, name)
     old, key, issuer = read_certificate(own), _load_key(own_key), _load_ca(folder)
+    _require_made_here(own, old, key, issuer[0])
     hosts = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     new = _certificate(name, key, issuer, list(hosts))
     partial = own.with_name(own.name + ".partial")
@@ -107,6 +109,22 @@ def renew(folder: Path, name: str) -> list[str]:
         f"{own}: was valid until {_day(old)}, is until {_day(new)}; same key, names and CA",
         "start the SuperLink again to take it; nodes change nothing",
     ]
+
+
+def _require_made_here(
+    file: Path, old: x509.Certificate, key: _Key, ca: x509.Certificate
+) -> None:
+    """Refuse a certificate of another CA, or of another key, in whose place nothing belongs."""
+    try:
+        old.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        raise IdentityError(
+            f"{file}: is not signed by {file.with_name(_CA)}; who made it renews it"
+        ) from None
+    if old.public_key() != key.public_key():
+        raise IdentityError(
+            f"{file}: is not of the key {file.with_suffix('.key')}; put that key back"
+        )
 
 
 def read_certificate(path: Path) -> x509.Certificate:

@@ -173,10 +173,7 @@ class Federation:
             known = ", ".join(sorted(self.members)) or "nobody yet"
             raise FederationError(f"{name}: none of the members: {known}")
         if member.node_id:
-            try:
-                self.superlink.unregister(member.node_id)
-            except SuperLinkError as error:
-                raise FederationError(f"{name}: not unregistered: {error}") from None
+            self._unregister(name, member.node_id)
         if name in read_peers(self.peers_file):
             remove_peers(self.peers_file, [name])
         shutil.rmtree(self.folder / "members" / name, ignore_errors=True)
@@ -187,6 +184,26 @@ class Federation:
             f"{name}: let go; hand {self.peers_file} to every node that stays",
             "what it gave to earlier runs stays in their models",
         ]
+
+    def _unregister(self, name: str, node_id: str) -> None:
+        try:
+            self.superlink.unregister(node_id)
+        except SuperLinkError as error:
+            # It may be gone: a command that was cut off after this is given again.
+            if self._is_known(node_id):
+                raise FederationError(
+                    f"{name}: not unregistered: {error}; start the SuperLink and give the same"
+                    " command again"
+                ) from None
+
+    def _is_known(self, node_id: str) -> bool:
+        """Return whether the SuperLink has a node, or cannot say."""
+        try:
+            nodes = self.superlink.nodes()
+        except SuperLinkError:
+            return True
+        known = (node for node in nodes if node["status"] != "unregistered")
+        return node_id in {str(node["node-id"]) for node in known}
 
     def _note(self, name: str, member: Member) -> None:
         self.members = self.members | {name: member}

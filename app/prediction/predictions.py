@@ -81,7 +81,7 @@ def given_of(rows: Any) -> Given:
     if isinstance(rows, str | Path):
         return Path(rows).expanduser()
     if hasattr(rows, "keys"):
-        return {str(name): list(rows[name]) for name in rows.keys()}  # noqa: SIM118
+        return {str(name): _column(name, rows[name]) for name in rows.keys()}  # noqa: SIM118
     found = list(rows) if isinstance(rows, Sequence) else [rows]
     if not all(isinstance(row, Mapping) for row in found):
         raise PredictionError(
@@ -90,6 +90,16 @@ def given_of(rows: Any) -> Given:
         )
     names = dict.fromkeys(str(name) for row in found for name in row)
     return {name: [row.get(name) for row in found] for name in names}
+
+
+def _column(name: Any, values: Any) -> list[Any]:
+    """Return a column's values; a text is one value, and no column of letters."""
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise PredictionError(
+            f"column {name}: {str(values)[:40]!r} is no sequence of values; give a row as"
+            " [row], a list of mappings"
+        )
+    return list(values)
 
 
 def spread_out(rows: NewRows, answers: Answers) -> dict[str, NDArray[Any]]:

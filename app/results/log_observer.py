@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from app.results.run_log import (
 from app.results.summary import COMPLETED, FAILED, STOPPED_EARLY
 from privacy.plan.plan import PrivacyPlan
 from strategies.rounds.observer import ClosedRound, Observer, Outcome
+from strategies.rounds.report import RoundReport
 
 log = logging.getLogger("flwr.tacet")
 
@@ -36,37 +37,34 @@ class RunLogObserver(Observer):
         Flower's id of the run.
     plan : PrivacyPlan or None
         Of a private run: entries list the releases so far.
-    num_done : int
-        Rounds that were done before, of a run that is resumed.
+    done : sequence of RoundReport or None
+        The rounds that were done before, of a run that is resumed; None of a new one.
     """
 
     def __init__(
-        self, folder: Path, run_id: int, plan: PrivacyPlan | None, num_done: int | None
+        self,
+        folder: Path,
+        run_id: int,
+        plan: PrivacyPlan | None,
+        done: Sequence[RoundReport] | None,
     ) -> None:
         self._folder, self._plan = folder, plan
+        self._spent: Mapping[str, Any] = {}
         self._log = RunLog(folder)
         # As text: ids are larger than what JSON's numbers hold elsewhere.
         about = {"format": FORMAT, "run_id": str(run_id), "config": self._hash("config.yaml")}
-        if num_done is None:
+        if done is None:
             self._log.append(BEGUN, about)
         else:
-            self._log.append(RESUMED, {**about, "round": num_done})
+            self._take_up(about, done)
+
+    def releasing(self, privacy: Mapping[str, Any]) -> None:
+        """Note what is about to be spent: it counts even if no round closes."""
+        self._spent = privacy
 
     def round_closed(self, closed: ClosedRound) -> None:
         """Append the round: its line, the model and what was released so far."""
-        report = closed.report
-        line = (self._folder / "metrics.jsonl").read_bytes().splitlines()[-1]
-        self._log.append(
-            CLOSED,
-            {
-                "round": report.round,
-                "line": hash_of_bytes(line),
-                "model": self._hash("model.safetensors"),
-                "num_asked": report.num_asked,
-                "num_replies": report.num_replies,
-                **self._releases(report.privacy),
-            },
-        )
+        self._closed(closed.report, is_last=True)
 
     def finished(self, outcome: Outcome) -> None:
         """Append the end, with the hash of every file."""
@@ -74,8 +72,36 @@ class RunLogObserver(Observer):
         self._end(status, self._releases(outcome.privacy))
 
     def failed(self, error: BaseException) -> None:
-        """Append that it failed."""
-        self._end(FAILED, {})
+        """Append that it failed, and what was released until then."""
+        self._end(FAILED, self._releases(self._spent))
+
+    def _take_up(self, about: Mapping[str, Any], done: Sequence[RoundReport]) -> None:
+        """Append that the run goes on, and the rounds that count and are not in the log.
+
+        A process may be killed when a round's checkpoint is written and its entry is not, or
+        before the first entry.
+        """
+        num_logged = min(self._log.num_closed(), len(done))
+        if len(self._log):
+            self._log.append(RESUMED, {**about, "round": num_logged})
+        else:
+            self._log.append(BEGUN, about)
+        for report in done[num_logged:]:
+            self._closed(report, is_last=report is done[-1])
+
+    def _closed(self, report: RoundReport, *, is_last: bool) -> None:
+        line = (self._folder / "metrics.jsonl").read_bytes().split(b"\n")[report.round - 1]
+        entry = {
+            "round": report.round,
+            "line": hash_of_bytes(line),
+            "num_asked": report.num_asked,
+            "num_replies": report.num_replies,
+            **self._releases(report.privacy),
+        }
+        # A process may have been killed before it wrote the first model.
+        if is_last and (self._folder / "model.safetensors").exists():
+            entry["model"] = self._hash("model.safetensors")
+        self._log.append(CLOSED, entry)
 
     def _end(self, status: str, more: Mapping[str, Any]) -> None:
         head = self._log.append(

@@ -68,6 +68,8 @@ class RunFolder:
         self._started = time.time()
         self._seconds_before = 0.0
         self._status = ""
+        # Of the round whose model is in the folder, as far as this process knows.
+        self._model_round = 0
         self._learning_rate: float | None = None
         # What every summary says, whatever the status: how far the run is, and how good.
         self._progress: dict[str, object] = {}
@@ -156,6 +158,7 @@ class RunFolder:
         self._history.append(report)
         save_checkpoint(self._checkpoint, config, report.round, closed.state, closed.kept)
         save_model(self._model, config, report.round, closed.published)
+        self._model_round = report.round
         self._note_report(report)
         self._write_summary(RUNNING)
 
@@ -171,8 +174,14 @@ class RunFolder:
         self._write_summary(RUNNING)
 
     def finish(self, outcome: Outcome) -> None:
-        """Write the summary of a run that has ended."""
+        """Write the summary of a run that has ended.
+
+        And its model, where that is not of this process: one that was killed may have left the
+        last round's checkpoint without it.
+        """
         num_rounds = outcome.num_rounds
+        if self._model_round != num_rounds:
+            save_model(self._model, self._config, num_rounds, outcome.state)
         self._note_progress(num_rounds, outcome.privacy, outcome.metrics, num_rounds)
         status = STOPPED_EARLY if outcome.stopped_early else COMPLETED
         self._write_summary(status, **outcome.ending)

@@ -17,6 +17,7 @@ from typing import Any
 
 import rfc8785
 
+from app.results.history import START_ANEW, RunFolderError
 from app.results.merkle import leaf_hash, root
 from app.results.model_file import write_whole
 
@@ -72,6 +73,32 @@ class RunLog:
             whole = self._file.read_bytes().split(b"\n")[:-1]
             self._entries = whole[: self._known_size(len(whole))]
             write_whole(self._file, b"".join(entry + b"\n" for entry in self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def num_closed(self) -> int:
+        """Return how many rounds there are that count: a resumed run may do some again.
+
+        Raises
+        ------
+        RunFolderError
+            Naming a line that is no entry.
+        """
+        found = 0
+        for number, entry in enumerate(self._entries, start=1):
+            try:
+                values = json.loads(entry)
+                if values["kind"] == CLOSED:
+                    found += 1
+                elif values["kind"] == RESUMED:
+                    found = int(values["round"])
+            except (ValueError, TypeError, KeyError):
+                raise RunFolderError(
+                    f"{self._file}, line {number}: is no entry of a log; put the file back, or"
+                    f" {START_ANEW}"
+                ) from None
+        return found
 
     def append(self, kind: str, values: Mapping[str, Any]) -> Head:
         """Append an entry and return the head that it makes.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import rfc8785
 
@@ -83,9 +83,10 @@ def verify(folder: Path, kept: Head | None = None) -> Verified:
     history = [json.loads(entry) for entry in entries]
     closed = _rounds(history)
     lines += _files(folder, history, closed)
-    if closed and "releases" in closed[-1]:
-        released = history[-1] if "releases" in history[-1] else closed[-1]
-        lines += _epsilons(released)
+    # The end's first: attempts that failed count too.
+    released = [entry for entry in (history[-1], *closed[-1:]) if "releases" in entry]
+    if released:
+        lines += _epsilons(released[0])
     return Verified(head, tuple(lines))
 
 
@@ -129,7 +130,8 @@ def _rounds(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     for number, entry in enumerate(history, start=1):
         kind, before = entry.get("kind"), history[number - 2].get("kind")
         fits = kind == BEGUN if number == 1 else kind in (CLOSED, ENDED, RESUMED)
-        fits &= number == 1 or before != ENDED or kind == RESUMED
+        # An observer that raises at the end of a run makes it one that failed.
+        fits &= number == 1 or before != ENDED or kind in (RESUMED, ENDED)
         if kind in (BEGUN, RESUMED):
             fits &= entry.get("format") == FORMAT
         if kind == RESUMED:
@@ -157,13 +159,13 @@ def _files(
     yield f"metrics.jsonl: {len(closed)} rounds as they were logged"
     found = files_of(folder)
     if history[-1]["kind"] == ENDED:
-        wanted = dict(history[-1].get("files", {}))
+        wanted = _files_at_end(history[-1])
         yield f"the run ended: {history[-1].get('status')}"
     else:
         begun = [entry for entry in history if entry["kind"] in (BEGUN, RESUMED)][-1]
         wanted = {"config.yaml": begun.get("config")}
-        if closed:
-            wanted["model.safetensors"] = closed[-1].get("model")
+        if closed and "model" in closed[-1]:
+            wanted["model.safetensors"] = closed[-1]["model"]
         yield "the run goes on, or was stopped: what it writes at its end is not covered"
     for name in sorted(wanted):
         if name not in found:
@@ -175,6 +177,13 @@ def _files(
         yield f"of which the log does not speak: {', '.join(more)}"
 
 
+def _files_at_end(ended: Mapping[str, Any]) -> dict[str, Any]:
+    files = ended.get("files")
+    if not isinstance(files, dict):
+        raise VerificationError(f"{LOG}: its end names no files")
+    return cast(dict[str, Any], files)
+
+
 def _epsilons(entry: Mapping[str, Any]) -> Iterator[str]:
     """Work out epsilon anew from the releases that were logged, by both accountants."""
     from privacy.accounting.epsilon import epsilon, renyi_epsilon
@@ -182,9 +191,9 @@ def _epsilons(entry: Mapping[str, Any]) -> Iterator[str]:
     try:
         schedule = [(Release.from_dict(dict(r)), int(times)) for r, times in entry["releases"]]
         told, delta = float(entry["epsilon"]), float(entry["delta"])
-    except (KeyError, TypeError, ValueError) as error:
+        found, by_renyi = epsilon(schedule, delta), renyi_epsilon(schedule, delta)
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise VerificationError(f"{LOG}: its releases cannot be read: {error}") from None
-    found, by_renyi = epsilon(schedule, delta), renyi_epsilon(schedule, delta)
     if not isclose(found, told, rel_tol=1e-6):
         raise VerificationError(
             f"{LOG}: epsilon {told:.6g} was told, and the releases that were logged come to"

@@ -100,6 +100,8 @@ def test_rows_of_every_kind_are_the_same_rows(tmp_path):
         ([1, 2], "give the path of a CSV file, a mapping"),
         (7, "rows of type int"),
         ([], "the file is empty"),
+        ({"age": 30, "dose": 1, "ward": "a"}, "age: '30' is no sequence of values; give a row"),
+        ({"age": "30", "dose": "12", "ward": "ab"}, "age: '30' is no sequence"),
         ({"age": [1, 2], "dose": [1]}, "columns must be of one length, but these are: age 2"),
         (
             [{"age": "old", "dose": 1, "ward": "a"}],

@@ -4,6 +4,8 @@ from tests.mutants.mutation import Mutation
 
 _COHORTS = "tests/runs/private/test_cohorts.py"
 _RESUME = "tests/runs/private/test_resume.py"
+_KILLED = "tests/app/results/test_killed_anywhere.py"
+_VERIFY = "tests/app/results/test_verify.py"
 _REHEARSAL = "tests/tasks/training/test_rehearsal.py"
 
 MUTATIONS = (
@@ -50,5 +52,19 @@ MUTATIONS = (
         "            kept.restore()\n",
         "",
         (f"{_REHEARSAL}::test_scores_are_not_moved_by_what_a_model_remembers",),
+    ),
+    Mutation(
+        "a-round-that-a-kill-kept-from-the-log-stays-out",
+        "app/results/log_observer.py",
+        "for report in done[num_logged:]:",
+        "for report in done[len(done) :]:",
+        (f"{_KILLED}::test_a_run_that_was_killed_before_its_last_model_gets_it",),
+    ),
+    Mutation(
+        "the-log-forgets-what-a-failed-round-released",
+        "app/results/log_observer.py",
+        "self._spent = privacy",
+        "self._spent = {}",
+        (f"{_VERIFY}::test_what_a_round_that_failed_has_released_counts",),
     ),
 )

@@ -9,6 +9,7 @@ from app.builders.workload import build_workload
 from app.config.load import ConfigError, load_config
 from app.simulation.in_process import simulate
 from tasks.base import DataSource
+from tasks.records import DataError, LocalData
 from tasks.training.local import evaluate
 from workloads.model_arrays import flatten
 from workloads.model_update import ModelUpdate
@@ -178,3 +179,21 @@ def test_masked_is_as_in_the_clear(tmp_path):
         }
         found[aggregation] = flatten(simulate(run, NODES).state.arrays)
     assert np.abs(found["plain"] - found["secagg"]).max() < 1e-5
+
+
+@pytest.mark.parametrize("unit", [1e-300, 5e-324])
+def test_powers_beyond_float64_are_training_that_diverged(unit):
+    """Whatever unit a server sends, a node answers: a codec sends zeros for it."""
+    workload = build_workload(config_of(10.0))
+    state = State(workload.initial_state().arrays, {"mean_loss": unit})
+    workload.check(state)
+    found = workload.contribute(state, Query(1), parts(workload.task)[0], rng())
+    assert not np.isfinite(found.sums[CURVATURE])
+
+
+def test_a_node_without_training_records_is_told_so():
+    workload = build_workload(config_of(1.0))
+    held_out = parts(workload.task)[0].test
+    nobody = LocalData(held_out.take(np.zeros(0, np.intp)), held_out)
+    with pytest.raises(DataError, match="no record to train on"):
+        workload.contribute(workload.initial_state(), Query(1), nobody, rng())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.results.html.files import replace_page
-from app.results.html.gather import RunData, gather
+from app.results.html.gather import RunData, gather, naming_damage
 from app.results.html.parts import Section, table
 from app.results.html.shown import bytes_of, cut, in_order, metric_name, number, seconds_of
 from app.results.html.svg import SERIES, Figure, axes, style, to_svg
@@ -33,11 +33,17 @@ def write_comparison(folders: Sequence[Path], file: Path) -> Path:
     Raises
     ------
     NoRunError
-        Naming a folder without a run.
+        Naming a folder without a run, or folders of which one is damaged.
     OSError
         If the page cannot be written.
     """
-    runs = [gather(folder) for folder in folders]
+    with naming_damage(folders):
+        page = _page([gather(folder) for folder in folders])
+    replace_page(file, page)
+    return file
+
+
+def _page(runs: Sequence[RunData]) -> str:
     names = _names(runs)
     with style():
         figures = _figures(runs, names)
@@ -45,15 +51,13 @@ def write_comparison(folders: Sequence[Path], file: Path) -> Path:
         Section("figures", "What it gives, and what it costs", figures=figures),
         Section("runs", "The runs", tables=[_table(runs, names)]),
     ]
-    page = render(
+    return render(
         "comparison",
         title=f"{len(runs)} runs",
         under=", ".join(sorted({data.option("task") for data in runs})),
         sections=[one for one in sections if not one.is_empty],
         footer="Written by Tacet from the run folders alone.",
     )
-    replace_page(file, page)
-    return file
 
 
 def _names(runs: Sequence[RunData]) -> list[str]:

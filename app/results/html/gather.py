@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -105,6 +106,27 @@ class Pseudonyms:
             if node >= 10**6:
                 text = text.replace(str(node), name)
         return text
+
+
+@contextmanager
+def naming_damage(folders: Sequence[Path]) -> Generator[None]:
+    """Name the run folders where a file of one holds what no run writes.
+
+    Raises
+    ------
+    NoRunError
+        In place of whatever that makes of a drawing, which is its cause.
+    """
+    try:
+        yield
+    except NoRunError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        named = " or ".join(map(str, folders))
+        raise NoRunError(
+            f"{named}: a file is damaged, which `tacet verify` names: {type(error).__name__},"
+            f" {_told(error)}"
+        ) from error
 
 
 def gather(folder: Path) -> RunData:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.results.html.files import replace_page
-from app.results.html.gather import RunData, gather
+from app.results.html.gather import RunData, gather, naming_damage
 from app.results.html.parts import Tile
 from app.results.html.sections import sections_of
 from app.results.html.shown import in_order, metric_name, number, seconds_of
@@ -36,12 +36,14 @@ def write_page(folder: Path, file: Path | None = None) -> Path:
     Raises
     ------
     NoRunError
-        If there is no run.
+        If there is no run, or a damaged one.
     OSError
         If the page cannot be written.
     """
     target = folder / PAGE_FILE if file is None else file
-    replace_page(target, page_of(gather(folder)))
+    with naming_damage([folder]):
+        page = page_of(gather(folder))
+    replace_page(target, page)
     return target
 
 

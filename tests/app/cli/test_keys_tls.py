@@ -186,3 +186,16 @@ def test_flower_takes_the_nodes_key_pair(tmp_path, capsys):
     assert keys[1].curve.name == "secp384r1"
     assert try_load_public_key(Path(f"{path}.pub"))
     assert "never overwritten" in complaint(capsys, "keys", "node", path)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"), [("superlink.pem", "is not signed by"), ("superlink.key", "is not of")]
+)
+def test_a_certificate_that_was_not_made_here_is_not_replaced(
+    tls, tmp_path, capsys, other, told
+):
+    tell(capsys, "keys", "tls", tmp_path / "theirs", "--host", "localhost")
+    (tls / other).write_bytes((tmp_path / "theirs" / other).read_bytes())
+    before = (tls / "superlink.pem").read_bytes()
+    assert told in complaint(capsys, "keys", "renew", tls)
+    assert (tls / "superlink.pem").read_bytes() == before

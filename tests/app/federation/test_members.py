@@ -26,7 +26,8 @@ class FakeSuperLink:
                 self.nodes[node_id] = "registered"
                 return {"node-id": int(node_id)}
             case "unregister":
-                del self.nodes[words[2]]
+                if self.nodes.pop(words[2], None) is None:
+                    raise SuperLinkError("Node not found.")
                 return {}
         times = {"online-at": "2026-11-27 10:00:00Z", "offline-at": "2026-11-27 11:00:00Z"}
         found = [{"node-id": n, "status": s, **times} for n, s in self.nodes.items()]
@@ -160,3 +161,12 @@ def test_the_last_refusal_of_a_run_is_shown(folder, superlink, tmp_path, capsys)
     assert yaml.safe_load((folder / "federation.yaml").read_text())["members"].keys() == {
         "north"
     }
+
+
+def test_a_removal_that_was_cut_off_after_the_superlink_goes_on(
+    folder, superlink, tmp_path, capsys
+):
+    tell(capsys, "add", folder, "north", *keys(tmp_path, "north", capsys))
+    superlink.nodes.clear()
+    assert "north: let go" in tell(capsys, "remove", folder, "north")[0]
+    assert "north" not in (folder / "federation.yaml").read_text()

@@ -153,6 +153,8 @@ def test_a_log_made_anew_differs_from_the_head_that_was_kept(copy):
         lambda history: history[1].update(kind="else"),
         lambda history: history[1].pop("line"),
         lambda history: history[-1].update(releases=[["x", 1]]),
+        lambda history: history[-1].update(delta=0.0),
+        lambda history: history[-1].update(files=["summary.json"]),
     ],
 )
 def test_a_history_that_cannot_be_is_refused(copy, change):
@@ -181,6 +183,33 @@ def test_a_resumed_run_is_one_history(tmp_path):
     kinds = [json.loads(line)["kind"] for line in lines]
     half = ["closed", "closed", "ended"]
     assert kinds == ["begun", *half, "resumed", *half]
+
+
+def test_an_observer_that_raises_at_the_end_makes_a_run_that_failed(tmp_path):
+    run_config = {**SMALL, "output-dir": str(tmp_path / "run")}
+
+    class Raises(Observer):
+        def finished(self, outcome):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(run_config, 2, observers=(Raises(),))
+    assert "the run ended: failed" in verify(tmp_path / "run").lines
+
+
+def test_what_a_round_that_failed_has_released_counts(tmp_path):
+    """Nodes were charged when they were asked, and the log says so."""
+    folder = tmp_path / "run"
+
+    class Raises(Observer):
+        def releasing(self, privacy):
+            if privacy["num_updates"] == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate({**PRIVATE, "output-dir": str(folder)}, 3, observers=(Raises(),))
+    spent = json.loads((folder / "summary.json").read_text())["privacy"]["epsilon"]
+    assert any(f"epsilon {spent:.6g} at delta" in line for line in verify(folder).lines)
 
 
 def test_a_run_that_goes_on_is_verified_as_far_as_it_is(tmp_path):

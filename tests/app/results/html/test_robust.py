@@ -7,6 +7,7 @@ from math import inf, nan
 import pytest
 import yaml
 
+from app.cli.main import main
 from app.results.html.gather import NoRunError, gather
 from app.results.html.page import write_page
 from app.results.summary import take_lock
@@ -255,6 +256,26 @@ def test_a_folder_without_a_run_is_named(tmp_path, file, content):
         write_page(tmp_path)
     assert str(tmp_path) in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"title": "curves", "rows": [], "tables": {"curves": ["x"]}},
+        {"title": "curves", "rows": "x"},
+        {"title": "regression", "rows": [{"term": 10**400}]},
+        {"title": "statistics", "tables": {"crosstab": 3}},
+    ],
+)
+def test_a_damaged_result_is_named(tmp_path, report, capsys):
+    write_run(tmp_path, [round_line(1)])
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(NoRunError, match="a file is damaged") as told:
+        write_page(tmp_path)
+    assert str(tmp_path) in str(told.value)
+    assert "\n" not in str(told.value)
+    assert main(["report", str(tmp_path)]) == 2
+    assert "a file is damaged" in capsys.readouterr().err
 
 
 def test_a_configuration_of_thousands_of_columns_is_a_small_page(tmp_path):
