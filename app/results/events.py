@@ -52,7 +52,12 @@ class EventsObserver(Observer):
                 # Seconds to import, and of no use before a round has closed.
                 from tensorboardX import SummaryWriter
 
-                self._writer = SummaryWriter(str(self._folder), purge_step=step)
+                self._writer = SummaryWriter(
+                    str(self._folder),
+                    purge_step=step,
+                    # Names have seconds, and a run may be resumed within one.
+                    filename_suffix=f".{step:06}",
+                )
             for name, number in values.items():
                 self._writer.add_scalar(name, number, step)
             self._writer.flush()

@@ -144,6 +144,7 @@ def node(state, tmp_path, capsys) -> dict[str, str]:
 
 
 def merge(capsys, tmp_path: Path, names: str) -> None:
+    (tmp_path / "peers.yaml").unlink(missing_ok=True)
     entries = [f"{name}={tmp_path}/{name}.key.pub" for name in names]
     tell(capsys, "keys", "merge", "--out", tmp_path / "peers.yaml", *entries)
 

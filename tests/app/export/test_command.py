@@ -109,7 +109,8 @@ def test_a_model_file_that_is_none(tmp_path, capsys, ebm):
             "statistics",
             "lightgbm",
             "Can be exported: model_update as onnx or torchscript or safetensors, gradient_sum"
-            " as onnx or torchscript or safetensors, glm as onnx, ebm as onnx or lightgbm or"
+            " as onnx or torchscript or safetensors, qfedavg as onnx or torchscript or"
+            " safetensors, glm as onnx, ebm as onnx or lightgbm or"
             " json, gbdt as onnx or lightgbm, forest as onnx or lightgbm, tree as onnx or"
             " lightgbm, cox as onnx",
         ),

@@ -155,7 +155,7 @@ def test_a_plan_says_what_it_costs():
         ),
         (
             "gbdt",
-            {"privacy": "client_central"},
+            {"privacy": "client_local"},
             "privacy.epsilon=1 privacy.delta=1e-3 privacy.population=5",
             "it has no bound for the unit client",
         ),
