@@ -155,7 +155,11 @@ class Federation:
         try:
             node_id = self.superlink.register(kept / "flower-key.pub")
         except SuperLinkError as error:
-            again = "start the SuperLink and give the same command again"
+            again = (
+                "if the SuperLink is down, start it and give the same command again; if it has"
+                " the key already, `flwr supernode list` names the node, and `flwr supernode"
+                " unregister` lets it go"
+            )
             raise FederationError(f"{lines[0]}, but not registered: {error}; {again}") from None
         self._note(name, Member(node_id, before.since))
         return [*lines, f"{name}: registered as node {node_id}"]

@@ -152,7 +152,10 @@ def _files(
     """Compare each file with what the log says of it."""
     reports = _read(folder, "metrics.jsonl").split(b"\n")
     if reports.pop() != b"" or len(reports) != len(closed):
-        raise VerificationError(f"metrics.jsonl: {len(closed)} rounds were logged")
+        raise VerificationError(
+            f"metrics.jsonl: {len(closed)} rounds were logged, and it has {len(reports)} (of a"
+            " run that was killed the last one may be missing in the log until it is resumed)"
+        )
     for number, (line, entry) in enumerate(zip(reports, closed, strict=True), start=1):
         if hash_of_bytes(line) != entry.get("line"):
             raise VerificationError(f"metrics.jsonl, line {number}: not as it was logged")
