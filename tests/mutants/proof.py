@@ -21,7 +21,7 @@ MUTATIONS = (
         "app/results/verify.py",
         'if hash_of_bytes(line) != entry.get("line"):',
         'if not entry.get("line"):',
-        (_GONE,),
+        (f"{_VERIFY}::test_a_round_of_a_run_that_goes_on_is_held_to_its_entry",),
     ),
     Mutation(
         "a-log-verifies-with-any-head",

@@ -224,6 +224,26 @@ def test_a_run_that_goes_on_is_verified_as_far_as_it_is(tmp_path):
     assert all(any("goes on" in line for line in lines) for lines in found)
 
 
+def test_a_round_of_a_run_that_goes_on_is_held_to_its_entry(tmp_path):
+    """Its files are not in the log yet; each round's line is."""
+    run_config = plain_run(tmp_path)
+    file, found = Path(run_config["output-dir"]) / "metrics.jsonl", []
+
+    class Changes(Observer):
+        def round_closed(self, closed):
+            before = file.read_bytes()
+            file.write_bytes(before.replace(b'"num_replies": 3', b'"num_replies": 2'))
+            with pytest.raises(
+                VerificationError, match="metrics.jsonl, line 1: not as"
+            ) as told:
+                verify(file.parent)
+            file.write_bytes(before)
+            found.append(told)
+
+    simulate(run_config, 3, observers=(Changes(),))
+    assert len(found) == 4
+
+
 def test_what_a_kill_left_half_written_is_dropped(private, tmp_path):
     folder = shutil.copytree(private, tmp_path / "copy")
     before = (folder / "log.jsonl").read_bytes()
