@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.common import CommandError, aligned
+from app.federation.members import Federation
+from app.federation.status import HEAD, certificate_lines, rows
 
 
 def add(commands: Any) -> None:
@@ -67,44 +69,23 @@ def _port(text: str) -> int:
 
 
 def _init(arguments: argparse.Namespace) -> list[str]:
-    from app.federation.members import Federation, FederationError
-
-    try:
-        return Federation.create(arguments.folder, arguments.host, arguments.port)
-    except FederationError as error:
-        raise CommandError(str(error)) from None
+    return Federation.create(arguments.folder, arguments.host, arguments.port)
 
 
 def _add(arguments: argparse.Namespace) -> list[str]:
-    from app.federation.members import Federation, FederationError
-
-    try:
-        federation = Federation(arguments.folder)
-        return federation.add(arguments.name, arguments.identity, arguments.flower_key)
-    except FederationError as error:
-        raise CommandError(str(error)) from None
+    federation = Federation(arguments.folder)
+    return federation.add(arguments.name, arguments.identity, arguments.flower_key)
 
 
 def _remove(arguments: argparse.Namespace) -> list[str]:
-    from app.federation.members import Federation, FederationError
-
-    try:
-        return Federation(arguments.folder).remove(arguments.name)
-    except FederationError as error:
-        raise CommandError(str(error)) from None
+    return Federation(arguments.folder).remove(arguments.name)
 
 
 def _status(arguments: argparse.Namespace) -> tuple[int, list[str]]:
-    from app.federation.members import Federation, FederationError
-    from app.federation.status import HEAD, certificate_lines, rows
-
     for run in arguments.runs:
         if not (run / "metrics.jsonl").exists():
             raise CommandError(f"--run {run}: no run folder")
-    try:
-        federation = Federation(arguments.folder)
-    except FederationError as error:
-        raise CommandError(str(error)) from None
+    federation = Federation(arguments.folder)
     found, trouble = rows(federation, arguments.runs)
     lines = aligned([HEAD, *found]) if found else ["no members yet"]
     reached = f"NOT reached: {trouble}" if trouble else "reached"

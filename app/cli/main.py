@@ -24,6 +24,7 @@ from app.cli import (
     watch,
 )
 from app.cli.common import CommandError
+from app.federation.members import FederationError
 from app.node.identity import IdentityError
 from app.node.node_config import NodeConfigError
 from app.node.policy import PolicyError
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (
         BundleError,
         CommandError,
+        FederationError,
         IdentityError,
         LedgerError,
         NodeConfigError,

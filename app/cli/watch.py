@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.common import CommandError
+from app.federation.superlink import flwr_command
 
 _LOOK_SECONDS = 1.0
 _LAST = 8
@@ -99,9 +100,7 @@ def _stop(run_id: str, superlink: str) -> tuple[int, list[str]]:
     """Stop the run through Flower; its folder then says so."""
     if not run_id:
         raise CommandError("the run folder has no run id, so the run cannot be stopped here")
-    beside = Path(sys.executable).parent / "flwr"
-    command = [str(beside) if beside.exists() else "flwr", "stop", run_id]
-    command += [superlink] if superlink else []
+    command = [flwr_command(), "stop", run_id, *([superlink] if superlink else [])]
     done = subprocess.run(command, env=os.environ, check=False)
     return done.returncode, ["stopped; resume-from goes on with it"] * (not done.returncode)
 

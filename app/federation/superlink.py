@@ -63,7 +63,7 @@ class SuperLink:
         return list(self._flwr("supernode", "list")["nodes"])
 
     def _flwr(self, *words: str) -> dict[str, Any]:
-        command = [_command(), *words, self._connection, "--format", "json"]
+        command = [flwr_command(), *words, self._connection, "--format", "json"]
         environment = os.environ | {
             "FLWR_HOME": str(self._home),
             "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -91,7 +91,7 @@ class SuperLink:
         return answer
 
 
-def _command() -> str:
+def flwr_command() -> str:
     """Return the ``flwr`` of this Python's own environment."""
     beside = Path(sys.executable).parent / "flwr"
     return str(beside) if beside.exists() else shutil.which("flwr") or "flwr"

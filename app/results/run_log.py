@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,7 @@ class RunLog:
 def hash_of(file: Path) -> str:
     """Return SHA-256 of a file, 64 hexadecimal digits."""
     with file.open("rb") as opened:
-        digest = sha256()
-        while part := opened.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
+        return file_digest(opened, "sha256").hexdigest()
 
 
 def hash_of_bytes(content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Generator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, cast
 
 import yaml
 
+from app.results.run_log import hash_of
 from app.results.summary import COMPLETED, RUNNING, STOPPED_EARLY, read_summary
 
 PLAN_FILE = "plan.json"
@@ -210,12 +210,7 @@ def _json(file: Path) -> dict[str, Any] | None:
 def _hashes(folder: Path, *, is_running: bool) -> dict[str, str]:
     # The model changes until the end, and may be large.
     files = ["config.yaml"] if is_running else ["config.yaml", "model.safetensors"]
-    found: dict[str, str] = {}
-    for name in files:
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {name: hash_of(folder / name) for name in files if (folder / name).is_file()}
 
 
 def _dict(value: Any) -> dict[str, Any]:
