@@ -237,6 +237,7 @@ class MaskedRound:
             self._num_asked,
             num_survivors,
             aggregate=aggregate,
+            survivors=role.survivors,
         )
 
     def _look_ahead(self) -> list[int]:

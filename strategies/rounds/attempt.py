@@ -53,6 +53,8 @@ class RoundResult:
         Nodes whose contribution came; some may have failed later in the attempt.
     aggregate : Aggregate or None
         What was summed; None where too few clients answered.
+    survivors : tuple of int
+        The nodes whose contributions are in it, ascending.
     signed : SignedSum or None
         What its participants have signed; None where messages are not.
     """
@@ -64,6 +66,7 @@ class RoundResult:
     failures: dict[int, str] = field(default_factory=dict[int, str])
     answered: frozenset[int] = frozenset()
     aggregate: Aggregate | None = None
+    survivors: tuple[int, ...] = ()
     signed: SignedSum | None = None
 
 
