@@ -109,6 +109,15 @@ def changes_the_configuration(folder):
     file.write_text(file.read_text().replace("num_steps: 2", "num_steps: 9"))
 
 
+def refers_to_references(folder):
+    bomb = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
+    (folder / "config.yaml").write_text("\n".join(bomb) + "\n")
+
+
+def is_no_configuration(folder):
+    (folder / "config.yaml").write_bytes(b"a: [\x00")
+
+
 def changes_the_model(folder):
     content = bytearray((folder / "model.safetensors").read_bytes())
     content[-2] ^= 1
@@ -138,6 +147,8 @@ def test_a_coordinator_who_makes_the_whole_folder_anew_is_found_out(copy, keys, 
         (changes_a_metric, "another log"),
         (changes_the_configuration, "another configuration"),
         (changes_the_model, "another model"),
+        (refers_to_references, "references, which no run writes"),
+        (is_no_configuration, "config.yaml: no configuration"),
     ],
 )
 def test_signatures_that_are_kept_do_not_fit_another_history(copy, keys, attack, words):
@@ -170,12 +181,17 @@ def another_asked(history):
     history[1][SIGNED]["asked"] = "00" * 32
 
 
+def odd_begin(history):
+    history[0]["round"] = "x"
+
+
 def another_run(history):
     history[0]["run_id"] = "2"
 
 
 @pytest.mark.parametrize(
-    "change", [swapped, one_for_two, fewer, others_survived, another_asked, another_run]
+    "change",
+    [swapped, one_for_two, fewer, others_survived, another_asked, another_run, odd_begin],
 )
 def test_signatures_are_of_this_run_and_round_alone(copy, keys, change):
     made_anew(copy, change)
