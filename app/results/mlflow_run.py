@@ -27,6 +27,8 @@ _MOST_PARAMS, _MOST_METRICS = 100, 1000
 #: In every round's line, so its last step is the last round that MLflow has.
 _IN_EVERY_ROUND = "seconds"
 _LONGEST_ERROR = 300
+# MLflow's pages are those of training then, and not of language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 #: Name, value and step of a point of a curve.
 Point = tuple[str, float, int]
@@ -157,7 +159,7 @@ class MLflowRun:
 
     def has_server(self) -> bool:
         """Return whether the store is a server, and not a file here."""
-        return not self.uri.startswith("sqlite")
+        return not _is_file(self.uri)
 
     def where(self) -> str:
         """Return where a person finds the run."""
@@ -216,11 +218,11 @@ def _experiment(client: Any, name: str, uri: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         place = None
-        if uri.startswith("sqlite"):
+        if _is_file(uri):
             # Else it would be below the directory in which the SuperLink was started.
             folder = Path(uri.removeprefix("sqlite:///")).with_suffix("")
             place = (folder.parent / f"{folder.name}-artifacts").as_uri()
-        return str(client.create_experiment(name, artifact_location=place))
+        return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
     if found.lifecycle_stage != "active":
         raise ConfigError(
             f"tracking.experiment={name!r}: was deleted in MLflow; mlflow experiments restore"
@@ -230,10 +232,17 @@ def _experiment(client: Any, name: str, uri: str) -> str:
 
 
 def _unusable(uri: str, error: Exception) -> ConfigError:
+    mend = "`mlflow server` runs and can be reached from the SuperLink"
+    if _is_file(uri):
+        mend = "the SuperLink may write that file, and MLflow is as new as the file's maker"
     return ConfigError(
-        f"tracking.uri={uri!r}: MLflow cannot be used there: {told(error)}; see that `mlflow"
-        " server` runs and can be reached from the SuperLink, or take tracking=none"
+        f"tracking.uri={uri!r}: MLflow cannot be used there: {told(error)}; see that {mend}, or"
+        " take tracking=none"
     )
+
+
+def _is_file(uri: str) -> bool:
+    return uri.startswith("sqlite")
 
 
 def told(error: BaseException) -> str:

@@ -184,7 +184,7 @@ class TrackingObserver(Observer):
         if not self._has_warned:
             self._has_warned = True
             log.warning(
-                "MLflow (%s) does not take what it is told, and the run goes on; it is told again"
+                "MLflow (%s) does not take what it is told; the run goes on, and tells it again"
                 " after each round, and all is in the run folder: %s",
                 self._run.uri,
                 reason,
@@ -262,5 +262,5 @@ def _points(report: RoundReport) -> Iterator[Point]:
 
 
 def metric_name(name: str) -> str:
-    """Return a name that MLflow takes, others being other names still."""
+    """Return a name that MLflow takes; names of other classes stay apart."""
     return re.sub(r"[^\w.\-/ ]", lambda found: f"_{ord(found[0]):x}_", name)
