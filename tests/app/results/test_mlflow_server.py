@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -81,16 +80,6 @@ class Server:
         with urllib.request.urlopen(asked, timeout=60) as answer:
             return json.load(answer)
 
-    def post(self, path: str, values: dict) -> dict:
-        """Return what its HTTP API answers to a request with a body."""
-        request = urllib.request.Request(
-            f"{self.uri}/api/2.0/mlflow/{path}",
-            json.dumps(values).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-
     def page(self, folder: Path, path: str) -> str:
         """Return a page of its UI as headless Chromium has it after all scripts."""
         chromium = shutil.which("chromium")
@@ -110,9 +99,9 @@ class Server:
         return done.stdout
 
 
-@pytest.fixture
-def server(tmp_path):
-    found = Server(tmp_path)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    found = Server(tmp_path_factory.mktemp("server"))
     try:
         found.wait()
         yield found
@@ -120,10 +109,17 @@ def server(tmp_path):
         found.kill()
 
 
-def test_the_pages_show_the_curves_and_the_registered_model(tmp_path, server):
-    run_config = tracked_run(tmp_path, server.uri)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, server):
+    """Return the folder of a run that the server has, and the name of its model."""
+    folder = tmp_path_factory.mktemp("ended")
+    run_config = tracked_run(folder, server.uri)
     simulate(run_config, 3, draws_page=True)
-    folder, name = Path(run_config["output-dir"]), f"m-{tmp_path.name}"
+    return Path(run_config["output-dir"]), f"m-{folder.name}"
+
+
+def test_the_pages_show_the_curves_and_the_registered_model(tmp_path, server, ended):
+    folder, name = ended
     record = json.loads((folder / "mlflow.json").read_text())
     run_id = record["run_id"]
 
@@ -152,20 +148,19 @@ def test_the_pages_show_the_curves_and_the_registered_model(tmp_path, server):
     assert "Version 1" in registry
 
 
-def test_the_registered_model_is_loaded_from_the_server(tmp_path, server, monkeypatch):
+def test_the_registered_model_is_loaded_from_the_server(server, ended):
     import mlflow
     import pandas
     from sklearn.datasets import load_breast_cancer
 
-    run_config = tracked_run(tmp_path, server.uri)
-    simulate(run_config, 3)
-    model = load_model(run_config["output-dir"])
+    folder, name = ended
+    model = load_model(folder)
     values = load_breast_cancer().data[:20]
-    rows = pandas.DataFrame(values, columns=list(model.task.table.columns))
+    rows = pandas.DataFrame(values, columns=[c.name for c in model.task.table.columns])
     before = mlflow.get_tracking_uri()
     try:
         mlflow.set_tracking_uri(server.uri)
-        found = mlflow.pyfunc.load_model(f"models:/m-{tmp_path.name}/1").predict(rows)
+        found = mlflow.pyfunc.load_model(f"models:/{name}/1").predict(rows)
     finally:
         mlflow.set_tracking_uri(before)
     assert list(found["prediction"]) == list(model.predict(rows).prediction)
@@ -173,6 +168,7 @@ def test_the_registered_model_is_loaded_from_the_server(tmp_path, server, monkey
     np.testing.assert_array_equal(found.iloc[:, 1:].to_numpy(), expected)
 
 
+# The last: no test after it has a server.
 def test_a_server_that_is_killed_does_not_end_or_delay_the_run(tmp_path, server, caplog):
     class Kills(Observer):
         def round_closed(self, closed):
