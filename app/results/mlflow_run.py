@@ -27,8 +27,6 @@ _MOST_PARAMS, _MOST_METRICS = 100, 1000
 #: In every round's line, so its last step is the last round that MLflow has.
 _IN_EVERY_ROUND = "seconds"
 _LONGEST_ERROR = 300
-# MLflow's pages are those of training then, and not of language models.
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 #: Name, value and step of a point of a curve.
 Point = tuple[str, float, int]
@@ -222,7 +220,7 @@ def _experiment(client: Any, name: str, uri: str) -> str:
             # Else it would be below the directory in which the SuperLink was started.
             folder = Path(uri.removeprefix("sqlite:///")).with_suffix("")
             place = (folder.parent / f"{folder.name}-artifacts").as_uri()
-        return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
+        return str(client.create_experiment(name, artifact_location=place))
     if found.lifecycle_stage != "active":
         raise ConfigError(
             f"tracking.experiment={name!r}: was deleted in MLflow; mlflow experiments restore"
