@@ -205,7 +205,7 @@ def _client_class() -> Any:
     except ImportError as error:
         raise ConfigError(
             f"tracking=mlflow: MLflow is not installed where the server runs ({error});"
-            " pip install 'mlflow>=3.10,<4' in the Python of the SuperLink (it is Tacet's extra"
+            " pip install 'mlflow>=3.17,<4' in the Python of the SuperLink (it is Tacet's extra"
             " `mlflow`), or take tracking=none"
         ) from None
     return MlflowClient
