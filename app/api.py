@@ -105,6 +105,7 @@ def simulate(
     algorithm: str = "fedavg",
     aggregation: str = "secagg",
     privacy: str = "none",
+    tracking: str = "none",
     num_rounds: int = 10,
     num_nodes: int = 3,
     files: Sequence[str | Path] = (),
@@ -118,7 +119,7 @@ def simulate(
 
     Parameters
     ----------
-    task, algorithm, aggregation, privacy : str
+    task, algorithm, aggregation, privacy, tracking : str
         Options, each the name of a YAML in a folder of conf/.
     num_rounds : int
         Rounds.
@@ -149,6 +150,7 @@ def simulate(
         "algorithm": algorithm,
         "aggregation": aggregation,
         "privacy": privacy,
+        "tracking": tracking,
         "num-rounds": num_rounds,
         "seed": seed,
         "data-dir": str(Path(data_dir).expanduser().absolute()) if data_dir else "",

@@ -33,6 +33,7 @@ from app.results.run_folder import (
     folder_path,
     recorded_learning_rate,
 )
+from app.results.tracking import tracking_of
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.loop import RoundLoop
@@ -104,6 +105,7 @@ def run(
     """
     if not simulated:
         check_simulation_only(config)
+    tracking = tracking_of(config)
     num_simulated = _num_simulated(grid, config) if simulated else None
     if num_simulated is not None:
         _check_number(config, num_simulated)
@@ -118,7 +120,9 @@ def run(
     folder, checkpoint = _open_folder(config, run_id)
     with folder:
         if at_exit is not None:
-            at_exit(folder.stop)
+            # The last is called first.
+            for stop in (*([tracking.stop] if tracking else []), folder.stop):
+                at_exit(stop)
             log.info("Ctrl-C ends this log, not the run: that is `flwr stop %d`", run_id)
         folder.note_learning_rate(strategy.workload.setup.learning_rate)
         log.info("run folder: %s", folder.path)
@@ -139,7 +143,10 @@ def run(
             ),
         )
         page = (_page_observer(folder.path, config),) if draws_page else ()
-        loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers, *page))
+        last = () if tracking is None else (tracking,)
+        if tracking is not None:
+            tracking.begin(folder.path, run_id, _done(checkpoint) or ())
+        loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers, *page, *last))
         return loop.run(state, checkpoint)
 
 

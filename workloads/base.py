@@ -460,6 +460,11 @@ class Workload(ABC):
         """Return the metric vector of the held-out records as a bounded sum."""
         return None
 
+    @classmethod
+    def gives_model(cls) -> bool:
+        """Return whether a run's result is a model, which predicts rows, and not tables."""
+        return cls.has_model or cls.predict is not Workload.predict
+
     def predict(self, state: State, columns: Vector) -> Vector:
         """Return what a state says about records, where no neural model does.
 

@@ -59,6 +59,7 @@ def _idle(config: AppConfig) -> Idle:
     yield from _codec(config)
     yield from _privacy(config)
     yield from _attempts(config)
+    yield from _tracking(config)
     if not config.early_stopping.patience:
         yield (
             "early_stopping.min_delta",
@@ -116,6 +117,12 @@ def _task(config: AppConfig) -> Idle:
         yield "task.test_fraction", "this workload holds no record out; take it out"
     if not workload.needs_table:
         yield "task.bins", "only workloads of histograms have bins; take one by algorithm"
+
+
+def _tracking(config: AppConfig) -> Idle:
+    """Yield what of ``tracking`` names a model where there is none."""
+    if not WORKLOADS[workload_name(config.algorithm)].gives_model():
+        yield "tracking.registered_model", "the result is tables and no model; take it out"
 
 
 def _codec(config: AppConfig) -> Idle:

@@ -36,7 +36,7 @@ from tasks.registry import LACKS_SCHEMA, TASKS
 from tasks.schema import TaskConfig
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
-GROUP_KEYS = ("task", "algorithm", "aggregation", "privacy")
+GROUP_KEYS = ("task", "algorithm", "aggregation", "privacy", "tracking")
 EVERYDAY_KEYS = (
     "num_rounds",
     "seed",

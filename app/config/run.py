@@ -24,6 +24,7 @@ from app.config.rules import (
     check_same_cohort,
     check_spread,
 )
+from app.config.tracking import TRACKING, TrackingConfig
 from app.config.workload import check_workload, exact_workload, workload_name
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
@@ -145,6 +146,7 @@ class AppConfig:
     algorithm: WorkloadConfig = MISSING
     aggregation: AggregationConfig = MISSING
     privacy: PrivacyConfig = MISSING
+    tracking: TrackingConfig = MISSING
     rounds: RoundsConfig = field(default_factory=RoundsConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     num_rounds: int = 10
@@ -245,6 +247,7 @@ GROUPS: dict[str, dict[str, type]] = {
     },
     "aggregation": {name: one.config for name, one in AGGREGATIONS.items()},
     "privacy": PRIVACY,
+    "tracking": TRACKING,
 }
 
 

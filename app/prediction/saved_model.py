@@ -31,7 +31,6 @@ from app.results.new_file import NewFileError, require_new, write_new
 from tasks.base import Task
 from tasks.new_rows import Given, NewRows
 from tasks.records import DataError
-from workloads.base import Workload
 
 # What to take of workloads whose result is no model.
 _INSTEAD = "take algorithm=glm for a label with classes or a number, algorithm=cox for times"
@@ -70,7 +69,7 @@ class SavedModel:
         file = model_file_of(path)
         try:
             name, kind = workload_of(file)
-            if not kind.has_model and kind.predict is Workload.predict:
+            if not kind.gives_model():
                 raise PredictionError(
                     f"{file}: algorithm={name} has tables as its result, which report.json in"
                     f" the run folder holds, and no model that predicts a row; {_INSTEAD}"

@@ -37,8 +37,7 @@ class EventsObserver(Observer):
 
     def finished(self, outcome: Outcome) -> None:
         """Write the scores of the last model, which no round's line has."""
-        last = {f"metrics/{name}": value for name, value in outcome.metrics.items()}
-        if last:
+        if last := of_last_model(outcome):
             self._write(last, outcome.num_rounds + 1)
         self._close()
 
@@ -68,6 +67,11 @@ class EventsObserver(Observer):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def of_last_model(outcome: Outcome) -> dict[str, float]:
+    """Return the scores of the last model, by the names that they have in the rounds."""
+    return {f"metrics/{name}": value for name, value in outcome.metrics.items()}
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

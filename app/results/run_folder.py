@@ -43,6 +43,7 @@ _MAY_CHANGE = (
     "simulation_nodes",
     "rounds",
     "early_stopping",
+    "tracking",
 )
 #: Of ``rounds``, what a private run may not change.
 _DRAWS = ("cohort_fraction", "min_replies")

@@ -72,7 +72,7 @@ def _run(label: str, algorithm: str, num_rounds: int, overrides: str, more: str)
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     conf = home / "conf"
     (conf / "task").mkdir(parents=True)
-    for name in ("algorithm", "aggregation", "privacy", "config.yaml"):
+    for name in ("algorithm", "aggregation", "privacy", "tracking", "config.yaml"):
         (conf / name).symlink_to(loading.CONF_DIR / name)
     (conf / "task" / "clinic.yaml").write_text(
         yaml.safe_dump(task_yaml(label, **yaml.safe_load(more)))

@@ -22,6 +22,7 @@ from tests.mutants import (
     server,
     statistics,
     survival,
+    tracking,
     trees,
 )
 from tests.mutants.mutation import Mutation
@@ -49,6 +50,7 @@ _PARTS = (
     boosting,
     report,
     proof,
+    tracking,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

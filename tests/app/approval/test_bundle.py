@@ -30,7 +30,7 @@ for module in list(sys.modules.values()):
     if name.split(".")[0] in PACKAGES and file:
         assert here in Path(file).parents, file
 assert CONF_DIR == here / "conf"
-for group in ("task", "algorithm", "aggregation", "privacy"):
+for group in ("task", "algorithm", "aggregation", "privacy", "tracking"):
     for option in options(group):
         try:
             load_config({group: option})
@@ -77,6 +77,6 @@ def test_the_bundle_works_where_it_is_installed(bundle, tmp_path, monkeypatch):
     )
     assert result.returncode == 0, result.stderr
     composed = result.stdout.split("\n")
-    for group in ("task", "algorithm", "aggregation", "privacy"):
+    for group in ("task", "algorithm", "aggregation", "privacy", "tracking"):
         for path in (ROOT / "conf" / group).glob("*.yaml"):
             assert f"{group} {path.stem}" in composed
