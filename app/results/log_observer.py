@@ -39,6 +39,8 @@ class RunLogObserver(Observer):
         Of a private run: entries list the releases so far.
     done : sequence of RoundReport or None
         The rounds that were done before, of a run that is resumed; None of a new one.
+    initial : mapping or None
+        What the first entry says of the other run's model that this one begins with.
     """
 
     def __init__(
@@ -47,12 +49,19 @@ class RunLogObserver(Observer):
         run_id: int,
         plan: PrivacyPlan | None,
         done: Sequence[RoundReport] | None,
+        initial: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder, self._plan = folder, plan
         self._spent: Mapping[str, Any] = {}
         self._log = RunLog(folder)
         # As text: ids are larger than what JSON's numbers hold elsewhere.
-        about = {"format": FORMAT, "run_id": str(run_id), "config": self._hash("config.yaml")}
+        about: dict[str, Any] = {
+            "format": FORMAT,
+            "run_id": str(run_id),
+            "config": self._hash("config.yaml"),
+        }
+        if initial is not None:
+            about["initial"] = initial
         if done is None:
             self._log.append(BEGUN, about)
         else:

@@ -11,6 +11,7 @@ from tests.mutants import (
     hybrid,
     ledger,
     memory,
+    models,
     node,
     noise,
     proof,
@@ -49,6 +50,7 @@ _PARTS = (
     boosting,
     report,
     proof,
+    models,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

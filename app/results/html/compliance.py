@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.results.html.gather import RunData
+from app.results.html.initial_words import initial_model_words
 
 TO_FILL_IN = "*(to be filled in by the controller)*"
 #: Rows of ``plan.json`` that say what a run costs, and nothing of trust.
@@ -98,6 +99,7 @@ def _necessity(run: RunData) -> Iterator[str]:
 def _guarantee(run: RunData) -> Iterator[str]:
     yield "## 4. Differential privacy"
     yield ""
+    yield from (f"- {_plain(text)}" for text in initial_model_words(run.summary))
     spent = run.spent()
     if not spent:
         yield (
