@@ -52,4 +52,70 @@ _OF_INITIAL_MODELS = (
     ),
 )
 
-MUTATIONS = _OF_INITIAL_MODELS
+_ENTRY = "app/node/model_entry.py"
+_REGISTRY = "app/models/registry.py"
+_CHECK = "app/models/check.py"
+_MODELS = "tests/app/models/test_registry.py"
+_LIES = (f"{_MODELS}::test_a_signers_own_lies_are_held_against_the_log",)
+_COPIES = (f"{_MODELS}::test_a_copy_under_another_name_or_version_is_none",)
+
+_OF_REGISTRIES = (
+    Mutation(
+        "an-entry-of-any-signer-verifies",
+        _ENTRY,
+        "        if not signers:\n",
+        "        if not keys:\n",
+        (f"{_MODELS}::test_others_signatures_do_not_count",),
+    ),
+    Mutation(
+        "an-entry-that-nobody-signed-verifies",
+        _ENTRY,
+        "        if not self.is_signed():\n",
+        "        if not self.signature:\n",
+        (f"{_MODELS}::test_a_signature_of_another_key_is_none",),
+    ),
+    Mutation(
+        "an-entry-verifies-under-another-name",
+        _REGISTRY,
+        "if (signed.entry.name, signed.entry.version) != (name, version):",
+        "if not signed.entry.version:",
+        _COPIES,
+    ),
+    Mutation(
+        "a-file-of-an-entry-that-was-changed-verifies",
+        _CHECK,
+        "        if not is_same:\n",
+        "        if is_same is None:\n",
+        (f"{_MODELS}::test_every_file_of_an_entry_is_covered",),
+    ),
+    Mutation(
+        "an-entry-hides-what-its-run-began-with",
+        _CHECK,
+        "    if before != [one.to_dict() for one in entry.runs[1:]]:\n",
+        "    if before is None:\n",
+        _LIES,
+    ),
+    Mutation(
+        "an-entry-understates-epsilon",
+        _CHECK,
+        "    _require_epsilon(released, entry)\n",
+        "",
+        _LIES,
+    ),
+    Mutation(
+        "an-entry-is-read-through-a-link",
+        _ENTRY,
+        "if file.is_symlink() or not file.is_file():",
+        "if not file.is_file():",
+        (f"{_MODELS}::test_links_and_odd_names_are_not_followed",),
+    ),
+    Mutation(
+        "a-run-begins-with-a-model-that-the-entry-does-not-name",
+        _STARTING,
+        "    if entry is not None and model.hash != entry.state:\n",
+        "    if entry is not None and not model.hash:\n",
+        (f"{_MODELS}::test_a_run_begins_with_an_entry_whose_files_are_its_own",),
+    ),
+)
+
+MUTATIONS = _OF_INITIAL_MODELS + _OF_REGISTRIES

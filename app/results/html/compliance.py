@@ -99,7 +99,7 @@ def _necessity(run: RunData) -> Iterator[str]:
 def _guarantee(run: RunData) -> Iterator[str]:
     yield "## 4. Differential privacy"
     yield ""
-    yield from (f"- {_plain(text)}" for text in initial_model_words(run.summary))
+    yield from (f"- {plain(text)}" for text in initial_model_words(run.summary))
     spent = run.spent()
     if not spent:
         yield (
@@ -147,7 +147,7 @@ def _not_protected(run: RunData) -> Iterator[str]:
         yield "The run does not promise:"
         yield ""
     for text in found if isinstance(found, list) else ():
-        yield f"- {_plain(str(text))}"
+        yield f"- {plain(str(text))}"
     yield f"- Assessment of these risks for the people concerned: {TO_FILL_IN}"
 
 
@@ -167,7 +167,7 @@ def _evidence(run: RunData) -> Iterator[str]:
 
 def _facts(values: Mapping[str, str]) -> Iterator[str]:
     for name, text in values.items():
-        yield f"- **{_plain(name)}:** {text if text == TO_FILL_IN else _plain(text)}"
+        yield f"- **{plain(name)}:** {text if text == TO_FILL_IN else plain(text)}"
 
 
 def _rows(run: RunData, name: str) -> list[tuple[str, str]]:
@@ -185,7 +185,7 @@ def _range_of(run: RunData, name: str) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text in which nothing is markup: names of columns come from anywhere."""
     flat = " ".join(text.split())
     return "".join(f"\\{char}" if char in "\\`*_[]<>#|" else char for char in flat)
