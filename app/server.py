@@ -118,6 +118,7 @@ def run(
     length = workload.length(state)
     rate = recorded_learning_rate(Path(config.resume_from)) if config.resume_from else None
     strategy = _strategy(config, RunFacts(run_id, num_simulated, workload, length, rate))
+    strategy.model_entry = start.record.entry if start is not None else None
     settings, cohort_rng = build_settings(config, simulated), build_cohort_rng(config)
     folder, checkpoint = _open_folder(config, run_id, start)
     with folder:

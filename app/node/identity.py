@@ -199,8 +199,19 @@ def peers_of(path: Path) -> Peers:
     IdentityError
         If it is not such a file, or others may change it.
     """
+    return pin(list(own_peers(path).values()))
+
+
+def own_peers(path: Path) -> dict[str, bytes]:
+    """Return the public keys of a file by name, which nobody else may change.
+
+    Raises
+    ------
+    IdentityError
+        If it is not such a file, or others may change it.
+    """
     _require_own(path)
-    return pin(list(read_peers(path).values()))
+    return read_peers(path)
 
 
 def names_of(path: Path | None) -> dict[bytes, str]:

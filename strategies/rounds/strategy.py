@@ -44,6 +44,9 @@ class RoundStrategy(Strategy):
         self.min_replies = min_replies
         self.workload = workload
         self.coding = coding
+        #: What a registry says of the model that the run began with, for the nodes; empty if
+        #: it says nothing, None where the run began with its own initial state.
+        self.model_entry: str | None = None
 
     @abstractmethod
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
@@ -60,7 +63,8 @@ class RoundStrategy(Strategy):
     def request(self, server_round: int, state: State) -> RecordDict:
         """Return the content of a round's request."""
         query = self.workload.query(state, server_round)
-        return model_request(state, query, self.coding.request(), self.coding.last_sum)
+        coding = self.coding
+        return model_request(state, query, coding.request(), coding.last_sum, self.model_entry)
 
     def note_release(self, asked: RoundAttempt, *, training: bool) -> None:
         """Count what the nodes may charge, and tell it, before they are asked."""

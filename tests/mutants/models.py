@@ -118,4 +118,55 @@ _OF_REGISTRIES = (
     ),
 )
 
-MUTATIONS = _OF_INITIAL_MODELS + _OF_REGISTRIES
+_ORIGIN = "app/node/model_origin.py"
+_RULE = "tests/app/node/test_model_origin.py"
+
+_OF_NODES = (
+    Mutation(
+        "a-model-that-nobody-signed-is-answered",
+        _ORIGIN,
+        "    if not told:\n        raise UnknownOriginError(",
+        "    if not told:\n        return None\n        raise UnknownOriginError(",
+        (f"{_RULE}::test_a_resumed_run_says_what_it_began_with",),
+    ),
+    Mutation(
+        "an-entry-of-a-stranger-is-answered",
+        _ORIGIN,
+        "    signed.require_signed_by(keys)\n",
+        "",
+        (f"{_RULE}::test_an_entry_of_a_key_that_is_not_listed_gets_no_answer",),
+    ),
+    Mutation(
+        "an-entry-of-another-model-is-answered",
+        _ORIGIN,
+        "        if asked != entry.state:\n",
+        "        if len(asked) != len(entry.state):\n",
+        (f"{_RULE}::test_an_entry_of_another_model_gets_no_answer",),
+    ),
+    Mutation(
+        "a-model-in-place-of-the-untrained-one-is-answered",
+        _ORIGIN,
+        "    if not agree(workload.initial_state(), state):\n",
+        "    if not state.arrays:\n",
+        (f"{_RULE}::test_a_model_that_the_server_slips_in_gets_no_answer",),
+    ),
+    Mutation(
+        "the-origin-of-a-model-is-not-asked-for",
+        "app/round/request.py",
+        "        require_known_origin(session, workload, state, query.server_round,"
+        " model_entry)\n",
+        "",
+        (f"{_RULE}::test_a_model_that_nobody_signed_gets_no_answer",),
+    ),
+    Mutation(
+        "a-servers-entry-is-signed-in-round-1-only",
+        _ORIGIN,
+        "        entry = _entry(policy, session.settings.peers_file, told)\n"
+        "        if server_round == 1:\n",
+        "        if server_round == 1:\n"
+        "            entry = _entry(policy, session.settings.peers_file, told)\n",
+        (f"{_RULE}::test_a_forged_entry_gets_no_answer_in_any_round",),
+    ),
+)
+
+MUTATIONS = _OF_INITIAL_MODELS + _OF_REGISTRIES + _OF_NODES
