@@ -207,7 +207,8 @@ def read_model_entry(content: RecordDict) -> str | None:
     MalformedRequestError
         If it is no text.
     """
-    found = content.config_records.get(CONFIG, {}).get(MODEL_ENTRY)
+    config = content.config_records.get(CONFIG)
+    found = None if config is None else config.get(MODEL_ENTRY)
     if found is not None and not isinstance(found, str):
         raise MalformedRequestError(f"{MODEL_ENTRY} is no text")
     return found
