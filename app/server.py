@@ -33,6 +33,7 @@ from app.results.run_folder import (
     folder_path,
     recorded_learning_rate,
 )
+from app.results.starting_model import Start, start_of
 from app.results.tracking import tracking_of
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.checkpoint import Checkpoint
@@ -113,11 +114,15 @@ def run(
             _check_population(config, num_simulated)
     workload = _workload(config)
     state = _initial_state(config, workload)
+    start = start_of(config, workload, state)
+    if start is not None:
+        state = start.state
     length = workload.length(state)
     rate = recorded_learning_rate(Path(config.resume_from)) if config.resume_from else None
     strategy = _strategy(config, RunFacts(run_id, num_simulated, workload, length, rate))
+    strategy.model_entry = start.record.entry if start is not None else None
     settings, cohort_rng = build_settings(config, simulated), build_cohort_rng(config)
-    folder, checkpoint = _open_folder(config, run_id)
+    folder, checkpoint = _open_folder(config, run_id, start)
     with folder:
         if at_exit is not None:
             # The last is called first.
@@ -140,6 +145,7 @@ def run(
                 strategy.coding.plan,
                 _done(checkpoint),
                 strategy.note_log_head,
+                start.record.to_log() if start is not None else None,
             ),
         )
         page = (_page_observer(folder.path, config),) if draws_page else ()
@@ -156,11 +162,14 @@ def _page_observer(folder: Path, config: AppConfig) -> PageObserver:
     return PageObserver(folder, plan)
 
 
-def _open_folder(config: AppConfig, run_id: int) -> tuple[RunFolder, Checkpoint | None]:
+def _open_folder(
+    config: AppConfig, run_id: int, start: Start | None
+) -> tuple[RunFolder, Checkpoint | None]:
     path = folder_path(config, run_id)
     if config.resume_from:
         return RunFolder.resume(path, config, run_id)
-    return RunFolder.create(path, config, run_id), None
+    record = start.record if start is not None else None
+    return RunFolder.create(path, config, run_id, record), None
 
 
 def _done(checkpoint: Checkpoint | None) -> Sequence[RoundReport] | None:

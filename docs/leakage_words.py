@@ -81,6 +81,8 @@ APP_REFUSALS: dict[Reason, str] = {
     Reason.MODEL_REFUSED: "the model does not fit the task; public",
     Reason.STATE_UNEXPLAINED: "exact sums under a policy only: the state does not follow from"
     " the last sum; depends on the server's messages only",
+    Reason.MODEL_OF_UNKNOWN_ORIGIN: "under a policy with model_signers only: nobody on the list"
+    " has signed the model; depends on the server's message only",
     Reason.TRAINING_DIVERGED: "`aggregation=plain` only; under masks it is counted in the sum",
     Reason.POLICY_REFUSED: "the node's owner does not allow what the run asks; reads no record",
     Reason.BUDGET_EXHAUSTED: "the node's cap is reached: depends on what was charged only",
@@ -99,6 +101,12 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`config`", "`server-round`", "to the client", "public: the round's number"),
     ("`config`", "`state-header`", "to the client", "public: what the state has beside arrays"),
     ("`config`", "`query-values`", "to the client", "public: what the round asks"),
+    (
+        "`config`",
+        "`model-entry`",
+        "to the client",
+        "public: what a registry says of the model that the run began with",
+    ),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
     ("`last-sum`", "`asked`", "to the client", "public: hash of the state before"),
     (

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     MALFORMED_REQUEST = "malformed_request"
     MODEL_REFUSED = "model_refused"
     STATE_UNEXPLAINED = "state_unexplained"
+    MODEL_OF_UNKNOWN_ORIGIN = "model_of_unknown_origin"
     TRAINING_DIVERGED = "training_diverged"
     POLICY_REFUSED = "policy_refused"
     BUDGET_EXHAUSTED = "budget_exhausted"
@@ -56,6 +57,7 @@ def is_permanent(reason: str) -> bool:
         Reason.TOO_FEW_RECORDS,
         Reason.CONFIG_REFUSED,
         Reason.STATE_UNEXPLAINED,
+        Reason.MODEL_OF_UNKNOWN_ORIGIN,
         Reason.POLICY_REFUSED,
         Reason.BUDGET_EXHAUSTED,
         Reason.LEDGER_REFUSED,

@@ -207,6 +207,11 @@ class Workload(ABC):
     takes_samples: ClassVar[bool] = True
     #: Whether a record counts as often as its weight says, where the task has weights.
     takes_weights: ClassVar[bool] = False
+    #: Why a run cannot begin with the model of another one, with the mend; empty if it can.
+    begins_afresh: ClassVar[str] = (
+        "its later rounds build on what its own first ones have counted, and nodes follow its"
+        " sums from there; take initial-model out (resume-from goes on with a run)"
+    )
     #: Whether ``privacy.clip_norm`` bounds a term, or what the term is does.
     needs_clip_norm: ClassVar[bool] = True
 

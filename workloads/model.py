@@ -34,6 +34,7 @@ class ModelWorkload(Workload):
     sums_a_direction = True
     loads_as = np.float32
     idle_training: ClassVar[Mapping[str, str]] = {}
+    begins_afresh = ""
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from strategies.rounds.attempt import RunStoppedError
 
 _CANARIES = 8
 # Of a real run's places: an audit opens none of them.
-_NOT_READ = ("output-dir", "resume-from", "data-dir", "simulation-nodes")
+_NOT_READ = ("output-dir", "resume-from", "initial-model", "data-dir", "simulation-nodes")
 
 
 class AuditError(ValueError):

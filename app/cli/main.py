@@ -16,6 +16,7 @@ from app.cli import (
     federation,
     keys,
     ledger,
+    models,
     node,
     plan,
     predict,
@@ -45,6 +46,7 @@ _GROUPS = (
     verify,
     predict,
     export,
+    models,
     audit,
 )
 

@@ -37,8 +37,10 @@ def _plan(arguments: argparse.Namespace) -> list[str]:
     if arguments.sweep:
         return _compare(run_config, arguments)
     plan = _plan_of(run_config)
-    write_json(arguments.json, plan.to_dict())
-    return _lines(plan)
+    initial = _initial_model(run_config, plan)
+    more = {"initial_model": initial} if initial else {}
+    write_json(arguments.json, plan.to_dict() | more)
+    return [*_lines(plan), *_initial_lines(str(run_config.get("initial-model", "")), initial)]
 
 
 def _plan_of(run_config: dict[str, Any]) -> RunPlan:
@@ -51,6 +53,53 @@ def _plan_of(run_config: dict[str, Any]) -> RunPlan:
     except (ConfigError, PlanError) as error:
         # A model that is refused has a line for each of its layers.
         raise CommandError(" ".join(str(error).split())) from None
+
+
+def _initial_model(run_config: dict[str, Any], plan: RunPlan) -> dict[str, Any]:
+    """Return what the run begins with and what that has spent; empty where it cannot be seen.
+
+    Raises
+    ------
+    CommandError
+        If the run cannot begin with it.
+    """
+    given = str(run_config.get("initial-model", ""))
+    if not given or not Path(given).expanduser().is_dir():
+        return {}
+    from app.builders.workload import build_workload
+    from app.config.load import ConfigError, load_given
+    from app.results.starting_model import start_of
+
+    config = load_given(run_config)
+    workload = build_workload(config)
+    try:
+        start = start_of(config, workload, workload.initial_state())
+    except ConfigError as error:
+        raise CommandError(str(error)) from None
+    if start is None:
+        return {}
+    told = plan.guarantee
+    # The first adversary is who sees the models only.
+    models = {"epsilon_model_only": plan.adversaries[0].epsilon} if told else {}
+    return start.record.to_summary({**told, **models})
+
+
+def _initial_lines(given: str, found: dict[str, Any]) -> list[str]:
+    """Return what ``_initial_model`` found, in words; none without an initial model."""
+    if not given:
+        return []
+    lines = ["", f"begins with {given}: only the model is taken, not the optimiser's state"]
+    if not found:
+        return [*lines, "it is not on this machine: the server looks at it before the run"]
+    if why := found.get("no_sum_because"):
+        return [*lines, f"warning: {why}"]
+    return [
+        *lines,
+        f"with the {len(found['runs'])} before it: epsilon"
+        f" {found['epsilon_with_initial_model']:.6g} at delta"
+        f" {found['delta_with_initial_model']:g} on whatever is in all of them, as epsilons and"
+        " deltas add",
+    ]
 
 
 def _compare(run_config: dict[str, Any], arguments: argparse.Namespace) -> list[str]:

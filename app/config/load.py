@@ -43,6 +43,7 @@ EVERYDAY_KEYS = (
     "deterministic",
     "output_dir",
     "resume_from",
+    "initial_model",
     "data_dir",
     "simulation_nodes",
 )

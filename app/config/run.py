@@ -25,7 +25,12 @@ from app.config.rules import (
     check_spread,
 )
 from app.config.tracking import TRACKING, TrackingConfig
-from app.config.workload import check_workload, exact_workload, workload_name
+from app.config.workload import (
+    check_initial_model,
+    check_workload,
+    exact_workload,
+    workload_name,
+)
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
 from tasks.schema import TaskConfig, require
@@ -136,6 +141,8 @@ class AppConfig:
         The run folder; empty for ``~/.tacet/runs/<run id>``.
     resume_from : str
         A run folder to continue.
+    initial_model : str
+        The folder of another run, or of a registry's entry: the run begins with its model.
     data_dir : str
         Simulation only: the data path of every node.
     simulation_nodes : str
@@ -154,6 +161,7 @@ class AppConfig:
     deterministic: bool = False
     output_dir: str = ""
     resume_from: str = ""
+    initial_model: str = ""
     data_dir: str = ""
     simulation_nodes: str = ""
 
@@ -195,12 +203,20 @@ class AppConfig:
             "privacy.metrics.every: task.test_fraction=0 holds no records out, and each node"
             " would pay for scores of nobody; raise it, or take privacy.metrics.every=0",
         )
-        for name in ("output_dir", "resume_from", "data_dir", "simulation_nodes"):
+        for name in (
+            "output_dir",
+            "resume_from",
+            "initial_model",
+            "data_dir",
+            "simulation_nodes",
+        ):
             _require_absolute(name.replace("_", "-"), getattr(self, name))
         require(
             not (self.output_dir and self.resume_from),
             "a resumed run goes on in resume-from; leave output-dir empty",
         )
+        if self.initial_model:
+            check_initial_model(self.initial_model, self.resume_from, self.algorithm)
 
     @property
     def _waits_for_loss(self) -> str:

@@ -27,6 +27,25 @@ def exact_workload(algorithm: WorkloadConfig, privacy: PrivacyConfig) -> str | N
     return name if privacy.mode is None and WORKLOADS[name].is_integer else None
 
 
+def check_initial_model(given: str, resume_from: str, algorithm: WorkloadConfig) -> None:
+    """Refuse a model to begin with where a run does not begin, or begins in one way only.
+
+    Raises
+    ------
+    ValueError
+        Naming the values and the mend.
+    """
+    require(
+        not resume_from,
+        f"initial-model={given!r} with resume-from={resume_from!r}: a resumed run goes on with"
+        " the model that it stopped at, and its folder says what it began with; take"
+        " initial-model out",
+    )
+    name = workload_name(algorithm)
+    why = WORKLOADS[name].begins_afresh
+    require(not why, f"initial-model={given!r} with algorithm={name}: {why}")
+
+
 def check_workload(
     algorithm: WorkloadConfig, privacy: PrivacyConfig, training: TrainingConfig
 ) -> None:

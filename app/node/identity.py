@@ -199,8 +199,19 @@ def peers_of(path: Path) -> Peers:
     IdentityError
         If it is not such a file, or others may change it.
     """
+    return pin(list(own_peers(path).values()))
+
+
+def own_peers(path: Path) -> dict[str, bytes]:
+    """Return the public keys of a file by name, which nobody else may change.
+
+    Raises
+    ------
+    IdentityError
+        If it is not such a file, or others may change it.
+    """
     _require_own(path)
-    return pin(list(read_peers(path).values()))
+    return read_peers(path)
 
 
 def names_of(path: Path | None) -> dict[bytes, str]:
@@ -245,18 +256,30 @@ def load_identity(identity_key: Path | None, peers_file: Path | None) -> Identit
             "aggregation.identities=true, but this node's --node-config lacks identity-key or"
             " peers-file"
         )
-    _require_own(identity_key, is_secret=True)
-    key = _load(identity_key, lambda data: load_pem_private_key(data, password=None))
-    if not isinstance(key, Ed25519PrivateKey):
-        raise IdentityError(
-            f"{identity_key}: not an Ed25519 private key; make one with `tacet keys new`"
-        )
+    key = load_key(identity_key)
     try:
         return Identity(key.private_bytes_raw(), peers_of(peers_file))
     except ValueError as error:
         raise IdentityError(
             f"{peers_file}: {error}; make it anew with `tacet keys merge`"
         ) from None
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """Return a private key that ``new_key`` has made.
+
+    Raises
+    ------
+    IdentityError
+        If it is none, or others may read it.
+    """
+    _require_own(path, is_secret=True)
+    key = _load(path, lambda data: load_pem_private_key(data, password=None))
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IdentityError(
+            f"{path}: not an Ed25519 private key; make one with `tacet keys new`"
+        )
+    return key
 
 
 def readable_fingerprint(public_key: bytes) -> str:

@@ -87,6 +87,10 @@ class Policy:
         Where fewer records than these carry what is asked, this node adds zeros.
     bundles : tuple of str or None
         SHA-256 digests of the app bundles that were approved; None for any.
+    model_signers : tuple of str or None
+        Whose signature lets a run begin with a model: names of the peers file, or public keys
+        in 64 hexadecimal digits. Empty for nobody's: only the untrained model of the task.
+        None for any model. See ``app.node.model_origin``.
     """
 
     dataset: str
@@ -111,6 +115,7 @@ class Policy:
     min_at_risk: int = 3
     min_effective_records: float = 10.0
     bundles: tuple[str, ...] | None = None
+    model_signers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.min_colluding >= self.min_survivors:
@@ -232,6 +237,15 @@ def _digests(key: str, value: Any) -> tuple[str, ...]:
     return entries
 
 
+def _signers(key: str, value: Any) -> tuple[str, ...]:
+    """Read names and keys; an empty list is a policy too, of runs that begin untrained."""
+    if value == []:
+        return ()
+    entries = _texts()(key, value)
+    is_key = [re.fullmatch("[0-9a-fA-F]{64}", entry) is not None for entry in entries]
+    return tuple(e.lower() if k else e for e, k in zip(entries, is_key, strict=True))
+
+
 def _flag(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise PolicyError(f"{key}={value!r}: must be true or false")
@@ -291,4 +305,5 @@ _READERS: dict[str, _Reader] = {
     "min_at_risk": _whole(1),
     "min_effective_records": _number("a finite number, at least 0", lambda x: x >= 0),
     "bundles": _digests,
+    "model_signers": _signers,
 }

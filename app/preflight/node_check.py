@@ -83,6 +83,7 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         f" {policy.min_colluding}, min_noise_multiplier {policy.min_noise_multiplier:g}",
         f"cap:       {cap}",
         f"cohorts:   {_cohorts(policy)}",
+        f"models:    {_models(policy)}",
     ]
     if policy.exact:
         found.lines.append(
@@ -113,6 +114,13 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
             " `tacet bundle hash` prints for the code that you reviewed"
         )
     return policy
+
+
+def _models(policy: Policy) -> str:
+    if policy.model_signers is None:
+        return "a run may begin with any (model_signers)"
+    listed = " or ".join(policy.model_signers)
+    return "a run begins untrained" + (f", or with one signed by {listed}" if listed else "")
 
 
 def _cohorts(policy: Policy) -> str:

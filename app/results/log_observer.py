@@ -44,6 +44,8 @@ class RunLogObserver(Observer):
         The rounds that were done before, of a run that is resumed; None of a new one.
     tell_head : callable
         Given each new head of the log (40 bytes), for the participants to sign.
+    initial : mapping or None
+        What the first entry says of the other run's model that this one begins with.
     """
 
     def __init__(
@@ -53,13 +55,20 @@ class RunLogObserver(Observer):
         plan: PrivacyPlan | None,
         done: Sequence[RoundReport] | None,
         tell_head: Callable[[bytes], None],
+        initial: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder, self._plan = folder, plan
         self._tell_head = tell_head
         self._spent: Mapping[str, Any] = {}
         self._log = RunLog(folder)
         # As text: ids are larger than what JSON's numbers hold elsewhere.
-        about = {"format": FORMAT, "run_id": str(run_id), "config": self._hash("config.yaml")}
+        about: dict[str, Any] = {
+            "format": FORMAT,
+            "run_id": str(run_id),
+            "config": self._hash("config.yaml"),
+        }
+        if initial is not None:
+            about["initial"] = initial
         if done is None:
             self._append(BEGUN, about)
         else:

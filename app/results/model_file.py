@@ -153,8 +153,44 @@ def workload_of(path: Path) -> tuple[str, type[Workload]]:
     return metadata.get("workload", "model_update"), kind
 
 
-def hash_of_model(path: Path) -> bytes:
-    """Return SHA-256 of what nodes are asked about when they score a model file (32 bytes).
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """What a model file holds, read but not built.
+
+    Attributes
+    ----------
+    workload : str
+        The name of the workload that it is a state of.
+    task : str
+        The option of ``task``.
+    config : dict
+        The task's configuration, as ``to_dict`` gives it.
+    seed : int
+        Of the run.
+    fixed : bool
+        Whether layers of the task's model were replaced, see ``privacy.fix_model``.
+    num_rounds : int
+        Rounds that the model is of.
+    state : State
+        The numbers themselves, in an order of their own.
+    """
+
+    workload: str
+    task: str
+    config: dict[str, Any]
+    seed: int
+    fixed: bool
+    num_rounds: int
+    state: State
+
+    @property
+    def hash(self) -> str:
+        """Return SHA-256 of the state as a node loads it, in hexadecimal digits."""
+        return hash_state(self.state, {}, WORKLOADS[self.workload].loads_as).hex()
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read ``model.safetensors``, for whoever goes on with its numbers.
 
     Raises
     ------
@@ -163,9 +199,21 @@ def hash_of_model(path: Path) -> bytes:
     """
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
-        header = _json_of(metadata.get(_HEADER, "{}"), dict)
-        return hash_state(State(tensors, header), {}, _kind_of(metadata).loads_as)
-    except (TypeError, ValueError) as error:
+        _kind_of(metadata)
+        name = metadata["task"]
+        if name not in TASKS:
+            raise ValueError(f"task {name!r} is none of {', '.join(sorted(TASKS))}")
+        config = task_config(name, _json_of(metadata["config"], dict))
+        return ModelFile(
+            workload=metadata.get("workload", "model_update"),
+            task=name,
+            config=to_dict(config),
+            seed=int(metadata["seed"]),
+            fixed=bool(json.loads(metadata.get("fixed", "false"))),
+            num_rounds=_round_of(metadata["round"]),
+            state=State(tensors, _json_of(metadata.get(_HEADER, "{}"), dict)),
+        )
+    except Exception as error:
         raise _unusable(path, error, _GIVE_MODEL) from None
 
 

@@ -18,6 +18,12 @@ import yaml
 from app.config.load import resolved, to_yaml
 from app.config.run import AppConfig
 from app.results.history import START_ANEW, History, RunFolderError
+from app.results.initial_model import (
+    INITIAL_MODEL,
+    InitialModel,
+    InitialModelError,
+    read_initial_model,
+)
 from app.results.model_file import load_checkpoint, save_checkpoint, save_model, write_whole
 from app.results.summary import (
     COMPLETED,
@@ -39,6 +45,8 @@ _MAY_CHANGE = (
     "num_rounds",
     "output_dir",
     "resume_from",
+    # What it was stands in the folder, and goes with it.
+    "initial_model",
     "data_dir",
     "simulation_nodes",
     "rounds",
@@ -72,12 +80,19 @@ class RunFolder:
         # Of the round whose model is in the folder, as far as this process knows.
         self._model_round = 0
         self._learning_rate: float | None = None
+        self._initial: InitialModel | None = None
         # What every summary says, whatever the status: how far the run is, and how good.
         self._progress: dict[str, object] = {}
         self._note_progress(0, {}, {}, 0)
 
     @classmethod
-    def create(cls, path: Path, config: AppConfig, run_id: int = 0) -> "RunFolder":
+    def create(
+        cls,
+        path: Path,
+        config: AppConfig,
+        run_id: int = 0,
+        initial: InitialModel | None = None,
+    ) -> "RunFolder":
         """Make a new folder.
 
         Parameters
@@ -88,6 +103,8 @@ class RunFolder:
             Of the run.
         run_id : int
             Flower's id of the run, for whoever wants to stop it; 0 for none.
+        initial : InitialModel, optional
+            What the run begins with, where that is another run's model.
 
         Raises
         ------
@@ -104,6 +121,9 @@ class RunFolder:
                     " choose another output-dir"
                 )
             folder._write_config()
+            if initial is not None:
+                folder._initial = initial
+                write_whole(path / INITIAL_MODEL, initial.to_bytes())
             folder._write_summary(RUNNING)
             # Last: with it the folder holds a run, which can be resumed.
             folder._history.begin()
@@ -132,6 +152,7 @@ class RunFolder:
                 raise RunFolderError(f"resume-from={str(path)!r}: there is no run")
             folder._take()
             folder._check_same_run()
+            folder._initial = folder._read_initial()
             checkpoint = folder._load_checkpoint()
             # From here on it is the run that was asked for now, of more rounds perhaps.
             folder._write_config()
@@ -241,9 +262,9 @@ class RunFolder:
         before, now = self._fixed(before), self._fixed(now)
         for key in sorted(before.keys() | now.keys(), key=str):
             if before.get(key) != now.get(key):
-                difference = _difference(key, before.get(key), now.get(key))
+                found = difference(key, before.get(key), now.get(key))
                 raise RunFolderError(
-                    f"resume-from={str(self.path)!r}: {difference}; give the run config of the"
+                    f"resume-from={str(self.path)!r}: {found}; give the run config of the"
                     " run that is resumed, and as it was what is settled from another key"
                 )
 
@@ -259,6 +280,12 @@ class RunFolder:
             rounds = values.get("rounds") or {}
             fixed["rounds"] = {key: rounds.get(key) for key in _DRAWS}
         return fixed
+
+    def _read_initial(self) -> InitialModel | None:
+        try:
+            return read_initial_model(self.path)
+        except InitialModelError as error:
+            raise RunFolderError(str(error)) from None
 
     def _load_checkpoint(self) -> Checkpoint:
         if not self._checkpoint.exists():
@@ -338,6 +365,9 @@ class RunFolder:
         if self._run_id:
             # As text: it is larger than what JSON's numbers hold elsewhere.
             summary["run_id"] = str(self._run_id)
+        if self._initial is not None:
+            spent: Any = self._progress["privacy"]
+            summary["initial_model"] = self._initial.to_summary(spent)
         if self._learning_rate is not None:
             summary["learning_rate"] = self._learning_rate
         return summary
@@ -362,11 +392,11 @@ def recorded_learning_rate(path: Path) -> float | None:
     return told
 
 
-def _difference(key: str, before: object, now: object) -> str:
+def difference(key: str, before: object, now: object) -> str:
     """Name the first key, at any depth, in which two configurations differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         # An option's name first: the rest differs because of it.
         for inner in sorted(before.keys() | now.keys(), key=lambda k: (k != "name", k)):
             if before.get(inner) != now.get(inner):
-                return _difference(f"{key}.{inner}", before.get(inner), now.get(inner))
+                return difference(f"{key}.{inner}", before.get(inner), now.get(inner))
     return f"{key} was {before!r}, now {now!r}"

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import rfc8785
 
+from app.results.initial_model import INITIAL_MODEL
 from app.results.merkle import leaf_hash, roots
 from app.results.run_log import (
     BEGUN,
@@ -211,7 +212,7 @@ def _files(
         yield f"the run ended: {history[-1].get('status')}"
     else:
         begun = [entry for entry in history if entry["kind"] in (BEGUN, RESUMED)][-1]
-        wanted = {"config.yaml": begun.get("config")}
+        wanted = _files_at_begin(begun)
         if closed and "model" in closed[-1]:
             wanted["model.safetensors"] = closed[-1]["model"]
         yield "the run goes on, or was stopped: what it writes at its end is not covered"
@@ -223,6 +224,13 @@ def _files(
     yield f"as they were logged: {', '.join(sorted(wanted))}"
     if history[-1]["kind"] == ENDED and (more := sorted(found.keys() - wanted.keys())):
         yield f"of which the log does not speak: {', '.join(more)}"
+
+
+def _files_at_begin(begun: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = {"config.yaml": begun.get("config")}
+    if isinstance(initial := begun.get("initial"), dict):
+        wanted[INITIAL_MODEL] = cast(dict[str, Any], initial).get("file")
+    return wanted
 
 
 def _files_at_end(ended: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,13 +109,13 @@ def _require_here(
 
 
 def _require_model(folder: Path, signed: SignedSum) -> None:
-    from app.results.model_file import ModelFileError, hash_of_model
+    from app.results.model_file import ModelFileError, read_model
 
     try:
-        found = hash_of_model(folder / "model.safetensors")
+        found = read_model(folder / "model.safetensors").hash
     except ModelFileError as error:
         raise SignatureError(str(error)) from None
-    if found != signed.binding.model:
+    if found != signed.binding.model.hex():
         raise SignatureError("participants have scored another model than model.safetensors")
 
 

@@ -7,11 +7,18 @@ from app.builders.workload import build_workload
 from app.config.load import ConfigError
 from app.config.privacy import LARGEST_NORM, SMALLEST_NORM
 from app.config.run import AppConfig
+from app.node.model_origin import require_known_origin
 from app.node.session import NodeSession
 from strategies.aggregation import Request
 from strategies.codec.run_state import CLIP_NORM
 from strategies.refusals import Reason, RequestRefusedError
-from strategies.rounds.records import CONFIG, MalformedRequestError, read_last_sum, read_request
+from strategies.rounds.records import (
+    CONFIG,
+    MalformedRequestError,
+    read_last_sum,
+    read_model_entry,
+    read_request,
+)
 from workloads.values import StateRefusedError
 
 _TRAIN, _EVALUATE = "train", "evaluate"
@@ -41,6 +48,7 @@ def read(message: Message, session: NodeSession) -> Request:
     try:
         state, query = read_request(message.content)
         last_sum = read_last_sum(message.content)
+        model_entry = read_model_entry(message.content)
     except MalformedRequestError as error:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST) from error
     config = session.config
@@ -50,6 +58,7 @@ def read(message: Message, session: NodeSession) -> Request:
     clip_norm = _clip_norm(message, config)
     try:
         workload = build_workload(config)
+        require_known_origin(session, workload, state, query.server_round, model_entry)
         length = workload.length(state)
         codec = build_codec(config, workload, length, clip_norm, session.calibrations)
     except StateRefusedError as error:

@@ -28,6 +28,7 @@ CONFIG = "config"
 UPDATE = "update"
 SUMS = "sums"
 LAST_SUM = "last-sum"
+MODEL_ENTRY = "model-entry"
 ROUND = "server-round"
 _HEADER, _QUERY = "state-header", "query-values"
 
@@ -114,7 +115,11 @@ def to_parameters(arrays: ArrayRecord) -> Arrays:
 
 
 def model_request(
-    state: State, query: Query, config: ConfigRecord, last_sum: LastSum | None = None
+    state: State,
+    query: Query,
+    config: ConfigRecord,
+    last_sum: LastSum | None = None,
+    model_entry: str | None = None,
 ) -> RecordDict:
     """Return the content of a message that asks a node about a state.
 
@@ -126,10 +131,14 @@ def model_request(
         What goes with it beside the round.
     last_sum : LastSum, optional
         The sum that the state was made from, where nodes work that out again.
+    model_entry : str, optional
+        What a registry says of the model that the run began with; empty for nothing.
     """
     told = {_HEADER: state.header, _QUERY: query.values}
     values = {key: json.dumps(dict(given)) for key, given in told.items() if given}
     asked = ConfigRecord({**config, **values, ROUND: query.server_round})
+    if model_entry is not None:
+        asked[MODEL_ENTRY] = model_entry
     content = RecordDict({ARRAYS: to_arrays(state.arrays), CONFIG: asked})
     if last_sum is not None:
         content[LAST_SUM] = to_arrays(last_sum.to_arrays())
@@ -188,6 +197,21 @@ def read_last_sum(content: RecordDict) -> LastSum | None:
         return LastSum.of_arrays({name: read_array(array) for name, array in arrays.items()})
     except (BadArrayError, BadLastSumError) as error:
         raise MalformedRequestError(str(error)) from None
+
+
+def read_model_entry(content: RecordDict) -> str | None:
+    """Read what came on the model that the run began with; None if it began with its own.
+
+    Raises
+    ------
+    MalformedRequestError
+        If it is no text.
+    """
+    config = content.config_records.get(CONFIG)
+    found = None if config is None else config.get(MODEL_ENTRY)
+    if found is not None and not isinstance(found, str):
+        raise MalformedRequestError(f"{MODEL_ENTRY} is no text")
+    return found
 
 
 def _json_of(text: Any) -> dict[str, Any]:

@@ -47,6 +47,9 @@ class RoundStrategy(Strategy):
         self.coding = coding
         #: The head of the run's log, which participants sign where messages are signed.
         self.log_head = NO_LOG_HEAD
+        #: What a registry says of the model that the run began with, for the nodes; empty if
+        #: it says nothing, None where the run began with its own initial state.
+        self.model_entry: str | None = None
 
     @abstractmethod
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
@@ -63,7 +66,8 @@ class RoundStrategy(Strategy):
     def request(self, server_round: int, state: State) -> RecordDict:
         """Return the content of a round's request."""
         query = self.workload.query(state, server_round)
-        return model_request(state, query, self.coding.request(), self.coding.last_sum)
+        coding = self.coding
+        return model_request(state, query, coding.request(), coding.last_sum, self.model_entry)
 
     def note_release(self, asked: RoundAttempt, *, training: bool) -> None:
         """Count what the nodes may charge, and tell it, before they are asked."""

@@ -11,6 +11,7 @@ from tests.mutants import (
     hybrid,
     ledger,
     memory,
+    models,
     node,
     noise,
     proof,
@@ -51,6 +52,7 @@ _PARTS = (
     report,
     proof,
     tracking,
+    models,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 

@@ -93,7 +93,7 @@ MUTATIONS = (
     Mutation(
         "signatures-over-another-model-verify",
         "app/results/verify_signed.py",
-        "if found != signed.binding.model:",
+        "if found != signed.binding.model.hex():",
         "if not found:",
         (f"{_SIGNED}::test_signatures_that_are_kept_do_not_fit_another_history",),
     ),

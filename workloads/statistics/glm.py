@@ -81,6 +81,10 @@ class Glm(Workload):
     needs_clip_norm = False
     holds_out = False
     takes_weights = True
+    begins_afresh = (
+        "where it ends does not depend on where it begins, and nodes follow its sums from its"
+        " own first state; take initial-model out"
+    )
 
     def __init__(self, setup: Any) -> None:
         super().__init__(setup)

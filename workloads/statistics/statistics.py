@@ -61,6 +61,7 @@ class Statistics(Workload):
     needs_clip_norm = False
     holds_out = False
     most_rounds = 1
+    begins_afresh = "its result is tables of counts and no model; take initial-model out"
     takes_samples = False
 
     def __init__(self, setup: Any) -> None:

@@ -95,6 +95,10 @@ class Cox(Workload):
     needs_times = True
     needs_clip_norm = False
     holds_out = False
+    begins_afresh = (
+        "where it ends does not depend on where it begins, and nodes follow its sums from its"
+        " own first state; take initial-model out"
+    )
     instead = (
         "a partial likelihood couples records. Take algorithm=kaplan_meier with"
         " privacy=example_distributed, which compares groups by a log-rank test"

@@ -82,6 +82,7 @@ class KaplanMeier(Workload):
     needs_times = True
     needs_clip_norm = False
     holds_out = False
+    begins_afresh = "its result is tables of counts and no model; take initial-model out"
 
     def __init__(self, setup: Any) -> None:
         super().__init__(setup)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.results.html.gather import RunData
+from app.results.html.initial_words import initial_model_words
 
 TO_FILL_IN = "*(to be filled in by the controller)*"
 #: Rows of ``plan.json`` that say what a run costs, and nothing of trust.
@@ -98,6 +99,7 @@ def _necessity(run: RunData) -> Iterator[str]:
 def _guarantee(run: RunData) -> Iterator[str]:
     yield "## 4. Differential privacy"
     yield ""
+    yield from (f"- {plain(text)}" for text in initial_model_words(run.summary))
     spent = run.spent()
     if not spent:
         yield (
@@ -145,7 +147,7 @@ def _not_protected(run: RunData) -> Iterator[str]:
         yield "The run does not promise:"
         yield ""
     for text in found if isinstance(found, list) else ():
-        yield f"- {_plain(str(text))}"
+        yield f"- {plain(str(text))}"
     yield f"- Assessment of these risks for the people concerned: {TO_FILL_IN}"
 
 
@@ -165,7 +167,7 @@ def _evidence(run: RunData) -> Iterator[str]:
 
 def _facts(values: Mapping[str, str]) -> Iterator[str]:
     for name, text in values.items():
-        yield f"- **{_plain(name)}:** {text if text == TO_FILL_IN else _plain(text)}"
+        yield f"- **{plain(name)}:** {text if text == TO_FILL_IN else plain(text)}"
 
 
 def _rows(run: RunData, name: str) -> list[tuple[str, str]]:
@@ -183,7 +185,7 @@ def _range_of(run: RunData, name: str) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text in which nothing is markup: names of columns come from anywhere."""
     flat = " ".join(text.split())
     return "".join(f"\\{char}" if char in "\\`*_[]<>#|" else char for char in flat)

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.results.html.files import replace_page
 from app.results.html.gather import RunData, gather, naming_damage
+from app.results.html.initial_words import epsilon_with_initial_model
 from app.results.html.parts import Tile
 from app.results.html.sections import sections_of
 from app.results.html.shown import in_order, metric_name, number, seconds_of
@@ -105,6 +106,7 @@ def _epsilon(data: RunData) -> Tile:
         return Tile("Epsilon spent", "0", _cap(data))
     unit = _UNITS.get(str(spent.get("unit")), str(spent.get("unit")))
     more = f"{_cap(data)}at delta {spent.get('delta', 0):g}, for each {unit}"
+    more += epsilon_with_initial_model(data.summary)
     return Tile("Epsilon spent", number(spent["epsilon"]), more)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.results.html.cost_section import cost_section
 from app.results.html.gather import PLAN_FILE, RunData
+from app.results.html.initial_words import initial_model_words
 from app.results.html.parts import Section, Table, facts, table, table_of_dicts
 from app.results.html.run_figures import (
     epsilons,
@@ -152,7 +153,7 @@ def _privacy(data: RunData) -> Section:
     """Return who could learn what, in the words of ``tacet plan``, and what is not promised."""
     plan = data.plan
     rows = [(str(name), str(words)) for name, words in plan.get("rows") or ()]
-    texts = [_guarantee(data), *_whoever(data)]
+    texts = [_guarantee(data), *_whoever(data), *initial_model_words(data.summary)]
     if not rows:
         texts.append(
             f"What the run was to promise is not in its folder: {PLAN_FILE} is missing."

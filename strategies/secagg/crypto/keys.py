@@ -55,6 +55,7 @@ class Use(bytes, Enum):
     PAIR_COMMITMENT = b"tacet/secagg/v2/pair-secret-commitment"
     GRAPH = b"tacet/secagg/v2/graph"
     LEDGER = b"tacet/secagg/v2/heads-of-a-ledger"
+    SIGN_MODEL = b"tacet/models/v1/sign-entry"
 
 
 _pack_length = struct.Struct(">I").pack

@@ -34,7 +34,8 @@ max_levels: 12
 max_bins: 64
 min_at_risk: 5
 min_effective_records: 20
-bundles: [{}]
+bundles: [{0}]
+model_signers: [coordinator, {0}]
 """.format("AB" * 32)
 
 
@@ -72,6 +73,7 @@ def test_a_policy_is_read(tmp_path):
         privacy=("example_local", "example_distributed"),
         tasks=("heart", "csv"),
         bundles=("ab" * 32,),
+        model_signers=("coordinator", "ab" * 32),
         allow_sparse_graph=True,
         max_cohort_changes=2,
         exact=("glm",),
