@@ -142,6 +142,11 @@ def _entry(folder: Path) -> tuple[ModelEntry, str]:
         raise NoStartError(f"{error}; tag the model anew (`tacet models tag`)") from None
     except OSError as error:
         raise NoStartError(f"{ENTRY}: {error.strerror}") from None
+    if not signed.is_signed():
+        raise NoStartError(
+            f"{ENTRY} was changed since the key that it names signed it; `tacet models verify`"
+            " tells more"
+        )
     return signed.entry, content.decode()
 
 

@@ -253,7 +253,7 @@ MUTATIONS = (
     Mutation(
         "a-key-is-read-whoever-may-write-it",
         "app/node/identity.py",
-        "    _require_own(identity_key, is_secret=True)\n",
+        "    _require_own(path, is_secret=True)\n",
         "",
         _PERMISSION_TESTS,
     ),

@@ -110,6 +110,13 @@ _OF_REGISTRIES = (
         (f"{_MODELS}::test_links_and_odd_names_are_not_followed",),
     ),
     Mutation(
+        "a-run-begins-with-an-entry-that-was-changed",
+        _STARTING,
+        "    if not signed.is_signed():\n",
+        "    if not signed.signature:\n",
+        (f"{_MODELS}::test_a_run_begins_with_an_entry_whose_files_are_its_own",),
+    ),
+    Mutation(
         "a-run-begins-with-a-model-that-the-entry-does-not-name",
         _STARTING,
         "    if entry is not None and model.hash != entry.state:\n",

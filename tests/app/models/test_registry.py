@@ -382,9 +382,12 @@ def test_a_run_begins_with_an_entry_whose_files_are_its_own(copy, tmp_path):
         "output-dir": str(tmp_path / "refused"),
     }
     content = (folder / "entry.json").read_bytes()
-    (folder / "entry.json").write_bytes(content.replace(b"masses", b"lungs"))
     signed_anew(folder, lambda e: e.update(state="0" * 64), load_key(copy / "coordinator.key"))
     assert "has other numbers than its entry.json names" in refused(given)
+    values = json.loads(content)
+    values["entry"]["runs"][0]["privacy"]["epsilon"] = 0.1
+    (folder / "entry.json").write_bytes(rfc8785.dumps(values) + b"\n")
+    assert "was changed since the key that it names signed it" in refused(given)
     (folder / "entry.json").write_bytes(content[:-3])
     assert "tag the model anew" in refused(given)
     (folder / "entry.json").write_bytes(content)
