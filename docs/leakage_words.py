@@ -100,6 +100,13 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
     ("`config`", "`state-header`", "to the client", "public: what the state has beside arrays"),
     ("`config`", "`query-values`", "to the client", "public: what the round asks"),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
+    (
+        "`config`",
+        "`total-weight`",
+        "to the client",
+        "without privacy only: the records behind the last sum, which the server is shown; c"
+        " that collude see the number of the others",
+    ),
     ("`last-sum`", "`asked`", "to the client", "public: hash of the state before"),
     (
         "`last-sum`",

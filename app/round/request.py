@@ -9,12 +9,13 @@ from app.config.privacy import LARGEST_NORM, SMALLEST_NORM
 from app.config.run import AppConfig
 from app.node.session import NodeSession
 from strategies.aggregation import Request
-from strategies.codec.run_state import CLIP_NORM
+from strategies.codec.run_state import CLIP_NORM, TOTAL_WEIGHT
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.rounds.records import CONFIG, MalformedRequestError, read_last_sum, read_request
 from workloads.values import StateRefusedError
 
 _TRAIN, _EVALUATE = "train", "evaluate"
+_LARGEST_WEIGHT = 1e15
 
 
 def read(message: Message, session: NodeSession) -> Request:
@@ -64,7 +65,14 @@ def read(message: Message, session: NodeSession) -> Request:
         codec=codec,
         node_encodes=node_encodes(session.config, workload),
         last_sum=last_sum,
+        total_weight=_total_weight(message),
     )
+
+
+def _total_weight(message: Message) -> float | None:
+    """Return the weight of the last sum, if one came that can be one; it decides nothing."""
+    told = message.content.config_records.get(CONFIG, {}).get(TOTAL_WEIGHT)
+    return told if type(told) is float and 0 < told < _LARGEST_WEIGHT else None
 
 
 def _clip_norm(message: Message, config: AppConfig) -> float | None:
