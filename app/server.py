@@ -130,7 +130,13 @@ def run(
             EventsObserver(folder.path),
             LogObserver(config.num_rounds, folder.path),
             # It hashes what those above have written.
-            RunLogObserver(folder.path, run_id, strategy.coding.plan, _done(checkpoint)),
+            RunLogObserver(
+                folder.path,
+                run_id,
+                strategy.coding.plan,
+                _done(checkpoint),
+                strategy.note_log_head,
+            ),
         )
         page = (_page_observer(folder.path, config),) if draws_page else ()
         loop = RoundLoop(strategy, grid, settings, cohort_rng, (*own, *observers, *page))

@@ -20,6 +20,18 @@ def add(commands: Any) -> None:
         metavar="SIZE:ROOT",
         help="a head that was kept, as this command prints it: the log must have grown from it",
     )
+    verify.add_argument(
+        "--peers",
+        type=Path,
+        metavar="FILE",
+        help="a peers file: whose signatures these are, and whether they are",
+    )
+    verify.add_argument(
+        "--node-state",
+        type=Path,
+        metavar="FILE",
+        help="a node's state-path: the log must have grown from what that node has signed",
+    )
     verify.set_defaults(run=_verify)
 
 
@@ -32,15 +44,30 @@ def _head(text: str) -> tuple[int, str]:
     return int(size), root
 
 
+def _not_by(keys: Any) -> str:
+    """Return what stays open on who says all this, with keys or without."""
+    if keys:
+        return (
+            "what was logged after the last signatures, of which nothing but a head that was"
+            " kept elsewhere can tell (--head)"
+        )
+    return (
+        "that the whole folder was not made anew: compare signatures with the participants'"
+        " keys (--peers), or the head with one that was kept elsewhere (--head)"
+    )
+
+
 def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
+    from app.node.identity import IdentityError, read_peers
     from app.results.run_log import Head
     from app.results.verify import NOT_VERIFIED, VerificationError, verify
 
     kept = Head(*arguments.head) if arguments.head else None
     try:
-        found = verify(arguments.run_folder, kept)
-    except VerificationError as error:
+        keys = read_peers(arguments.peers) if arguments.peers else None
+        found = verify(arguments.run_folder, kept, keys, arguments.node_state)
+    except (VerificationError, IdentityError) as error:
         return 1, [f"FAILED {error}"]
     told = [f"ok  {line}" for line in found.lines]
-    told += [f"not verified: {what}" for what in NOT_VERIFIED]
+    told += [f"not verified: {what}" for what in (*NOT_VERIFIED, _not_by(keys))]
     return 0, [*told, f"head {found.head.size}:{found.head.root}"]

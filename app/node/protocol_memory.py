@@ -34,6 +34,18 @@ DELETE FROM secagg_peer_heads WHERE identity = ? AND kept NOT IN (
 )
 """
 
+_LOG_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log_heads (
+    kept INTEGER PRIMARY KEY, run_id BLOB NOT NULL, head BLOB NOT NULL,
+    UNIQUE (run_id, head)
+)
+"""
+_DROP_LOG_HEADS = """
+DELETE FROM log_heads WHERE kept <= (SELECT max(kept) FROM log_heads) - ?
+"""
+# Some 100 bytes each, and all of the file is written anew in each transaction.
+_KEPT_LOG_HEADS = 2_000
+
 
 class SqliteMemory:
     """Memory in the node's own file.
@@ -83,6 +95,15 @@ class SqliteMemory:
             database.executemany(_KEEP_HEAD, rows)
             database.executemany(_DROP_HEADS, [(one, one, KEPT_HEADS) for one, *_ in rows])
 
+    def keep_log_head(self, run_id: int, head: bytes) -> None:
+        """Keep the head of a run's log (40 bytes) that this node has signed."""
+        with transaction(self._path, _LOG_SCHEMA) as database:
+            database.execute(
+                "INSERT OR IGNORE INTO log_heads (run_id, head) VALUES (?, ?)",
+                (id_bytes(run_id), head),
+            )
+            database.execute(_DROP_LOG_HEADS, (_KEPT_LOG_HEADS,))
+
     def allows_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
         """Say whether a sum over these members may be opened in this run."""
         return self._views.allows(run_id, frozenset(members), least, note=False)
@@ -90,3 +111,12 @@ class SqliteMemory:
     def note_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
         """Note such a sum, and say whether it may be opened."""
         return self._views.allows(run_id, frozenset(members), least, note=True)
+
+
+def signed_log_heads(path: Path, run_id: int) -> list[bytes]:
+    """Return the heads of a run's log (40 bytes each) that this node has signed."""
+    with transaction(path, _LOG_SCHEMA) as database:
+        rows = database.execute(
+            "SELECT head FROM log_heads WHERE run_id = ? ORDER BY kept", (id_bytes(run_id),)
+        ).fetchall()
+    return [head for (head,) in rows]

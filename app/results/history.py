@@ -93,4 +93,5 @@ def _report(line: str) -> RoundReport:
         raise TypeError
     if not all(isinstance(values.get(name, {}), dict) for name in _MAPPINGS):
         raise TypeError
+    values["took_part"] = tuple(int(node) for node in values.get("took_part", ()))
     return RoundReport(**values)

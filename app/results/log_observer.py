@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from app.results.run_log import (
     ENDED,
     FORMAT,
     RESUMED,
+    SIGNED,
+    Head,
     RunLog,
     files_of,
     hash_of,
@@ -22,6 +24,7 @@ from app.results.summary import COMPLETED, FAILED, STOPPED_EARLY
 from privacy.plan.plan import PrivacyPlan
 from strategies.rounds.observer import ClosedRound, Observer, Outcome
 from strategies.rounds.report import RoundReport
+from strategies.secagg.signed_sum import SignedSum
 
 log = logging.getLogger("flwr.tacet")
 
@@ -39,6 +42,8 @@ class RunLogObserver(Observer):
         Of a private run: entries list the releases so far.
     done : sequence of RoundReport or None
         The rounds that were done before, of a run that is resumed; None of a new one.
+    tell_head : callable
+        Given each new head of the log (40 bytes), for the participants to sign.
     """
 
     def __init__(
@@ -47,14 +52,16 @@ class RunLogObserver(Observer):
         run_id: int,
         plan: PrivacyPlan | None,
         done: Sequence[RoundReport] | None,
+        tell_head: Callable[[bytes], None],
     ) -> None:
         self._folder, self._plan = folder, plan
+        self._tell_head = tell_head
         self._spent: Mapping[str, Any] = {}
         self._log = RunLog(folder)
         # As text: ids are larger than what JSON's numbers hold elsewhere.
         about = {"format": FORMAT, "run_id": str(run_id), "config": self._hash("config.yaml")}
         if done is None:
-            self._log.append(BEGUN, about)
+            self._append(BEGUN, about)
         else:
             self._take_up(about, done)
 
@@ -64,12 +71,12 @@ class RunLogObserver(Observer):
 
     def round_closed(self, closed: ClosedRound) -> None:
         """Append the round: its line, the model and what was released so far."""
-        self._closed(closed.report, is_last=True)
+        self._closed(closed.report, is_last=True, signed=closed.signed)
 
     def finished(self, outcome: Outcome) -> None:
         """Append the end, with the hash of every file."""
         status = STOPPED_EARLY if outcome.stopped_early else COMPLETED
-        self._end(status, self._releases(outcome.privacy))
+        self._end(status, self._releases(outcome.privacy) | _signatures(outcome.signed))
 
     def failed(self, error: BaseException) -> None:
         """Append that it failed, and what was released until then."""
@@ -83,13 +90,15 @@ class RunLogObserver(Observer):
         """
         num_logged = min(self._log.num_closed(), len(done))
         if len(self._log):
-            self._log.append(RESUMED, {**about, "round": num_logged})
+            self._append(RESUMED, {**about, "round": num_logged})
         else:
-            self._log.append(BEGUN, about)
+            self._append(BEGUN, about)
         for report in done[num_logged:]:
             self._closed(report, is_last=report is done[-1])
 
-    def _closed(self, report: RoundReport, *, is_last: bool) -> None:
+    def _closed(
+        self, report: RoundReport, *, is_last: bool, signed: SignedSum | None = None
+    ) -> None:
         line = (self._folder / "metrics.jsonl").read_bytes().split(b"\n")[report.round - 1]
         entry = {
             "round": report.round,
@@ -97,17 +106,22 @@ class RunLogObserver(Observer):
             "num_asked": report.num_asked,
             "num_replies": report.num_replies,
             **self._releases(report.privacy),
+            **_signatures(signed),
         }
         # A process may have been killed before it wrote the first model.
         if is_last and (self._folder / "model.safetensors").exists():
             entry["model"] = self._hash("model.safetensors")
-        self._log.append(CLOSED, entry)
+        self._append(CLOSED, entry)
 
     def _end(self, status: str, more: Mapping[str, Any]) -> None:
-        head = self._log.append(
-            ENDED, {"status": status, "files": files_of(self._folder), **more}
-        )
+        entry = {"status": status, "files": files_of(self._folder), **more}
+        head = self._append(ENDED, entry)
         log.info("log head: %d entries, %s (tacet verify)", head.size, head.root)
+
+    def _append(self, kind: str, values: Mapping[str, Any]) -> Head:
+        head = self._log.append(kind, values)
+        self._tell_head(head.to_sign())
+        return head
 
     def _releases(self, spent: Mapping[str, Any]) -> dict[str, Any]:
         """Return epsilon, delta and the releases that they are of; empty without privacy."""
@@ -122,3 +136,8 @@ class RunLogObserver(Observer):
 
     def _hash(self, name: str) -> str:
         return hash_of(self._folder / name)
+
+
+def _signatures(signed: SignedSum | None) -> dict[str, Any]:
+    """Return what the participants of a sum have signed; empty if messages are not signed."""
+    return {} if signed is None else {SIGNED: signed.to_dict()}

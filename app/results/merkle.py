@@ -5,7 +5,7 @@ Whoever has kept the root over the first entries of a log can tell whether it ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 
 
@@ -14,19 +14,45 @@ def leaf_hash(entry: bytes) -> bytes:
     return sha256(b"\x00" + entry).digest()
 
 
-def root(leaves: Sequence[bytes]) -> bytes:
-    """Return the hash of a tree over the hashes of its entries (32 bytes)."""
-    if not leaves:
-        return sha256(b"").digest()
-    if len(leaves) == 1:
-        return leaves[0]
-    split = _split(len(leaves))
-    return _node(root(leaves[:split]), root(leaves[split:]))
+class Tree:
+    """A tree that grows by one entry after the other, and knows its root after each.
+
+    Only the roots of its complete subtrees are kept: a tree of n leaves is split at the largest
+    power of two below n, so these are the binary digits of n.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._complete: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Add the hash of an entry (32 bytes)."""
+        self._complete.append(leaf)
+        self.size += 1
+        number = self.size
+        while number % 2 == 0:
+            right = self._complete.pop()
+            self._complete.append(_node(self._complete.pop(), right))
+            number //= 2
+
+    def root(self) -> bytes:
+        """Return the hash of the tree (32 bytes)."""
+        if not self._complete:
+            return sha256(b"").digest()
+        found = self._complete[-1]
+        for left in reversed(self._complete[:-1]):
+            found = _node(left, found)
+        return found
 
 
-def _split(number: int) -> int:
-    """Return the largest power of two below a number from 2 on."""
-    return 1 << (number - 1).bit_length() - 1
+def roots(leaves: Iterable[bytes]) -> list[bytes]:
+    """Return the roots over the first 0, 1, 2, ... entries, by the entries' hashes."""
+    tree = Tree()
+    found = [tree.root()]
+    for leaf in leaves:
+        tree.append(leaf)
+        found.append(tree.root())
+    return found
 
 
 def _node(left: bytes, right: bytes) -> bytes:

@@ -23,6 +23,7 @@ from tasks.base import Task
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
 from workloads.base import Setup, Workload
+from workloads.model_arrays import hash_state
 from workloads.registry import WORKLOADS
 from workloads.values import Arrays, State
 
@@ -150,6 +151,22 @@ def workload_of(path: Path) -> tuple[str, type[Workload]]:
     except ValueError as error:
         raise _unusable(path, error, _GIVE_MODEL) from None
     return metadata.get("workload", "model_update"), kind
+
+
+def hash_of_model(path: Path) -> bytes:
+    """Return SHA-256 of what nodes are asked about when they score a model file (32 bytes).
+
+    Raises
+    ------
+    ModelFileError
+        As of ``load_model``.
+    """
+    tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
+    try:
+        header = _json_of(metadata.get(_HEADER, "{}"), dict)
+        return hash_state(State(tensors, header), {}, _kind_of(metadata).loads_as)
+    except (TypeError, ValueError) as error:
+        raise _unusable(path, error, _GIVE_MODEL) from None
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import rfc8785
 
 from app.results.history import START_ANEW, RunFolderError
-from app.results.merkle import leaf_hash, root
+from app.results.merkle import Tree, leaf_hash
 from app.results.model_file import write_whole
 
 LOG, HEAD = "log.jsonl", "head.json"
 FORMAT = "tacet-log-1"
 #: Kinds of entries, in the order in which a run writes them.
 BEGUN, RESUMED, CLOSED, ENDED = "begun", "resumed", "closed", "ended"
+#: What an entry calls the signatures of a sum's participants.
+SIGNED = "signed"
 #: What no entry speaks of: the log itself, and what can be made anew from the rest.
 _APART = (LOG, HEAD, ".lock", "plan.json", "report.html")
 
@@ -48,10 +50,30 @@ class Head:
         """Return the content of ``head.json``."""
         return rfc8785.dumps({"size": self.size, "root": self.root}) + b"\n"
 
+    def to_sign(self) -> bytes:
+        """Return what participants sign of it: 8 bytes of size, big-endian, and the root."""
+        return self.size.to_bytes(8, "big") + bytes.fromhex(self.root)
+
+    @classmethod
+    def signed(cls, head: bytes) -> Self:
+        """Return the head that ``to_sign`` gave (40 bytes)."""
+        return cls(int.from_bytes(head[:8], "big"), head[8:].hex())
+
 
 def head_of(entries: list[bytes]) -> Head:
     """Return the head of a log with these entries, each without its line's end."""
-    return Head(len(entries), root([leaf_hash(entry) for entry in entries]).hex())
+    return _head_over(_tree_over(entries))
+
+
+def _tree_over(entries: Iterable[bytes]) -> Tree:
+    tree = Tree()
+    for entry in entries:
+        tree.append(leaf_hash(entry))
+    return tree
+
+
+def _head_over(tree: Tree) -> Head:
+    return Head(tree.size, tree.root().hex())
 
 
 class RunLog:
@@ -73,6 +95,7 @@ class RunLog:
             whole = self._file.read_bytes().split(b"\n")[:-1]
             self._entries = whole[: self._known_size(len(whole))]
             write_whole(self._file, b"".join(entry + b"\n" for entry in self._entries))
+        self._tree = _tree_over(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -114,7 +137,8 @@ class RunLog:
             file.flush()
             os.fsync(file.fileno())
         self._entries.append(entry)
-        head = head_of(self._entries)
+        self._tree.append(leaf_hash(entry))
+        head = _head_over(self._tree)
         write_whole(self._folder / HEAD, head.to_bytes())
         return head
 

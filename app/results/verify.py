@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import rfc8785
 
-from app.results.merkle import leaf_hash, root
+from app.results.merkle import leaf_hash, roots
 from app.results.run_log import (
     BEGUN,
     CLOSED,
@@ -23,7 +23,12 @@ from app.results.run_log import (
     Head,
     files_of,
     hash_of_bytes,
-    head_of,
+)
+from app.results.verify_signed import (
+    Keys,
+    SignatureError,
+    check_signatures,
+    heads_that_differ,
 )
 from privacy.plan.release import Release
 
@@ -31,10 +36,7 @@ from privacy.plan.release import Release
 NOT_VERIFIED = (
     "that each node added its noise and clipped its records: that is the node's own promise"
     " (docs/leakage.md)",
-    "who took part: nodes check each other's identities, and keep what they signed",
     "what nodes were charged: `tacet ledger show` reads it on the node",
-    "that the whole folder was not made anew: compare the head with one that was kept"
-    " elsewhere (--head)",
 )
 
 
@@ -58,7 +60,12 @@ class Verified:
     lines: tuple[str, ...]
 
 
-def verify(folder: Path, kept: Head | None = None) -> Verified:
+def verify(
+    folder: Path,
+    kept: Head | None = None,
+    keys: Keys | None = None,
+    node_file: Path | None = None,
+) -> Verified:
     """Check every file of a run folder against its log, and the log against its head.
 
     Parameters
@@ -67,6 +74,11 @@ def verify(folder: Path, kept: Head | None = None) -> Verified:
         The run folder.
     kept : Head, optional
         A head that somebody noted at some time: the log must have grown from it.
+    keys : mapping of str to bytes, optional
+        Public keys by name: participants' signatures are checked by them.
+    node_file : Path, optional
+        The state file of a node: the log must have grown from every head that the node has
+        signed in this run.
 
     Raises
     ------
@@ -74,15 +86,22 @@ def verify(folder: Path, kept: Head | None = None) -> Verified:
         For the first thing that is not as it should be.
     """
     entries = _entries(folder)
-    head = head_of(entries)
+    grown = roots(leaf_hash(entry) for entry in entries)
+    head = Head(len(entries), grown[-1].hex())
     if _read(folder, HEAD) != head.to_bytes():
         raise VerificationError(f"{HEAD}: is not the head of {LOG}, {head.size} {head.root}")
     lines = [f"{LOG}: {head.size} entries, root {head.root}"]
     if kept is not None:
-        lines.append(_grown(entries, kept))
+        lines.append(_grown(grown, kept))
     history = [json.loads(entry) for entry in entries]
     closed = _rounds(history)
     lines += _files(folder, history, closed)
+    try:
+        lines += check_signatures(folder, history, grown, keys or {})
+    except SignatureError as error:
+        raise VerificationError(str(error)) from None
+    if node_file is not None:
+        lines.append(_signed_by_node(node_file, history, grown))
     # The end's first: attempts that failed count too.
     released = [entry for entry in (history[-1], *closed[-1:]) if "releases" in entry]
     if released:
@@ -114,14 +133,40 @@ def _entries(folder: Path) -> list[bytes]:
     return entries
 
 
-def _grown(entries: Sequence[bytes], kept: Head) -> str:
-    if kept.size > len(entries):
-        raise VerificationError(f"{LOG}: {len(entries)} entries, and {kept.size} were seen")
-    if root([leaf_hash(entry) for entry in entries[: kept.size]]).hex() != kept.root:
+def _grown(grown: Sequence[bytes], kept: Head) -> str:
+    if kept.size >= len(grown):
+        raise VerificationError(f"{LOG}: {len(grown) - 1} entries, and {kept.size} were seen")
+    if heads_that_differ([kept], grown):
         raise VerificationError(
             f"{LOG}: its first {kept.size} entries are not those that were seen"
         )
     return f"{LOG}: begins with the {kept.size} entries of the head that was kept"
+
+
+def _signed_by_node(
+    file: Path, history: Sequence[Mapping[str, Any]], grown: Sequence[bytes]
+) -> str:
+    """Compare the log with every head of it that a node has signed."""
+    from app.node.protocol_memory import signed_log_heads
+    from privacy.database import DatabaseError
+
+    runs = {str(entry["run_id"]) for entry in history if "run_id" in entry}
+    try:
+        if not file.is_file():
+            raise VerificationError(f"{file}: there is no such file; give a node's state-path")
+        heads = [
+            Head.signed(head)
+            for run in sorted(runs)
+            for head in signed_log_heads(file, int(run))
+        ]
+    except (DatabaseError, ValueError) as error:
+        raise VerificationError(str(error)) from None
+    if differing := heads_that_differ(heads, grown):
+        raise VerificationError(
+            f"{LOG}: the node of {file} has signed {differing[0].size}:{differing[0].root},"
+            " from which this log has not grown"
+        )
+    return f"{LOG}: begins with each of the {len(heads)} heads that the node of {file} signed"
 
 
 def _rounds(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -97,6 +97,7 @@ def make_clients(
     run_config: Mapping[str, Scalar],
     num_nodes: int,
     held: Sequence[LocalData] | None = None,
+    run_id: int = 1,
 ) -> dict[int, Client]:
     """Return clients that answer with the real ClientApp, each with its own context.
 
@@ -108,11 +109,13 @@ def make_clients(
         How many simulated nodes.
     held : sequence of LocalData, optional
         Records of nobody for each node, in place of those that the task would load.
+    run_id : int
+        Flower's id of the run: one that is resumed has another than before.
     """
 
     def make(partition_id: int, node_id: int) -> Client:
         context = Context(
-            run_id=1,
+            run_id=run_id,
             node_id=node_id,
             node_config={"partition-id": partition_id, "num-partitions": num_nodes},
             state=RecordDict(),
@@ -132,6 +135,7 @@ def simulate(
     *,
     task_has_records: bool = True,
     draws_page: bool = False,
+    run_id: int = 1,
 ) -> Outcome:
     """Run one federated training in this process.
 
@@ -149,16 +153,20 @@ def simulate(
         Whether the clients hold the task's records, or others in their place.
     draws_page : bool
         Whether the folder gets a ``report.html``, as that of ``flwr run`` does.
+    run_id : int
+        Flower's id of the run.
     """
     simulate_in_this_process()
-    grid = InProcessGrid(make_clients(run_config, num_nodes) if clients is None else clients)
+    if clients is None:
+        clients = make_clients(run_config, num_nodes, run_id=run_id)
+    grid = InProcessGrid(clients)
     # All nodes of this grid are there from the start.
     polling = PollingGrid(grid, settle_seconds=0)
     config = load_config(run_config)
     return run(
         polling,
         config,
-        run_id=1,
+        run_id=run_id,
         simulated=True,
         observers=observers,
         task_has_records=task_has_records,

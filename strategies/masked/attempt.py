@@ -138,7 +138,9 @@ class MaskedRound:
         asked_hash = self._strategy.hash_asked(asked.number, asked.state)
         size = self._strategy.workload.length(asked.state) if self._training else 0
         role.bind_masks(
-            mask_binding(codec, asked_hash, settings.config_hash), form_of(codec, size)
+            mask_binding(codec, asked_hash, settings.config_hash),
+            form_of(codec, size),
+            self._strategy.log_head,
         )
         messages = self._model_messages(role, content, following, set(next_cohort))
 
@@ -198,7 +200,7 @@ class MaskedRound:
             ),
             has_metrics=coding.has_metrics(self._asked.number, training=self._training),
         )
-        return self._result(role, aggregate)
+        return replace(self._result(role, aggregate), signed=total.signed)
 
     def _unmask(
         self, role: ServerRole, following: ServerRole | None, roster: Roster | None
@@ -235,6 +237,7 @@ class MaskedRound:
             self._num_asked,
             num_survivors,
             aggregate=aggregate,
+            survivors=role.survivors,
         )
 
     def _look_ahead(self) -> list[int]:

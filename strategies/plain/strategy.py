@@ -102,7 +102,10 @@ class Plain(RoundStrategy):
             error.failures = failures
             raise
         means = self.workload.means(aggregate)
-        return replace(result, state=after, means=means, aggregate=aggregate)
+        survivors = tuple(sorted(result.answered))
+        return replace(
+            result, state=after, means=means, aggregate=aggregate, survivors=survivors
+        )
 
     def _read(self, trip: Trip, length: int) -> tuple[list[Any], dict[int, str]]:
         """Read replies whose vectors have this length; 0 when only evaluating."""

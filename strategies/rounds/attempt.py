@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from strategies.secagg.signed_sum import SignedSum
 from workloads.values import Aggregate, State
 
 
@@ -52,6 +53,10 @@ class RoundResult:
         Nodes whose contribution came; some may have failed later in the attempt.
     aggregate : Aggregate or None
         What was summed; None where too few clients answered.
+    survivors : tuple of int
+        The nodes whose contributions are in it, ascending.
+    signed : SignedSum or None
+        What its participants have signed; None where messages are not.
     """
 
     state: State | None
@@ -61,6 +66,8 @@ class RoundResult:
     failures: dict[int, str] = field(default_factory=dict[int, str])
     answered: frozenset[int] = frozenset()
     aggregate: Aggregate | None = None
+    survivors: tuple[int, ...] = ()
+    signed: SignedSum | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,10 +123,12 @@ class RoundLoop:
         if closed is not None and has_converged and _same(published, state):
             # Nodes have scored it in its round, before they trained on it, and do so once.
             metrics, aggregate = dict(reports[-1].metrics), closed.aggregate
+            signed = None
         else:
             result = self._closer.score(len(reports) + 1, published)
             metrics = evaluation_metrics(result.means) if result else {}
             aggregate = result.aggregate if result else None
+            signed = result.signed if result else None
         return Outcome(
             published,
             len(reports),
@@ -135,6 +137,7 @@ class RoundLoop:
             self._strategy.coding.report(),
             self._strategy.workload.evaluation(aggregate) if aggregate else None,
             ending,
+            signed,
         )
 
     def _published(self, state: State) -> State:
@@ -189,6 +192,7 @@ class RoundLoop:
             state=result.state,
             published=self._published(result.state),
             kept=optimizer | self._average.export() | self._strategy.coding.export(),
+            signed=result.signed,
         )
 
     def _tell_release(self) -> None:

@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord
 
 from strategies.rounds.records import to_arrays
 from strategies.rounds.report import RoundReport, frozen
+from strategies.secagg.signed_sum import SignedSum
 from workloads.report import Report
 from workloads.values import Aggregate, Arrays, State
 
@@ -30,6 +31,8 @@ class ClosedRound:
         The result if the run ended now: ``state``, a mean of states, or the best model.
     kept : dict of ndarray
         The arrays that resuming needs beside ``state``. Valid until the next round.
+    signed : SignedSum or None
+        What the participants of the sum have signed; None where messages are not.
     """
 
     report: RoundReport
@@ -37,6 +40,7 @@ class ClosedRound:
     state: State
     published: State
     kept: Arrays
+    signed: SignedSum | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,9 @@ class Outcome:
         All that follows from the scores of the last model; None where they say no more.
     ending : mapping
         What the workload says of the last state, for the summary. Read-only.
+    signed : SignedSum or None
+        What those who scored the last model have signed; None if nobody did, or messages are
+        not signed.
     """
 
     state: State
@@ -69,6 +76,7 @@ class Outcome:
     privacy: Mapping[str, Any] = field(default_factory=dict[str, Any])
     evaluation: Report | None = None
     ending: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    signed: SignedSum | None = None
 
     @property
     def arrays(self) -> ArrayRecord:

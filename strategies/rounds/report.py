@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -48,6 +48,9 @@ class RoundReport:
         None in the histories of versions that did not count.
     stage_seconds : mapping
         Kind of trip to its seconds; the rest of ``seconds`` is the server's own work.
+    took_part : sequence of int
+        The nodes whose contributions are in the sum, ascending; empty in the histories of
+        versions that did not say.
     """
 
     round: int
@@ -62,10 +65,12 @@ class RoundReport:
     bytes_down: int | None = None
     bytes_up: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    took_part: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         for name in _MAPPINGS:
             object.__setattr__(self, name, frozen(getattr(self, name)))
+        object.__setattr__(self, "took_part", tuple(self.took_part))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON."""
@@ -129,5 +134,6 @@ def report_of(
         metrics=evaluation_metrics(result.means),
         failures={node: str(reason) for node, reason in result.failures.items()},
         privacy=privacy,
+        took_part=result.survivors,
         **traffic,
     )

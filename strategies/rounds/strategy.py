@@ -15,6 +15,7 @@ from strategies.rounds.attempt import DivergedError, RoundAttempt, RoundResult
 from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import model_request
 from strategies.rounds.transport import PollingGrid
+from strategies.secagg.messages import NO_LOG_HEAD
 from workloads.base import Workload
 from workloads.model_arrays import hash_state
 from workloads.values import Aggregate, State
@@ -44,6 +45,8 @@ class RoundStrategy(Strategy):
         self.min_replies = min_replies
         self.workload = workload
         self.coding = coding
+        #: The head of the run's log, which participants sign where messages are signed.
+        self.log_head = NO_LOG_HEAD
 
     @abstractmethod
     def train_round(self, grid: PollingGrid, asked: RoundAttempt) -> RoundResult:
@@ -66,6 +69,10 @@ class RoundStrategy(Strategy):
         """Count what the nodes may charge, and tell it, before they are asked."""
         self.coding.note_release(asked.number, training=training)
         asked.tell_release()
+
+    def note_log_head(self, head: bytes) -> None:
+        """Take the head of the run's log (40 bytes) that the next requests show."""
+        self.log_head = head
 
     def hash_asked(self, server_round: int, state: State) -> bytes:
         """Return SHA-256 of what a round asks about (32 bytes)."""

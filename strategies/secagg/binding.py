@@ -4,12 +4,12 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from strategies.secagg.messages import Roster
+from strategies.secagg.messages import LOG_HEAD_BYTES, Roster
 from strategies.secagg.wire import NODES
 
 _ROSTER_DOMAIN = b"tacet/secagg/v2/roster"
 _ADVERTS_DOMAIN = b"tacet/secagg/v2/adverts"
-_PLAN_DOMAIN = b"tacet/secagg/v2/plan"
+_PLAN_DOMAIN = b"tacet/secagg/v3/plan"
 
 
 def adverts_hash(adverts: tuple[bytes, ...]) -> bytes:
@@ -51,15 +51,22 @@ class MaskBinding:
     noise_scale: float
 
     def hash(
-        self, roster: bytes, cohort: tuple[int, ...], numbers: tuple[int, int, int]
+        self,
+        roster: bytes,
+        cohort: tuple[int, ...],
+        numbers: tuple[int, int, int],
+        log_head: bytes,
     ) -> bytes:
         """Return the 32 bytes from which all masks are derived.
 
         `roster` is the roster's hash, `cohort` is U2 (ascending node ids), `numbers` are t, T
-        and c.
+        and c. `log_head` is the head of the run's log that the server shows (40 bytes): whoever
+        signs an input signs that, and masks do not cancel where two nodes were shown two.
         """
         if any(len(part) != 32 for part in (self.model, self.config, self.codec, roster)):
             raise ValueError("model, config, codec and roster are SHA-256 hashes of 32 bytes")
-        tail = struct.pack(">dIII", self.noise_scale, *numbers)
+        if len(log_head) != LOG_HEAD_BYTES:
+            raise ValueError(f"the head of a log has {LOG_HEAD_BYTES} bytes")
+        tail = struct.pack(">dIII", self.noise_scale, *numbers) + log_head
         body = roster + NODES.write(cohort) + self.model + self.config + self.codec + tail
         return hashlib.sha256(_PLAN_DOMAIN + body).digest()

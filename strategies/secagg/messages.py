@@ -43,6 +43,7 @@ from strategies.secagg.wire import (
 FIELD_BYTES = 33  # an element of the Shamir field
 HEAD_BYTES = 32  # of a ledger
 KEPT_HEADS = 4  # of each peer, in the last runs
+LOG_HEAD_BYTES = 40  # of the run's log: entries, root
 # Nonce, both shares, heads, tag.
 SEALED_BYTES = 12 + 2 * FIELD_BYTES + KEPT_HEADS * HEAD_BYTES + 16
 SIGNATURE_BYTES = 64
@@ -56,6 +57,7 @@ MAX_ROW_BYTES = 4096
 INPUT_PROOF_BYTES = 32 + SIGNATURE_BYTES  # hash of the payload, signature
 NO_IDENTITY = bytes(32)
 NO_HEAD = bytes(HEAD_BYTES)
+NO_LOG_HEAD = bytes(LOG_HEAD_BYTES)
 _TO_ALL = "public in the protocol: names the attempt"
 _FRESH_KEY = "fresh public key, X25519 and if hybrid ML-KEM-768; independent of the data"
 _SIGNED = "over public values and the bytes of this message only; empty without identities"
@@ -166,6 +168,10 @@ class TrainRequest(Wire):
         Field(table(MAX_ROW_BYTES), "ShareRows by dealer, for this receiver alone"),
     ]
     binding: Annotated[bytes, Field(HASH, "public: the server's hash of the mask binding")]
+    log_head: Annotated[
+        bytes,
+        Field(fixed(LOG_HEAD_BYTES), "public: the run's log so far; the masks are bound to it"),
+    ]
     next_attempt: Annotated[
         AttemptId | None, Field(option(ATTEMPT), "public: asks for the next advert")
     ]

@@ -6,6 +6,7 @@ from strategies.secagg.messages import (
     INPUT_PROOF_BYTES,
     KEM_KEY_BYTES,
     KEM_TEXT_BYTES,
+    NO_LOG_HEAD,
     PAIR_PART_BYTES,
     SEALED_BYTES,
     SIGNATURE_BYTES,
@@ -67,7 +68,7 @@ def steady_round(
     update = bytes(packed_bytes(num_parameters, modulus_bits))
     scalars = bytes(8 * num_scalars)
     return (
-        TrainRequest(this, nodes, rows(0), word, after),
+        TrainRequest(this, nodes, rows(0), word, NO_LOG_HEAD, after),
         MaskedInput(this, modulus_bits, num_parameters, update, scalars, (), advert, signature),
         UnmaskRequest(this, nodes, (), proofs if signed else (), (), roster),
         UnmaskReply(this, shares, (), upload, signature),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
-VERSION = 3
+VERSION = 4
 MAX_MEMBERS = 10_000
 MAX_BLOB_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 4 << 30

@@ -28,6 +28,7 @@ from strategies.secagg.client.sharing import OwnNode, open_shares
 from strategies.secagg.client.store import SharedSecrets
 from strategies.secagg.messages import (
     FIELD_BYTES,
+    NO_LOG_HEAD,
     Advert,
     ConfirmReply,
     ConfirmRequest,
@@ -169,7 +170,7 @@ class Attempt:
         senders = [p for p in peers if delivered is None or p in delivered]
         rows = tuple((p, self.rows[p][node]) for p in senders)
         binding = self.binding(u2)
-        request = TrainRequest(self.key, u2, rows, binding, None)
+        request = TrainRequest(self.key, u2, rows, binding, NO_LOG_HEAD, None)
         content = RecordDict(
             {
                 "arrays": self.arrays(),
@@ -196,7 +197,7 @@ class Attempt:
             parameters.max_colluding,
         )
         bound = mask_binding(codec, asked, self.world._config_hash)
-        return bound.hash(self._role._members.roster, u2, numbers)
+        return bound.hash(self._role._members.roster, u2, numbers, NO_LOG_HEAD)
 
     def proofs(self, binding: bytes) -> tuple[tuple[int, bytes], ...]:
         """Return every masked input under a binding that rejects nobody as a proof."""
@@ -218,7 +219,8 @@ class Attempt:
         self.spy.told_seeds["self", node] = own.self_seed
         point = self.members.index(node) + 1
         rows = tuple((dealer, self.rows[dealer][node]) for dealer in self.near[node] - {node})
-        request = TrainRequest(self.key, self.members, tuple(sorted(rows)), bytes(32), None)
+        nothing = bytes(32), NO_LOG_HEAD, None
+        request = TrainRequest(self.key, self.members, tuple(sorted(rows)), *nothing)
         identity = load_identity(*self.world.keys[node])
         hybrid = self.world.parameters.is_hybrid
         me = OwnNode(node, b"", identity, hybrid, NoMemory(), os.urandom)

@@ -3,6 +3,7 @@
 from tests.mutants.mutation import Mutation
 
 _VERIFY = "tests/app/results/test_verify.py"
+_SIGNED = "tests/app/results/test_verify_signed.py"
 _GONE = f"{_VERIFY}::test_every_single_byte_that_is_changed_is_found_and_named"
 _KEPT = f"{_VERIFY}::test_a_head_that_was_kept_is_grown_from"
 _EPSILON = f"{_VERIFY}::test_an_epsilon_that_the_releases_do_not_come_to_is_found"
@@ -33,7 +34,7 @@ MUTATIONS = (
     Mutation(
         "a-log-that-did-not-grow-verifies",
         "app/results/verify.py",
-        "if root([leaf_hash(entry) for entry in entries[: kept.size]]).hex() != kept.root:",
+        "if heads_that_differ([kept], grown):",
         "if len(kept.root) != 64:",
         (_KEPT,),
     ),
@@ -57,5 +58,71 @@ MUTATIONS = (
         "if known.get(name, key) != key:",
         "if len(known.get(name, key)) != len(key):",
         (_PINNED,),
+    ),
+    Mutation(
+        "a-sum-is-masked-whatever-log-was-shown",
+        "strategies/secagg/binding.py",
+        'tail = struct.pack(">dIII", self.noise_scale, *numbers) + log_head',
+        'tail = struct.pack(">dIII", self.noise_scale, *numbers)',
+        (
+            "tests/strategies/secagg/test_malicious_server.py"
+            "::test_another_log_under_the_same_binding_is_refused",
+        ),
+    ),
+    Mutation(
+        "a-node-forgets-which-log-it-signed",
+        "strategies/secagg/client/role.py",
+        "if reply.signature and request.log_head != NO_LOG_HEAD:",
+        "if False:",
+        (f"{_SIGNED}::test_a_coordinator_who_shows_participants_another_log_is_found_out",),
+    ),
+    Mutation(
+        "signatures-over-another-log-verify",
+        "app/results/verify_signed.py",
+        "if head.size != len(roots) - 1 or heads_that_differ([head], roots):",
+        "if head.size != len(roots) - 1:",
+        (f"{_SIGNED}::test_signatures_that_are_kept_do_not_fit_another_history",),
+    ),
+    Mutation(
+        "signatures-over-another-configuration-verify",
+        "app/results/verify_signed.py",
+        "if config and signed.binding.config != config:",
+        "if config and not signed.binding.config:",
+        (f"{_SIGNED}::test_signatures_that_are_kept_do_not_fit_another_history",),
+    ),
+    Mutation(
+        "signatures-over-another-model-verify",
+        "app/results/verify_signed.py",
+        "if found != signed.binding.model:",
+        "if not found:",
+        (f"{_SIGNED}::test_signatures_that_are_kept_do_not_fit_another_history",),
+    ),
+    Mutation(
+        "signatures-of-another-run-verify",
+        "app/results/verify_signed.py",
+        "if (str(signed.attempt.run_id), signed.attempt.round) != (run_id, server_round):",
+        "if signed.attempt.round != server_round:",
+        (f"{_SIGNED}::test_signatures_that_were_collected_in_another_run_are_not_of_this_one",),
+    ),
+    Mutation(
+        "a-run-whose-signatures-were-taken-out-verifies",
+        "app/results/verify_signed.py",
+        "if keys and num_rounds and not num_signed:",
+        "if False:",
+        (f"{_SIGNED}::test_a_coordinator_who_makes_the_whole_folder_anew_is_found_out",),
+    ),
+    Mutation(
+        "one-key-signs-for-two",
+        "strategies/secagg/signed_sum.py",
+        "if len(named) != len(self.survivors) or len(set(named)) != len(named):",
+        "if len(named) != len(self.survivors):",
+        (f"{_SIGNED}::test_one_key_does_not_sign_for_two",),
+    ),
+    Mutation(
+        "a-signature-verifies-for-anybody",
+        "strategies/secagg/signed_sum.py",
+        "if who in peers and not verify(peers, who, signature, message):",
+        "if False:",
+        (f"{_SIGNED}::test_another_key_signs_for_nobody",),
     ),
 )

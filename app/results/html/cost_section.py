@@ -21,13 +21,40 @@ def cost_section(data: RunData) -> Section:
             counted = [one[name] for one in rounds if isinstance(one.get(name), int)]
             if counted:
                 facts.append((f"sent {words}, in all rounds", bytes_of(sum(counted))))
-    failed = _failures(data)
+    tables = [one for one in (_participants(data), _failures(data)) if one is not None]
     return Section(
         "costs",
         "Participants, time and bytes",
         figures=[*participation(data), *times(data), *traffic(data)],
         facts=facts,
-        tables=[failed] if failed is not None else [],
+        tables=tables,
+    )
+
+
+def _participants(data: RunData) -> Table | None:
+    """Return who was in the sum how often, by pseudonym; None if the history does not say."""
+    given: dict[str, list[int]] = {}
+    missing: dict[str, int] = {}
+    for one in data.rounds:
+        for node in one["took_part"]:
+            given.setdefault(node, []).append(one["round"])
+        # Whoever failed after its contribution came is in the sum all the same.
+        for node in one["failures"].keys() - set(one["took_part"]):
+            missing[node] = missing.get(node, 0) + 1
+    if not given:
+        return None
+    nodes = sorted({*given, *missing}, key=lambda node: int(node.removeprefix("node ")))
+    rows = [
+        [node, len(own := given.get(node, [])) + missing.get(node, 0), len(own), _ranges(own)]
+        for node in nodes
+    ]
+    return table(
+        "Nodes by round",
+        ["node", "rounds asked", "in the sum", "which"],
+        rows,
+        note="Of the attempt that closed each round.",
+        is_folded=True,
+        file="metrics.jsonl",
     )
 
 

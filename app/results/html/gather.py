@@ -39,7 +39,8 @@ class RunData:
     summary : dict
         ``status``, ``num_rounds``, ``metrics``, ``privacy``, ``seconds``, perhaps ``reason``.
     rounds : list of dict
-        The lines of the history that count, the first round first; ``failures`` by pseudonym.
+        The lines of the history that count, the first round first; ``failures`` and
+        ``took_part`` by pseudonym.
     report, evaluation : dict or None
         What a run that has ended says of its result and of the scores of its last model.
     plan : dict
@@ -190,6 +191,7 @@ def _rounds(folder: Path, num_done: int, names: Pseudonyms) -> list[dict[str, An
             one["round"], one["seconds"] = int(one["round"]), float(one["seconds"])
             failures = _dict(one.get("failures"))
             one["failures"] = {names.of(int(node)): str(why) for node, why in failures.items()}
+            one["took_part"] = [names.of(int(node)) for node in one.get("took_part") or ()]
         except (ValueError, KeyError, TypeError):
             break
         for name in ("metrics", "privacy", "stage_seconds"):

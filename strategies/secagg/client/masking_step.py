@@ -66,7 +66,7 @@ def open_request(
     check_cohort(request.cohort, secrets.members, me.node_id, parameters)
     min_survivors = parameters.survivors(len(secrets.members))
     numbers = secrets.threshold, min_survivors, parameters.max_colluding
-    binding_hash = binding.hash(secrets.roster, request.cohort, numbers)
+    binding_hash = binding.hash(secrets.roster, request.cohort, numbers, request.log_head)
     require(binding_hash == request.binding, RefusalReason.PLAN_MISMATCH)
     near = {peer for peer, _ in secrets.peers}.intersection(request.cohort)
     expected = near.issuperset(sender for sender, _ in request.rows)

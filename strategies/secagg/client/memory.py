@@ -6,6 +6,9 @@ own: a ledger that was put back to an older state lacks one. A head is kept once
 opened, and only of those who are shown to have masked in it: they have looked at the heads that
 they were shown.
 
+*Log heads.* The heads of a run's log that this node has signed with its inputs: whoever shows
+its owner another log later is found out.
+
 *Views.* The members whose sums this node has helped to open in a run: two sums whose members
 differ by a few show nearly what those few gave.
 """
@@ -51,6 +54,10 @@ class Memory(Protocol):
         """Keep these heads, by identity, in place of those of earlier attempts of the run."""
         ...
 
+    def keep_log_head(self, run_id: int, head: bytes) -> None:
+        """Keep the head of a run's log (40 bytes) that this node has signed."""
+        ...
+
     def allows_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:
         """Say whether a sum over these members may be opened in this run.
 
@@ -80,6 +87,9 @@ class NoMemory:
         return {}
 
     def keep_heads(self, attempt: AttemptId, heads: Mapping[bytes, bytes]) -> None:
+        """Keep nothing."""
+
+    def keep_log_head(self, run_id: int, head: bytes) -> None:
         """Keep nothing."""
 
     def allows_view(self, run_id: int, members: Collection[bytes], least: int) -> bool:

@@ -50,6 +50,7 @@ from strategies.secagg.crypto.prg import Vector, word_dtype
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     FIELD_BYTES,
+    NO_LOG_HEAD,
     Advert,
     AdvertRequest,
     ConfirmReply,
@@ -227,6 +228,9 @@ class ClientRole:
             advert.encode() if advert is not None else None,
         )
         self._stages.commit(changes)
+        if reply.signature and request.log_head != NO_LOG_HEAD:
+            # Before it leaves: a signature is out, and this node's owner can tell over what.
+            self._memory.keep_log_head(request.attempt.run_id, request.log_head)
         return reply
 
     def _confirm(self, request: ConfirmRequest) -> ConfirmReply:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector
+from strategies.secagg.signed_sum import SignedSum
 
 
 class Phase(IntEnum):
@@ -41,9 +42,12 @@ class UnmaskedSum:
         Modulo 2^64.
     survivors, dropouts : tuple of int
         U3, and U2 without U3.
+    signed : SignedSum or None
+        What the survivors have signed; None where identities are off.
     """
 
     update: Vector
     scalars: NDArray[np.uint64]
     survivors: tuple[int, ...]
     dropouts: tuple[int, ...]
+    signed: SignedSum | None = None

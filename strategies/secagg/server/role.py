@@ -20,6 +20,7 @@ from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.identity import Peers, input_to_sign, reply_to_sign, view_to_sign
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
+    NO_LOG_HEAD,
     ConfirmReply,
     ConfirmRequest,
     MaskedInput,
@@ -35,6 +36,7 @@ from strategies.secagg.server.outcome import BadReplyError, Phase, UnmaskedSum
 from strategies.secagg.server.recovery import LyingDealerError, RecoveryError, open_sum
 from strategies.secagg.server.rows import Rows
 from strategies.secagg.server.survivors import choose_survivors
+from strategies.secagg.signed_sum import SignedInput, SignedSum
 from strategies.secagg.wire import AttemptId, Buffer
 
 
@@ -68,6 +70,8 @@ class ServerRole(KeyExchange):
         self._views: dict[int, bytes] = {}
         self._replies: dict[int, UnmaskReply] = {}
         self._binding = b""
+        self._bound: MaskBinding | None = None
+        self._log_head = NO_LOG_HEAD
         self._form: tuple[int, int, int] | None = None
         self.survivors: tuple[int, ...] = ()
         self._needed: tuple[int, ...] = ()
@@ -75,24 +79,35 @@ class ServerRole(KeyExchange):
         self.sat_out: tuple[int, ...] = ()
 
     def bind_masks(
-        self, binding: MaskBinding, form: tuple[int, int, int] | None = None
+        self,
+        binding: MaskBinding,
+        form: tuple[int, int, int] | None = None,
+        log_head: bytes = NO_LOG_HEAD,
     ) -> None:
         """Bind the attempt to the model and configuration that the train requests carry.
 
         ``form`` is what masked inputs must have: modulus bits, parameters, scalars. Without it
-        the first one that comes decides.
+        the first one that comes decides. ``log_head`` is that of the run's log (40 bytes).
         """
         self._expect(Phase.MASKED)
-        t, parameters = self._members.threshold, self._parameters
-        numbers = t, parameters.survivors(len(self.members)), parameters.max_colluding
-        self._binding = binding.hash(self._members.roster, self.cohort, numbers)
+        self._binding = binding.hash(self._members.roster, self.cohort, self._numbers, log_head)
+        self._bound, self._log_head = binding, log_head
         self._form = form
+
+    @property
+    def _numbers(self) -> tuple[int, int, int]:
+        """t, T and c."""
+        parameters = self._parameters
+        least = parameters.survivors(len(self.members))
+        return self._members.threshold, least, parameters.max_colluding
 
     def train_request(self, node: int, next_attempt: AttemptId | None = None) -> TrainRequest:
         """Return the request for one node of U2; `next_attempt` asks for its next advert."""
         self._expect(Phase.MASKED)
         rows = self._rows.addressed_to(node)
-        return TrainRequest(self.attempt, self.cohort, rows, self._binding, next_attempt)
+        return TrainRequest(
+            self.attempt, self.cohort, rows, self._binding, self._log_head, next_attempt
+        )
 
     def add_masked(self, sender: int, data: Buffer) -> MaskedInput:
         """Take one masked input and return it, for the advert in it.
@@ -240,6 +255,7 @@ class ServerRole(KeyExchange):
         """Return the sum, or raise `AbandonedError`."""
         self._expect(Phase.UNMASK)
         inputs = {node: self._inputs[node] for node in self.survivors}
+        signed = self._signed_sum()
         self._inputs.clear()
         try:
             update, scalars = open_sum(
@@ -262,7 +278,35 @@ class ServerRole(KeyExchange):
             )
         self._forget()
         self.phase = Phase.DONE
-        return UnmaskedSum(update, scalars[:-1], self.survivors, self.dropouts)
+        return UnmaskedSum(update, scalars[:-1], self.survivors, self.dropouts, signed)
+
+    def _signed_sum(self) -> SignedSum | None:
+        """Return what the survivors have signed; None where identities are off."""
+        if self._peers is None or self._bound is None:
+            return None
+        adverts = self._members.adverts
+        return SignedSum(
+            attempt=self.attempt,
+            roster=self._members.roster,
+            binding=self._bound,
+            numbers=self._numbers,
+            cohort=self.cohort,
+            survivors=self.survivors,
+            log_head=self._log_head,
+            inputs=tuple(
+                SignedInput(
+                    adverts[node].identity,
+                    self._inputs[node].rejected,
+                    self._payload_hashes[node],
+                    self._inputs[node].signature,
+                )
+                for node in self.survivors
+            ),
+            views=tuple(
+                (adverts[node].identity, signature)
+                for node, signature in sorted(self._views.items())
+            ),
+        )
 
     def _forget(self) -> None:
         for table in (self._inputs, self._views, self._replies):

@@ -8,7 +8,7 @@ import pytest
 
 from strategies.secagg.client.store import MaskedSecrets
 from strategies.secagg.crypto.keys import KeyPair, commit
-from strategies.secagg.messages import Advert, MaskedInput, Roster, UnmaskReply
+from strategies.secagg.messages import NO_LOG_HEAD, Advert, MaskedInput, Roster, UnmaskReply
 from strategies.secagg.packing import unpack
 from strategies.secagg.server.outcome import AbandonedError
 from strategies.secagg.server.role import ServerRole
@@ -160,9 +160,17 @@ def test_different_survivors_learn_at_most_the_honest_sum(world):
 
 
 @pytest.mark.parametrize(
-    "changed", [binding_for("crafted"), binding_for(config="no noise"), binding_for(noise=3.0)]
+    ("changed", "log_head"),
+    [
+        (binding_for("crafted"), NO_LOG_HEAD),
+        (binding_for(config="no noise"), NO_LOG_HEAD),
+        (binding_for(noise=3.0), NO_LOG_HEAD),
+        (binding_for(), bytes([1]) * 40),
+    ],
 )
-def test_another_model_or_configuration_for_one_victim_gives_a_random_vector(world, changed):
+def test_another_model_configuration_or_log_for_one_victim_gives_a_random_vector(
+    world, changed, log_head
+):
     """Told honestly, the victim refuses; lied to consistently, its masks do not cancel."""
     server = world.ready(attempt())
     victim, numbers = world.ids[1], (4, 4, 1)
@@ -173,8 +181,8 @@ def test_another_model_or_configuration_for_one_victim_gives_a_random_vector(wor
         if node == victim:
             binding = changed
             roster = ok(world.roles[node].open_train(request.encode(), binding_for()))
-            lied = binding.hash(roster.secrets.roster, request.cohort, numbers)
-            request = dataclasses.replace(request, binding=lied)
+            lied = binding.hash(roster.secrets.roster, request.cohort, numbers, log_head)
+            request = dataclasses.replace(request, binding=lied, log_head=log_head)
         opened = ok(world.roles[node].open_train(request.encode(), binding))
         message = world.masked(opened, node)
         spy.saw_input(node, opened, message)
@@ -190,6 +198,14 @@ def test_another_model_or_configuration_for_one_victim_gives_a_random_vector(wor
         assert looks_random(spy.unmask_one(node, mask_keys(world), BITS), world.inputs[node])
     with pytest.raises(AbandonedError, match="contribution is not possible"):
         server.finish()
+
+
+def test_another_log_under_the_same_binding_is_refused(world):
+    server = world.ready(attempt())
+    server.bind_masks(binding_for())
+    request = dataclasses.replace(server.train_request(world.ids[0]), log_head=bytes([1]) * 40)
+    reply = world.roles[world.ids[0]].open_train(request.encode(), binding_for())
+    assert refusal_name(reply) == "PLAN_MISMATCH"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -9,6 +9,7 @@ import pytest
 from strategies.secagg.client.transitions import TRANSITIONS, Event, Stage
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
+    NO_LOG_HEAD,
     ConfirmRequest,
     Refusal,
     Roster,
@@ -109,7 +110,7 @@ class Tale:
         rows = tuple((peer, self.rows[peer][node]) for peer in met)
         binding = binding_for()
         hashed = bound(world, self.roster, u2, binding)
-        request = TrainRequest(attempt(), u2, rows, hashed, None)
+        request = TrainRequest(attempt(), u2, rows, hashed, NO_LOG_HEAD, None)
         opened = world.roles[node].open_train(request.encode(), binding)
         if not isinstance(opened, Refusal):
             self.spy.saw_input(node, opened, world.masked(opened, node))
@@ -145,7 +146,7 @@ def bound(world: World, roster: Roster, u2, binding) -> bytes:
 
     p = world.parameters
     numbers = roster.threshold, p.survivors(len(world.ids)), p.max_colluding
-    return binding.hash(roster_hash(roster), u2, numbers)
+    return binding.hash(roster_hash(roster), u2, numbers, NO_LOG_HEAD)
 
 
 def test_the_rules_are_those_of_the_state_machine():

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.transitions import FINAL, OPEN, Stage
 from strategies.secagg.messages import (
+    NO_LOG_HEAD,
     Advert,
     AdvertRequest,
     MaskedInput,
@@ -135,8 +136,8 @@ class MaliciousServer(RuleBasedStateMachine):
             hashed, numbers = secrets.roster, (secrets.threshold, 4, 1)
         binding = binding_for(model)
         shares = tuple((n, sent[n][node]) for n in cohort if n != node and node in sent[n])
-        claimed = binding.hash(hashed, cohort, numbers)
-        request = TrainRequest(key, cohort, shares, claimed, following).encode()
+        claimed = binding.hash(hashed, cohort, numbers, NO_LOG_HEAD)
+        request = TrainRequest(key, cohort, shares, claimed, NO_LOG_HEAD, following).encode()
         opened = self.call("open_train", at, request, "never", binding)
         if opened is None:
             return

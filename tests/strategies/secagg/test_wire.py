@@ -120,7 +120,9 @@ def test_wrong_version_type_order_and_flags_are_named():
     swapped = request[:-16] + request[-8:] + request[-16:-8]
     with pytest.raises(DecodeError, match="ascending"):
         messages.ConfirmRequest.decode(swapped)
-    bare = messages.TrainRequest(AttemptId(1, 2, 3), (5,), (), bytes(32), None).encode()
+    bare = messages.TrainRequest(
+        AttemptId(1, 2, 3), (5,), (), bytes(32), bytes(40), None
+    ).encode()
     with pytest.raises(DecodeError, match="flag is 2"):
         messages.TrainRequest.decode(bare[:-1] + b"\2")
 

@@ -112,6 +112,23 @@ def test_nodes_go_by_pseudonyms_that_are_the_same_in_every_drawing(tmp_path):
     assert (tmp_path / "report.html").read_text() == before
 
 
+def test_each_node_has_the_rounds_in_which_it_is_in_the_sum(tmp_path):
+    one, two, three = 9_876_543_210_123, 1000, 77
+    rounds = [
+        round_line(1, took_part=[two, one], failures={str(three): "no_answer"}),
+        # It failed after its contribution had come.
+        round_line(2, took_part=[two, three], failures={str(two): "no_answer"}),
+        round_line(3, took_part=[two]),
+    ]
+    page = draw(tmp_path, rounds)
+    assert page.table("node", "rounds asked").rows == [
+        ["node 1", "2", "1", "2"],
+        ["node 2", "3", "3", "1-3"],
+        ["node 3", "1", "1", "1"],
+    ]
+    assert str(one) not in page.html
+
+
 @pytest.mark.parametrize("number", [nan, inf, -inf])
 def test_numbers_that_are_none_are_told_and_not_drawn(tmp_path, number):
     rounds = [round_line(n, train_loss=number, metrics={"loss": number}) for n in (1, 2)]

@@ -52,6 +52,9 @@ def test_a_neural_model_has_curves_scores_and_hashes(tmp_path):
     folder = tmp_path / "run"
     page, summary = run(folder, task="breast_cancer", num_rounds=3)
     assert page.sections == ["scores", *BASE]
+    assert page.table("node", "rounds asked").rows == [
+        [f"node {number}", "3", "3", "1-3"] for number in (1, 2, 3)
+    ]
     for name, title in (("auc", "AUC"), ("accuracy", "Accuracy"), ("loss", "Loss")):
         value = number(summary["metrics"][name])
         assert page.tiles[title] == (value, "model of round 3")
