@@ -15,6 +15,7 @@ from app.config.load import ConfigError, load_config
 from app.node.admission import admit
 from app.node.node_log import tell
 from app.node.noting import note_answer
+from app.node.publishing import publish
 from app.node.session import NodeSession
 from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
@@ -63,6 +64,7 @@ def answer(message: Message, context: Context, held: LocalData | None = None) ->
     except Exception:
         log.exception("client %s failed", _name(context))
         reply = refusal_reply(Reason.INTERNAL_ERROR, message)
+    publish(session, reply)
     note_answer(session, message, reply, time.monotonic() - started)
     return reply
 

@@ -87,6 +87,8 @@ class Noted:
         records, as far as they can be told; or ``not_told``, which says why not.
     given : (records, contribution) or None
         What these are worked out from, in this message only: it is not kept.
+    gain : Gain or None
+        What may be published, noised, in this message.
     """
 
     round: int | None = None
@@ -99,10 +101,11 @@ class Noted:
     delta: float | None = None
     contribution: dict[str, Any] = field(default_factory=dict[str, Any])
     given: tuple[Any, Any] | None = None
+    gain: Any = None
 
     def kept(self) -> dict[str, Any]:
         """Return the values that are kept, for JSON."""
-        names = (item.name for item in fields(self) if item.name != "given")
+        names = (item.name for item in fields(self) if item.name not in ("given", "gain"))
         return {name: _finite(getattr(self, name)) for name in names}
 
 

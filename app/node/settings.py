@@ -146,6 +146,12 @@ def settings_of(
     if policy_file := given.get(POLICY_FILE):
         policy = _read_policy(policy_file)
         data_path = _ruled_data_path(policy, policy_file, data_path)
+    contribution = _contribution(own, simulated)
+    if policy is not None and policy.publish_gain_epsilon is not None and not contribution:
+        raise DataError(
+            f"publish_gain_epsilon={policy.publish_gain_epsilon:g} in the policy: a gain is"
+            f" only worked out with {CONTRIBUTION}=true in --node-config; add that"
+        )
     return NodeSettings(
         source=DataSource(partition_id, num_partitions, data_path),
         policy=policy,
@@ -153,7 +159,7 @@ def settings_of(
         identity_key=given.get(IDENTITY_KEY),
         peers_file=given.get(PEERS_FILE),
         simulated=simulated,
-        contribution=_contribution(own, simulated),
+        contribution=contribution,
     )
 
 

@@ -83,6 +83,7 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         f" {policy.min_colluding}, min_noise_multiplier {policy.min_noise_multiplier:g}",
         f"cap:       {cap}",
         f"cohorts:   {_cohorts(policy)}",
+        *_published(policy),
     ]
     if policy.exact:
         found.lines.append(
@@ -113,6 +114,15 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
             " `tacet bundle hash` prints for the code that you reviewed"
         )
     return policy
+
+
+def _published(policy: Policy) -> list[str]:
+    """Return a line on what the node's replies say of the node itself; none for nothing."""
+    epsilon = policy.publish_gain_epsilon
+    parts = ["what is left of its cap"] * policy.publish_budget
+    if epsilon is not None:
+        parts.append(f"once for each run what it gains, noised, for epsilon {epsilon:g}")
+    return [f"publishes: {', '.join(parts)}"] if parts else []
 
 
 def _cohorts(policy: Policy) -> str:

@@ -6,7 +6,12 @@ from app.builders.run import config_hash
 from app.config.load import ConfigError
 from app.node.session import NodeSession
 from app.round.contribute import contribute, contribute_in_clear, rng_of
-from app.round.own_contribution import ALONE_STREAM, Given, tell_contribution
+from app.round.own_contribution import (
+    ALONE_STREAM,
+    Given,
+    gain_to_publish,
+    tell_contribution,
+)
 from app.round.request import read
 from strategies.aggregation import AggregationConfig, Request
 from strategies.codec.codec import Encoded
@@ -113,7 +118,19 @@ class SessionSide:
     ) -> None:
         """Work out for the node's owner what its part is worth, where the owner asks."""
         session = self._session
-        if not session.settings.contribution or session.noted.given is None:
+        if not session.settings.contribution:
+            return
+        # Of a node whose records have failed, too: whether it publishes tells nothing of them.
+        try:
+            self._tell_given(request, attempt, num_members, in_clear=in_clear)
+        finally:
+            session.noted.gain = gain_to_publish(request, session)
+
+    def _tell_given(
+        self, request: Request, attempt: int | None, num_members: int, *, in_clear: bool
+    ) -> None:
+        session = self._session
+        if session.noted.given is None:
             return
         records, contribution = session.noted.given
         config, place = session.config, session.source.partition_id

@@ -8,6 +8,7 @@ what it gave. All three models are scored on its own held-out records, and nothi
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,12 @@ from app.builders.privacy import privacy_plan
 from app.builders.step import learning_rate
 from app.node.noting import own_metrics
 from app.node.own_models import KeptModel, OwnModels
+from app.node.publishing import Gain
 from app.node.session import NodeSession
 from privacy.bounding.bounded_sum import BoundedSum
 from strategies.aggregation import Request
 from strategies.codec.exact_codecs import ClearCodec
+from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.stages import SumContext
 from strategies.secagg.client.transitions import Stage
 from strategies.secagg.wire import AttemptId
@@ -94,6 +97,35 @@ def tell_contribution(
         session.noted.contribution = _told(request, session, records, given, rng)
     except Exception:
         log.warning("what this node adds could not be worked out", exc_info=True)
+
+
+def gain_to_publish(request: Request, session: NodeSession) -> Gain | None:
+    """Return what the node gains by the run, in the run's last message; None in any other.
+
+    Whether there is one depends on the policy, the configuration and the message only. Where it
+    could not be worked out it is not a number, which is published as 0 with its noise.
+    """
+    policy = session.policy
+    if policy is None or policy.publish_gain_epsilon is None:
+        return None
+    if not _is_last(request, session) or _objection(request, session):
+        return None
+    metric = "accuracy" if "accuracy" in request.workload.metric_names else "loss"
+    told = session.noted.contribution
+    scores = [told.get(which, {}).get(metric) for which in ("with", "alone")]
+    if any(not isinstance(score, float) for score in scores):
+        return Gain(metric, math.nan)
+    gained = scores[0] - scores[1]
+    return Gain(metric, gained if metric == "accuracy" else -gained)
+
+
+def _is_last(request: Request, session: NodeSession) -> bool:
+    """Return whether a run sends no message after this one that a node contributes to."""
+    if not request.training:
+        return True
+    plan = request.codec.plan if isinstance(request.codec, PrivateCodec) else None
+    scores_last = plan is None or bool(plan.terms.metrics_every)
+    return not scores_last and request.query.server_round == session.config.num_rounds
 
 
 def _objection(request: Request, session: NodeSession) -> str:

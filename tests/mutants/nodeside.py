@@ -67,7 +67,7 @@ _OF_ITS_PART = (
         _CONTRIBUTION,
         "return record is not None and record.stage is Stage.REVEALED",
         "return record is not None",
-        (f"{_PART}::test_a_part_that_is_in_no_sum_is_not_taken_out",),
+        (f"{_PART}::test_a_part_is_in_a_sum_that_the_node_has_helped_to_open",),
     ),
     Mutation(
         "a-weight-that-a-server-makes-up-is-divided-by",
@@ -92,4 +92,101 @@ _OF_ITS_PART = (
     ),
 )
 
-MUTATIONS = (*_OF_THE_OWN_REPORT, *_OF_ITS_PART)
+_PUBLISH = "tests/app/node/test_publishing.py"
+_PUBLISHING = "app/node/publishing.py"
+_VALUE = "tests/privacy/noise/test_bounded_value.py"
+_BOUNDED = "privacy/noise/bounded_value.py"
+_READ = "strategies/rounds/published.py"
+_PASSED_OVER = ("tests/strategies/rounds/test_published.py::test_what_is_wrong_is_passed_over",)
+_UNASKED = (f"{_PUBLISH}::test_nothing_is_published_unless_the_policy_says_so",)
+
+_OF_WHAT_IS_PUBLISHED = (
+    Mutation(
+        "a-gain-has-less-noise-than-is-charged",
+        _BOUNDED,
+        "draw(release.mechanism, release.noise_scale, 1,",
+        "draw(release.mechanism, 0.7 * release.noise_scale, 1,",
+        (f"{_VALUE}::test_the_noise_has_the_scale_of_the_whole_range_over_epsilon",),
+    ),
+    Mutation(
+        "the-range-of-a-gain-counts-half",
+        _BOUNDED,
+        "most = 2.0 * _FINENESS",
+        "most = 1.0 * _FINENESS",
+        (f"{_VALUE}::test_the_noise_has_the_scale_of_the_whole_range_over_epsilon",),
+    ),
+    Mutation(
+        "a-gain-is-not-cut-to-its-range",
+        _BOUNDED,
+        "max(-bound, min(bound, kept))",
+        "kept",
+        (f"{_VALUE}::test_whatever_the_number_is_something_within_the_range_is_noised",),
+    ),
+    Mutation(
+        "a-gain-that-is-no-number-is-refused",
+        _BOUNDED,
+        "value if math.isfinite(value) else 0.0",
+        "value",
+        (f"{_VALUE}::test_whatever_the_number_is_something_within_the_range_is_noised",),
+    ),
+    Mutation(
+        "a-gain-is-charged-after-it-is-noised",
+        _PUBLISHING,
+        "    _charge(session, policy, ledger, release)\n"
+        "    found = noised(gain.value, LARGEST_GAIN, release)\n",
+        "    found = noised(gain.value, LARGEST_GAIN, release)\n"
+        "    _charge(session, policy, ledger, release)\n",
+        (f"{_PUBLISH}::test_it_is_charged_before_it_is_noised",),
+    ),
+    Mutation(
+        "a-gain-is-published-again-and-again",
+        _PUBLISHING,
+        "session.run_id, _ROUND, _ATTEMPT, [release]",
+        "session.run_id, _ROUND, None, [release]",
+        (f"{_PUBLISH}::test_a_gain_is_that_of_the_nodes_own_records_and_charged_once",),
+    ),
+    Mutation(
+        "a-gain-is-held-against-no-cap",
+        _PUBLISHING,
+        "    budget = policy.budget\n    spent = ledger.charge(",
+        "    budget = None\n    spent = ledger.charge(",
+        (f"{_PUBLISH}::test_what_the_cap_does_not_allow_is_not_published",),
+    ),
+    Mutation(
+        "a-budget-is-published-unasked",
+        _PUBLISHING,
+        "    if policy.publish_budget:\n",
+        "    if policy.budget is not None:\n",
+        _UNASKED,
+    ),
+    Mutation(
+        "whether-a-gain-is-published-depends-on-records",
+        "app/round/own_contribution.py",
+        "        return Gain(metric, math.nan)\n",
+        "        return None\n",
+        (f"{_PUBLISH}::test_whether_a_gain_is_published_does_not_depend_on_records",),
+    ),
+    Mutation(
+        "figures-that-cannot-be-published-fail-the-round",
+        _PUBLISHING,
+        '    except Exception as error:\n            log.warning("the budget',
+        '    except ZeroDivisionError as error:\n            log.warning("the budget',
+        (f"{_PUBLISH}::test_what_fails_in_publishing_fails_no_round",),
+    ),
+    Mutation(
+        "the-server-takes-any-figure",
+        _READ,
+        "type(value) is not float or not abs(value) < _LARGEST",
+        "type(value) is not float",
+        _PASSED_OVER,
+    ),
+    Mutation(
+        "the-server-takes-figures-of-any-name",
+        _READ,
+        "if name not in _NAMES or type(value)",
+        "if type(value)",
+        _PASSED_OVER,
+    ),
+)
+
+MUTATIONS = (*_OF_THE_OWN_REPORT, *_OF_ITS_PART, *_OF_WHAT_IS_PUBLISHED)

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import time
 from contextlib import closing
 
 import numpy as np
@@ -158,8 +159,11 @@ def test_a_file_that_somebody_holds_fails_no_round(tmp_path, monkeypatch, caplog
     nodes.state(0).parent.mkdir()
     with closing(sqlite3.connect(nodes.state(0), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
         with caplog.at_level(logging.WARNING, "flwr.tacet"):
             outcome = simulate(config, 3)
+        # Three answers, each of which would wait for 30 seconds as the ledger does.
+        assert time.monotonic() - started < 60
         other.execute("ROLLBACK")
     assert outcome.num_rounds == 2
     assert sum("own report lacks" in one.getMessage() for one in caplog.records) == 3

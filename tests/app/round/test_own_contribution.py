@@ -2,19 +2,25 @@
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from flwr.app import RecordDict
 
 import app.round.client_side as client_side
 import app.round.own_contribution as own_contribution
 from app.node.own_models import SUFFIX, KeptModel, OwnModels
 from app.node.own_report import read_own
+from app.node.protocol_store import ContextStore
 from app.simulation.in_process import make_clients, simulate
 from privacy.database import DatabaseError
 from strategies.aggregation import Request
 from strategies.codec.run_state import RunState
+from strategies.secagg.client.store import Change, Record
+from strategies.secagg.client.transitions import Stage
+from strategies.secagg.wire import AttemptId
 from tests.app.node.test_own_report import replies_of
 from tests.kits.private_kit import Nodes, run_config_of
 from workloads.model_arrays import flatten
@@ -204,6 +210,22 @@ def test_a_part_that_is_in_no_sum_is_not_taken_out(tmp_path):
     assert "without" not in later[0]
     assert "is in no sum" in later[0]["not_told"] or "gave nothing" in later[0]["not_told"]
     assert "without" in told(nodes, 0)[2]
+
+
+@pytest.mark.parametrize("stage", [Stage.MASKED, Stage.CLOSED, Stage.CONFIRMED, Stage.REVEALED])
+def test_a_part_is_in_a_sum_that_the_node_has_helped_to_open(stage):
+    store, named = ContextStore(RecordDict()), AttemptId(1, 2, 5)
+    store.advance([Change(named, Stage.NONE, Record(stage, 1e12, bytes(32), b"m"))])
+    session = SimpleNamespace(run_id=1, store=store)
+
+    def is_in_sum(number, attempt):
+        last = KeptModel(round=number, arrays={}, told={"attempt": attempt})
+        return own_contribution._is_in_sum(session, last)
+
+    assert is_in_sum(2, 5) is (stage is Stage.REVEALED)
+    # Of another attempt, or round, the node knows nothing.
+    assert not is_in_sum(2, 4)
+    assert not is_in_sum(1, 5)
 
 
 @pytest.mark.parametrize(
