@@ -34,6 +34,8 @@ max_levels: 12
 max_bins: 64
 min_at_risk: 5
 min_effective_records: 20
+publish_budget: true
+publish_gain_epsilon: 0.5
 bundles: [{}]
 """.format("AB" * 32)
 
