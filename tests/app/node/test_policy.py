@@ -84,6 +84,8 @@ def test_a_policy_is_read(tmp_path):
         max_bins=64,
         min_at_risk=5,
         min_effective_records=20.0,
+        publish_budget=True,
+        publish_gain_epsilon=0.5,
     )
 
 
