@@ -85,8 +85,8 @@ def page_of_node(kept: Kept, charges: Sequence[Charge]) -> str:
         "node",
         title=f"This node: {', '.join(names) or 'its own side'}",
         under="What it gave, what that cost, and how the models do on its own records. Of this"
-        " page nothing has left the node, but for what its policy publishes: keep it as you keep"
-        " the records.",
+        " page nothing has left the node, but for what its policy publishes: keep it as you"
+        " keep the records.",
         tiles=_tiles(kept, charges),
         sections=[one for one in sections if not one.is_empty],
         footer=f"Written by Tacet from the node's own file alone, which keeps the last"
