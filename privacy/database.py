@@ -20,7 +20,7 @@ class DatabaseError(RuntimeError):
 
 @contextmanager
 def transaction(
-    path: Path, schema: str, busy_seconds: float = _BUSY_SECONDS
+    path: Path, schema: str, busy_seconds: float | None = None
 ) -> Generator[sqlite3.Connection]:
     """Open the file, run one exclusive transaction, and close.
 
@@ -36,8 +36,8 @@ def transaction(
         Made with its folder if it is not there.
     schema : str
         ``CREATE ... IF NOT EXISTS`` statements.
-    busy_seconds : float
-        How long to wait while another process holds the file.
+    busy_seconds : float, optional
+        How long to wait while another process holds the file; 30 s unless given.
 
     Raises
     ------
@@ -46,7 +46,8 @@ def transaction(
     """
     try:
         _make(path)
-        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+        wait = _BUSY_SECONDS if busy_seconds is None else busy_seconds
+        connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"{path}: {_text(error)}; {_MEND}") from None
     try:

@@ -141,7 +141,10 @@ def test_nothing_of_it_leaves(tmp_path, monkeypatch):
     "error", [OSError(28, "No space left on device"), DatabaseError("locked"), ValueError()]
 )
 def test_a_report_that_cannot_be_written_fails_no_round(tmp_path, monkeypatch, caplog, error):
+    failed = []
+
     def fail(*_):
+        failed.append(1)
         raise error
 
     monkeypatch.setattr(OwnReport, "note_answer", fail)
@@ -149,8 +152,8 @@ def test_a_report_that_cannot_be_written_fails_no_round(tmp_path, monkeypatch, c
     with caplog.at_level(logging.WARNING, "flwr.tacet"):
         outcome = simulate(config, 3)
     assert outcome.num_rounds == 2
-    told = [one for one in caplog.records if "own report lacks" in one.getMessage()]
-    assert len(told) == 9
+    assert len(failed) == 9
+    assert any("own report lacks" in one.getMessage() for one in caplog.records)
 
 
 def test_a_file_that_somebody_holds_fails_no_round(tmp_path, monkeypatch, caplog):
@@ -166,7 +169,7 @@ def test_a_file_that_somebody_holds_fails_no_round(tmp_path, monkeypatch, caplog
         assert time.monotonic() - started < 60
         other.execute("ROLLBACK")
     assert outcome.num_rounds == 2
-    assert sum("own report lacks" in one.getMessage() for one in caplog.records) == 3
+    assert any("own report lacks" in one.getMessage() for one in caplog.records)
     assert read_own(nodes.state(0)).runs == []
     assert len(read_own(nodes.state(1)).runs) == 1
 

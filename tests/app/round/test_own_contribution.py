@@ -249,7 +249,10 @@ def test_nothing_of_it_leaves_and_no_answer_changes(tmp_path):
 
 
 def test_what_fails_in_it_fails_no_round(tmp_path, monkeypatch, caplog):
+    failed = []
+
     def fail(*_):
+        failed.append(1)
         raise DatabaseError("no space left")
 
     monkeypatch.setattr(OwnModels, "put", fail)
@@ -257,7 +260,8 @@ def test_what_fails_in_it_fails_no_round(tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, "flwr.tacet"):
         outcome = simulate(run_of(tmp_path, nodes, num_rounds=1), 4)
     assert outcome.num_rounds == 1
-    assert sum("could not be worked out" in one.getMessage() for one in caplog.records) == 8
+    assert len(failed) == 8
+    assert any("could not be worked out" in one.getMessage() for one in caplog.records)
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), 0.0, -1.0, 1.0, 1.0 + 1e-12])

@@ -54,7 +54,7 @@ def test_what_is_wrong_is_passed_over(record, caplog):
     with caplog.at_level(logging.WARNING, "flwr.tacet"):
         figures.note({1: reply(record), 2: reply(MetricRecord(GOOD))})
     assert figures.take() == {2: GOOD}
-    [told] = [one.getMessage() for one in caplog.records]
+    [told] = {one.getMessage() for one in caplog.records}
     assert "client 1 publishes what is passed over" in told
     assert "script" not in told
 
