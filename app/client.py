@@ -14,6 +14,8 @@ from flwr.clientapp import ClientApp
 from app.config.load import ConfigError, load_config
 from app.node.admission import admit
 from app.node.node_log import tell
+from app.node.noting import note_answer
+from app.node.publishing import publish
 from app.node.session import NodeSession
 from app.node.settings import in_simulation, settings_of
 from app.round.client_side import SessionSide
@@ -48,18 +50,23 @@ def make_app(held: LocalData | None = None) -> ClientApp:
 
 def answer(message: Message, context: Context, held: LocalData | None = None) -> Message:
     """Answer one message as this run's aggregation does."""
+    started, session = time.monotonic(), None
     try:
         config = load_config(context.run_config)
         settings = settings_of(context.node_config, config, in_simulation())
-        return _answer_admitted(message, NodeSession(context, config, settings, held))
+        session = NodeSession(context, config, settings, held)
+        reply = _answer_admitted(message, session)
     except (ConfigError, DataError, ModelRefusedError, RequestRefusedError) as error:
         # A refusal's own text is its reason; what led to it says more.
         told = (error.__cause__ or error) if isinstance(error, RequestRefusedError) else error
         log.error("client %s refuses: %s", _name(context), told)
-        return refusal_reply(_reason(error), message)
+        reply = refusal_reply(_reason(error), message)
     except Exception:
         log.exception("client %s failed", _name(context))
-        return refusal_reply(Reason.INTERNAL_ERROR, message)
+        reply = refusal_reply(Reason.INTERNAL_ERROR, message)
+    publish(session, reply)
+    note_answer(session, message, reply, time.monotonic() - started)
+    return reply
 
 
 def _answer_admitted(message: Message, session: NodeSession) -> Message:

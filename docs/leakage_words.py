@@ -108,6 +108,13 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
         "public: what a registry says of the model that the run began with",
     ),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
+    (
+        "`config`",
+        "`total-weight`",
+        "to the client",
+        "without privacy only: the records behind the last sum, which the server is shown; c"
+        " that collude see the number of the others",
+    ),
     ("`last-sum`", "`asked`", "to the client", "public: hash of the state before"),
     (
         "`last-sum`",
@@ -116,6 +123,20 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
         "the sum over all that the server has opened; c that collude see that of the others",
     ),
     ("`last-sum`", "`scalars`", "to the client", "public: the sums beside it"),
+    (
+        "`published`",
+        "`epsilon_left`, `delta`",
+        "to the server",
+        "only if the policy says `publish_budget`: what is left of the node's cap; depends on"
+        " what was charged, in other runs about these data too, and on no record",
+    ),
+    (
+        "`published`",
+        "`gain_accuracy` or `gain_loss`, `gain_noise`",
+        "to the server",
+        "only if the policy says `publish_gain_epsilon`, once for each run: noised and charged"
+        " to the node's cap before it leaves",
+    ),
     ("`secagg`", "`bytes`", "both ways", "one protocol message, all fields of it above"),
 )
 

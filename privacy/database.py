@@ -19,7 +19,9 @@ class DatabaseError(RuntimeError):
 
 
 @contextmanager
-def transaction(path: Path, schema: str) -> Generator[sqlite3.Connection]:
+def transaction(
+    path: Path, schema: str, busy_seconds: float | None = None
+) -> Generator[sqlite3.Connection]:
     """Open the file, run one exclusive transaction, and close.
 
     Committed and synced when the block ends, rolled back if it raises. Only the owner may read
@@ -34,6 +36,8 @@ def transaction(path: Path, schema: str) -> Generator[sqlite3.Connection]:
         Made with its folder if it is not there.
     schema : str
         ``CREATE ... IF NOT EXISTS`` statements.
+    busy_seconds : float, optional
+        How long to wait while another process holds the file; 30 s unless given.
 
     Raises
     ------
@@ -42,7 +46,8 @@ def transaction(path: Path, schema: str) -> Generator[sqlite3.Connection]:
     """
     try:
         _make(path)
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        wait = _BUSY_SECONDS if busy_seconds is None else busy_seconds
+        connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"{path}: {_text(error)}; {_MEND}") from None
     try:

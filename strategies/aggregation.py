@@ -140,6 +140,8 @@ class Request:
         Whether the node encodes its contribution even where nothing is masked.
     last_sum : LastSum or None
         The sum that the state was made from, as the server says.
+    total_weight : float or None
+        What that sum was divided by, as the server says; None where it does not.
     """
 
     training: bool
@@ -149,6 +151,7 @@ class Request:
     codec: Codec
     node_encodes: bool
     last_sum: LastSum | None = None
+    total_weight: float | None = None
 
     def hash(self) -> bytes:
         """Return SHA-256 of what is asked about (32 bytes)."""

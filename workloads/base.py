@@ -180,6 +180,8 @@ class Workload(ABC):
     serves_exact: ClassVar[bool] = True
     #: Whether a client's update counts in proportion to its records.
     is_weighted: ClassVar[bool] = False
+    #: Whether the next state is the mean of all updates, in which each has a part of its own.
+    averages_updates: ClassVar[bool] = False
     #: Whether updates are whole numbers: their sum is exact, modulo 2^64.
     is_integer: ClassVar[bool] = False
     #: Whether the state is the parameters of the task's model.

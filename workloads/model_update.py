@@ -39,6 +39,7 @@ class ModelUpdate(ModelWorkload):
         {*((Unit.CLIENT, place) for place in Place), (Unit.EXAMPLE, Place.LOCAL)}
     )
     is_weighted = True
+    averages_updates = True
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator
@@ -66,9 +67,10 @@ class ModelUpdate(ModelWorkload):
         if privacy.mode.trains_privately:
             self._train_by_dp_sgd(model, records, rng, privacy)
             return PrivateContribution(NoisedUpdate(flatten(parameters(model)) - before))
+        train_loss = None
         # A refusal would tell; a client without records moves nothing.
         if len(records.train):
-            self._train(model, records, rng)
+            train_loss = float(self._train(model, records, rng).mean_loss)
         update = flatten(parameters(model)) - before
         term = one_term(update, privacy.clip_norm, l1=privacy.plan.terms.bounds_l1)
         if not term.was_finite:
@@ -76,7 +78,7 @@ class ModelUpdate(ModelWorkload):
         bit = None
         if privacy.plan.terms.clip_bit_noise:
             bit = one_term(np.array([clip_bit(term.norm, 1.0)]), 0.5).bounded
-        return PrivateContribution(term.bounded, clip_bit=bit)
+        return PrivateContribution(term.bounded, clip_bit=bit, own_train_loss=train_loss)
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Let the optimiser move the model by the mean update, times a learning rate."""

@@ -63,6 +63,7 @@ class QFedAvg(ModelUpdate):
     Config = QFedAvgConfig
     serves = frozenset()
     is_weighted = False
+    averages_updates = False
     instead = "take algorithm=fedavg"
 
     def sum_names(self, *, training: bool) -> tuple[str, ...]:

@@ -107,11 +107,14 @@ class PrivateContribution:
         The metric vector of the held-out records; None where none is due.
     clip_bit : BoundedSum or None
         One number, +-1/2: whether the update was within the clip norm.
+    own_train_loss : float or None
+        Mean loss of the node's own training, for its own report: no codec looks at it.
     """
 
     update: BoundedSum | NoisedUpdate | None
     metrics: BoundedSum | None = None
     clip_bit: BoundedSum | None = None
+    own_train_loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
         min_replies=config.rounds.min_replies,
         workload=workload,
         coding=build_coding(config, workload, facts.length),
-        in_clear=RunState(clear, workload.scores),
+        in_clear=RunState(clear, workload.scores, tells_weight=workload.averages_updates),
         node_encodes=node_encodes(config, workload),
         run_id=facts.run_id,
         num_simulated=facts.num_simulated,
@@ -157,7 +157,7 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
         codec = exact_codec(config, workload)
         if nodes_follow(config, workload):
             return FollowedRunState(codec, workload.scores, workload.loads_as)
-        return RunState(codec, workload.scores)
+        return RunState(codec, workload.scores, tells_weight=workload.averages_updates)
     adaptive = private.adaptive
     clip = adaptive and AdaptiveClip(
         target_quantile=adaptive.target_quantile,

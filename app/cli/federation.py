@@ -43,7 +43,9 @@ def add(commands: Any) -> None:
     leave.add_argument("name", metavar="NAME")
     leave.set_defaults(run=_remove)
     status = federation.add_parser(
-        "status", help="who is connected, what they refused, until when certificates are valid"
+        "status",
+        help="who is connected, what they refused, what is left of the budgets that they"
+        " publish, until when certificates are valid",
     )
     _add_folder(status)
     status.add_argument(
@@ -53,7 +55,8 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         metavar="RUN",
-        help="a run folder whose refusals are shown; may be given again, newest last",
+        help="a run folder whose refusals and published budgets are shown; may be given again,"
+        " newest last",
     )
     status.set_defaults(run=_status)
 

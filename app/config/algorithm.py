@@ -56,6 +56,8 @@ class AlgorithmConfig(WorkloadConfig):
 
     #: Whether a step goes as far as it is long, and not as far as the optimiser finds fit.
     steps_by_length: ClassVar[bool] = True
+    #: Whether the next model is the last one plus the mean, and nothing of earlier rounds.
+    steps_by_mean: ClassVar[bool] = False
 
     def settled_step(self, step: float, num_rounds: int) -> float:
         """Return the step with which so many rounds go as far as with ``step`` alone."""
@@ -66,10 +68,14 @@ class AlgorithmConfig(WorkloadConfig):
 class FedAvgConfig(AlgorithmConfig):
     """The mean itself (McMahan et al. 2017, arXiv 1602.05629)."""
 
+    steps_by_mean = True
+
 
 @dataclass
 class FedProxConfig(AlgorithmConfig):
     """FedAvg with a proximal term on the clients (Li et al. 2020, arXiv 1812.06127)."""
+
+    steps_by_mean = True
 
     proximal_mu: float = 0.1
 

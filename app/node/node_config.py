@@ -16,10 +16,11 @@ PEERS_FILE = "peers-file"
 POLICY_FILE = "policy-file"
 PARTITION_ID = "partition-id"
 NUM_PARTITIONS = "num-partitions"
+CONTRIBUTION = "contribution"
 
 #: The keys that name a file or a folder.
 PATHS = (DATA_PATH, STATE_PATH, IDENTITY_KEY, PEERS_FILE, POLICY_FILE)
-_KNOWN = (*PATHS, PARTITION_ID, NUM_PARTITIONS)
+_KNOWN = (*PATHS, PARTITION_ID, NUM_PARTITIONS, CONTRIBUTION)
 
 
 class NodeConfigError(ValueError):

@@ -85,6 +85,11 @@ class Policy:
         records.
     min_effective_records : float
         Where fewer records than these carry what is asked, this node adds zeros.
+    publish_budget : bool
+        Whether each contribution's reply says what is left of the cap.
+    publish_gain_epsilon : float or None
+        Epsilon of the noised gain that the last reply of a run says, once for each run and
+        charged; None for no gain.
     bundles : tuple of str or None
         SHA-256 digests of the app bundles that were approved; None for any.
     model_signers : tuple of str or None
@@ -114,6 +119,8 @@ class Policy:
     max_bins: int = 256
     min_at_risk: int = 3
     min_effective_records: float = 10.0
+    publish_budget: bool = False
+    publish_gain_epsilon: float | None = None
     bundles: tuple[str, ...] | None = None
     model_signers: tuple[str, ...] | None = None
 
@@ -136,6 +143,24 @@ class Policy:
         if (self.max_epsilon is None) != (self.delta is None):
             raise PolicyError(
                 f"max_epsilon={self.max_epsilon}, delta={self.delta}: give both or neither"
+            )
+        self._check_published()
+
+    def _check_published(self) -> None:
+        gain = self.publish_gain_epsilon
+        if self.publish_budget and self.max_epsilon is None:
+            raise PolicyError(
+                "publish_budget=true: no cap is given; give max_epsilon and delta"
+            )
+        for name in ("unit", "max_epsilon"):
+            if gain is not None and getattr(self, name) is None:
+                raise PolicyError(
+                    f"publish_gain_epsilon={gain:g}: it is charged to the cap, so give {name}"
+                )
+        if gain is not None and self.max_epsilon is not None and gain > self.max_epsilon:
+            raise PolicyError(
+                f"publish_gain_epsilon={gain:g}: over max_epsilon={self.max_epsilon:g}, so"
+                " nothing would ever be published; lower it"
             )
 
     @property
@@ -304,6 +329,8 @@ _READERS: dict[str, _Reader] = {
     "max_bins": _whole(2),
     "min_at_risk": _whole(1),
     "min_effective_records": _number("a finite number, at least 0", lambda x: x >= 0),
+    "publish_budget": _flag,
+    "publish_gain_epsilon": _number("a number from 0.001 to 100", lambda x: 1e-3 <= x <= 100),
     "bundles": _digests,
     "model_signers": _signers,
 }

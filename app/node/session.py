@@ -9,6 +9,8 @@ from flwr.app import Context
 from app.config.run import AppConfig
 from app.config.workload import exact_workload
 from app.node.identity import load_identity, names_of
+from app.node.own_models import SUFFIX
+from app.node.own_report import Noted, OwnReport
 from app.node.policy import Policy
 from app.node.protocol_memory import SqliteMemory
 from app.node.protocol_store import ContextStore, SqliteStore
@@ -134,7 +136,7 @@ class NodeSession:
             return NoMemory()
         chain = None
         if self.config.aggregation.is_signed:
-            chain = HeadChain(self.state_file, self.identity.ledger_key(self._dataset))
+            chain = HeadChain(self.state_file, self.identity.ledger_key(self.dataset))
         return SqliteMemory(self.state_file, chain, self._views)
 
     @property
@@ -154,12 +156,27 @@ class NodeSession:
         """Return the ledger of the node's data set; None if the node keeps nothing."""
         if not self._keeps_state:
             return None
-        return Ledger(self.state_file, self._dataset)
+        return Ledger(self.state_file, self.dataset)
 
     @cached_property
     def calibrations(self) -> Calibrations | None:
         """Return what the node has calibrated before; None if the node keeps nothing."""
         return Calibrations(self.state_file) if self._keeps_state else None
+
+    @cached_property
+    def noted(self) -> Noted:
+        """Return what the node notes for its owner while it answers; nothing of it leaves."""
+        return Noted()
+
+    @cached_property
+    def own_report(self) -> OwnReport | None:
+        """Return the report of the node's own side; None if the node keeps nothing."""
+        return OwnReport(self.state_file) if self._keeps_state else None
+
+    @property
+    def own_models_file(self) -> Path:
+        """Return where the node keeps models of its own, beside its file."""
+        return self.state_file.with_name(self.state_file.name + SUFFIX)
 
     @cached_property
     def bundle(self) -> bytes:
@@ -183,7 +200,8 @@ class NodeSession:
         return approved_bundles(self.policy, self.settings.simulated)
 
     @property
-    def _dataset(self) -> str:
+    def dataset(self) -> str:
+        """Return the name of the node's data, from its policy."""
         return self.policy.dataset if self.policy else _UNNAMED
 
     @property

@@ -15,6 +15,7 @@ import yaml
 from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.node_config import (
+    CONTRIBUTION,
     DATA_PATH,
     IDENTITY_KEY,
     NUM_PARTITIONS,
@@ -52,6 +53,8 @@ class NodeSettings:
         The node's private key and the file of the peers it knows.
     simulated : bool
         Whether the node is simulated: nobody is to be kept out then.
+    contribution : bool
+        Whether the node works out for itself what its part is worth, which doubles its work.
     """
 
     source: DataSource = field(default_factory=DataSource)
@@ -60,6 +63,7 @@ class NodeSettings:
     identity_key: Path | None = None
     peers_file: Path | None = None
     simulated: bool = False
+    contribution: bool = False
 
     @property
     def num_simulated(self) -> int | None:
@@ -111,7 +115,7 @@ def settings_of(
     ----------
     node_config : mapping
         ``partition-id``, ``num-partitions``, ``data-path``, ``state-path``, ``identity-key``,
-        ``peers-file``, ``policy-file``; all optional in a deployment.
+        ``peers-file``, ``policy-file``, ``contribution``; all optional in a deployment.
     config : AppConfig
         Consulted for the simulation's data paths only.
     simulated : bool
@@ -142,6 +146,12 @@ def settings_of(
     if policy_file := given.get(POLICY_FILE):
         policy = _read_policy(policy_file)
         data_path = _ruled_data_path(policy, policy_file, data_path)
+    contribution = _contribution(own, simulated)
+    if policy is not None and policy.publish_gain_epsilon is not None and not contribution:
+        raise DataError(
+            f"publish_gain_epsilon={policy.publish_gain_epsilon:g} in the policy: a gain is"
+            f" only worked out with {CONTRIBUTION}=true in --node-config; add that"
+        )
     return NodeSettings(
         source=DataSource(partition_id, num_partitions, data_path),
         policy=policy,
@@ -149,7 +159,22 @@ def settings_of(
         identity_key=given.get(IDENTITY_KEY),
         peers_file=given.get(PEERS_FILE),
         simulated=simulated,
+        contribution=contribution,
     )
+
+
+def _contribution(own: Mapping[str, Any], simulated: bool) -> bool:
+    given = own.get(CONTRIBUTION, False)
+    if not isinstance(given, bool):
+        raise DataError(
+            f"{CONTRIBUTION}={given!r} in --node-config: must be true or false, unquoted"
+        )
+    if given and simulated and not own.get(STATE_PATH):
+        raise DataError(
+            f"{CONTRIBUTION}=true: a simulated node without {STATE_PATH} keeps nothing from"
+            " round to round; give it one, or take this out"
+        )
+    return given
 
 
 def _read_policy(policy_file: Path) -> Policy:
@@ -218,13 +243,16 @@ def simulation_nodes(path: str, partition_id: int) -> dict[str, Any]:
             f" {partition_id} (counted from 0); add an entry or start fewer SuperNodes"
         )
     entry = entries[partition_id]
-    unknown = sorted(set(entry) - set(PATHS))
+    unknown = sorted(set(entry) - {*PATHS, CONTRIBUTION})
     if unknown:
         raise DataError(
             f"simulation-nodes={path}: entry {partition_id} has {unknown[0]!r};"
-            f" only {', '.join(PATHS)} may stand there"
+            f" only {', '.join((*PATHS, CONTRIBUTION))} may stand there"
         )
-    return {key: str(file.parent / Path(str(p)).expanduser()) for key, p in entry.items()}
+    found = {
+        k: str(file.parent / Path(str(entry[k])).expanduser()) for k in PATHS if k in entry
+    }
+    return found | {k: v for k, v in entry.items() if k == CONTRIBUTION}
 
 
 def _entries(path: str) -> list[dict[str, Any]]:

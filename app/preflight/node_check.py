@@ -84,6 +84,7 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
         f"cap:       {cap}",
         f"cohorts:   {_cohorts(policy)}",
         f"models:    {_models(policy)}",
+        *_published(policy),
     ]
     if policy.exact:
         found.lines.append(
@@ -121,6 +122,15 @@ def _models(policy: Policy) -> str:
         return "a run may begin with any (model_signers)"
     listed = " or ".join(policy.model_signers)
     return "a run begins untrained" + (f", or with one signed by {listed}" if listed else "")
+
+
+def _published(policy: Policy) -> list[str]:
+    """Return a line on what the node's replies say of the node itself; none for nothing."""
+    epsilon = policy.publish_gain_epsilon
+    parts = ["what is left of its cap"] * policy.publish_budget
+    if epsilon is not None:
+        parts.append(f"once for each run what it gains, noised, for epsilon {epsilon:g}")
+    return [f"publishes: {', '.join(parts)}"] if parts else []
 
 
 def _cohorts(policy: Policy) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from app.results.model_file import write_whole
 from strategies.rounds.report import RoundReport
 
-_MAPPINGS = ("metrics", "privacy", "stage_seconds")
+_MAPPINGS = ("metrics", "privacy", "stage_seconds", "published")
 START_ANEW = "start a new run in another output-dir"
 
 
@@ -93,5 +93,7 @@ def _report(line: str) -> RoundReport:
         raise TypeError
     if not all(isinstance(values.get(name, {}), dict) for name in _MAPPINGS):
         raise TypeError
+    published = values.get("published", {})
+    values["published"] = {int(node): dict(own) for node, own in published.items()}
     values["took_part"] = tuple(int(node) for node in values.get("took_part", ()))
     return RoundReport(**values)

@@ -206,7 +206,9 @@ class RunFolder:
             save_model(self._model, self._config, num_rounds, outcome.state)
         self._note_progress(num_rounds, outcome.privacy, outcome.metrics, num_rounds)
         status = STOPPED_EARLY if outcome.stopped_early else COMPLETED
-        self._write_summary(status, **outcome.ending)
+        figures = {str(node): dict(own) for node, own in outcome.published.items()}
+        more = {"published": figures} if figures else {}
+        self._write_summary(status, **outcome.ending, **more)
 
     def fail(self, reason: str) -> None:
         """Write the summary of a run that has failed."""

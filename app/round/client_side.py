@@ -5,7 +5,13 @@ from flwr.app import Message
 from app.builders.run import config_hash
 from app.config.load import ConfigError
 from app.node.session import NodeSession
-from app.round.contribute import contribute, contribute_in_clear
+from app.round.contribute import contribute, contribute_in_clear, rng_of
+from app.round.own_contribution import (
+    ALONE_STREAM,
+    Given,
+    gain_to_publish,
+    tell_contribution,
+)
 from app.round.request import read
 from strategies.aggregation import AggregationConfig, Request
 from strategies.codec.codec import Encoded
@@ -96,12 +102,46 @@ class SessionSide:
         By the request as it was read here, whatever an aggregation has made of its copy.
         """
         request, self._request = self._asked(), None
-        return contribute(request, self._session, attempt, context)
+        encoded = contribute(request, self._session, attempt, context)
+        self._tell(request, attempt, context.num_contributions, in_clear=False)
+        return encoded
 
     def contribute_in_clear(self) -> Contribution:
         """Return the contribution of a run in which nodes do not encode."""
         request, self._request = self._asked(), None
-        return contribute_in_clear(request, self._session)
+        contribution = contribute_in_clear(request, self._session)
+        self._tell(request, None, 1, in_clear=True)
+        return contribution
+
+    def _tell(
+        self, request: Request, attempt: int | None, num_members: int, *, in_clear: bool
+    ) -> None:
+        """Work out for the node's owner what its part is worth, where the owner asks."""
+        session = self._session
+        if not session.settings.contribution:
+            return
+        # Of a node whose records have failed, too: whether it publishes tells nothing of them.
+        try:
+            self._tell_given(request, attempt, num_members, in_clear=in_clear)
+        finally:
+            session.noted.gain = gain_to_publish(request, session)
+
+    def _tell_given(
+        self, request: Request, attempt: int | None, num_members: int, *, in_clear: bool
+    ) -> None:
+        session = self._session
+        if session.noted.given is None:
+            return
+        records, contribution = session.noted.given
+        config, place = session.config, session.source.partition_id
+        number = request.query.server_round
+        tell_contribution(
+            request,
+            session,
+            records,
+            Given(contribution, attempt, in_clear, num_members),
+            lambda: rng_of(config, place, number, secure=False, stream=ALONE_STREAM),
+        )
 
     def _asked(self) -> Request:
         if self._request is None:

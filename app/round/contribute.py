@@ -11,6 +11,7 @@ from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.exact_rules import records_for_exact_sum
 from app.node.followed_state import require_followed
+from app.node.noting import note_bounded, note_sums
 from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
@@ -47,6 +48,7 @@ def contribute(
         If this node's records do not fit the task.
     """
     codec = request.codec
+    session.noted.round = request.query.server_round
     if session.config.privacy.mode is None:
         return codec.encode(_exact(request, session), context)
     if not isinstance(codec, PrivateCodec):
@@ -79,6 +81,7 @@ def contribute_in_clear(request: Request, session: NodeSession) -> Contribution:
     """
     if request.node_encodes or session.config.privacy.mode is not None:
         raise TypeError("in this run a contribution leaves encoded")
+    session.noted.round = request.query.server_round
     return _exact(request, session)
 
 
@@ -142,14 +145,18 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
     records = _records(request, session)
     with _refusing_states():
         if not request.training:
-            return _counted(workload.evaluate(state, query, records), workload)
+            scored = workload.evaluate(state, query, records)
+            note_sums(session, workload, records, scored)
+            return _counted(scored, workload)
         rng = rng_of(
             session.config, session.source.partition_id, query.server_round, secure=False
         )
         workload, records, is_withheld = records_for_exact_sum(
             session, workload, state, query, records
         )
-        contribution = _counted(workload.contribute(state, query, records, rng), workload)
+        found = workload.contribute(state, query, records, rng)
+    note_sums(session, workload, records, found)
+    contribution = _counted(found, workload)
     if not is_withheld:
         return contribution
     return replace(contribution, sums={**contribution.sums, NUM_WITHHELD: 1.0})
@@ -178,7 +185,9 @@ def _private(
         if plan.has_metrics(query.server_round, request.training):
             metrics = workload.bounded_metrics(state, records, privacy)
         if not request.training:
-            return PrivateContribution(None, metrics)
+            return _noted(
+                request, session, records, PrivateContribution(None, metrics), privacy
+            )
         rng = rng_of(
             session.config,
             session.source.partition_id,
@@ -186,18 +195,36 @@ def _private(
             secure=privacy.mode.hides_records,
         )
         contribution = workload.bounded(state, query, records, rng, privacy)
-    return replace(contribution, metrics=metrics)
+    contribution = replace(contribution, metrics=metrics)
+    return _noted(request, session, records, contribution, privacy)
+
+
+def _noted(
+    request: Request,
+    session: NodeSession,
+    records: LocalData,
+    contribution: PrivateContribution,
+    privacy: Privacy,
+) -> PrivateContribution:
+    """Return the contribution after the node has noted for itself what it says."""
+    note_bounded(session, request.workload, records, contribution, privacy.loss_clip)
+    return contribution
 
 
 def rng_of(
-    config: AppConfig, partition_id: int, server_round: int, *, secure: bool
+    config: AppConfig,
+    partition_id: int,
+    server_round: int,
+    *,
+    secure: bool,
+    stream: int = _TRAINING_STREAM,
 ) -> np.random.Generator:
     """Return what draws batches or samples: the operating system unless asked otherwise.
 
-    ``secure`` for what an adversary must not foretell.
+    ``secure`` for what an adversary must not foretell; a ``stream`` for each use.
     """
     if config.deterministic:
-        key = [config.seed, _TRAINING_STREAM, server_round, partition_id]
+        key = [config.seed, stream, server_round, partition_id]
         return np.random.default_rng(key)
     return secure_generator() if secure else np.random.default_rng()
 

@@ -10,7 +10,7 @@ from app.config.run import AppConfig
 from app.node.model_origin import require_known_origin
 from app.node.session import NodeSession
 from strategies.aggregation import Request
-from strategies.codec.run_state import CLIP_NORM
+from strategies.codec.run_state import CLIP_NORM, TOTAL_WEIGHT
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.rounds.records import (
     CONFIG,
@@ -22,6 +22,7 @@ from strategies.rounds.records import (
 from workloads.values import StateRefusedError
 
 _TRAIN, _EVALUATE = "train", "evaluate"
+_LARGEST_WEIGHT = 1e15
 
 
 def read(message: Message, session: NodeSession) -> Request:
@@ -73,7 +74,14 @@ def read(message: Message, session: NodeSession) -> Request:
         codec=codec,
         node_encodes=node_encodes(session.config, workload),
         last_sum=last_sum,
+        total_weight=_total_weight(message),
     )
+
+
+def _total_weight(message: Message) -> float | None:
+    """Return the weight of the last sum, if one came that can be one; it decides nothing."""
+    told = message.content.config_records.get(CONFIG, {}).get(TOTAL_WEIGHT)
+    return told if type(told) is float and 0 < told < _LARGEST_WEIGHT else None
 
 
 def _clip_norm(message: Message, config: AppConfig) -> float | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from privacy.database import DatabaseError, transaction
@@ -20,7 +22,8 @@ from privacy.ledger.budget import (
 from privacy.ledger.charge import Charge
 from privacy.ledger.rows import SCHEMA, append, read, reading, remembered_epsilon
 from privacy.ledger.spent import RunSpent, Spent, spent_by_run, spent_in_all
-from privacy.plan.release import Release, Schedule
+from privacy.plan.release import Neighbours, Release, Schedule
+from privacy.unit import Unit
 
 __all__ = ["Budget", "Ledger", "LedgerError", "OverBudgetError", "RunSpent", "Spent"]
 
@@ -141,6 +144,46 @@ class Ledger:
             If the file is not there, damaged, or of another data set.
         """
         return spent_by_run(self._charges(), delta)
+
+    def held(self, budget: Budget) -> float:
+        """Return epsilon of all charges, as they are held against a cap; the file is only read.
+
+        Infinite if they do not stay under it.
+
+        Raises
+        ------
+        LedgerError
+            If the file is damaged, or of another data set.
+        """
+        if not self._path.exists():
+            return 0.0
+        with reading(self._path) as connection:
+            charges = read(connection, self._path)
+            self._require_dataset(charges)
+            if not charges:
+                return 0.0
+            *past, last = charges
+            order = last.order or choose_order(charges[0].planned, budget)
+            held = replace(last, budget=budget, order=order)
+            try:
+                found = _require_within(connection, past, held)
+            except OverBudgetError:
+                return inf
+        return inf if found is None else found
+
+    def relation(self) -> tuple[Unit, Neighbours] | None:
+        """Return unit and neighbours of the charges so far, which all have the same; or None.
+
+        Raises
+        ------
+        LedgerError
+            If the file is damaged, or of another data set.
+        """
+        charges = self._charges() if self._path.exists() else []
+        if not charges:
+            return None
+        first = charges[0].releases[0][0]
+        return first.unit, first.neighbours
 
     def _charges(self) -> list[Charge]:
         with reading(self._path) as connection:

@@ -19,6 +19,8 @@ from workloads.values import Aggregate, Arrays, State
 
 #: Where the server says which clip norm a round has, if it is adaptive.
 CLIP_NORM = "clip-norm"
+#: Where the server says the weight of the last sum, by which a node can take its own part out.
+TOTAL_WEIGHT = "total-weight"
 
 
 class RunState:
@@ -32,13 +34,19 @@ class RunState:
         Contributions to integers and back.
     scores : bool
         Whether the workload scores its states on held-out records.
+    tells_weight : bool
+        Whether requests bring the weight of the last sum, which the server has been shown.
     """
 
     is_private = False
 
-    def __init__(self, codec: Codec, scores: bool = True) -> None:
+    def __init__(
+        self, codec: Codec, scores: bool = True, *, tells_weight: bool = False
+    ) -> None:
         self.codec: Codec = codec
         self._scores = scores
+        self._tells_weight = tells_weight
+        self._last_weight: float | None = None
 
     @property
     def plan(self) -> PrivacyPlan | None:
@@ -47,7 +55,9 @@ class RunState:
 
     def request(self) -> ConfigRecord:
         """Return the record that goes with a request beside the model."""
-        return ConfigRecord()
+        if self._last_weight is None:
+            return ConfigRecord()
+        return ConfigRecord({TOTAL_WEIGHT: self._last_weight})
 
     def has_metrics(self, server_round: int, *, training: bool) -> bool:
         """Whether the nodes score the model in this trip."""
@@ -74,6 +84,8 @@ class RunState:
 
     def take(self, aggregate: Aggregate, asked: State) -> None:
         """Take note of a sum, and of the state that it is about."""
+        if self._tells_weight:
+            self._last_weight = float(aggregate.weight)
 
     def report(self) -> dict[str, Any]:
         """Return the privacy part of a round's report; empty without privacy."""

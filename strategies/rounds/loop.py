@@ -52,7 +52,7 @@ class RoundLoop:
         observers: Sequence[Observer],
     ) -> None:
         self._strategy = strategy
-        self._traffic = grid.traffic
+        self._traffic, self._published_figures = grid.traffic, grid.published
         self._settings = settings
         self._closer = RoundCloser(strategy, grid, settings, cohort_rng, self._tell_release)
         self._observers = observers
@@ -138,6 +138,7 @@ class RoundLoop:
             self._strategy.workload.evaluation(aggregate) if aggregate else None,
             ending,
             signed,
+            self._published_figures.take(),
         )
 
     def _published(self, state: State) -> State:
@@ -183,7 +184,10 @@ class RoundLoop:
         assert result.state is not None and result.aggregate is not None  # noqa: S101, PT018
         privacy = self._strategy.coding.report()
         seconds = time.monotonic() - started
-        report = report_of(server_round, seconds, result, privacy, self._traffic.take())
+        published = self._published_figures.take()
+        report = report_of(
+            server_round, seconds, result, privacy, self._traffic.take(), published
+        )
         self._average.take(server_round, result.state)
         optimizer = self._strategy.flower_step.export_state(list(result.state.arrays))
         return ClosedRound(

@@ -67,6 +67,8 @@ class Outcome:
     signed : SignedSum or None
         What those who scored the last model have signed; None if nobody did, or messages are
         not signed.
+    published : mapping
+        What nodes have published of themselves with the last scores, by node id. Read-only.
     """
 
     state: State
@@ -77,6 +79,9 @@ class Outcome:
     evaluation: Report | None = None
     ending: Mapping[str, Any] = field(default_factory=dict[str, Any])
     signed: SignedSum | None = None
+    published: Mapping[int, Mapping[str, float]] = field(
+        default_factory=dict[int, Mapping[str, float]]
+    )
 
     @property
     def arrays(self) -> ArrayRecord:
@@ -84,7 +89,7 @@ class Outcome:
         return to_arrays(self.state.arrays)
 
     def __post_init__(self) -> None:
-        for name in ("metrics", "privacy", "ending"):
+        for name in ("metrics", "privacy", "ending", "published"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
 

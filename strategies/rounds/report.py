@@ -13,7 +13,7 @@ from workloads.values import EVAL_PREFIX, TRAIN_LOSS
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
-_MAPPINGS = ("metrics", "failures", "privacy", "stage_seconds")
+_MAPPINGS = ("metrics", "failures", "privacy", "stage_seconds", "published")
 
 
 def frozen(values: Mapping[_Key, _Value]) -> Mapping[_Key, _Value]:
@@ -51,6 +51,9 @@ class RoundReport:
     took_part : sequence of int
         The nodes whose contributions are in the sum, ascending; empty in the histories of
         versions that did not say.
+    published : mapping
+        Node id to what the node has published of itself in the round, see
+        ``strategies.rounds.published``; empty for most.
     """
 
     round: int
@@ -66,6 +69,9 @@ class RoundReport:
     bytes_up: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     took_part: Sequence[int] = ()
+    published: Mapping[int, Mapping[str, float]] = field(
+        default_factory=dict[int, Mapping[str, float]]
+    )
 
     def __post_init__(self) -> None:
         for name in _MAPPINGS:
@@ -122,6 +128,7 @@ def report_of(
     result: RoundResult,
     privacy: dict[str, Any],
     traffic: Mapping[str, Any],
+    published: Mapping[int, Mapping[str, float]],
 ) -> RoundReport:
     """Return the report of a round that closed with this result, after this traffic."""
     return RoundReport(
@@ -135,5 +142,6 @@ def report_of(
         failures={node: str(reason) for node, reason in result.failures.items()},
         privacy=privacy,
         took_part=result.survivors,
+        published=published,
         **traffic,
     )

@@ -29,8 +29,8 @@ class Traffic:
         """Count one trip."""
         # A state is one record that all messages of a trip share: it is measured once.
         sizes: dict[int, int] = {}
-        self.bytes_down += sum(_content_bytes(message, sizes) for message in sent)
-        self.bytes_up += sum(_content_bytes(message, {}) for message in replies)
+        self.bytes_down += sum(content_bytes(message, sizes) for message in sent)
+        self.bytes_up += sum(content_bytes(message, {}) for message in replies)
         if sent:
             kind = sent[0].metadata.message_type
             self.stage_seconds[kind] = self.stage_seconds.get(kind, 0.0) + seconds
@@ -44,7 +44,7 @@ class Traffic:
         return found
 
 
-def _content_bytes(message: Message, sizes: dict[int, int]) -> int:
+def content_bytes(message: Message, sizes: dict[int, int]) -> int:
     """Return the bytes of a message's content; an error has none."""
     if message.has_error():
         return 0

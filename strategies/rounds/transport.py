@@ -13,6 +13,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from strategies.rounds.deadlines import Deadlines
+from strategies.rounds.published import PublishedFigures
 from strategies.rounds.traffic import Traffic
 
 log = logging.getLogger("flwr.tacet")
@@ -83,6 +84,7 @@ class PollingGrid:
         self._settle_seconds = settle_seconds
         self.num_trips = 0
         self.traffic = Traffic()
+        self.published = PublishedFigures()
         self._deadlines = Deadlines()
         # What was last said of waiting, so that it is said once.
         self._told: tuple[int, int] | None = None
@@ -178,6 +180,7 @@ class PollingGrid:
         silent = [node for node in order if node not in replies]
         ended = self._clock()
         self.traffic.note(sent, replies.values(), ended - waits.started)
+        self.published.note(replies)
         if silent and ended < waits.started + deadline_seconds:
             self._tell_of_limit(limit, deadline_seconds)
         return Trip([replies[node] for node in order if node in replies], silent)

@@ -14,6 +14,7 @@ import yaml
 
 from app.results.run_log import hash_of
 from app.results.summary import COMPLETED, RUNNING, STOPPED_EARLY, read_summary
+from strategies.rounds.published import plain_figures
 
 PLAN_FILE = "plan.json"
 
@@ -39,8 +40,8 @@ class RunData:
     summary : dict
         ``status``, ``num_rounds``, ``metrics``, ``privacy``, ``seconds``, perhaps ``reason``.
     rounds : list of dict
-        The lines of the history that count, the first round first; ``failures`` and
-        ``took_part`` by pseudonym.
+        The lines of the history that count, the first round first; ``failures``,
+        ``took_part`` and ``published`` by pseudonym.
     report, evaluation : dict or None
         What a run that has ended says of its result and of the scores of its last model.
     plan : dict
@@ -64,6 +65,14 @@ class RunData:
     def status(self) -> str:
         """Return how the run stands."""
         return str(self.summary["status"])
+
+    def published(self) -> dict[str, dict[str, float]]:
+        """Return the last figures that each node has published, by pseudonym."""
+        found: dict[str, dict[str, float]] = {}
+        for figures in (*self.rounds, self.summary):
+            for node, own in (figures.get("published") or {}).items():
+                found[node] = found.get(node, {}) | own
+        return found
 
     @property
     def num_rounds(self) -> int:
@@ -146,6 +155,7 @@ def gather(folder: Path) -> RunData:
         raise NoRunError(f"{folder}: summary.json: {_told(error)}") from None
     names = Pseudonyms()
     rounds = _rounds(folder, num_done, names)
+    summary["published"] = _published(summary.get("published"), names)
     if "reason" in summary:
         summary["reason"] = names.in_text(str(summary["reason"]))
     # Of a run that was resumed, what the end before has left is of another model.
@@ -192,12 +202,19 @@ def _rounds(folder: Path, num_done: int, names: Pseudonyms) -> list[dict[str, An
             failures = _dict(one.get("failures"))
             one["failures"] = {names.of(int(node)): str(why) for node, why in failures.items()}
             one["took_part"] = [names.of(int(node)) for node in one.get("took_part") or ()]
+            one["published"] = _published(one.get("published"), names)
         except (ValueError, KeyError, TypeError):
             break
         for name in ("metrics", "privacy", "stage_seconds"):
             one[name] = _dict(one.get(name))
         found.append(one)
     return found
+
+
+def _published(values: Any, names: Pseudonyms) -> dict[str, dict[str, float]]:
+    """Return what nodes have published, by pseudonym."""
+    found = plain_figures(values)
+    return {names.of(int(node)): figures for node, figures in found.items()}
 
 
 def _json(file: Path) -> dict[str, Any] | None:

@@ -111,6 +111,46 @@ def _by_round(drawn: Any, name: str) -> None:
     drawn.grid(visible=False, axis="x")
 
 
+def lines_by_round(
+    title: str,
+    name: str,
+    lines: Sequence[tuple[str, Points]],
+    *,
+    word: Callable[[float], str] | None = None,
+    from_zero: bool = False,
+) -> Figure:
+    """Draw lines by round, each with its label; those without a point are left out.
+
+    Parameters
+    ----------
+    title, name : str
+        Of the figure, and of what is on its upright axis.
+    lines : sequence of (str, list of (float, float))
+        At least one of them with a point.
+    word : callable, optional
+        From a value to how the axis shows it.
+    from_zero : bool
+        Whether the axis begins at 0.
+    """
+    drawn, told = axes(), list[str]()
+    shown = [(label, points) for label, points in lines if points]
+    for place, (label, points) in enumerate(shown):
+        _line(drawn, points, SERIES[place % len(SERIES)], label, dashed=place % 2 == 1)
+        last = number(points[-1][1]) if word is None else word(points[-1][1])
+        told.append(f"{label} {last} at round {number(points[-1][0])}")
+    if len(shown) > 1:
+        drawn.legend(loc="best", fontsize=9)
+    if from_zero:
+        # Room for the legend.
+        top = max(value for _, points in shown for _, value in points)
+        drawn.set_ylim(bottom=0, top=1.4 * max(top, 1e-9))
+    _by_round(drawn, name)
+    if word is not None:
+        _in(drawn.yaxis, word)
+    alt = f"{title} by round: {', '.join(told)}"
+    return Figure(title, alt, to_svg(drawn, alt))
+
+
 def participation(data: RunData) -> list[Figure]:
     """Return who was asked, and whose contribution is in the sum, by round."""
     asked = [(one["round"], one.get("num_asked") or 0) for one in data.rounds]

@@ -6,6 +6,7 @@ from math import exp
 from typing import Any
 
 from app.results.html.cost_section import cost_section
+from app.results.html.gains_section import gains_section
 from app.results.html.gather import PLAN_FILE, RunData
 from app.results.html.initial_words import initial_model_words
 from app.results.html.parts import Section, Table, facts, table, table_of_dicts
@@ -57,7 +58,14 @@ _WHOM = {
 
 def sections_of(data: RunData) -> list[Section]:
     """Return all sections, some of which may be empty; figures are drawn within ``style``."""
-    return [_scores(data), _result(data), _learning(data), _privacy(data), cost_section(data)]
+    return [
+        _scores(data),
+        _result(data),
+        _learning(data),
+        _privacy(data),
+        cost_section(data),
+        gains_section(data),
+    ]
 
 
 def _result(data: RunData) -> Section:

@@ -110,12 +110,23 @@ _COMPARISON = """{% extends "base" %}{% import "parts" as parts %}
 {% endblock %}
 """
 
+_NODE = """{% extends "base" %}{% import "parts" as parts %}
+{% block body %}
+<header>
+<h1>{{ title }}</h1><p class="under">{{ under }}</p>
+{{ parts.tiles(tiles) }}
+</header>
+{% for one in sections %}{{ parts.section(one) }}{% endfor %}
+{% endblock %}
+"""
+
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     from jinja2 import DictLoader, Environment, StrictUndefined
 
     texts = {"parts": _PARTS, "base": _BASE, "run": _RUN, "comparison": _COMPARISON}
+    texts["node"] = _NODE
     # What comes from a configuration, a file's header or a node is text, never markup.
     return Environment(
         loader=DictLoader(texts),

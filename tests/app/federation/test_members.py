@@ -148,15 +148,21 @@ def test_the_last_refusal_of_a_run_is_shown(folder, superlink, tmp_path, capsys)
     tell(capsys, "add", folder, "north", *keys(tmp_path, "north", capsys))
     run = tmp_path / "run"
     run.mkdir()
+    left = {"17": {"epsilon_left": 1.25, "delta": 1e-5}}
     lines = [
         {"round": 1, "failures": {"17": "no_answer"}},
         {"round": 2, "failures": {"17": "budget_exhausted"}},
-        {"round": 3, "failures": {}},
+        {"round": 3, "failures": {}, "published": left},
+        {"round": 4, "failures": {}, "published": {"17": {"gain_noise": "<b>"}, "18": 3}},
     ]
     text = "\n".join(map(json.dumps, lines))
     (run / "metrics.jsonl").write_text(f"{text}\n{{half")
     shown = "\n".join(tell(capsys, "status", folder, "--run", run))
     assert "budget_exhausted (round 2)" in shown
+    assert "1.25 at delta 1e-05" in shown
+    end = {"status": "completed", "published": {"17": {"epsilon_left": 0.5, "delta": 1e-5}}}
+    (run / "summary.json").write_text(json.dumps(end, indent=2))
+    assert "0.5 at delta 1e-05" in "\n".join(tell(capsys, "status", folder, "--run", run))
     assert "no run folder" in complaint(capsys, "status", folder, "--run", tmp_path)
     assert yaml.safe_load((folder / "federation.yaml").read_text())["members"].keys() == {
         "north"

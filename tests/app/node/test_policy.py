@@ -34,6 +34,8 @@ max_levels: 12
 max_bins: 64
 min_at_risk: 5
 min_effective_records: 20
+publish_budget: true
+publish_gain_epsilon: 0.5
 bundles: [{0}]
 model_signers: [coordinator, {0}]
 """.format("AB" * 32)
@@ -84,6 +86,8 @@ def test_a_policy_is_read(tmp_path):
         max_bins=64,
         min_at_risk=5,
         min_effective_records=20.0,
+        publish_budget=True,
+        publish_gain_epsilon=0.5,
     )
 
 

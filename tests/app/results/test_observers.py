@@ -125,7 +125,8 @@ def test_the_line_of_the_history_is_as_it_was():
     assert json.dumps(report.to_dict()) == (
         '{"round": 1, "seconds": 0.5, "num_asked": 3, "num_replies": 2, "train_loss": null,'
         ' "evaluated_round": 0, "metrics": {"loss": 1.0}, "failures": {"1": "no_answer"},'
-        ' "privacy": {"unit": "x"}, "bytes_down": null, "bytes_up": null, "stage_seconds": {}}'
+        ' "privacy": {"unit": "x"}, "bytes_down": null, "bytes_up": null, "stage_seconds": {},'
+        ' "took_part": [], "published": {}}'
     )
 
 

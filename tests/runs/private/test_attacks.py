@@ -11,6 +11,7 @@ import strategies.codec.private_codec as encoding
 from app.builders.privacy import private_codec
 from app.builders.workload import build_workload
 from app.config.load import ConfigError, load_config
+from app.node.own_report import Noted
 from app.node.settings import settings_of, simulate_in_this_process
 from app.round import contribute
 from app.simulation.in_process import make_clients, simulate
@@ -177,7 +178,9 @@ def test_a_node_without_records_sends_noise_under_local_noise_too(tmp_path):
     workload = build_workload(config)
     state = workload.initial_state()
     request = SimpleNamespace(workload=workload, state=state, query=Query(1), training=True)
-    session = SimpleNamespace(config=config, source=DataSource())
+    session = SimpleNamespace(
+        config=config, source=DataSource(), noted=Noted(), own_report=None
+    )
     codec = private_codec(config, workload, workload.length(state))
     found = contribute._noise_alone(request, codec, session)
     assert len(np.unique(found.update.update)) > 20
