@@ -67,8 +67,8 @@ _OF_MESSAGES = (
     Mutation(
         "a-contribution-leaves-twice",
         "app/round/client_side.py",
-        "request, self._request = self._asked(), None\n        return contribute(",
-        "request = self._asked()\n        return contribute(",
+        "request, self._request = self._asked(), None\n        encoded = contribute(",
+        "request = self._asked()\n        encoded = contribute(",
         (f"{_SIDE}::test_no_contribution_leaves_without_noise_or_twice",),
     ),
     Mutation(
