@@ -52,7 +52,8 @@ def test_three_commands_lead_from_files_to_predictions(tmp_path):
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m app.cli.main "$@"\n')
     tool.chmod(0o755)
-    three, export = blocks(page, "bash")
+    # What follows is of another run, and of a registry: tests/app/models has it.
+    three, export, *_ = blocks(page, "bash")
     assert len(three.splitlines()) == 3
     said = done(tmp_path, "bash", "-e", "-c", three).splitlines()
     # As the page shows it, but for the figures of a random order of batches.
