@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from flwr.app import Message, MetricRecord
+if TYPE_CHECKING:
+    from flwr.app import Message
 
 log = logging.getLogger("flwr.tacet")
 
@@ -63,6 +64,9 @@ def _read(record: Any) -> Figures:
     BadFiguresError
         If it is anything but a few numbers that go together.
     """
+    # Light for whoever reads figures from a file.
+    from flwr.app import MetricRecord
+
     # A record may have a million keys: its length is looked at before them.
     if not isinstance(record, MetricRecord) or not 0 < len(record) <= len(_NAMES):
         raise BadFiguresError("no record of a few figures")
