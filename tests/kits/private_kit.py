@@ -1,5 +1,7 @@
 """Private runs in one process, with nodes that have a ledger and perhaps a policy."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,17 @@ class Nodes:
     def spent(self, node: int, dataset: str = "simulated", delta: float = DELTA) -> Spent:
         """Return what a node's own ledger shows."""
         return Ledger(self.state(node), dataset).spent(delta)
+
+
+def has_charged(file: Path) -> bool:
+    """Return whether a node's file holds a charge; one that is not there has none."""
+    if not file.exists():
+        return False
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        named = database.execute("SELECT name FROM sqlite_master WHERE name = 'ledger_charges'")
+        if named.fetchone() is None:
+            return False
+        return database.execute("SELECT 1 FROM ledger_charges").fetchone() is not None
 
 
 def planned_epsilon(plan: RunPlan, colluding: int = 1) -> float:

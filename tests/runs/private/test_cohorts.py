@@ -13,6 +13,7 @@ from tests.kits.codec_kit import failing
 from tests.kits.killed_runs import resumed
 from tests.kits.private_kit import (
     Nodes,
+    has_charged,
     planned_epsilon,
     run_config_of,
     run_with_ledgers,
@@ -211,4 +212,4 @@ def test_a_node_refuses_a_cohort_that_its_noise_is_not_sized_for(tmp_path, monke
     run_config = run_config_of(tmp_path, "client_distributed", "secagg", free, **keys)
     with pytest.raises(RunStoppedError, match=r"client 1000: config_refused"):
         Traced(run_config, 4)
-    assert not any(nodes.state(node).exists() for node in range(4))
+    assert not any(has_charged(nodes.state(node)) for node in range(4))

@@ -22,7 +22,7 @@ from tasks.breast_cancer import BreastCancer
 from tasks.records import LocalData
 from tasks.training.local import get_parameters
 from tests.kits.codec_kit import model_of
-from tests.kits.private_kit import ADAPTIVE, MATRIX, Nodes, run_config_of
+from tests.kits.private_kit import ADAPTIVE, MATRIX, Nodes, has_charged, run_config_of
 from tests.kits.traced import Traced, kind_of
 from workloads.values import NUM_EXAMPLES, TRAIN_LOSS, PrivateContribution
 
@@ -194,7 +194,7 @@ def test_without_metrics_an_evaluation_hears_nothing(tmp_path, option):
         assert reply.content["sums"]["sums"].numpy().size == 0
     assert len({size_of(reply) for reply in replies}) == 1
     # And there is nothing to pay for.
-    assert not any(nodes.state(node).exists() for node in range(4))
+    assert not any(has_charged(nodes.state(node)) for node in range(4))
 
 
 @pytest.mark.usefixtures("simulated")
@@ -235,7 +235,7 @@ def test_an_evaluation_under_masks_hears_nothing_either(tmp_path, encoded):
     for contribution, vector, scalars, _ in encoded:
         assert contribution == PrivateContribution(None)
         assert (len(vector), len(scalars)) == (0, 0)
-    assert not any(nodes.state(node).exists() for node in range(4))
+    assert not any(has_charged(nodes.state(node)) for node in range(4))
 
 
 @pytest.mark.parametrize(
