@@ -12,6 +12,7 @@ import app.node.settings
 from app.config.load import ConfigError, load_config
 from app.server import run
 from app.simulation.in_process import InProcessGrid, make_clients, simulate
+from strategies.codec.run_state import TOTAL_WEIGHT
 from strategies.refusals import Reason, refusal_reply
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.transport import PollingGrid
@@ -165,6 +166,9 @@ def test_the_model_goes_to_the_cohort_in_its_order_with_the_round(
         (kind, node) for kind in ["train"] * 3 + ["evaluate"] for node in range(1000, 1004)
     ]
     told = [dict(m.content["config"]) for m in asked]
+    # What the last sum weighed, of which each node knows its own part.
+    weights = [one.pop(TOTAL_WEIGHT, None) for one in told]
+    assert [weight is not None for weight in weights] == [False] * 4 + [True] * 12
     assert told == [{"server-round": number} for number in (1, 2, 3, 4) for _ in range(4)]
 
 
