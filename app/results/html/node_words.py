@@ -26,8 +26,8 @@ def gain_sentences(run: OwnRun) -> list[str]:
         if (without := models.get("without", {}).get(name)) is not None:
             text += f"; without this node's part of that round it would have {number(without)}"
         if (alone := models.get("alone", {}).get(name)) is not None:
-            text += f"; this node alone, after as many rounds, has {number(alone)}"
-            text += f". So taking part {_change(name, value - alone)}"
+            text += "; this node alone, trained in the rounds that it took part in, has"
+            text += f" {number(alone)}. So taking part {_change(name, value - alone)}"
         sentences.append(f"{text}.")
     return sentences
 
