@@ -224,6 +224,13 @@ _OF_WHO_READS_IT = (
         (f"{_PUBLISH}::test_a_gain_that_cannot_be_worked_out_loses_no_contribution",),
     ),
     Mutation(
+        "a-check-takes-a-policy-that-refuses-every-run",
+        "app/preflight/node_check.py",
+        "        found.gaps.append(told)\n    _identity(",
+        "        pass\n    _identity(",
+        (f"{_PUBLISH}::test_a_check_of_the_node_finds_what_would_refuse_every_run",),
+    ),
+    Mutation(
         "one-node-decides-what-all-gain",
         _READ,
         "    if abs(gain) > LARGEST_GAIN + _FARTHEST * noise:\n",
