@@ -217,6 +217,13 @@ _OF_WHO_READS_IT = (
         ),
     ),
     Mutation(
+        "own-scores-that-cannot-be-read-fail-the-round",
+        _NOTING,
+        '    except Exception:\n        log.debug("own scores',
+        '    except ZeroDivisionError:\n        log.debug("own scores',
+        (f"{_OWN}::test_scores_that_cannot_be_read_fail_no_round",),
+    ),
+    Mutation(
         "a-gain-that-fails-loses-a-contribution",
         "app/round/client_side.py",
         '        except Exception:\n            log.warning("what this node gains',
