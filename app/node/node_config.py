@@ -59,3 +59,23 @@ def unknown(values: Collection[str]) -> list[str]:
         mend = f"did you mean {close[0]}?" if close else f"Tacet reads {', '.join(_KNOWN)}"
         lines.append(f"{key}: nothing reads it; {mend}")
     return lines
+
+
+def contribution_objection(value: Any, gain_epsilon: float | None) -> str:
+    """Return why the key ``contribution`` cannot be so; empty if it can.
+
+    Parameters
+    ----------
+    value : Any
+        As it was given; False where it was not.
+    gain_epsilon : float or None
+        The policy's ``publish_gain_epsilon``.
+    """
+    if not isinstance(value, bool):
+        return f"{CONTRIBUTION}={value!r} in --node-config: must be true or false, unquoted"
+    if gain_epsilon is not None and not value:
+        return (
+            f"publish_gain_epsilon={gain_epsilon:g} in the policy: a gain is only worked out"
+            f" with {CONTRIBUTION}=true in --node-config; add that"
+        )
+    return ""

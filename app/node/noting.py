@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,23 +46,26 @@ def note_sums(
         With neither mask nor noise.
     """
     session.noted.given = records, contribution
-    _note(session, workload, records, contribution.sums)
+    _note(session, workload, records, lambda: contribution.sums)
 
 
 def _note(
-    session: NodeSession, workload: Workload, records: LocalData, sums: dict[str, float]
+    session: NodeSession,
+    workload: Workload,
+    records: LocalData,
+    sums: Callable[[], dict[str, float]],
 ) -> None:
+    """Note the means of sums; whatever fails in that, the contribution goes its way."""
     if session.own_report is None:
         return
     noted = session.noted
     noted.num_train, noted.num_test = len(records.train), len(records.test)
     try:
-        found = workload.means(Aggregate(np.zeros(0), dict(sums), 0.0))
+        found = workload.means(Aggregate(np.zeros(0), dict(sums()), 0.0))
+        noted.train_loss = found.get(TRAIN_LOSS)
+        noted.metrics = own_metrics(found)
     except Exception:
         log.debug("own scores cannot be read", exc_info=True)
-        return
-    noted.train_loss = found.get(TRAIN_LOSS)
-    noted.metrics = own_metrics(found)
 
 
 def note_bounded(
@@ -84,13 +88,16 @@ def note_bounded(
     loss_clip : float
         A record's loss counts as this much at most.
     """
-    sums: dict[str, float] = {}
-    if contribution.metrics is not None:
-        values = contribution.metrics.in_units_of(1.0)
-        sums = dict(zip(workload.record_score_names, map(float, values), strict=False))
-        # A record's loss is a share of the largest one that counts.
-        sums[_LOSS] = sums.get(_LOSS, 0.0) * loss_clip
     session.noted.given = records, contribution
+
+    def sums() -> dict[str, float]:
+        if contribution.metrics is None:
+            return {}
+        values = contribution.metrics.in_units_of(1.0)
+        found = dict(zip(workload.record_score_names, map(float, values), strict=False))
+        # A record's loss is a share of the largest one that counts.
+        return found | {_LOSS: found.get(_LOSS, 0.0) * loss_clip}
+
     _note(session, workload, records, sums)
     session.noted.train_loss = contribution.own_train_loss
 

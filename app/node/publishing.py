@@ -16,12 +16,17 @@ from app.node.session import NodeSession
 from privacy.ledger.ledger import Ledger, LedgerError
 from privacy.plan.release import Neighbours, Release
 from privacy.unit import Unit
-from strategies.rounds.published import DELTA, EPSILON_LEFT, GAIN_NOISE, GAINS, PUBLISHED
+from strategies.rounds.published import (
+    DELTA,
+    EPSILON_LEFT,
+    GAIN_NOISE,
+    GAINS,
+    LARGEST_GAIN,
+    PUBLISHED,
+)
 
 log = logging.getLogger("flwr.tacet")
 
-#: A gain is cut to +- this, a quarter: more is rare, and the noise is in proportion to it.
-LARGEST_GAIN = 0.25
 # No contribution has round 0, so this is charged once in a run, whatever a server says of it.
 _ROUND, _ATTEMPT = 0, 0
 

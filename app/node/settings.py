@@ -24,6 +24,7 @@ from app.node.node_config import (
     PEERS_FILE,
     POLICY_FILE,
     STATE_PATH,
+    contribution_objection,
     paths,
 )
 from app.node.policy import Policy, PolicyError, load_policy
@@ -146,12 +147,6 @@ def settings_of(
     if policy_file := given.get(POLICY_FILE):
         policy = _read_policy(policy_file)
         data_path = _ruled_data_path(policy, policy_file, data_path)
-    contribution = _contribution(own, simulated)
-    if policy is not None and policy.publish_gain_epsilon is not None and not contribution:
-        raise DataError(
-            f"publish_gain_epsilon={policy.publish_gain_epsilon:g} in the policy: a gain is"
-            f" only worked out with {CONTRIBUTION}=true in --node-config; add that"
-        )
     return NodeSettings(
         source=DataSource(partition_id, num_partitions, data_path),
         policy=policy,
@@ -159,16 +154,15 @@ def settings_of(
         identity_key=given.get(IDENTITY_KEY),
         peers_file=given.get(PEERS_FILE),
         simulated=simulated,
-        contribution=contribution,
+        contribution=_contribution(own, policy, simulated),
     )
 
 
-def _contribution(own: Mapping[str, Any], simulated: bool) -> bool:
+def _contribution(own: Mapping[str, Any], policy: Policy | None, simulated: bool) -> bool:
     given = own.get(CONTRIBUTION, False)
-    if not isinstance(given, bool):
-        raise DataError(
-            f"{CONTRIBUTION}={given!r} in --node-config: must be true or false, unquoted"
-        )
+    epsilon = policy.publish_gain_epsilon if policy is not None else None
+    if told := contribution_objection(given, epsilon):
+        raise DataError(told)
     if given and simulated and not own.get(STATE_PATH):
         raise DataError(
             f"{CONTRIBUTION}=true: a simulated node without {STATE_PATH} keeps nothing from"

@@ -15,11 +15,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.node.identity import IdentityError, peer_lines, read_peers, readable_fingerprint
 from app.node.node_config import (
+    CONTRIBUTION,
     DATA_PATH,
     IDENTITY_KEY,
     PEERS_FILE,
     POLICY_FILE,
     STATE_PATH,
+    contribution_objection,
     paths,
     unknown,
 )
@@ -52,6 +54,9 @@ def inspect(node_config: dict[str, Any], task: str | None = None) -> Findings:
     found, given = Findings(), paths(node_config)
     found.gaps += unknown(node_config)
     policy = _policy(given.get(POLICY_FILE), found)
+    epsilon = policy.publish_gain_epsilon if policy is not None else None
+    if told := contribution_objection(node_config.get(CONTRIBUTION, False), epsilon):
+        found.gaps.append(told)
     _identity(given.get(IDENTITY_KEY), given.get(PEERS_FILE), policy, found)
     place = _data(given.get(DATA_PATH), policy, found)
     if task is not None and place is not None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from posixpath import normpath
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -153,10 +154,13 @@ class TrackingObserver(Observer):
                 # What it does not take now goes with the next round.
                 self._run.log(waiting)
                 waiting.clear()
-                if status:
-                    self._close(status)
             except Exception as error:
                 self._warn(told(error))
+        # Whatever it would not take of the curves: files, model and end are other things.
+        try:
+            self._close(status)
+        except Exception as error:
+            self._warn(told(error))
 
     def _taken(self) -> list[list[Point] | str]:
         """Wait until there is something; return all that there is."""
@@ -263,4 +267,13 @@ def _points(report: RoundReport) -> Iterator[Point]:
 
 def metric_name(name: str) -> str:
     """Return a name that MLflow takes; names of other classes stay apart."""
-    return re.sub(r"[^\w.\-/ ]", lambda found: f"_{ord(found[0]):x}_", name)
+    clean = re.sub(r"[^\w.\-/ ]", _escaped, name)
+    if normpath(clean) == clean:
+        return clean
+    # MLflow takes a name for a path, and refuses one that a class such as "n/" has made odd.
+    group, slash, rest = clean.partition("/")
+    return group + slash + rest.replace("/", "_2f_")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"_{ord(found[0]):x}_"

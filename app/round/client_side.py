@@ -1,5 +1,7 @@
 """The node in one message, as an aggregation's client half sees it."""
 
+import logging
+
 from flwr.app import Message
 
 from app.builders.run import config_hash
@@ -20,6 +22,8 @@ from strategies.secagg.client.memory import Memory
 from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.identity import Identity
 from workloads.values import Contribution
+
+log = logging.getLogger("flwr.tacet")
 
 
 class SessionSide:
@@ -120,11 +124,16 @@ class SessionSide:
         session = self._session
         if not session.settings.contribution:
             return
-        # Of a node whose records have failed, too: whether it publishes tells nothing of them.
+        # The contribution is charged, and made once: nothing that fails here may lose it.
         try:
             self._tell_given(request, attempt, num_members, in_clear=in_clear)
-        finally:
+        except Exception:
+            log.warning("what this node adds could not be worked out", exc_info=True)
+        # Of a node whose records have failed, too: whether it publishes tells nothing of them.
+        try:
             session.noted.gain = gain_to_publish(request, session)
+        except Exception:
+            log.warning("what this node gains could not be worked out", exc_info=True)
 
     def _tell_given(
         self, request: Request, attempt: int | None, num_members: int, *, in_clear: bool

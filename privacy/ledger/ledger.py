@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from privacy.database import DatabaseError, transaction
 from privacy.ledger.budget import (
     Budget,
+    EpsilonOf,
     LedgerError,
     OverBudgetError,
     check,
@@ -20,7 +20,14 @@ from privacy.ledger.budget import (
     totals,
 )
 from privacy.ledger.charge import Charge
-from privacy.ledger.rows import SCHEMA, append, read, reading, remembered_epsilon
+from privacy.ledger.rows import (
+    SCHEMA,
+    append,
+    known_epsilon,
+    read,
+    reading,
+    remembered_epsilon,
+)
 from privacy.ledger.spent import RunSpent, Spent, spent_by_run, spent_in_all
 from privacy.plan.release import Neighbours, Release, Schedule
 from privacy.unit import Unit
@@ -116,7 +123,7 @@ class Ledger:
                     order=order,
                 )
                 self._require_consistent(past, new)
-                found = _require_within(connection, past, new)
+                found = _require_within(past, new, partial(remembered_epsilon, connection))
                 append(connection, past, new)
         except DatabaseError as error:
             raise LedgerError(str(error)) from None
@@ -166,7 +173,7 @@ class Ledger:
             order = last.order or choose_order(charges[0].planned, budget)
             held = replace(last, budget=budget, order=order)
             try:
-                found = _require_within(connection, past, held)
+                found = _require_within(past, held, partial(known_epsilon, connection))
             except OverBudgetError:
                 return inf
         return inf if found is None else found
@@ -223,9 +230,7 @@ def _next_attempt(past: Sequence[Charge], run_id: int, number: int) -> int:
     return max(made, default=-1) + 1
 
 
-def _require_within(
-    connection: sqlite3.Connection, past: Sequence[Charge], new: Charge
-) -> float | None:
+def _require_within(past: Sequence[Charge], new: Charge, epsilon_of: EpsilonOf) -> float | None:
     """Refuse a charge over the cap; return what was held against it."""
     if new.budget is None or new.order is None:
         return None
@@ -235,5 +240,5 @@ def _require_within(
         plans=[totals([charge.planned]) for charge in (*past, new)],
         budget=new.budget,
         order=new.order,
-        epsilon_of=partial(remembered_epsilon, connection),
+        epsilon_of=epsilon_of,
     )

@@ -151,20 +151,32 @@ def remembered_epsilon(
     A distribution of privacy losses takes up to a second, and every message of Flower's is
     answered by a new process.
     """
-    from privacy.accounting.epsilon import VERSION, epsilon
+    found = known_epsilon(connection, schedule, delta)
+    if isfinite(found):
+        connection.execute(
+            "INSERT OR REPLACE INTO ledger_epsilons VALUES (?, ?, ?)",
+            (_epsilon_key(schedule), delta, found),
+        )
+    return found
 
-    key = sha256(f"{VERSION} {_text(schedule)}".encode()).digest()
+
+def known_epsilon(connection: sqlite3.Connection, schedule: Schedule, delta: float) -> float:
+    """Return what ``remembered_epsilon`` does, of a file that is only read."""
+    from privacy.accounting.epsilon import epsilon
+
     row = connection.execute(
-        "SELECT epsilon FROM ledger_epsilons WHERE schedule = ? AND delta = ?", (key, delta)
+        "SELECT epsilon FROM ledger_epsilons WHERE schedule = ? AND delta = ?",
+        (_epsilon_key(schedule), delta),
     ).fetchone()
     if row and isinstance(row[0], float) and 0 <= row[0] < float("inf"):
         return row[0]
-    found = float(epsilon(schedule, delta))
-    if isfinite(found):
-        connection.execute(
-            "INSERT OR REPLACE INTO ledger_epsilons VALUES (?, ?, ?)", (key, delta, found)
-        )
-    return found
+    return float(epsilon(schedule, delta))
+
+
+def _epsilon_key(schedule: Schedule) -> bytes:
+    from privacy.accounting.epsilon import VERSION
+
+    return sha256(f"{VERSION} {_text(schedule)}".encode()).digest()
 
 
 def _text(schedule: Schedule) -> str:

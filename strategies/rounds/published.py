@@ -18,8 +18,16 @@ EPSILON_LEFT, DELTA = "epsilon_left", "delta"
 #: What a node gains in a score, and the parameter b of the Laplace noise in it.
 GAINS = ("gain_accuracy", "gain_loss")
 GAIN_NOISE = "gain_noise"
+#: A gain is cut to +- this, a quarter: more is rare, and the noise is in proportion to it.
+LARGEST_GAIN = 0.25
+#: What a node's owner may spend on it, as ``app.node.policy`` says.
+LEAST_GAIN_EPSILON, MOST_GAIN_EPSILON = 1e-3, 100.0
 _NAMES = {EPSILON_LEFT, DELTA, *GAINS, GAIN_NOISE}
 _LARGEST = 1e9
+# Laplace noise is beyond so many of its scale with a chance of exp(-30) = 1e-13.
+_FARTHEST = 30.0
+# For rounding.
+_SLACK = 1 + 1e-6
 
 Figures = dict[str, float]
 
@@ -89,7 +97,17 @@ def _objection(found: Figures) -> str:
     gains = [name for name in GAINS if name in found]
     if len(gains) > 1 or bool(gains) != (GAIN_NOISE in found):
         return "a gain without its noise, or the other way round"
-    return "a gain without noise" if gains and not found[GAIN_NOISE] > 0 else ""
+    return _gain_objection(found[gains[0]], found[GAIN_NOISE]) if gains else ""
+
+
+def _gain_objection(gain: float, noise: float) -> str:
+    """Return why no node of ours says so, which would decide a mean alone; empty if one may."""
+    least, most = (2 * LARGEST_GAIN / one for one in (MOST_GAIN_EPSILON, LEAST_GAIN_EPSILON))
+    if not least / _SLACK <= noise <= most * _SLACK:
+        return "a gain with noise of no epsilon that a policy may have"
+    if abs(gain) > LARGEST_GAIN + _FARTHEST * noise:
+        return "a gain that its noise does not explain"
+    return ""
 
 
 def plain_figures(values: Any) -> dict[str, Figures]:

@@ -189,4 +189,73 @@ _OF_WHAT_IS_PUBLISHED = (
     ),
 )
 
-MUTATIONS = (*_OF_THE_OWN_REPORT, *_OF_ITS_PART, *_OF_WHAT_IS_PUBLISHED)
+_PAGE = "tests/app/results/html/test_node_page.py"
+
+_OF_WHO_READS_IT = (
+    Mutation(
+        "other-users-read-the-page-of-a-node",
+        "app/results/html/files.py",
+        "os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)",
+        "os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)",
+        (f"{_PAGE}::test_nobody_else_on_the_machine_can_read_it",),
+    ),
+    Mutation(
+        "a-page-says-that-more-is-left-than-may-be-charged",
+        "app/results/html/node_page.py",
+        "    return Ledger(state, charges[-1].dataset).held(cap)\n",
+        "    return spent_in_all(charges, cap.delta).epsilon\n",
+        (f"{_PAGE}::test_what_is_left_is_what_the_node_would_publish",),
+    ),
+    Mutation(
+        "what-is-held-cannot-be-told-after-the-owner-has-changed-delta",
+        "privacy/ledger/ledger.py",
+        "_require_within(past, held, partial(known_epsilon, connection))",
+        "_require_within(past, held, partial(remembered_epsilon, connection))",
+        (
+            "tests/privacy/ledger/test_ledger.py"
+            "::test_what_is_held_is_told_of_a_file_that_is_only_read",
+        ),
+    ),
+    Mutation(
+        "own-scores-that-cannot-be-read-fail-the-round",
+        _NOTING,
+        '    except Exception:\n        log.debug("own scores',
+        '    except ZeroDivisionError:\n        log.debug("own scores',
+        (f"{_OWN}::test_scores_that_cannot_be_read_fail_no_round",),
+    ),
+    Mutation(
+        "a-gain-that-fails-loses-a-contribution",
+        "app/round/client_side.py",
+        '        except Exception:\n            log.warning("what this node gains',
+        '        except ZeroDivisionError:\n            log.warning("what this node gains',
+        (f"{_PUBLISH}::test_a_gain_that_cannot_be_worked_out_loses_no_contribution",),
+    ),
+    Mutation(
+        "a-check-takes-a-policy-that-refuses-every-run",
+        "app/preflight/node_check.py",
+        "        found.gaps.append(told)\n    _identity(",
+        "        pass\n    _identity(",
+        (f"{_PUBLISH}::test_a_check_of_the_node_finds_what_would_refuse_every_run",),
+    ),
+    Mutation(
+        "one-node-decides-what-all-gain",
+        _READ,
+        "    if abs(gain) > LARGEST_GAIN + _FARTHEST * noise:\n",
+        "    if abs(gain) > _LARGEST:\n",
+        _PASSED_OVER,
+    ),
+    Mutation(
+        "a-gain-is-taken-with-any-noise",
+        _READ,
+        "    if not least / _SLACK <= noise <= most * _SLACK:\n",
+        "    if noise <= 0:\n",
+        _PASSED_OVER,
+    ),
+)
+
+MUTATIONS = (
+    *_OF_THE_OWN_REPORT,
+    *_OF_ITS_PART,
+    *_OF_WHAT_IS_PUBLISHED,
+    *_OF_WHO_READS_IT,
+)

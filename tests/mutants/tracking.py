@@ -51,4 +51,19 @@ MUTATIONS = (
         "                self._run.log(now)\n",
         (f"{_RUNS}::test_a_server_that_comes_back_is_told_everything",),
     ),
+    Mutation(
+        "a-class-with-a-slash-keeps-mlflow-from-all-curves",
+        "app/results/tracking.py",
+        "    if normpath(clean) == clean:\n",
+        "    if clean:\n",
+        (f"{_RUNS}::test_mlflow_takes_the_name_of_any_class",),
+    ),
+    Mutation(
+        "curves-that-mlflow-refuses-leave-a-run-without-an-end",
+        "app/results/tracking.py",
+        "        # Whatever it would not take of the curves: files, model and end are other"
+        " things.\n",
+        "        if waiting:\n            return\n",
+        (f"{_RUNS}::test_curves_that_mlflow_refuses_leave_the_rest_and_an_end",),
+    ),
 )

@@ -21,15 +21,15 @@ def gains_section(data: RunData) -> Section:
     if not published:
         return Section("gains", "Who gains")
     rows: list[list[Any]] = []
-    gains: list[tuple[float, float]] = []
+    gains: dict[str, list[tuple[float, float]]] = {}
     for node, figures in published.items():
         name = next((one for one in GAINS if one in figures), None)
         gain, noise = (figures[name], figures.get(GAIN_NOISE)) if name else (None, None)
         width = _RANGE_95 * noise if noise is not None else None
         metric = name.removeprefix("gain_") if name else None
         rows.append([node, metric, gain, width, figures.get(EPSILON_LEFT), figures.get(DELTA)])
-        if gain is not None and noise is not None:
-            gains.append((gain, noise))
+        if metric is not None and gain is not None and noise is not None:
+            gains.setdefault(metric, []).append((gain, noise))
     columns = ["node", "gain in", "gain, noised", "95 % within +-", "epsilon left", "at delta"]
     return Section(
         "gains",
@@ -39,7 +39,7 @@ def gains_section(data: RunData) -> Section:
     )
 
 
-def _words(gains: list[tuple[float, float]]) -> list[str]:
+def _words(gains: dict[str, list[tuple[float, float]]]) -> list[str]:
     if not gains:
         return ["Nodes have published what is left of their budgets, and no gains."]
     texts = [
@@ -47,18 +47,23 @@ def _words(gains: list[tuple[float, float]]) -> list[str]:
         " on that node's held-out records, cut to a quarter up or down. Each node has added"
         " noise to its figure by itself and charged it to its own budget, beside what this"
         " report says that the run has spent. A figure alone says little where the noise is"
-        " larger than a quarter, as a gain can be no larger than that."
+        " larger than a quarter, as a gain can be no larger than that. Each"
+        " figure is its node's own word: nobody else can check it."
     ]
-    if len(gains) > 1:
-        mean = sum(gain for gain, _ in gains) / len(gains)
-        # The variance of a Laplace variable is twice its scale squared.
-        error = sqrt(sum(2 * noise**2 for _, noise in gains)) / len(gains)
-        width = _TWO_SIDED_95 * error
-        verdict = "it does not tell whether they gain"
-        if abs(mean) > width:
-            verdict = "they gain" if mean > 0 else "they lose"
-        texts.append(
-            f"The mean of {len(gains)} gains is {number(mean)}, and the noise alone moves it by"
-            f" up to {number(width)} in 95 of 100 cases: {verdict}."
-        )
-    return texts
+    means = (_mean(metric, given) for metric, given in gains.items() if len(given) > 1)
+    return [*texts, *means]
+
+
+def _mean(metric: str, gains: list[tuple[float, float]]) -> str:
+    """Return what several gains, each with the scale of its noise, say together."""
+    mean = sum(gain for gain, _ in gains) / len(gains)
+    # The variance of a Laplace variable is twice its scale squared.
+    error = sqrt(sum(2 * noise**2 for _, noise in gains)) / len(gains)
+    width = _TWO_SIDED_95 * error
+    verdict = "it does not tell whether they gain"
+    if abs(mean) > width:
+        verdict = "they gain" if mean > 0 else "they lose"
+    return (
+        f"The mean of {len(gains)} gains in {metric} is {number(mean)}, and the noise alone"
+        f" moves it by up to {number(width)} in 95 of 100 cases: {verdict}."
+    )

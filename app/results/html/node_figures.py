@@ -98,5 +98,5 @@ def budget(kept: Kept) -> list[Figure]:
     drawn.locator_params(axis="x", nbins=6, integer=True)
     drawn.set_xlabel("charge")
     drawn.set_ylabel("epsilon")
-    note = "As each charge was held against the cap, which may be more than the total below."
+    note = "As each charge was held against the cap, which may be more than what is charged."
     return [Figure("Epsilon charged", alt, to_svg(drawn, alt), note)]

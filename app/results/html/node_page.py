@@ -15,11 +15,13 @@ from app.results.html.node_figures import (
     own_curves,
     own_traffic,
 )
+from app.results.html.node_words import gain_sentences
 from app.results.html.parts import Section, Table, Tile, facts, table
 from app.results.html.shown import bytes_of, in_order, metric_name, number, seconds_of
 from app.results.html.svg import style
 from app.results.html.templates import render
 from privacy.ledger.charge import Charge
+from privacy.ledger.ledger import Ledger
 from privacy.ledger.rows import read, reading
 from privacy.ledger.spent import spent_in_all, summary_line
 
@@ -66,17 +68,35 @@ def write_node_page(state: Path, file: Path, dataset: str | None = None) -> Path
         kept = Kept(runs, kept.refusals)
     if not (kept.runs or kept.refusals or charges):
         raise NoReportError(f"{state}: this node has answered no run yet")
-    replace_page(file, page_of_node(kept, charges))
+    # Like what it is drawn from: for its owner alone.
+    replace_page(file, page_of_node(kept, charges, _held(state, charges)), is_secret=True)
     return file
 
 
-def page_of_node(kept: Kept, charges: Sequence[Charge]) -> str:
-    """Return the report of a node's own side as HTML."""
+def _held(state: Path, charges: Sequence[Charge]) -> float | None:
+    """Return epsilon of all charges by the rule of the last one's cap; None without a cap."""
+    if not charges or (cap := charges[-1].budget) is None:
+        return None
+    return Ledger(state, charges[-1].dataset).held(cap)
+
+
+def page_of_node(kept: Kept, charges: Sequence[Charge], held: float | None) -> str:
+    """Return the report of a node's own side as HTML.
+
+    Parameters
+    ----------
+    kept : Kept
+        What the node has kept.
+    charges : sequence of Charge
+        Of its ledger.
+    held : float or None
+        Epsilon of the charges as it is held against the cap; None without one.
+    """
     names = sorted({str(run.about.get("dataset")) for run in kept.runs})
     with style():
         drawn = kept.runs[::-1][:_DRAWN_RUNS]
         sections = [
-            _budget(kept, charges),
+            _budget(kept, charges, held),
             *(_run(run) for run in drawn),
             _all_runs(kept),
             _refusals(kept),
@@ -87,14 +107,14 @@ def page_of_node(kept: Kept, charges: Sequence[Charge]) -> str:
         under="What it gave, what that cost, and how the models do on its own records. Of this"
         " page nothing has left the node, but for what its policy publishes: keep it as you"
         " keep the records.",
-        tiles=_tiles(kept, charges),
+        tiles=_tiles(kept, charges, held),
         sections=[one for one in sections if not one.is_empty],
         footer=f"Written by Tacet from the node's own file alone, which keeps the last"
         f" {KEPT_RUNS} runs and {KEPT_ROUNDS:,} rounds.",
     )
 
 
-def _tiles(kept: Kept, charges: Sequence[Charge]) -> list[Tile]:
+def _tiles(kept: Kept, charges: Sequence[Charge], held: float | None) -> list[Tile]:
     rounds = [one for run in kept.runs for one in run.rounds]
     tiles = [
         Tile("Runs", number(len(kept.runs)), f"{number(len(rounds))} rounds answered"),
@@ -106,15 +126,14 @@ def _tiles(kept: Kept, charges: Sequence[Charge]) -> list[Tile]:
         Tile("Time", seconds_of(sum(run.seconds for run in kept.runs)), "of computing"),
     ]
     cap = charges[-1].budget if charges else None
-    if cap is not None:
-        spent = spent_in_all(charges, cap.delta).epsilon
-        left = max(0.0, cap.epsilon - spent)
+    if cap is not None and held is not None:
+        left = max(0.0, cap.epsilon - held)
         more = f"of {number(cap.epsilon)} at delta {cap.delta:g}"
         tiles.insert(0, Tile("Epsilon left", number(left), more))
     return tiles
 
 
-def _budget(kept: Kept, charges: Sequence[Charge]) -> Section:
+def _budget(kept: Kept, charges: Sequence[Charge], held: float | None) -> Section:
     """Return what was charged, and what the cap leaves."""
     if not charges:
         text = "Nothing was charged: no run with differential privacy was answered."
@@ -127,9 +146,13 @@ def _budget(kept: Kept, charges: Sequence[Charge]) -> Section:
         ("privacy unit", f"{spent.unit} ({spent.neighbours})"),
         ("charged", summary_line(spent)),
     ]
-    if cap is not None:
-        left = max(0.0, cap.epsilon - spent.epsilon)
-        values += [("cap", f"epsilon {cap.epsilon:g}"), ("left", f"epsilon {number(left)}")]
+    if cap is not None and held is not None:
+        left = max(0.0, cap.epsilon - held)
+        values += [
+            ("held against the cap", f"epsilon {number(held)}"),
+            ("cap", f"epsilon {cap.epsilon:g}"),
+            ("left", f"epsilon {number(left)}"),
+        ]
     return Section(
         "budget", "What it cost in privacy", facts=facts(values, _FILE), figures=budget(kept)
     )
@@ -160,41 +183,6 @@ def _run(run: OwnRun) -> Section:
         figures=[*contribution_curves(run), *own_curves(run), *own_traffic(run)],
         tables=[_rounds(run)] if run.rounds else [],
     )
-
-
-def gain_sentences(run: OwnRun) -> list[str]:
-    """Return in plain words what the node gains by taking part, as far as it was worked out."""
-    told = [one for one in run.rounds if "with" in one["contribution"]]
-    if not told:
-        why = [one["contribution"].get("not_told") for one in run.rounds[-1:]]
-        return [f"What this node adds cannot be told: {text}." for text in why if text]
-    last = told[-1]
-    models, number_of = last["contribution"], last["num_test"]
-    sentences: list[str] = []
-    for name in in_order(models["with"]):
-        called, value = metric_name(name), models["with"][name]
-        if value is None:
-            continue
-        text = (
-            f"{called}: the model of round {last['round'] - 1}, which all made together, has"
-            f" {number(value)} on this node's {number(number_of)} held-out records"
-        )
-        if (without := models.get("without", {}).get(name)) is not None:
-            text += f"; without this node's part of that round it would have {number(without)}"
-        if (alone := models.get("alone", {}).get(name)) is not None:
-            text += f"; this node alone, after as many rounds, has {number(alone)}"
-            text += f". So taking part {_change(name, value - alone)}"
-        sentences.append(f"{text}.")
-    return sentences
-
-
-def _change(name: str, difference: float) -> str:
-    """Return whether a model is better, and by how much: a loss or an error is to be low."""
-    lower_is_better = name in ("loss", "rmse", "mae", "brier", "log_loss")
-    gained = -difference if lower_is_better else difference
-    if gained == 0:
-        return "changes nothing here"
-    return f"{'gains' if gained > 0 else 'costs'} it {number(abs(gained))}"
 
 
 def _rounds(run: OwnRun) -> Table:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
+import app.node.noting as noting
 import app.node.own_report as own_report
 import app.node.session
 from app.node.own_report import Answer, Noted, OwnReport, read_own
@@ -154,6 +155,17 @@ def test_a_report_that_cannot_be_written_fails_no_round(tmp_path, monkeypatch, c
     assert outcome.num_rounds == 2
     assert len(failed) == 9
     assert any("own report lacks" in one.getMessage() for one in caplog.records)
+
+
+def test_scores_that_cannot_be_read_fail_no_round(tmp_path, monkeypatch):
+    def fail(_):
+        raise ArithmeticError("a score")
+
+    monkeypatch.setattr(noting, "own_metrics", fail)
+    config, nodes = plain(tmp_path)
+    assert simulate({**config, "num-rounds": 1}, 3).num_rounds == 1
+    [run] = read_own(nodes.state(0)).runs
+    assert [one["metrics"] for one in run.rounds] == [{}, {}]
 
 
 def test_a_file_that_somebody_holds_fails_no_round(tmp_path, monkeypatch, caplog):

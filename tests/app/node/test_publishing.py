@@ -214,6 +214,25 @@ def test_whether_a_gain_is_published_does_not_depend_on_records(tmp_path, monkey
     assert summary_of(tmp_path)["published"]["1000"]["gain_accuracy"] == 0.0
 
 
+def test_a_gain_that_cannot_be_worked_out_loses_no_contribution(tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise ArithmeticError("a record")
+
+    monkeypatch.setattr(client_side, "gain_to_publish", fail)
+    monkeypatch.setattr(client_side, "tell_contribution", fail)
+    nodes = nodes_of(tmp_path, "client_distributed", first=GAIN)
+    config = run_config_of(
+        tmp_path, "client_distributed", "secagg", simulation_nodes=str(nodes.file)
+    )
+    with caplog.at_level(logging.WARNING, "flwr.tacet"):
+        outcome = simulate(config, 4)
+    assert outcome.num_rounds == 3
+    # What was charged for a contribution has left: none was asked for again.
+    assert [one[0] for one in charges(nodes)] == [1, 2, 3]
+    assert all(not line["failures"] for line in lines_of(tmp_path))
+    assert any("could not be worked out" in one.getMessage() for one in caplog.records)
+
+
 def test_where_no_gain_can_be_told_none_is_charged(tmp_path):
     nodes = nodes_of(tmp_path, first=GAIN)
     simulate(exact(tmp_path, nodes, algorithm="fedadam", num_rounds=1), 4)
@@ -274,7 +293,8 @@ def test_the_coordinator_sees_who_gains_by_pseudonym(tmp_path):
     assert {row[0] for row in found.rows} == {"node 1", "node 2", "node 3", "node 4"}
     assert [row[4] != "–" for row in found.rows].count(True) == 1  # noqa: RUF001
     assert {row[3] for row in found.rows} == {"0.7489"}
-    assert "The mean of 4 gains" in text
+    assert "The mean of 4 gains in accuracy" in text
+    assert "own word" in text
     assert not re.search(r"\b100[0-3]\b", text)
 
 
@@ -292,4 +312,19 @@ def test_a_check_of_the_node_says_what_it_publishes(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "publishes: what is left of its cap, once for each run what it gains" in told
     assert "nothing reads it" not in told
+    assert "contribution=" not in told
     assert Path(file).exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("", "publish_gain_epsilon=2 in the policy: a gain is only worked out with"),
+        (" contribution=false", "publish_gain_epsilon=2 in the policy"),
+        (' contribution="true"', "contribution='true' in --node-config: must be true or false"),
+    ],
+)
+def test_a_check_of_the_node_finds_what_would_refuse_every_run(tmp_path, capsys, given, told):
+    file = write_policy(tmp_path / "policy.yaml", policy("none", **NONE, **GAIN))
+    assert main(["node", "check", "--node-config", f'policy-file="{file}"{given}']) == 1
+    assert f"gap: {told}" in capsys.readouterr().out

@@ -415,6 +415,29 @@ def test_other_names_stay_other_names():
     assert metric_name("metrics/auc") == "metrics/auc"
 
 
+@pytest.mark.parametrize("name", ["n/", "//", "a//b", "../..", "/", "a/./b", "a/b", ".", "%"])
+def test_mlflow_takes_the_name_of_any_class(name):
+    from mlflow.utils.validation import _validate_metric_name
+
+    _validate_metric_name(metric_name(f"metrics/recall_{name}"))
+
+
+def test_curves_that_mlflow_refuses_leave_the_rest_and_an_end(
+    tmp_path, store, run_config, monkeypatch, caplog
+):
+    def log(self, points):
+        raise ValueError("a name that MLflow does not take")
+
+    monkeypatch.setattr(MLflowRun, "log", log)
+    simulate(run_config, 3)
+    (run,) = runs_of(store, tmp_path)
+    assert run.info.status == "FINISHED"
+    client = client_of(store)
+    assert "summary.json" in {one.path for one in client.list_artifacts(run.info.run_id)}
+    assert client.search_model_versions(f"name='m-{tmp_path.name}'")
+    assert len(warnings_of(caplog)) == 1
+
+
 def test_tables_are_files_and_no_model(tmp_path, store):
     free = f"tracking.uri={store} tracking.experiment={tmp_path.name}"
     run_config = {"task": "breast_cancer", "algorithm": "statistics", "tracking": "mlflow"}

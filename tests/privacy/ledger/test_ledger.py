@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privacy.accounting.epsilon import epsilon
 from privacy.ledger.budget import check, covering
 from privacy.ledger.ledger import Budget, Ledger, LedgerError, OverBudgetError
 from privacy.plan.release import Release
@@ -47,6 +48,15 @@ def test_a_plan_that_takes_all_leaves_nothing_to_another(ledger):
     assert ledger.spent(DELTA).epsilon == budget.epsilon
     # What the owner raises, everyone may use.
     charge(ledger, run=3, release=OTHER, plan=[(OTHER, 1)], budget=Budget(9.0, DELTA))
+
+
+def test_what_is_held_is_told_of_a_file_that_is_only_read(ledger):
+    # By the accountant of fixed parameters, at a delta that it was never asked about.
+    cap = Budget(epsilon_of(PLAN), DELTA)
+    charge(ledger, budget=cap)
+    assert ledger.held(cap) == pytest.approx(cap.epsilon)
+    whole = epsilon(PLAN, DELTA / 3)
+    assert ledger.held(Budget(1.001 * whole, DELTA / 3)) == pytest.approx(whole)
 
 
 def test_the_cap_cuts_off_a_plan_that_is_over_it(ledger):

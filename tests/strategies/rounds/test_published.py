@@ -6,7 +6,12 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from app.simulation.in_process import InProcessGrid
-from strategies.rounds.published import PUBLISHED, PublishedFigures, plain_figures
+from strategies.rounds.published import (
+    LARGEST_GAIN,
+    PUBLISHED,
+    PublishedFigures,
+    plain_figures,
+)
 
 # It gives Flower's messages their sender.
 InProcessGrid({})
@@ -41,6 +46,11 @@ def test_figures_are_taken_once_by_node():
         MetricRecord(GOOD | {"delta": 1.0}),
         MetricRecord(GOOD | {"gain_noise": 0.0}),
         MetricRecord(GOOD | {"gain_loss": 0.1}),
+        # Said to have hardly any noise, or more than any: one node would decide what all say.
+        MetricRecord(GOOD | {"gain_noise": 0.004}),
+        MetricRecord(GOOD | {"gain_noise": 501.0}),
+        MetricRecord(GOOD | {"gain_accuracy": 1e6}),
+        MetricRecord(GOOD | {"gain_accuracy": -15.3}),
         MetricRecord({"gain_accuracy": 0.1}),
         MetricRecord({"gain_noise": 0.1}),
         MetricRecord({"epsilon_left": 0.1}),
@@ -64,3 +74,19 @@ def test_what_stands_in_a_folder_is_read_with_no_trust_either():
     assert plain_figures(given) == {"7": {"a": 1.0}, "8": {}}
     assert plain_figures([1]) == {}
     assert plain_figures(None) == {}
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1.0, 100.0])
+def test_whatever_a_policy_may_spend_is_taken(epsilon):
+    from privacy.noise.bounded_value import bounded_release, noised, scale_of
+    from privacy.plan.release import Neighbours
+    from privacy.unit import Unit
+
+    release = bounded_release(epsilon, Unit.EXAMPLE, Neighbours.ADD_OR_REMOVE)
+    own = {
+        "gain_loss": noised(9.0, LARGEST_GAIN, release),
+        "gain_noise": scale_of(LARGEST_GAIN, release),
+    }
+    figures = PublishedFigures()
+    figures.note({1: reply(MetricRecord(own))})
+    assert figures.take() == {1: own}

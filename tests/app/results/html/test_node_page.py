@@ -1,10 +1,15 @@
 """The page of a node's own side, and the command that draws it."""
 
+import stat
+from pathlib import Path
+
 import pytest
 
 from app.cli.main import main
 from app.node.own_report import Answer, Noted, OwnReport
+from app.results.html.shown import number
 from app.simulation.in_process import simulate
+from privacy.ledger.ledger import Ledger
 from tests.kits.pages import check
 from tests.kits.private_kit import Nodes, policy, run_config_of
 
@@ -45,6 +50,32 @@ def test_the_page_has_runs_rounds_budget_and_refusals(state, tmp_path, capsys):
     ]
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
+
+
+def test_nobody_else_on_the_machine_can_read_it(state, tmp_path, monkeypatch):
+    file, modes = tmp_path / "node.html", []
+    # As another one has left it, readable by all.
+    file.write_text("old")
+    file.chmod(0o644)
+    write = Path.write_text
+
+    def listening(self, *given, **more):
+        modes.append(stat.S_IMODE(self.stat().st_mode))
+        return write(self, *given, **more)
+
+    monkeypatch.setattr(Path, "write_text", listening)
+    drawn(state, file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    # Nor was it before it had its name.
+    assert modes == [0o600]
+
+
+def test_what_is_left_is_what_the_node_would_publish(state, tmp_path):
+    # The filter's rule, which the next charge is held against, and not the smaller total.
+    [cap] = {one.budget for one in Ledger(state, "records")._charges()}
+    left = number(cap.epsilon - Ledger(state, "records").held(cap))
+    page = check(drawn(state, tmp_path / "node.html"))
+    assert page.tiles["Epsilon left"][0] == left
 
 
 def test_only_one_data_set_where_that_is_asked(state, tmp_path, capsys):
