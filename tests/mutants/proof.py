@@ -126,6 +126,13 @@ MUTATIONS = (
         (f"{_SIGNED}::test_another_key_signs_for_nobody",),
     ),
     Mutation(
+        "rounds-that-were-discarded-count",
+        "app/results/verify_signed.py",
+        'del self.rounds[entry["round"] :]',
+        "pass",
+        (f"{_SIGNED}::test_rounds_that_a_resume_discards_do_not_count",),
+    ),
+    Mutation(
         "a-participant-can-be-hidden",
         "strategies/secagg/signed_sum.py",
         "if (self.survivors != self.cohort) != bool(voted):",

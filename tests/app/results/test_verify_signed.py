@@ -134,6 +134,19 @@ def test_who_has_signed_nothing_is_named(copy, keys):
     assert any("log.jsonl, lines 2 to 5: nobody" in line for line in found.not_verified)
 
 
+def test_rounds_that_a_resume_discards_do_not_count(copy, keys):
+    """A coordinator leaves the signed rounds in the log, and does all of them again alone."""
+
+    def done_again(history):
+        begun, *rest = json.loads(json.dumps(history))
+        without_signatures(rest)
+        history[-1:] = [begun | {"kind": RESUMED, "round": 0}, *rest]
+
+    made_anew(copy, done_again)
+    with pytest.raises(VerificationError, match="no round carries a signature by one of them"):
+        verify(copy, keys=keys)
+
+
 def test_a_model_whose_signatures_were_taken_out_is_not_called_signed(copy, keys):
     changes_the_model(copy)
     made_anew(copy, lambda history: history[-1].pop(SIGNED))
