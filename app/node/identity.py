@@ -277,7 +277,9 @@ def load_key(path: Path) -> Ed25519PrivateKey:
         If it is none, or others may read it.
     """
     if _has(path, _PUBLIC):
-        raise IdentityError(f"{path}: is a public key; give the private one, without .pub")
+        raise IdentityError(
+            f"{path}: is a public key; give the private one (`tacet keys new` makes both)"
+        )
     _require_own(path, is_secret=True)
     key = _load(path, lambda data: load_pem_private_key(data, password=None))
     if not isinstance(key, Ed25519PrivateKey):
