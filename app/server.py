@@ -143,7 +143,7 @@ def run(
                 folder.path,
                 run_id,
                 strategy.coding.plan,
-                _done(checkpoint),
+                checkpoint,
                 strategy.note_log_head,
                 start.record.to_log() if start is not None else None,
             ),

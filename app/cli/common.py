@@ -57,6 +57,11 @@ def write_json(file: Path | None, values: dict[str, Any]) -> None:
         raise CommandError(f"--json {file}: {error.strerror}") from None
 
 
+def printable(text: str) -> str:
+    """Return a line from elsewhere without letters that a terminal obeys."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a line for each row, cells of a column under each other; at least one row."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.common import CommandError, aligned
+from app.cli.common import CommandError, aligned, printable
 from app.node.identity import readable_fingerprint
 from app.node.lineage import total_of
 from app.node.model_entry import ModelEntry
@@ -159,7 +159,7 @@ def _show(arguments: argparse.Namespace) -> list[str]:
         raise CommandError(f"{file}: not as it was signed; `tacet models verify` tells more")
     text = content.decode("utf-8", "replace")
     # Nobody's signature was looked at, and a terminal obeys some letters.
-    lines = ["".join(c if c.isprintable() else "?" for c in line) for line in text.split("\n")]
+    lines = [printable(line) for line in text.split("\n")]
     return [*lines, f"folder: {found.folder}", _NOTE]
 
 

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from app.cli.common import CommandError, printable
+
 
 def add(commands: Any) -> None:
     """Add the command to a parser's subparsers."""
@@ -44,30 +46,30 @@ def _head(text: str) -> tuple[int, str]:
     return int(size), root
 
 
-def _not_by(keys: Any) -> str:
-    """Return what stays open on who says all this, with keys or without."""
-    if keys:
-        return (
-            "what was logged after the last signatures, of which nothing but a head that was"
-            " kept elsewhere can tell (--head)"
-        )
-    return (
-        "that the whole folder was not made anew: compare signatures with the participants'"
-        " keys (--peers), or the head with one that was kept elsewhere (--head)"
-    )
+_ANEW = (
+    "that the whole folder was not made anew: compare signatures with the participants' keys"
+    " (--peers), or the head with one that was kept elsewhere (--head)"
+)
 
 
 def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
-    from app.node.identity import IdentityError, read_peers
+    from app.node.identity import read_peers
     from app.results.run_log import Head
-    from app.results.verify import NOT_VERIFIED, VerificationError, verify
+    from app.results.verify import VerificationError, verify
 
+    folder: Path = arguments.run_folder
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "there is no such folder"
+        raise CommandError(f"RUN {folder}: {what}; give that of a run (~/.tacet/runs/...)")
     kept = Head(*arguments.head) if arguments.head else None
+    # A wrong argument is no folder that was changed: it ends with another status.
+    keys = read_peers(arguments.peers) if arguments.peers else None
     try:
-        keys = read_peers(arguments.peers) if arguments.peers else None
-        found = verify(arguments.run_folder, kept, keys, arguments.node_state)
-    except (VerificationError, IdentityError) as error:
-        return 1, [f"FAILED {error}"]
+        found = verify(folder, kept, keys, arguments.node_state)
+    except VerificationError as error:
+        return 1, [printable(f"FAILED {error}")]
     told = [f"ok  {line}" for line in found.lines]
-    told += [f"not verified: {what}" for what in (*NOT_VERIFIED, _not_by(keys))]
-    return 0, [*told, f"head {found.head.size}:{found.head.root}"]
+    left_open = found.not_verified if keys else (*found.not_verified, _ANEW)
+    told += [f"not verified: {what}" for what in left_open]
+    # The folder may be anybody's.
+    return 0, [printable(line) for line in (*told, f"head {found.head.size}:{found.head.root}")]

@@ -11,7 +11,6 @@ from app.federation.certificates import validity
 from app.federation.members import Federation
 from app.federation.superlink import SuperLinkError
 from app.node.identity import read_peers, readable_fingerprint
-from strategies.rounds.published import DELTA, EPSILON_LEFT, plain_figures
 
 HEAD = (
     "name",
@@ -103,6 +102,9 @@ def budgets(runs: Sequence[Path]) -> dict[str, str]:
     runs : sequence of Path
         Run folders, oldest first.
     """
+    # It loads Flower, which other commands do without.
+    from strategies.rounds.published import DELTA, EPSILON_LEFT, plain_figures
+
     found: dict[str, str] = {}
     for values in _lines(runs):
         for node, figures in plain_figures(values.get("published")).items():

@@ -8,6 +8,7 @@ from typing import Any
 from app.node.lineage import PastRun, objection, total_of
 from app.node.model_entry import ModelEntry
 from app.results.html.compliance import plain
+from app.results.run_log import LOG
 from tasks.base import Task
 
 CARD = "MODEL.md"
@@ -106,7 +107,8 @@ def _privacy(entry: ModelEntry) -> Iterator[str]:
         f"Together: epsilon **{found.epsilon:.6g}** at delta {found.delta:.3g}"
         f" ({plain(found.unit)}: {plain(found.neighbours)}) on what was in all of these runs"
         " (basic composition: epsilons and deltas add). For whoever sees the models only it is"
-        f" epsilon {found.epsilon_model_only:.6g}. Other runs on the same records add to it."
+        f" epsilon {found.epsilon_model_only:.6g}; not for readers of {LOG}, which says who"
+        " took part where messages were signed. Other runs on the same records add to it."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isclose
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +156,14 @@ def _require_epsilon(released: Sequence[Mapping[str, Any]], entry: ModelEntry) -
     spent = entry.runs[0].privacy
     if spent is None and not released:
         return
-    told = released[-1] if released else {}
+    try:
+        told = {name: float(released[-1][name]) for name in ("epsilon", "delta")}
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise CheckError(f"{LOG}: epsilon or delta is missing, or no number") from None
     # A run that was stopped within a round may have spent more than its last closed one tells.
     if spent is None or not (
-        float(told.get("epsilon", inf)) <= spent.epsilon * (1 + 1e-6)
-        and isclose(float(told["delta"]), spent.delta, rel_tol=1e-6)
+        told["epsilon"] <= spent.epsilon * (1 + 1e-6)
+        and isclose(told["delta"], spent.delta, rel_tol=1e-6)
     ):
         raise CheckError(f"{LOG}: epsilon or delta is more than the entry says")
 

@@ -252,6 +252,11 @@ def entries_of(registry: Path) -> Iterator[Found]:
     """
     try:
         names = sorted(one.name for one in registry.iterdir() if is_name(one.name))
+    except FileNotFoundError:
+        raise RegistryError(
+            f"--registry {registry}: there is no such folder; `tacet models tag` makes it with"
+            " the first model, or name another one"
+        ) from None
     except OSError as error:
         raise RegistryError(f"--registry {registry}: {error.strerror}") from None
     for name in names:

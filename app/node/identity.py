@@ -63,6 +63,7 @@ def new_key(path: Path) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
+_PUBLIC, _PRIVATE = b"-----BEGIN PUBLIC", b"-----BEGIN PRIVATE"
 _THERE = "is there already, and a key is never overwritten; choose another path"
 
 
@@ -79,6 +80,8 @@ def public_path(path: Path) -> Path:
 
 def read_public(path: Path) -> bytes:
     """Return the 32-byte public key of a ``.pub`` file."""
+    if _has(path, _PRIVATE):
+        raise IdentityError(f"{path}: is a private key; give the public one, {path.name}.pub")
     key = _load(path, load_pem_public_key)
     if not isinstance(key, Ed25519PublicKey):
         raise IdentityError(
@@ -273,6 +276,10 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     IdentityError
         If it is none, or others may read it.
     """
+    if _has(path, _PUBLIC):
+        raise IdentityError(
+            f"{path}: is a public key; give the private one (`tacet keys new` makes both)"
+        )
     _require_own(path, is_secret=True)
     key = _load(path, lambda data: load_pem_private_key(data, password=None))
     if not isinstance(key, Ed25519PrivateKey):
@@ -292,6 +299,15 @@ def peer_lines(named: dict[str, bytes]) -> list[str]:
     """Return a line for each organisation."""
     width = max(map(len, named), default=0)
     return [f"{n:<{width}}  {readable_fingerprint(key)}" for n, key in sorted(named.items())]
+
+
+def _has(path: Path, begin: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(begin)) == begin
+    except OSError:
+        # Whoever reads all of it says why that fails.
+        return False
 
 
 def _load(path: Path, parse: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from app.node.views import Views
 from privacy.database import id_bytes, transaction
 from privacy.ledger.heads import HeadChain
+from privacy.ledger.rows import reading, tables
 from strategies.secagg.messages import KEPT_HEADS, NO_HEAD
 from strategies.secagg.wire import AttemptId
 
@@ -114,8 +115,16 @@ class SqliteMemory:
 
 
 def signed_log_heads(path: Path, run_id: int) -> list[bytes]:
-    """Return the heads of a run's log (40 bytes each) that this node has signed."""
-    with transaction(path, _LOG_SCHEMA) as database:
+    """Return the heads of a run's log (40 bytes each) that this node has signed.
+
+    Raises
+    ------
+    LedgerError
+        If there is no such file, or it is no node's. Nothing is written.
+    """
+    with reading(path) as database:
+        if "log_heads" not in tables(database):
+            return []
         rows = database.execute(
             "SELECT head FROM log_heads WHERE run_id = ? ORDER BY kept", (id_bytes(run_id),)
         ).fetchall()

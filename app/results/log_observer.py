@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from app.results.run_folder import MAY_CHANGE
 from app.results.run_log import (
     BEGUN,
+    CHANGEABLE,
     CLOSED,
     ENDED,
     FORMAT,
@@ -22,6 +27,7 @@ from app.results.run_log import (
 )
 from app.results.summary import COMPLETED, FAILED, STOPPED_EARLY
 from privacy.plan.plan import PrivacyPlan
+from strategies.rounds.checkpoint import Checkpoint
 from strategies.rounds.observer import ClosedRound, Observer, Outcome
 from strategies.rounds.report import RoundReport
 from strategies.secagg.signed_sum import SignedSum
@@ -40,8 +46,8 @@ class RunLogObserver(Observer):
         Flower's id of the run.
     plan : PrivacyPlan or None
         Of a private run: entries list the releases so far.
-    done : sequence of RoundReport or None
-        The rounds that were done before, of a run that is resumed; None of a new one.
+    checkpoint : Checkpoint or None
+        Of a run that is resumed: the rounds that were done before, and what was spent.
     tell_head : callable
         Given each new head of the log (40 bytes), for the participants to sign.
     initial : mapping or None
@@ -53,26 +59,27 @@ class RunLogObserver(Observer):
         folder: Path,
         run_id: int,
         plan: PrivacyPlan | None,
-        done: Sequence[RoundReport] | None,
+        checkpoint: Checkpoint | None,
         tell_head: Callable[[bytes], None],
         initial: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder, self._plan = folder, plan
         self._tell_head = tell_head
-        self._spent: Mapping[str, Any] = {}
+        self._spent: Mapping[str, Any] = checkpoint.privacy if checkpoint else {}
         self._log = RunLog(folder)
         # As text: ids are larger than what JSON's numbers hold elsewhere.
         about: dict[str, Any] = {
             "format": FORMAT,
             "run_id": str(run_id),
             "config": self._hash("config.yaml"),
+            CHANGEABLE: self._changeable(),
         }
         if initial is not None:
             about["initial"] = initial
-        if done is None:
+        if checkpoint is None:
             self._append(BEGUN, about)
         else:
-            self._take_up(about, done)
+            self._take_up(about, checkpoint.reports)
 
     def releasing(self, privacy: Mapping[str, Any]) -> None:
         """Note what is about to be spent: it counts even if no round closes."""
@@ -142,6 +149,14 @@ class RunLogObserver(Observer):
             "delta": float(spent["delta"]),
             "releases": [[release.to_dict(), times] for release, times in schedule],
         }
+
+    def _changeable(self) -> str:
+        """Return what of the configuration a resume may replace, as JSON text.
+
+        As text, since canonical JSON writes 2.0 as 2, and participants have signed the former.
+        """
+        values = yaml.safe_load((self._folder / "config.yaml").read_bytes())
+        return json.dumps({key: values[key] for key in MAY_CHANGE})
 
     def _hash(self, name: str) -> str:
         return hash_of(self._folder / name)

@@ -41,7 +41,7 @@ from strategies.rounds.report import RoundReport
 
 _STOPPED = "somebody stopped it (flwr stop, or a signal); resume-from goes on with it"
 #: A resumed run may differ in these; in anything else it would not be the same run.
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "num_rounds",
     "output_dir",
     "resume_from",
@@ -272,7 +272,7 @@ class RunFolder:
 
     def _fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return what of a configuration may not change when this run is resumed."""
-        privacy, may_change = self._config.privacy, set(_MAY_CHANGE)
+        privacy, may_change = self._config.privacy, set(MAY_CHANGE)
         if getattr(privacy, "epsilon", None) is not None:
             # The noise was calibrated to this many rounds and spare attempts.
             may_change.remove("num_rounds")

@@ -27,6 +27,8 @@ FORMAT = "tacet-log-1"
 BEGUN, RESUMED, CLOSED, ENDED = "begun", "resumed", "closed", "ended"
 #: What an entry calls the signatures of a sum's participants.
 SIGNED = "signed"
+#: What an entry calls those values of ``config.yaml`` that a resume may replace.
+CHANGEABLE = "changeable"
 #: What no entry speaks of: the log itself, and what can be made anew from the rest.
 _APART = (LOG, HEAD, ".lock", "plan.json", "report.html")
 

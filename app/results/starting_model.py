@@ -179,6 +179,11 @@ def runs_of_folder(folder: Path) -> tuple[PastRun, ...]:
         )
     except NoStartError:
         raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoStartError(
+            "it is no run's folder: there is no summary.json; give that of a run"
+            " (~/.tacet/runs/...)"
+        ) from None
     except (VerificationError, InitialModelError) as error:
         raise NoStartError(
             f"`tacet verify` does not accept that run: {error}; resume it to its end, or put"

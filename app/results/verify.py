@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isclose
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,13 +24,13 @@ from app.results.run_log import (
     files_of,
     hash_of_bytes,
 )
+from app.results.verify_epsilon import EpsilonError, check_epsilon
 from app.results.verify_signed import (
     Keys,
     SignatureError,
     check_signatures,
     heads_that_differ,
 )
-from privacy.plan.release import Release
 
 #: What no folder can show.
 NOT_VERIFIED = (
@@ -55,10 +54,13 @@ class Verified:
         Of its log.
     lines : tuple of str
         What was checked, for a person.
+    not_verified : tuple of str
+        What this folder leaves open, with what was given to compare it with.
     """
 
     head: Head
     lines: tuple[str, ...]
+    not_verified: tuple[str, ...]
 
 
 def verify(
@@ -85,6 +87,8 @@ def verify(
     ------
     VerificationError
         For the first thing that is not as it should be.
+    LedgerError
+        If the node's file is none.
     """
     entries = _entries(folder)
     grown = roots(leaf_hash(entry) for entry in entries)
@@ -98,21 +102,23 @@ def verify(
     closed = _rounds(history)
     lines += _files(folder, history, closed)
     try:
-        lines += check_signatures(folder, history, grown, keys or {})
-    except SignatureError as error:
+        signatures = check_signatures(folder, history, grown, keys or {})
+        lines += signatures.lines
+        if node_file is not None:
+            lines.append(_signed_by_node(node_file, history, grown))
+        lines += check_epsilon(folder, history, closed)
+    except (SignatureError, EpsilonError) as error:
         raise VerificationError(str(error)) from None
-    if node_file is not None:
-        lines.append(_signed_by_node(node_file, history, grown))
-    # The end's first: attempts that failed count too.
-    released = [entry for entry in (history[-1], *closed[-1:]) if "releases" in entry]
-    if released:
-        lines += _epsilons(released[0])
-    return Verified(head, tuple(lines))
+    return Verified(head, tuple(lines), (*NOT_VERIFIED, *signatures.not_verified))
 
 
 def _read(folder: Path, name: str) -> bytes:
+    file = folder / name
+    # Whoever made the folder may have put something there that never ends.
+    if file.exists() and not file.is_file():
+        raise VerificationError(f"{name}: is no file")
     try:
-        return (folder / name).read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise VerificationError(f"{name}: {error.strerror}") from None
 
@@ -149,19 +155,18 @@ def _signed_by_node(
 ) -> str:
     """Compare the log with every head of it that a node has signed."""
     from app.node.protocol_memory import signed_log_heads
-    from privacy.database import DatabaseError
 
-    runs = {str(entry["run_id"]) for entry in history if "run_id" in entry}
+    runs = sorted({str(entry["run_id"]) for entry in history if "run_id" in entry})
     try:
-        if not file.is_file():
-            raise VerificationError(f"{file}: there is no such file; give a node's state-path")
-        heads = [
-            Head.signed(head)
-            for run in sorted(runs)
-            for head in signed_log_heads(file, int(run))
-        ]
-    except (DatabaseError, ValueError) as error:
-        raise VerificationError(str(error)) from None
+        heads = [Head.signed(head) for run in runs for head in signed_log_heads(file, int(run))]
+    except (ValueError, OverflowError) as error:
+        raise VerificationError(f"{LOG}: run_id: {error}") from None
+    if not heads:
+        raise VerificationError(
+            f"{LOG}: the node of {file} has signed nothing in run {' or '.join(runs)[:80]}: it"
+            " took no part, messages were not signed, or this is the log of another run; give"
+            " a participant's state-path, or leave out --node-state"
+        )
     if differing := heads_that_differ(heads, grown):
         raise VerificationError(
             f"{LOG}: the node of {file} has signed {differing[0].size}:{differing[0].root},"
@@ -192,10 +197,8 @@ def _rounds(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return closed
 
 
-def _files(
-    folder: Path, history: Sequence[Mapping[str, Any]], closed: Sequence[Mapping[str, Any]]
-) -> Iterator[str]:
-    """Compare each file with what the log says of it."""
+def _round_lines(folder: Path, closed: Sequence[Mapping[str, Any]]) -> str:
+    """Compare the line of each round with its entry."""
     reports = _read(folder, "metrics.jsonl").split(b"\n")
     if reports.pop() != b"" or len(reports) != len(closed):
         raise VerificationError(
@@ -205,14 +208,25 @@ def _files(
     for number, (line, entry) in enumerate(zip(reports, closed, strict=True), start=1):
         if hash_of_bytes(line) != entry.get("line"):
             raise VerificationError(f"metrics.jsonl, line {number}: not as it was logged")
-    yield f"metrics.jsonl: {len(closed)} rounds as they were logged"
-    found = files_of(folder)
+    return f"metrics.jsonl: {len(closed)} rounds as they were logged"
+
+
+def _files(
+    folder: Path, history: Sequence[Mapping[str, Any]], closed: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Compare each file with what the log says of it."""
+    yield _round_lines(folder, closed)
+    try:
+        found = files_of(folder)
+    except OSError as error:
+        raise VerificationError(f"{error.filename}: {error.strerror}") from None
+    begun = [entry for entry in history if entry["kind"] in (BEGUN, RESUMED)][-1]
+    wanted = _files_at_begin(begun)
     if history[-1]["kind"] == ENDED:
-        wanted = _files_at_end(history[-1])
+        models = {"model.safetensors" for entry in closed if "model" in entry}
+        wanted = _files_at_end(history[-1], wanted, {"summary.json"} | models)
         yield f"the run ended: {history[-1].get('status')}"
     else:
-        begun = [entry for entry in history if entry["kind"] in (BEGUN, RESUMED)][-1]
-        wanted = _files_at_begin(begun)
         if closed and "model" in closed[-1]:
             wanted["model.safetensors"] = closed[-1]["model"]
         yield "the run goes on, or was stopped: what it writes at its end is not covered"
@@ -233,30 +247,19 @@ def _files_at_begin(begun: Mapping[str, Any]) -> dict[str, Any]:
     return wanted
 
 
-def _files_at_end(ended: Mapping[str, Any]) -> dict[str, Any]:
+def _files_at_end(
+    ended: Mapping[str, Any], begun: Mapping[str, Any], more: Collection[str]
+) -> dict[str, Any]:
+    """Return the files that the end names: those of the begin are among them, as they were."""
     files = ended.get("files")
     if not isinstance(files, dict):
         raise VerificationError(f"{LOG}: its end names no files")
-    return cast(dict[str, Any], files)
-
-
-def _epsilons(entry: Mapping[str, Any]) -> Iterator[str]:
-    """Work out epsilon anew from the releases that were logged, by both accountants."""
-    from privacy.accounting.epsilon import epsilon, renyi_epsilon
-
-    try:
-        schedule = [(Release.from_dict(dict(r)), int(times)) for r, times in entry["releases"]]
-        told, delta = float(entry["epsilon"]), float(entry["delta"])
-        found, by_renyi = epsilon(schedule, delta), renyi_epsilon(schedule, delta)
-    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
-        raise VerificationError(f"{LOG}: its releases cannot be read: {error}") from None
-    if not isclose(found, told, rel_tol=1e-6):
-        raise VerificationError(
-            f"{LOG}: epsilon {told:.6g} was told, and the releases that were logged come to"
-            f" {found:.6g} (by Renyi divergences {by_renyi:.6g})"
-        )
-    num = sum(times for _, times in schedule)
-    yield (
-        f"epsilon {told:.6g} at delta {delta:g}: {num} releases, worked out anew; by Renyi"
-        f" divergences alone {by_renyi:.6g}"
-    )
+    named = cast(dict[str, Any], files)
+    for name in sorted({*begun, *more}):
+        if name not in named:
+            raise VerificationError(f"{LOG}: its end does not name {name}")
+        if name in begun and named[name] != begun[name]:
+            raise VerificationError(f"{name}: the log's end names another one than its begin")
+    if INITIAL_MODEL in named and INITIAL_MODEL not in begun:
+        raise VerificationError(f"{INITIAL_MODEL}: the log's begin does not speak of it")
+    return named

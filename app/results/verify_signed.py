@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from app.results.run_log import BEGUN, CLOSED, ENDED, LOG, RESUMED, SIGNED, Head
+from app.results.run_log import (
+    BEGUN,
+    CHANGEABLE,
+    CLOSED,
+    ENDED,
+    LOG,
+    RESUMED,
+    SIGNED,
+    Head,
+    hash_of_bytes,
+)
 from strategies.secagg.signed_sum import FalseSignatureError, SignedSum
 
 # In C, where there is one: it takes a tenth of the time.
@@ -23,6 +34,22 @@ class SignatureError(ValueError):
     """A signature or a head that does not fit the log. Names the line."""
 
 
+@dataclass(frozen=True)
+class Signatures:
+    """What the signatures of a run show.
+
+    Attributes
+    ----------
+    lines : tuple of str
+        What was checked, for a person.
+    not_verified : tuple of str
+        What they leave open.
+    """
+
+    lines: tuple[str, ...]
+    not_verified: tuple[str, ...]
+
+
 def heads_that_differ(heads: Collection[Head], roots: Sequence[bytes]) -> list[Head]:
     """Return the heads that are not of the beginning of a log with these roots."""
     return [
@@ -32,7 +59,7 @@ def heads_that_differ(heads: Collection[Head], roots: Sequence[bytes]) -> list[H
 
 def check_signatures(
     folder: Path, history: Sequence[Mapping[str, Any]], roots: Sequence[bytes], keys: Keys
-) -> Iterator[str]:
+) -> Signatures:
     """Check what participants have signed, and tell what that shows.
 
     Parameters
@@ -44,50 +71,75 @@ def check_signatures(
     roots : sequence of bytes
         The roots over its first 0, 1, 2, ... entries.
     keys : mapping of str to bytes
-        Public keys by name; of others' signatures only the form is checked.
+        Public keys by name; of others' signatures only the form is checked, and they show
+        nothing.
 
     Raises
     ------
     SignatureError
-        For the first one that does not fit.
+        For the first one that does not fit, or if none is by one of the keys.
     """
     from strategies.secagg.crypto.identity import fingerprint, pin
 
     peers = pin(list(keys.values()))
     names = {fingerprint(key): name for name, key in keys.items()}
-    given: dict[str, int] = {}
-    unknown: set[bytes] = set()
-    num_signed = num_rounds = 0
-    run_id, config, server_round = "", b"", 0
+    found = _Found()
+    run_id, config = "", b""
     for number, entry in enumerate(history, start=1):
         kind = entry["kind"]
-        if kind in (BEGUN, RESUMED):
-            run_id = str(entry.get("run_id"))
-            server_round = entry["round"] if kind == RESUMED else 0
-            config = _config_hash(folder, entry)
-        server_round += kind == CLOSED
-        num_rounds += kind == CLOSED
-        if SIGNED not in entry:
-            continue
+        found.take(kind, entry)
         try:
+            if kind in (BEGUN, RESUMED):
+                run_id, config = str(entry.get("run_id")), b""
+            if SIGNED not in entry:
+                continue
+            config = config or _config_hash(folder, history[:number])
             signed = SignedSum.from_dict(entry[SIGNED])
             signers, others = signed.signers(peers)
-            about = server_round + (kind == ENDED)
+            about = len(found.rounds) + (kind == ENDED)
             _require_here(signed, (run_id, about), config, roots[:number])
-            if kind == ENDED:
+            if kind == CLOSED and entry.get("num_replies") != len(signed.survivors):
+                raise SignatureError(
+                    f"num_replies={entry.get('num_replies')!r}, and {len(signed.survivors)}"
+                    " have signed"
+                )
+            # An older end speaks of a model that a resumed run has replaced.
+            if kind == ENDED and not _goes_on(history[number:]):
                 _require_model(folder, signed)
+                found.scored = sorted(names[who] for who in signers)
         except (FalseSignatureError, SignatureError) as error:
             raise SignatureError(f"{LOG}, line {number}: {error}") from None
-        num_signed += kind == CLOSED
-        unknown.update(others)
-        for who in signers:
-            given[names[who]] = given.get(names[who], 0) + (kind == CLOSED)
-    if keys and num_rounds and not num_signed:
-        raise SignatureError(
-            f"{LOG}: keys were given, and no round carries a signature: the run was without"
-            " aggregation.identities, or somebody took them out"
-        )
-    yield from _told(given, len(unknown), num_signed, num_rounds, SIGNED in history[-1])
+        found.note(number, kind, [names[who] for who in signers], others)
+    return _told(found, keys, len(history))
+
+
+@dataclass
+class _Found:
+    """Who has signed which rounds that count; a resumed run may do some again."""
+
+    #: Of each round the names, None where it carries no signature.
+    rounds: list[list[str] | None] = field(default_factory=list[list[str] | None])
+    scored: list[str] = field(default_factory=list[str])
+    unknown: set[bytes] = field(default_factory=set[bytes])
+    #: Lines of the log over which a known key has signed.
+    num_lines: int = 0
+
+    def take(self, kind: str, entry: Mapping[str, Any]) -> None:
+        if kind == RESUMED:
+            del self.rounds[entry["round"] :]
+        if kind == CLOSED:
+            self.rounds.append(None)
+
+    def note(self, line: int, kind: str, known: list[str], others: list[bytes]) -> None:
+        if kind == CLOSED:
+            self.rounds[-1] = known
+        self.unknown.update(others)
+        if known:
+            self.num_lines = line - 1
+
+
+def _goes_on(later: Sequence[Mapping[str, Any]]) -> bool:
+    return any(entry["kind"] in (RESUMED, CLOSED) for entry in later)
 
 
 def _require_here(
@@ -99,7 +151,7 @@ def _require_here(
         raise SignatureError(
             f"signatures of run {signed.attempt.run_id}, round {signed.attempt.round}"
         )
-    if config and signed.binding.config != config:
+    if signed.binding.config != config:
         raise SignatureError("participants have signed another configuration than config.yaml")
     head = Head.signed(signed.log_head)
     if head.size != len(roots) - 1 or heads_that_differ([head], roots):
@@ -119,16 +171,20 @@ def _require_model(folder: Path, signed: SignedSum) -> None:
         raise SignatureError("participants have scored another model than model.safetensors")
 
 
-def _config_hash(folder: Path, entry: Mapping[str, Any]) -> bytes:
-    """Return what participants sign of ``config.yaml``; empty of a resume that replaced it."""
+def _config_hash(folder: Path, history: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return what participants sign of the configuration at the end of this history.
+
+    A resume replaces ``config.yaml``, in a few values: what these were before is in the log.
+    """
     content = (folder / "config.yaml").read_bytes()
-    if sha256(content).hexdigest() != entry.get("config"):
-        return b""
+    entry = [one for one in history if one["kind"] in (BEGUN, RESUMED)][-1]
     try:
         # A few references to references would be too many values to write.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _LOADER)):
             raise SignatureError("config.yaml: has references, which no run writes")
-        values = yaml.load(content, _LOADER)  # noqa: S506 - safe
+        values: Any = yaml.load(content, _LOADER)  # noqa: S506 - safe
+        if hash_of_bytes(content) != entry.get("config"):
+            values = dict(values) | _changeable(entry)
         return sha256(json.dumps(values, sort_keys=True).encode()).digest()
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, SignatureError):
@@ -136,18 +192,53 @@ def _config_hash(folder: Path, entry: Mapping[str, Any]) -> bytes:
         raise SignatureError(f"config.yaml: no configuration: {type(error).__name__}") from None
 
 
-def _told(
-    given: Mapping[str, int], num_unknown: int, num_signed: int, num_rounds: int, scored: bool
-) -> Iterator[str]:
-    if not num_signed:
-        return
+def _changeable(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the configuration was replaced later, and nothing else."""
+    from app.results.run_folder import MAY_CHANGE
+
+    values: Any = json.loads(str(entry.get(CHANGEABLE)))
+    if not isinstance(values, dict) or {*values} != {*MAY_CHANGE}:
+        raise SignatureError(
+            "config.yaml is another one than when this part of the run began, and its entry"
+            " does not say in what"
+        )
+    return dict(values)
+
+
+def _told(found: _Found, keys: Keys, num_lines: int) -> Signatures:
+    signed = [names for names in found.rounds if names is not None]
+    if not keys:
+        words = f"whose signatures {len(signed)} of {len(found.rounds)} rounds carry (--peers)"
+        return Signatures((), (words,) if signed else ())
+    known = [names for names in signed if names]
+    if found.rounds and not known:
+        raise SignatureError(
+            f"{LOG}: keys were given, and no round carries a signature by one of them: the run"
+            " was without aggregation.identities, these are the keys of others, or somebody"
+            " has made the log anew"
+        )
+    return Signatures(tuple(_shown(found, known, keys)), tuple(_left_open(found, num_lines)))
+
+
+def _shown(found: _Found, known: Sequence[list[str]], keys: Keys) -> Iterator[str]:
     yield (
-        f"{num_signed} of {num_rounds} rounds carry their participants' signatures, each over"
+        f"{len(known)} of {len(found.rounds)} rounds carry signatures by these keys, each over"
         " the log until then, config.yaml and the model that it began from"
     )
-    if scored:
-        yield "those who scored model.safetensors have signed that it is that"
-    for name, rounds in sorted(given.items()):
-        yield f"{name} has signed its part in {rounds} rounds"
-    if num_unknown:
-        yield f"{num_unknown} more have signed, whose keys are not given"
+    for name in sorted(keys):
+        num_rounds = sum(name in names for names in known)
+        yield f"{name} has signed its part in {num_rounds} rounds"
+    if found.scored:
+        yield f"{', '.join(found.scored)}: have signed that they scored model.safetensors"
+
+
+def _left_open(found: _Found, num_lines: int) -> Iterator[str]:
+    if not found.scored:
+        yield "model.safetensors: nobody with these keys has signed that it scored it"
+    if found.unknown:
+        yield f"who {len(found.unknown)} more are that have signed: their keys are not given"
+    first = found.num_lines + 1
+    yield (
+        f"{LOG}, lines {first} to {num_lines}: nobody with these keys has signed them; compare"
+        " the head with one that was kept elsewhere (--head)"
+    )

@@ -96,12 +96,22 @@ class SignedSum:
         Raises
         ------
         FalseSignatureError
-            If a signature is not that of the key, or one key signed for two.
+            If a signature is not that of the key, one key signed for two, or somebody of the
+            cohort is left out and those who are in the sum have not signed that.
         """
         named = [one.identity for one in self.inputs]
         if len(named) != len(self.survivors) or len(set(named)) != len(named):
             raise FalseSignatureError(
                 f"{len(self.survivors)} gave to the sum, and {len(set(named))} keys have signed"
+            )
+        voted = {who for who, _ in self.views}
+        if not voted.issubset(named) or not {*self.survivors}.issubset(self.cohort):
+            raise FalseSignatureError("others have signed than those of the cohort")
+        # An input signs the cohort; where one of it is missing, those who are left sign that.
+        if (self.survivors != self.cohort) != bool(voted):
+            raise FalseSignatureError(
+                f"{len(self.survivors)} of {len(self.cohort)} gave to the sum, and"
+                f" {len(voted)} have signed who did"
             )
         binding = self.binding.hash(self.roster, self.cohort, self.numbers, self.log_head)
         view = view_to_sign(self.attempt, self.roster, binding, self.survivors)

@@ -4,12 +4,16 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from app.cli.main import main
+from app.config.pairs import parse_pairs
+from app.simulation.in_process import simulate
 from tests import ROOT
 
 DOCS = ROOT / "docs"
@@ -52,7 +56,6 @@ def test_three_commands_lead_from_files_to_predictions(tmp_path):
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m app.cli.main "$@"\n')
     tool.chmod(0o755)
-    # What follows is of another run, and of a registry: tests/app/models has it.
     three, export, *_ = blocks(page, "bash")
     assert len(three.splitlines()) == 3
     said = done(tmp_path, "bash", "-e", "-c", three).splitlines()
@@ -70,6 +73,38 @@ def test_three_commands_lead_from_files_to_predictions(tmp_path):
     done(tmp_path, "bash", "-e", "-c", export)
     for name in ("model.onnx", "model.pt", "plain.safetensors"):
         assert (tmp_path / name).stat().st_size > 0
+
+
+def test_a_model_is_shared_and_begun_with_as_the_page_says(tmp_path, monkeypatch, capsys):
+    page = (DOCS / "using-a-model.md").read_text()
+    (make_files,) = blocks(page, "python")
+    *_, begin, share = blocks(page, "bash")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    exec(make_files, {})
+    quick = {"simulation-nodes": str(tmp_path / "nodes.yaml"), "num-rounds": 1}
+    quick |= {"task": "csv_breast_cancer", "overrides": "task.training.num_steps=1"}
+    first = tmp_path / ".tacet" / "runs" / "123"
+    simulate({**quick, "output-dir": str(first)}, 3)
+    for command in share.splitlines():
+        here = command.replace("~/", f"{tmp_path}/").replace("/mnt/", f"{tmp_path}/")
+        _, *words = shlex.split(here)
+        assert main(words) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "ok  heart-risk:1 is signed by coordinator.key.pub" in said
+    assert "new.csv: 49 rows" in said
+    # The page's own keys; what it leaves out is how much noise and for how many.
+    *_, given = shlex.split(begin.replace("/home/me", str(tmp_path)))
+    config = parse_pairs(given.removesuffix(" ..."))
+    assert [*config] == ["initial-model", "output-dir", "privacy"]
+    noise = "aggregation.min_survivors=3 privacy.noise_multiplier=2 privacy.delta=1e-4"
+    counts = "privacy.population=3 privacy.sampling_rate=1 privacy.expected_batch_size=100"
+    more = {"overrides": f"{noise} {counts}", "aggregation": "secagg"}
+    simulate({**quick, **config, **more}, 3)
+    record = json.loads((tmp_path / "second" / "initial-model.json").read_text())
+    assert record["path"] == config["initial-model"]
+    summary = json.loads((tmp_path / "second" / "summary.json").read_text())
+    assert "had no differential privacy" in summary["initial_model"]["no_sum_because"]
 
 
 def test_every_block_of_python_works(tmp_path):

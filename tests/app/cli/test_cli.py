@@ -131,7 +131,7 @@ def test_merge_refuses_and_writes_nothing(key, tmp_path, capsys):
         "has no name": ([public], "must be NAME=FILE.pub"),
         "name twice": ([f"a={public}", f"a={public}"], "the name a is given twice"),
         "key twice": ([f"a={public}", f"b={public}"], "a and b have the same key"),
-        "private": ([f"a={key}"], "not an unencrypted key in PEM form"),
+        "private": ([f"a={key}"], "is a private key; give the public one"),
         "missing": ([f"a={tmp_path}/none.pub"], "No such file"),
     }
     for entries, expected in wrong.values():

@@ -15,10 +15,11 @@ from app.models.registry import FILES, entries_of, find
 from app.node.identity import load_key, new_key
 from app.node.model_entry import MOST_BYTES, EntryError, SignedEntry
 from app.results.initial_model import read_initial_model
-from app.results.run_log import hash_of
+from app.results.run_log import files_of, hash_of
 from app.simulation.in_process import simulate
 from tasks.breast_cancer import BreastCancer
 from tests.app.results.test_starting_model import PLAIN, PRIVATE, begun, refused, summary_of
+from tests.app.results.test_verify import rewritten
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,7 @@ def test_the_card_says_what_a_user_needs(made):
         "tacet predict REGISTRY/masses/2 --input new.csv",
         hash_of(made / "second" / "model.safetensors"),
         "Head of the log of run 1:** ",
+        "not for readers of log.jsonl, which says who took part",
     ):
         assert part in text
 
@@ -394,3 +396,70 @@ def test_a_run_begins_with_an_entry_whose_files_are_its_own(copy, tmp_path):
     shutil.copy(copy / "second" / "model.safetensors", folder / "model.safetensors")
     assert "is not the one that its entry.json names" in refused(given)
     assert not Path(given["output-dir"]).exists()
+
+
+def log_anew(folder, change):
+    """Change the log of a folder, whose end names the files as they are."""
+
+    def changed(history):
+        history[-1]["files"] = files_of(folder)
+        change(history)
+
+    rewritten(folder, changed)
+
+
+def test_a_chain_that_was_cut_is_not_signed(copy, capsys):
+    """Without the record of what it began with, a model would have spent its own run only."""
+    run = copy / "second"
+    record = (run / "initial-model.json").read_bytes()
+    (run / "initial-model.json").unlink()
+    log_anew(run, lambda history: None)
+    assert tag(copy, run) == 2
+    assert "its end does not name initial-model.json" in capsys.readouterr().err
+    # Nor is one whose begin was silent.
+    (run / "initial-model.json").write_bytes(record)
+    log_anew(run, lambda history: history[0].pop("initial"))
+    assert tag(copy, run) == 2
+    assert "begin does not speak of it" in capsys.readouterr().err
+
+
+def test_a_log_whose_epsilon_cannot_be_read_is_none(copy, capsys):
+    folder = copy / "models" / "masses" / "1"
+
+    def without(history):
+        for entry in history:
+            entry.pop("delta", None)
+
+    rewritten(folder, without)
+    head = json.loads((folder / "head.json").read_text())
+
+    def fitting(entry):
+        entry["runs"][0]["head"] = f"{head['size']}:{head['root']}"
+        entry["files"] |= {name: hash_of(folder / name) for name in ("log.jsonl", "head.json")}
+
+    signed_anew(folder, fitting, load_key(copy / "coordinator.key"))
+    status, said = verified(capsys, copy)
+    assert (status, "epsilon or delta is missing, or no number" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (
+            ["list", "--registry", "none"],
+            "there is no such folder; `tacet models tag` makes it",
+        ),
+        (["tag", "file", "m", "--key", "coordinator.key"], "it is no run's folder"),
+        (["tag", "none", "m", "--key", "coordinator.key"], "it is no run's folder"),
+        (["tag", "run", "m", "--key", "coordinator.key.pub"], "is a public key; give"),
+        (
+            ["verify", "m", "--signer", "coordinator.key"],
+            "is a private key; give the public one",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_told_with_the_mend(copy, capsys, monkeypatch, words, why):
+    (copy / "file").write_text("")
+    monkeypatch.chdir(copy)
+    status, said = told(capsys, *words)
+    assert (status, why in said) == (2, True), said

@@ -1,6 +1,7 @@
 """The log of a run, and what becomes of a folder in which anything was changed."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from app.results.run_log import CLOSED, RunLog, files_of, hash_of_bytes
 from app.results.verify import Head, VerificationError, verify
 from app.simulation.in_process import simulate
 from strategies.rounds.observer import Observer
+from strategies.rounds.strategy import RoundStrategy
 from tests.kits.killed_runs import plain_run
 
 PRIVATE = {
@@ -269,7 +271,8 @@ def test_a_thousand_rounds_take_seconds(tmp_path, private):
             "line": hash_of_bytes(line),
         }
         log.append(entry.pop("kind"), entry)
-    log.append("ended", {"status": "completed", "files": files_of(folder)})
+    spent = {name: history[-1][name] for name in ("epsilon", "delta", "releases")}
+    log.append("ended", {"status": "completed", "files": files_of(folder), **spent})
     started = time.process_time()
     verify(folder)
     print(f"{time.process_time() - started:.2f} s for 1,000 rounds")
@@ -288,3 +291,103 @@ def test_the_command_says_what_it_found_and_what_it_could_not(private, copy, cap
     assert capsys.readouterr().out == "FAILED model.safetensors: not as it was logged\n"
     with pytest.raises(SystemExit):
         main(["verify", str(private), "--head", "3"])
+
+
+def ended_anew(folder, change):
+    """Write the log's end anew, as whoever has the folder can."""
+
+    def changed(history):
+        history[-1]["files"] = files_of(folder)
+        change(history[-1])
+
+    rewritten(folder, changed)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "model.safetensors"])
+def test_an_end_that_is_silent_on_a_file_is_none(copy, name):
+    ended_anew(copy, lambda end: end["files"].pop(name))
+    with pytest.raises(VerificationError, match=f"its end does not name {name}"):
+        verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("spent", "why"),
+    [
+        ({"epsilon": 0.1}, "summary.json: epsilon 0.1, and"),
+        ({"delta": 1e-9}, "summary.json: delta 1e-09, and"),
+        (None, "summary.json: no epsilon"),
+        ({"epsilon": "x"}, "cannot be read"),
+    ],
+)
+def test_a_summary_tells_the_epsilon_of_the_log(copy, spent, why):
+    file = copy / "summary.json"
+    summary = json.loads(file.read_text())
+    summary["privacy"] = {} if spent is None else summary["privacy"] | spent
+    file.write_text(json.dumps(summary))
+    ended_anew(copy, lambda end: None)
+    with pytest.raises(VerificationError, match=why):
+        verify(copy)
+
+
+def test_an_epsilon_of_no_release_is_none(copy):
+    def without(history):
+        history[-1]["files"] = files_of(copy)
+        for entry in history:
+            entry.pop("releases", None)
+
+    rewritten(copy, without)
+    with pytest.raises(VerificationError, match="and the log has none"):
+        verify(copy)
+
+
+def test_a_run_that_fails_as_soon_as_it_is_resumed_has_spent_what_it_had(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    class Raises(Observer):
+        def releasing(self, privacy):
+            if privacy["num_updates"] == 2:
+                raise KeyboardInterrupt
+
+    config = {**PRIVATE, "output-dir": str(folder)}
+    with pytest.raises(KeyboardInterrupt):
+        simulate(config, 3, observers=(Raises(),))
+    spent = json.loads((folder / "summary.json").read_text())["privacy"]["epsilon"]
+
+    def fails(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RoundStrategy, "note_release", fails)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(config | {"output-dir": "", "resume-from": str(folder)}, 3)
+    assert any(f"epsilon {spent:.6g} at delta" in line for line in verify(folder).lines)
+
+
+def test_a_hostile_folder_neither_hangs_nor_writes_on_the_terminal(copy, capsys):
+    def coloured(end):
+        end["status"] = "\x1b[2Jcompleted"
+
+    ended_anew(copy, coloured)
+    (copy / "a\x1b]0;b").write_text("")
+    assert main(["verify", str(copy)]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    for name in ("metrics.jsonl", "log.jsonl", "summary.json", "config.yaml"):
+        content = (copy / name).read_bytes()
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+        with pytest.raises(VerificationError, match=f"{name}: is (no file|missing)"):
+            verify(copy)
+        (copy / name).unlink()
+        (copy / name).write_bytes(content)
+
+
+def test_a_file_that_may_not_be_read_is_named(copy, monkeypatch):
+    honest = Path.open
+
+    def shut(self, *arguments, **named):
+        if self.name == "summary.json":
+            raise PermissionError(13, "Permission denied", str(self))
+        return honest(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", shut)
+    with pytest.raises(VerificationError, match=r"summary\.json: Permission denied"):
+        verify(copy)

@@ -16,6 +16,7 @@ from app.results.run_log import (
     BEGUN,
     CLOSED,
     ENDED,
+    RESUMED,
     SIGNED,
     Head,
     RunLog,
@@ -27,7 +28,7 @@ from app.results.verify import VerificationError, verify
 from app.simulation.in_process import simulate
 from strategies.rounds.observer import Observer
 from strategies.rounds.strategy import RoundStrategy
-from strategies.secagg.crypto.identity import pin
+from strategies.secagg.crypto.identity import fingerprint, pin
 from strategies.secagg.signed_sum import FalseSignatureError, SignedSum
 from tests.kits.ruled_nodes import RuledNodes
 
@@ -84,17 +85,136 @@ def test_an_honest_run_names_its_participants(nodes, keys):
     for name in ("n0", "n1", "n2", "n3"):
         assert f"{name} has signed its part in 3 rounds" in text
     assert "3 of 3 rounds carry" in text
-    assert "scored model.safetensors" in text
+    assert "n0, n1, n2, n3: have signed that they scored model.safetensors" in text
     # Of the three rounds and the last scores.
     assert "each of the 4 heads" in text
-    assert "more have signed" not in text
+    assert "are that have signed" not in "\n".join(found.not_verified)
+    assert "log.jsonl, lines 5 to 5: nobody" in "\n".join(found.not_verified)
+
+
+def strangers_sign(keys):
+    """Return what replaces all participants but n0 by keys of the coordinator's own."""
+    known = fingerprint(keys["n0"]).hex()
+
+    def change(history):
+        for entry in history:
+            for one in entry.get(SIGNED, {}).get("inputs", ()):
+                if one[0] != known:
+                    one[0] = hash_of_bytes(one[0].encode())
+
+    return change
+
+
+def test_signatures_of_strangers_show_nothing(nodes, copy, keys, tmp_path):
+    """A coordinator can make any number of keys, and a colluding node signs what it wants."""
+    found = verify(copy)
+    assert not any("sign" in line for line in found.lines)
+    assert "whose signatures 3 of 3 rounds carry" in "\n".join(found.not_verified)
+    strange = {name: new_key(tmp_path / f"{name}.key") for name in keys}
+    with pytest.raises(VerificationError, match="no round carries a signature by one of them"):
+        verify(copy, keys=strange)
+    made_anew(copy, strangers_sign(keys))
+    # Of the last sum, over the log as it now is, n0's own signature is missing.
+    with pytest.raises(VerificationError, match="another log"):
+        verify(copy, keys=keys)
+
+
+def test_who_has_signed_nothing_is_named(copy, keys):
+    """So that whoever reads it sees that only a colluding node is known."""
+
+    def only_first(history):
+        without_signatures(history[2:])
+        strangers_sign(keys)(history)
+
+    made_anew(copy, only_first)
+    found = verify(copy, keys=keys)
+    assert "n0 has signed its part in 1 rounds" in found.lines
+    assert "n3 has signed its part in 0 rounds" in found.lines
+    assert any("1 of 3 rounds carry" in line for line in found.lines)
+    assert any("log.jsonl, lines 2 to 5: nobody" in line for line in found.not_verified)
+
+
+def test_rounds_that_a_resume_discards_do_not_count(copy, keys):
+    """A coordinator leaves the signed rounds in the log, and does all of them again alone."""
+
+    def done_again(history):
+        begun, *rest = json.loads(json.dumps(history))
+        without_signatures(rest)
+        history[-1:] = [begun | {"kind": RESUMED, "round": 0}, *rest]
+
+    made_anew(copy, done_again)
+    with pytest.raises(VerificationError, match="no round carries a signature by one of them"):
+        verify(copy, keys=keys)
+
+
+def test_a_model_whose_signatures_were_taken_out_is_not_called_signed(copy, keys):
+    changes_the_model(copy)
+    made_anew(copy, lambda history: history[-1].pop(SIGNED))
+    found = verify(copy, keys=keys)
+    assert not any("have signed that they scored" in line for line in found.lines)
+    assert any("model.safetensors: nobody" in line for line in found.not_verified)
+
+
+def test_a_run_that_went_on_after_its_end_verifies(nodes, keys):
+    """Its first part has scored a model that is no longer there, under fewer rounds."""
+    config = nodes.config(STEPS, algorithm="fedavg", num_rounds=1)
+    simulate(config, 4, run_id=20)
+    folder = Path(config["output-dir"])
+    more = {"output-dir": "", "resume-from": str(folder), "num-rounds": 2}
+    simulate(config | more, 4, run_id=21)
+    text = "\n".join(verify(folder, keys=keys).lines)
+    assert "2 of 2 rounds carry" in text
+    assert "n3 has signed its part in 2 rounds" in text
+
+    def of_another_model(history):
+        # Participants have signed the begin; so only what came after round 1 can be made anew.
+        history[0]["config"] = begun
+        history[3]["config"] = hash_of(folder / "config.yaml")
+        without_signatures(history[2:])
+
+    begun = history_of(folder)[0]["config"]
+    made_anew(folder, of_another_model)
+    verify(folder, keys=keys)
+    changes_the_configuration(folder)
+    made_anew(folder, of_another_model)
+    with pytest.raises(VerificationError, match=r"line 2: .* another configuration"):
+        verify(folder, keys=keys)
+
+
+def test_a_configuration_that_the_log_never_named_is_no_excuse(nodes, keys, monkeypatch):
+    """The coordinator logs some hash at the begin, which participants cannot check."""
+    honest = RunLogObserver._hash
+    monkeypatch.setattr(
+        RunLogObserver,
+        "_hash",
+        lambda self, name: "00" * 32 if name == "config.yaml" else honest(self, name),
+    )
+    config = nodes.config(STEPS, algorithm="fedavg", num_rounds=1)
+    simulate(config, 4, run_id=30)
+    folder = Path(config["output-dir"])
+    changes_the_configuration(folder)
+    log = (folder / "log.jsonl").read_text().splitlines()
+    ended = json.loads(log[-1]) | {"files": files_of(folder)}
+    (folder / "log.jsonl").write_text("\n".join(log[:-1]) + "\n")
+    (folder / "head.json").unlink()
+    RunLog(folder).append(ended.pop("kind"), ended)
+    with pytest.raises(VerificationError, match=r"config\.yaml: the log's end names another"):
+        verify(folder, keys=keys)
+    begun = json.loads(log[0]) | {"round": 1, "config": hash_of(folder / "config.yaml")}
+    ended.pop(SIGNED)
+    begun.pop("kind")
+    anew = RunLog(folder)
+    anew.append(RESUMED, begun)
+    anew.append(ENDED, ended)
+    with pytest.raises(VerificationError, match=r"line 2: .* another configuration"):
+        verify(folder, keys=keys)
 
 
 def test_who_is_not_known_is_counted_and_not_believed(nodes, keys):
     some = {name: key for name, key in keys.items() if name != "n2"}
-    text = "\n".join(verify(nodes.folder / "run1", keys=some).lines)
-    assert "1 more have signed, whose keys are not given" in text
-    assert "n2" not in text
+    found = verify(nodes.folder / "run1", keys=some)
+    assert "who 1 more are that have signed" in "\n".join(found.not_verified)
+    assert "n2" not in "\n".join(found.lines)
 
 
 def changes_a_metric(folder):
@@ -137,7 +257,7 @@ def test_a_coordinator_who_makes_the_whole_folder_anew_is_found_out(copy, keys, 
     made_anew(copy, without_signatures)
     # A folder without signatures is as its own log says.
     verify(copy)
-    with pytest.raises(VerificationError, match="no round carries a signature"):
+    with pytest.raises(VerificationError, match="no round carries a signature by one"):
         verify(copy, keys=keys)
 
 
@@ -172,6 +292,17 @@ def fewer(history):
     history[1][SIGNED]["inputs"].pop()
 
 
+def one_is_hidden(history):
+    history[1][SIGNED]["inputs"].pop()
+    history[1][SIGNED]["survivors"].pop()
+    history[1]["num_replies"] = 3
+
+
+def says_more_replied(history):
+    history[3]["num_replies"] = 9
+    history[-1].pop(SIGNED)
+
+
 def others_survived(history):
     history[1][SIGNED]["survivors"][0] = "999"
     history[1][SIGNED]["cohort"][0] = "999"
@@ -191,7 +322,17 @@ def another_run(history):
 
 @pytest.mark.parametrize(
     "change",
-    [swapped, one_for_two, fewer, others_survived, another_asked, another_run, odd_begin],
+    [
+        swapped,
+        one_for_two,
+        fewer,
+        one_is_hidden,
+        says_more_replied,
+        others_survived,
+        another_asked,
+        another_run,
+        odd_begin,
+    ],
 )
 def test_signatures_are_of_this_run_and_round_alone(copy, keys, change):
     made_anew(copy, change)
@@ -202,12 +343,9 @@ def test_signatures_are_of_this_run_and_round_alone(copy, keys, change):
 def test_another_key_signs_for_nobody(copy, keys, tmp_path):
     """A name that is given with another key has signed nothing."""
     other = keys | {"n1": new_key(tmp_path / "other.key")}
-    lines = verify(copy, keys=other).lines
-    assert not any("n1 has" in line for line in lines)
+    assert "n1 has signed its part in 0 rounds" in verify(copy, keys=other).lines
 
     def forged(history):
-        from strategies.secagg.crypto.identity import fingerprint
-
         for entry in history:
             if SIGNED in entry:
                 entry[SIGNED]["inputs"][0][0] = fingerprint(other["n1"]).hex()
@@ -267,6 +405,23 @@ def test_one_key_does_not_sign_for_two(nodes, keys):
         twice.signers(pin(list(keys.values())))
 
 
+def test_nobody_is_left_out_of_a_sum_unsigned(nodes, keys):
+    """An input signs the cohort; that a member's own is missing the others have to sign."""
+    signed = SignedSum.from_dict(history_of(nodes.folder / "run1")[1][SIGNED])
+    peers = pin(list(keys.values()))
+    hidden = dataclasses.replace(
+        signed, inputs=signed.inputs[:-1], survivors=signed.survivors[:-1]
+    )
+    with pytest.raises(FalseSignatureError, match="3 of 4 gave to the sum, and 0 have signed"):
+        hidden.signers(peers)
+    forged = ((signed.inputs[0].identity, bytes(64)),)
+    with pytest.raises(FalseSignatureError, match="is not over this"):
+        dataclasses.replace(hidden, views=forged).signers(peers)
+    stranger = ((bytes(32), bytes(64)),)
+    with pytest.raises(FalseSignatureError, match="others have signed"):
+        dataclasses.replace(hidden, views=stranger).signers(peers)
+
+
 def test_signatures_that_were_collected_in_another_run_are_not_of_this_one(
     nodes, keys, monkeypatch
 ):
@@ -321,10 +476,36 @@ def test_the_command_takes_keys_and_a_node(nodes, copy, capsys):
     assert main(["verify", run, "--peers", peers, "--node-state", state]) == 0
     told = capsys.readouterr().out
     assert "ok  n3 has signed its part in 3 rounds" in told
-    assert "not verified: what was logged after the last signatures" in told
+    assert "not verified: log.jsonl, lines 5 to 5: nobody with these keys" in told
     assert main(["verify", run]) == 0
     assert "made anew" in capsys.readouterr().out
-    assert main(["verify", run, "--peers", str(copy / "summary.json")]) == 1
-    assert "not a peers file" in capsys.readouterr().out
-    assert main(["verify", run, "--node-state", str(copy / "none.sqlite")]) == 1
-    assert "no such file" in capsys.readouterr().out
+    # Wrong arguments are no folders that were changed.
+    for words, why in (
+        ([run, "--peers", str(copy / "summary.json")], "not a peers file"),
+        ([run, "--node-state", str(copy / "none.sqlite")], "no such file"),
+        ([str(copy / "summary.json")], "is no folder; give that of a run"),
+        ([str(copy / "none")], "there is no such folder; give that of a run"),
+    ):
+        assert main(["verify", *words]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_a_node_that_has_signed_nothing_is_not_agreement(nodes, copy, tmp_path):
+    """Neither one of another run, nor a log whose run was given another number."""
+    file = nodes.folder / "3.sqlite"
+    before = file.read_bytes()
+    file.chmod(0o400)
+    try:
+        verify(copy, node_file=file)
+        for number in ("2", "9" * 40, "-1", "none"):
+
+            def another(history, number=number):
+                without_signatures(history)
+                history[0]["run_id"] = number
+
+            made_anew(copy, another)
+            with pytest.raises(VerificationError):
+                verify(copy, node_file=file)
+    finally:
+        file.chmod(0o600)
+    assert file.read_bytes() == before
