@@ -157,13 +157,19 @@ class Task(ABC):
 
     @abstractmethod
     def made_up_targets(self, num_records: int) -> NDArray[Any]:
-        """Return targets of the kind that ``load`` gives, of nobody, shape (num_records,)."""
+        """Return targets of the kind that ``load`` gives, of nobody, shape (n, ...)."""
+
+    def made_up_inputs(self, num_records: int) -> NDArray[Any]:
+        """Return inputs of the kind that ``load`` gives, of nobody, always the same.
+
+        Here numbers from -1 to 1, float32; a task of tokens gives its own, int64.
+        """
+        shape = (num_records, *self.input_shape)
+        return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
     def made_up(self, num_records: int) -> Examples:
         """Return records of nobody, always the same, of the form that ``load`` gives."""
-        shape = (num_records, *self.input_shape)
-        inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-        table = self.table
+        inputs, table = self.made_up_inputs(num_records), self.table
         columns = None if table is None else table.made_up(num_records)
         largest = None if table is None else table.largest_weight
         weights = None if largest is None else np.linspace(0.0, largest, num_records)

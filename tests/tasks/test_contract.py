@@ -24,7 +24,7 @@ from tasks.training.model_check import check_model
 from tasks.training.rehearsal import rehearse, require_made_up
 from tests import ROOT
 from tests.kits.per_record import clipped_sum, gradient, reference
-from tests.tasks import test_adult, test_heart, test_mnist
+from tests.tasks import test_adult, test_heart, test_mnist, test_shakespeare
 
 CONF = ROOT / "conf" / "task"
 
@@ -64,11 +64,18 @@ def csv_files(directory: Path) -> Files:
     return Files(paths, keys)
 
 
+def shakespeare_files(directory: Path) -> Files:
+    """Write a few speeches; a small model."""
+    keys = {"length": 40, "width": 16, "embedding": 8}
+    return Files((test_shakespeare.write(directory),) * 2, keys)
+
+
 FILES: dict[str, Callable[[Path], Files]] = {
     "adult": adult_files,
     "csv": csv_files,
     "heart": heart_files,
     "mnist": mnist_files,
+    "shakespeare": shakespeare_files,
 }
 # Choices that do not go with the files above: their label has classes.
 UNFIT = {("adult", "linear"), ("csv", "linear")}
@@ -180,13 +187,15 @@ def test_no_record_is_given_twice(task, sources):
     assert twins <= 0.01 * seen.total()
 
 
-def test_inputs_are_finite_floats_and_targets_fit_the_loss(task, sources):
+def test_inputs_are_finite_and_targets_fit_the_loss(task, sources):
+    made_up = task.made_up(2)
     for source in sources:
         loaded = task.load(source)
         for part in (loaded.train, loaded.test):
-            assert part.inputs.dtype == np.float32
+            assert part.inputs.dtype in (np.float32, np.int64)
+            assert part.inputs.dtype == made_up.inputs.dtype
             assert np.isfinite(part.inputs).all()
-            assert part.targets.shape == (len(part),)
+            assert part.targets.shape == (len(part), *made_up.targets.shape[1:])
             assert part.targets.dtype in (np.int64, np.float32)
             assert np.isfinite(part.targets).all()
 
