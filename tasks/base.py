@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.unit import Unit
 from tasks.new_rows import Given, NewRows
 from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
@@ -228,8 +229,13 @@ class Task(ABC):
         """Map the outputs of a model of a number to the units of the label; here they are."""
         return np.asarray(outputs, np.float64)
 
-    def check_private(self) -> None:  # noqa: B027 - optional hook
-        """Raise ``ValueError`` if the records are preprocessed in a way that is not private.
+    def check_private(self, unit: Unit) -> None:  # noqa: B027 - optional hook
+        """Raise ``ValueError`` if the records are made in a way that is not private.
+
+        Parameters
+        ----------
+        unit : Unit
+            Whose presence is hidden.
 
         Preprocessing that looks at a node's records, for a mean say, is outside any guarantee.
         """

@@ -8,6 +8,7 @@ from tasks.digits import Digits
 from tasks.heart import Heart
 from tasks.mnist import Mnist
 from tasks.schema import TaskConfig
+from tasks.series.task import Series
 from tasks.shakespeare import Shakespeare
 
 TASKS: dict[str, type[Task]] = {
@@ -17,6 +18,7 @@ TASKS: dict[str, type[Task]] = {
     "digits": Digits,
     "heart": Heart,
     "mnist": Mnist,
+    "series": Series,
     "shakespeare": Shakespeare,
 }
 

@@ -131,3 +131,19 @@ class NextToken(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits of the next token at each place."""
         return self.head(self.reader(self.embedding(tokens)))
+
+
+class AtTheEnd(nn.Module):
+    """A model of one number at the end of a sequence.
+
+    Input shape (n, length, num_inputs), output shape (n, 1).
+    """
+
+    def __init__(self, kind: Reader, num_inputs: int, width: int, num_layers: int) -> None:
+        super().__init__()
+        self.reader = reader_of(kind, num_inputs, width, num_layers)
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, sequences: Tensor) -> Tensor:
+        """Return the number."""
+        return self.head(self.reader(sequences)[:, -1])

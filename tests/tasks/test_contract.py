@@ -70,15 +70,38 @@ def shakespeare_files(directory: Path) -> Files:
     return Files((test_shakespeare.write(directory),) * 2, keys)
 
 
+def series_files(directory: Path) -> Files:
+    """Write one file for each node: engines that get hotter until they fail."""
+    paths = (directory / "first.csv", directory / "second.csv")
+    for place, path in enumerate(paths):
+        rows = [
+            f"e{place}{engine},{cycle},{cycle * 7 % 31 + engine / 9 + place / 90:.4f}"
+            for engine in range(9)
+            for cycle in range(1, 12 + engine)
+        ]
+        path.write_text("\n".join(["engine,cycle,heat", *rows]) + "\n")
+    keys = {
+        "goal": "remaining_life",
+        "cap": 12,
+        "time": "cycle",
+        "unit": "engine",
+        "values": {"heat": {"min": 0, "max": 40}},
+        "window": 6,
+        "width": 16,
+    }
+    return Files(paths, keys)
+
+
 FILES: dict[str, Callable[[Path], Files]] = {
     "adult": adult_files,
     "csv": csv_files,
     "heart": heart_files,
     "mnist": mnist_files,
+    "series": series_files,
     "shakespeare": shakespeare_files,
 }
-# Choices that do not go with the files above: their label has classes.
-UNFIT = {("adult", "linear"), ("csv", "linear")}
+# Choices that do not go with the files above: labels with classes, times that are numbers.
+UNFIT = {("adult", "linear"), ("csv", "linear"), ("series", "forecast"), ("series", "iso")}
 
 
 def config_of(name: str, keys: dict[str, Any]) -> Any:
