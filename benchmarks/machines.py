@@ -16,13 +16,14 @@ from benchmarks.machines_runs import (
     ALARMS,
     FILE_NAME,
     NUM_FACTORIES,
+    SCHEMA,
     SKEW,
     Machines,
-    task_option,
 )
 from benchmarks.report import positive
 from benchmarks.table_rows import AUC, Row, ours, private_verdicts, publish, told
 from benchmarks.table_runs import EXACT_ROUNDS, PRIVATE_ROUNDS, Scores, boosted_scores
+from benchmarks.task_option import task_option
 from tasks.records import DataError
 
 EPSILON = 1.0
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.getLogger("flwr").setLevel(logging.ERROR)
     with ExitStack() as stack:
-        stack.enter_context(task_option())
+        stack.enter_context(task_option(SCHEMA))
         file = options.data_dir.absolute() / FILE_NAME
         try:
             deals: list[Machines] = []

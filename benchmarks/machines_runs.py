@@ -2,18 +2,13 @@
 
 import csv
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
 import numpy as np
 
 from app.builders.workload import build_task
-from app.config import load as loading
 from app.config.load import Scalar, load_config
 from benchmarks.table_runs import (
     Privacy,
@@ -38,20 +33,7 @@ MIN_SURVIVORS, MAX_COLLUDING = 5, 1
 #: The share of held-out records that a warning is given for.
 ALARMS = 0.05
 
-_SCHEMA = Path(__file__).with_name("machines.yaml")
-
-
-@contextmanager
-def task_option() -> Iterator[None]:
-    """Let this process find ``machines.yaml`` in ``conf/task``, where a user would copy it."""
-    before = loading.CONF_DIR
-    with TemporaryDirectory(prefix="tacet-") as folder:
-        loading.CONF_DIR = Path(shutil.copytree(before, Path(folder) / "conf"))
-        shutil.copy(_SCHEMA, loading.CONF_DIR / "task")
-        try:
-            yield
-        finally:
-            loading.CONF_DIR = before
+SCHEMA = Path(__file__).with_name("machines.yaml")
 
 
 @dataclass(frozen=True)

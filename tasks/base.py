@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.unit import Unit
 from tasks.new_rows import Given, NewRows
 from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
@@ -157,13 +158,19 @@ class Task(ABC):
 
     @abstractmethod
     def made_up_targets(self, num_records: int) -> NDArray[Any]:
-        """Return targets of the kind that ``load`` gives, of nobody, shape (num_records,)."""
+        """Return targets of the kind that ``load`` gives, of nobody, shape (n, ...)."""
+
+    def made_up_inputs(self, num_records: int) -> NDArray[Any]:
+        """Return inputs of the kind that ``load`` gives, of nobody, always the same.
+
+        Here numbers from -1 to 1, float32; a task of tokens gives its own, int64.
+        """
+        shape = (num_records, *self.input_shape)
+        return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
     def made_up(self, num_records: int) -> Examples:
         """Return records of nobody, always the same, of the form that ``load`` gives."""
-        shape = (num_records, *self.input_shape)
-        inputs = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-        table = self.table
+        inputs, table = self.made_up_inputs(num_records), self.table
         columns = None if table is None else table.made_up(num_records)
         largest = None if table is None else table.largest_weight
         weights = None if largest is None else np.linspace(0.0, largest, num_records)
@@ -222,8 +229,13 @@ class Task(ABC):
         """Map the outputs of a model of a number to the units of the label; here they are."""
         return np.asarray(outputs, np.float64)
 
-    def check_private(self) -> None:  # noqa: B027 - optional hook
-        """Raise ``ValueError`` if the records are preprocessed in a way that is not private.
+    def check_private(self, unit: Unit) -> None:  # noqa: B027 - optional hook
+        """Raise ``ValueError`` if the records are made in a way that is not private.
+
+        Parameters
+        ----------
+        unit : Unit
+            Whose presence is hidden.
 
         Preprocessing that looks at a node's records, for a mean say, is outside any guarantee.
         """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.unit import Unit
 from tasks.base import Classification, DataSource
 from tasks.csv.new_rows import Form, Given, NewRows, read_new_rows
 from tasks.csv.rows import Row, rows_of_one_line
@@ -119,7 +120,7 @@ class Heart(Classification):
     has_table = True
     num_classes = 2
 
-    def check_private(self) -> None:
+    def check_private(self, unit: Unit) -> None:
         """Raise ``ValueError`` for a scale that is taken from the records."""
         if self.config.preprocessing is Preprocessing.flamby:
             raise ValueError(

@@ -20,8 +20,9 @@ class Examples:
 
     Attributes
     ----------
-    inputs : ndarray, float32, shape (n, ...)
+    inputs : ndarray, shape (n, ...), float32, or int64 tokens
     targets : ndarray, shape (n,), int64 class indices or float32 values
+        Of a record with several, shape (n, ...).
         Of a label with a time: float64, shape (n, 2), as ``tasks.table.Table.event`` says.
     columns : ndarray, float64, shape (n, columns), optional
         The same records as rows of the task's table, where it has one. See ``tasks.table``.
@@ -29,7 +30,7 @@ class Examples:
         How often each counts, where the task has weights: from 0 to the table's largest.
     """
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[Any]
     targets: NDArray[Any]
     columns: NDArray[np.float64] | None = None
     weights: NDArray[np.float64] | None = None

@@ -8,6 +8,8 @@ from tasks.digits import Digits
 from tasks.heart import Heart
 from tasks.mnist import Mnist
 from tasks.schema import TaskConfig
+from tasks.series.task import Series
+from tasks.shakespeare import Shakespeare
 
 TASKS: dict[str, type[Task]] = {
     "adult": Adult,
@@ -16,6 +18,8 @@ TASKS: dict[str, type[Task]] = {
     "digits": Digits,
     "heart": Heart,
     "mnist": Mnist,
+    "series": Series,
+    "shakespeare": Shakespeare,
 }
 
 #: What is wrong with a task's YAML that does not say which task it is of.

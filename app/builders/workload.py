@@ -23,7 +23,7 @@ def build_task(config: AppConfig) -> Task:
     task = task_of(config.task)(config.task, config.seed)
     if config.privacy.mode is not None:
         task.is_private = True
-        task.check_private()
+        task.check_private(config.privacy.mode.unit)
     return task
 
 

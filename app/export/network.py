@@ -78,4 +78,5 @@ def _raw(task: Task) -> str:
 def _inputs(task: Task) -> str:
     shape = ", ".join(map(str, task.input_shape))
     named = ", ".join(features_of(task))
-    return f"inputs: float32 of shape (n, {shape})" + (f": {named}" if named else "")
+    kind = task.made_up(1).inputs.dtype
+    return f"inputs: {kind} of shape (n, {shape})" + (f": {named}" if named else "")

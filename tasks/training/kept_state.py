@@ -16,11 +16,16 @@ _NEVER_CHANGES = (int, float, complex, bool, str, bytes, type, type(None), torch
 
 
 class _Kept(NamedTuple):
-    """The attributes of one module: those that can only be replaced, and the others' copies."""
+    """The attributes of one module.
+
+    Those that can only be replaced, lists of the module's own parameters (torch's recurrent
+    layers have one), and the others' copies.
+    """
 
     name: str
     now: dict[str, Any]
     fixed: dict[str, Any]
+    lists: dict[str, list[nn.Parameter]]
     copies: dict[str, Any]
 
 
@@ -38,17 +43,22 @@ class KeptState:
         for name, module in model.named_modules():
             own = _own(vars(module))
             fixed = {key: value for key, value in own.items() if _is_fixed(value)}
-            copies = {key: deepcopy(own[key]) for key in own.keys() - fixed.keys()}
-            self._kept.append(_Kept(name, vars(module), fixed, copies))
+            parameters = list(module.parameters(recurse=False))
+            lists = {k: list(v) for k, v in own.items() if _is_list_of(v, parameters)}
+            rest = own.keys() - fixed.keys() - lists.keys()
+            copies = {key: deepcopy(own[key]) for key in rest}
+            self._kept.append(_Kept(name, vars(module), fixed, lists, copies))
 
     def restore(self) -> None:
         """Put every attribute back to what it was."""
         for one in self._kept:
             now = one.now
-            if len(now) > len(one.fixed) + len(one.copies):
-                for key in _own(now).keys() - one.fixed.keys() - one.copies.keys():
+            if len(now) > len(one.fixed) + len(one.lists) + len(one.copies):
+                for key in _own(now).keys() - (one.fixed | one.lists | one.copies).keys():
                     del now[key]
             now.update(one.fixed)
+            for key, own in one.lists.items():
+                now[key] = list(own)
             if one.copies:
                 now.update(deepcopy(one.copies))
 
@@ -56,7 +66,7 @@ class KeptState:
         """Return the names of the attributes that are others than they were."""
         found: list[str] = []
         for one in self._kept:
-            now, before = _own(one.now), one.fixed | one.copies
+            now, before = _own(one.now), one.fixed | one.lists | one.copies
             for key in sorted(now.keys() | before.keys()):
                 if key not in now or key not in before or not _same(now[key], before[key]):
                     found.append(f"{one.name}.{key}" if one.name else key)
@@ -76,12 +86,22 @@ def _is_fixed(value: Any) -> bool:
     )
 
 
+def _is_list_of(value: Any, parameters: list[nn.Parameter]) -> bool:
+    """Return whether a value is a list that holds nothing but these very parameters."""
+    if type(value) is not list or not value:
+        return False
+    own = {id(parameter) for parameter in parameters}
+    return all(id(item) in own for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
 def _same(one: Any, other: Any) -> bool:
     """Return whether two values are equal; what cannot be compared may have changed."""
     if one is other:
         return True
     if type(one) is not type(other):
         return False
+    if isinstance(one, list) and any(isinstance(item, nn.Parameter) for item in one):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
     try:
         found = one == other
         return bool(found.all()) if hasattr(found, "all") else bool(found)

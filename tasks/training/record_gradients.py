@@ -140,7 +140,9 @@ class RecordGradient:
 
     def losses(self, records: Examples) -> Tensor:
         """Return the loss of each record."""
-        outputs = self._model(torch.from_numpy(records.inputs).double())
+        inputs = torch.from_numpy(records.inputs)
+        # Tokens stay what they are.
+        outputs = self._model(inputs.double() if inputs.is_floating_point() else inputs)
         return self._task.per_example_loss(outputs, torch.from_numpy(records.targets))
 
 

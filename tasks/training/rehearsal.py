@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tasks.base import ModelRefusedError, Task
@@ -56,9 +58,7 @@ def _require_no_memory(one: RecordGradient, records: Examples, first: Tensor) ->
     Among what is seen are huge inputs and such as are no numbers: the largest so far is
     remembered only where there is a larger one.
     """
-    for factor in (1.0, 0.0, 1e3, 1e30, np.nan):
-        with np.errstate(all="ignore"):
-            inputs = (records.inputs * factor).astype(records.inputs.dtype)
+    for inputs in _variants(records.inputs):
         for record in _apart(Examples(inputs, records.targets, records.columns)):
             with suppress(Exception):
                 _gradient(one, record)
@@ -72,6 +72,16 @@ def _require_no_memory(one: RecordGradient, records: Examples, first: Tensor) ->
             "the gradient of a record is another one after other records were seen: the"
             " model keeps something between them; take that out"
         )
+
+
+def _variants(inputs: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield inputs of the same form: as they are, huge, none; of tokens, in other orders."""
+    if inputs.dtype.kind != "f":
+        yield from (inputs, inputs[:, ::-1].copy(), np.roll(inputs, 1, axis=0))
+        return
+    for factor in (1.0, 0.0, 1e3, 1e30, np.nan):
+        with np.errstate(all="ignore"):
+            yield (inputs * factor).astype(inputs.dtype)
 
 
 def require_made_up(task: Task, examples: Examples) -> None:

@@ -6,9 +6,10 @@ import pytest
 from app.config import load as loading
 from app.config.load import load_config
 from benchmarks import adult, adult_clients, machines, table_rows
-from benchmarks.machines_runs import FILE_NAME, NUM_FACTORIES, Machines, task_option
+from benchmarks.machines_runs import FILE_NAME, NUM_FACTORIES, SCHEMA, Machines
 from benchmarks.table_rows import AUC, Row, ours, private_verdicts
 from benchmarks.table_runs import Records
+from benchmarks.task_option import task_option
 from tasks.adult import _CATEGORIES, _COLUMNS, TEST_FILE, TRAIN_FILE
 from tasks.records import Examples
 from tasks.table import Table
@@ -90,7 +91,7 @@ def test_machines_prints_what_it_writes(made_up_machines, tmp_path, monkeypatch,
 def test_the_factories_hold_each_record_once_and_are_unlike(made_up_machines, tmp_path):
     folder = tmp_path / "parts"
     folder.mkdir()
-    with task_option():
+    with task_option(SCHEMA):
         data = Machines.deal(made_up_machines / FILE_NAME, 0, folder)
         other = Machines.deal(made_up_machines / FILE_NAME, 1, folder)
     rows = [factory.train.columns for factory in data.factories]
@@ -108,7 +109,7 @@ def test_the_factories_hold_each_record_once_and_are_unlike(made_up_machines, tm
 
 def test_the_schema_is_found_within_and_gone_after():
     before = loading.CONF_DIR
-    with task_option():
+    with task_option(SCHEMA):
         task = load_config({"task": "machines"}).task
         assert "AirTemperature[K]" in task.numeric
         assert {"TWF", "HDF", "PWF", "OSF", "RNF"} < set(task.drop)

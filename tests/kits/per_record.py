@@ -17,7 +17,8 @@ def gradient(task: Task, model: nn.Module, examples: Examples, index: int) -> np
     """Return one record's gradient by plain autograd, in float64, without Opacus."""
     own = deepcopy(model).double().train()
     one = examples.take(np.array([index]))
-    outputs = own(torch.from_numpy(one.inputs).double())
+    inputs = torch.from_numpy(one.inputs)
+    outputs = own(inputs.double() if one.inputs.dtype == np.float32 else inputs)
     loss = task.per_example_loss(outputs, torch.from_numpy(one.targets)).sum()
     loss.backward()
     trained = [p for p in own.parameters() if p.requires_grad]

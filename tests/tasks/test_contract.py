@@ -24,9 +24,19 @@ from tasks.training.model_check import check_model
 from tasks.training.rehearsal import rehearse, require_made_up
 from tests import ROOT
 from tests.kits.per_record import clipped_sum, gradient, reference
-from tests.tasks import test_adult, test_heart, test_mnist
+from tests.tasks import test_adult, test_heart, test_mnist, test_shakespeare
 
 CONF = ROOT / "conf" / "task"
+#: What the series task leaves to the user.
+SERIES_KEYS = {
+    "goal": "remaining_life",
+    "cap": 12,
+    "time": "cycle",
+    "unit": "engine",
+    "values": {"heat": {"min": 0, "max": 40}},
+    "window": 6,
+    "width": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -64,14 +74,35 @@ def csv_files(directory: Path) -> Files:
     return Files(paths, keys)
 
 
+def shakespeare_files(directory: Path) -> Files:
+    """Write a few speeches; a small model."""
+    keys = {"length": 40, "width": 16, "embedding": 8}
+    return Files((test_shakespeare.write(directory),) * 2, keys)
+
+
+def series_files(directory: Path) -> Files:
+    """Write one file for each node: engines that get hotter until they fail."""
+    paths = (directory / "first.csv", directory / "second.csv")
+    for place, path in enumerate(paths):
+        rows = [
+            f"e{place}{engine},{cycle},{cycle * 7 % 31 + engine / 9 + place / 90:.4f}"
+            for engine in range(9)
+            for cycle in range(1, 12 + engine)
+        ]
+        path.write_text("\n".join(["engine,cycle,heat", *rows]) + "\n")
+    return Files(paths, SERIES_KEYS)
+
+
 FILES: dict[str, Callable[[Path], Files]] = {
     "adult": adult_files,
     "csv": csv_files,
     "heart": heart_files,
     "mnist": mnist_files,
+    "series": series_files,
+    "shakespeare": shakespeare_files,
 }
-# Choices that do not go with the files above: their label has classes.
-UNFIT = {("adult", "linear"), ("csv", "linear")}
+# Choices that do not go with the files above: labels with classes, times that are numbers.
+UNFIT = {("adult", "linear"), ("csv", "linear"), ("series", "forecast"), ("series", "iso")}
 
 
 def config_of(name: str, keys: dict[str, Any]) -> Any:
@@ -180,13 +211,15 @@ def test_no_record_is_given_twice(task, sources):
     assert twins <= 0.01 * seen.total()
 
 
-def test_inputs_are_finite_floats_and_targets_fit_the_loss(task, sources):
+def test_inputs_are_finite_and_targets_fit_the_loss(task, sources):
+    made_up = task.made_up(2)
     for source in sources:
         loaded = task.load(source)
         for part in (loaded.train, loaded.test):
-            assert part.inputs.dtype == np.float32
+            assert part.inputs.dtype in (np.float32, np.int64)
+            assert part.inputs.dtype == made_up.inputs.dtype
             assert np.isfinite(part.inputs).all()
-            assert part.targets.shape == (len(part),)
+            assert part.targets.shape == (len(part), *made_up.targets.shape[1:])
             assert part.targets.dtype in (np.int64, np.float32)
             assert np.isfinite(part.targets).all()
 

@@ -20,7 +20,7 @@ from tasks.registry import TASKS
 from tasks.training.local import initial_model
 from tests.app.export.models import WORKLOADS
 from tests.kits.csv_kit import KEYS, REGRESSION
-from tests.tasks.test_contract import config_of
+from tests.tasks.test_contract import SERIES_KEYS, config_of
 from tests.workloads.trees.tables import pooled
 from workloads.base import Setup
 from workloads.decisions import NotExportedError
@@ -75,8 +75,28 @@ def by_onnxruntime(
     return dict(zip(names, session.run(None, {name: inputs}), strict=True))
 
 
+#: Models that read sequences, which only TorchScript writes.
+SEQUENCES = {
+    "shakespeare": {"length": 12, "width": 8, "embedding": 4},
+    "series": SERIES_KEYS,
+}
+
+
 def test_every_task_is_there():
-    assert {name for name, _ in CASES.values()} == set(TASKS)
+    assert {name for name, _ in CASES.values()} | set(SEQUENCES) == set(TASKS)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_model_of_sequences_goes_into_torchscript_alone(name):
+    task = TASKS[name](config_of(name, SEQUENCES[name]), seed=3)
+    model = initial_model(task).eval()
+    with pytest.raises(NotExportedError, match="--format torchscript"):
+        onnx_of_network(task, model)
+    content, said = torchscript_of(task, model)
+    loaded = torch.jit.load(io.BytesIO(content))
+    inputs = torch.from_numpy(task.made_up(5).inputs)
+    torch.testing.assert_close(loaded(inputs), model(inputs))
+    assert str(task.made_up(1).inputs.dtype) in said[0]
 
 
 @pytest.mark.parametrize("case", CASES)

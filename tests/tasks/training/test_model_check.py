@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from opacus.layers import DPGRU, DPLSTM
 from torch import nn
 
 from tasks.base import ModelRefusedError
@@ -54,7 +55,6 @@ def test_all_models_of_ours_are_admitted(name, keys):
             nn.InstanceNorm1d(8, affine=True, track_running_stats=True),
             r"\(the model\) \(InstanceNorm1d\): .*running stats",
         ),
-        (nn.LSTM(5, 3), r"\(the model\) \(LSTM\)"),
         (Buffered(), r"\(the model\) \(Buffered\): it has the buffers running_scale"),
     ],
 )
@@ -104,3 +104,31 @@ def test_fixing_leaves_the_original_alone():
 def test_what_opacus_cannot_fix_is_refused_after_it():
     with pytest.raises(ModelRefusedError, match="has replaced what Opacus can"):
         admit_model(with_norm(nn.BatchNorm1d(8, affine=False)), fix=True)
+
+
+def gradients_of(layer, record):
+    """Return the gradients of what a recurrent layer says at the last place."""
+    layer.zero_grad()
+    layer(record)[0][:, -1].square().sum().backward()
+    return {name: parameter.grad for name, parameter in layer.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("layer", "twin"),
+    [
+        (nn.LSTM(5, 3, 2, batch_first=True), DPLSTM(5, 3, 2, batch_first=True)),
+        (nn.GRU(5, 3, batch_first=True), DPGRU(5, 3, batch_first=True)),
+    ],
+)
+def test_recurrent_layers_have_the_gradients_of_opacus_twins(layer, twin):
+    """Opacus refuses them for its hooks' sake, and here each record goes through alone."""
+    layer, twin = layer.double(), twin.double()
+    twin.load_state_dict(layer.state_dict())
+    admit_model(layer)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        record = torch.randn(1, 7, 5, dtype=torch.float64)
+        found, due = (gradients_of(one, record) for one in (layer, twin))
+        assert found.keys() == due.keys()
+        for name, gradient in due.items():
+            torch.testing.assert_close(found[name], gradient)

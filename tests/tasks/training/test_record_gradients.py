@@ -20,19 +20,20 @@ from tasks.training.local import get_parameters, initial_model
 from tasks.training.record_gradients import clipped_gradients
 from tests.kits.per_record import bounded_sum, clipped_sum, gradient, reference
 from tests.kits.three_classes import Three, Twice, everything, frozen, three
-from tests.tasks.test_contract import UNFIT, config_of
+from tests.tasks.test_contract import SERIES_KEYS, UNFIT, config_of
 
 CSV_KEYS = {
     "label": {"column": "ill", "classes": ["n", "y"]},
     "numeric": {"age": {"min": 0, "max": 100}, "pulse": {"min": 30, "max": 200}},
 }
+OF_THE_USER = {"csv": CSV_KEYS, "series": SERIES_KEYS}
 
 
 def choices() -> list[tuple[str, dict]]:
     """Return these tasks with every value of their keys with choices; the contract has all."""
     found = []
     for name in TASKS:
-        kind, keys = TASKS[name], CSV_KEYS if name == "csv" else {}
+        kind, keys = TASKS[name], OF_THE_USER.get(name, {})
         found.append((name, dict(keys)))
         found += [
             (name, keys | {key.name: choice.name})
