@@ -35,9 +35,10 @@ for group in ("task", "algorithm", "aggregation", "privacy", "tracking"):
         try:
             load_config({group: option})
         except ConfigError as error:
-            # The bare csv option has no columns, privacy has no defaults: both say so.
-            csv = option == "csv" and "task.label" in str(error)
-            assert csv or (group == "privacy" and "no default" in str(error)), error
+            # The bare csv and series have no columns, privacy has no defaults: all say so.
+            lacking = {"csv": "task.label", "series": "task.time"}
+            bare = option in lacking and lacking[option] in str(error)
+            assert bare or (group == "privacy" and "no default" in str(error)), error
         print(group, option)
 """
 
