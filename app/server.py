@@ -141,6 +141,7 @@ def run(
             # It hashes what those above have written.
             RunLogObserver(
                 folder.path,
+                config,
                 run_id,
                 strategy.coding.plan,
                 checkpoint,

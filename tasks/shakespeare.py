@@ -72,12 +72,8 @@ class ShakespeareConfig(TaskConfig):
         )
 
     def idle_keys(self) -> dict[str, str]:
-        """Return ``test_fraction``, and what says nothing where speakers are dealt out."""
-        idle = {"test_fraction": "the last tenth of the plays is held out; take it out"}
-        if self.partition.scheme is Scheme.natural:
-            why = "task.partition.scheme=natural deals out speakers; take it out"
-            idle |= {"partition.alpha": why, "partition.min_examples": why}
-        return idle
+        """Return ``test_fraction``."""
+        return {"test_fraction": "the last tenth of the plays is held out; take it out"}
 
 
 class Shakespeare(Task):

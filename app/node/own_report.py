@@ -16,6 +16,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from privacy.database import id_bytes, transaction
+from privacy.ledger.budget import Budget
 from privacy.ledger.rows import reading, tables
 
 _SCHEMA = """
@@ -102,6 +103,10 @@ class Noted:
     contribution: dict[str, Any] = field(default_factory=dict[str, Any])
     given: tuple[Any, Any] | None = None
     gain: Any = None
+
+    def note_spent(self, epsilon: float, budget: Budget) -> None:
+        """Note what the ledger holds after a charge, and the cap."""
+        self.epsilon, self.max_epsilon, self.delta = epsilon, budget.epsilon, budget.delta
 
     def kept(self) -> dict[str, Any]:
         """Return the values that are kept, for JSON."""

@@ -119,8 +119,7 @@ def _charge(session: NodeSession, policy: Policy, ledger: Ledger, release: Relea
     budget = policy.budget
     spent = ledger.charge(session.run_id, _ROUND, _ATTEMPT, [release], planned, budget)
     if spent is not None and budget is not None:
-        noted = session.noted
-        noted.epsilon, noted.max_epsilon, noted.delta = spent, budget.epsilon, budget.delta
+        session.noted.note_spent(spent, budget)
         tell(
             session,
             f"charged the gain that is published: spent epsilon {spent:.4g} of"

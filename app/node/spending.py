@@ -54,8 +54,7 @@ def charge(
     except LedgerError as error:
         raise RequestRefusedError(Reason.LEDGER_REFUSED) from error
     if budget is not None and spent is not None:
-        noted = session.noted
-        noted.epsilon, noted.max_epsilon, noted.delta = spent, budget.epsilon, budget.delta
+        session.noted.note_spent(spent, budget)
         tell(
             session,
             f"charged round {attempt[0]}: spent epsilon {spent:.4g} of {budget.epsilon:g},"

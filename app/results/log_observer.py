@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from app.config.load import resolved
+from app.config.run import AppConfig
 from app.results.run_folder import MAY_CHANGE
 from app.results.run_log import (
     BEGUN,
@@ -42,6 +42,8 @@ class RunLogObserver(Observer):
     ----------
     folder : Path
         The run folder.
+    config : AppConfig
+        Of the run, as ``config.yaml`` in the folder has it.
     run_id : int
         Flower's id of the run.
     plan : PrivacyPlan or None
@@ -57,6 +59,7 @@ class RunLogObserver(Observer):
     def __init__(
         self,
         folder: Path,
+        config: AppConfig,
         run_id: int,
         plan: PrivacyPlan | None,
         checkpoint: Checkpoint | None,
@@ -72,7 +75,7 @@ class RunLogObserver(Observer):
             "format": FORMAT,
             "run_id": str(run_id),
             "config": self._hash("config.yaml"),
-            CHANGEABLE: self._changeable(),
+            CHANGEABLE: _changeable(config),
         }
         if initial is not None:
             about["initial"] = initial
@@ -150,16 +153,17 @@ class RunLogObserver(Observer):
             "releases": [[release.to_dict(), times] for release, times in schedule],
         }
 
-    def _changeable(self) -> str:
-        """Return what of the configuration a resume may replace, as JSON text.
-
-        As text, since canonical JSON writes 2.0 as 2, and participants have signed the former.
-        """
-        values = yaml.safe_load((self._folder / "config.yaml").read_bytes())
-        return json.dumps({key: values[key] for key in MAY_CHANGE})
-
     def _hash(self, name: str) -> str:
         return hash_of(self._folder / name)
+
+
+def _changeable(config: AppConfig) -> str:
+    """Return what of the configuration a resume may replace, as JSON text.
+
+    As text, since canonical JSON writes 2.0 as 2, and participants have signed the former.
+    """
+    values = resolved(config)
+    return json.dumps({key: values[key] for key in MAY_CHANGE})
 
 
 def _signatures(signed: SignedSum | None) -> dict[str, Any]:

@@ -85,6 +85,20 @@ class WeightConfig:
         )
 
 
+def default_missing_values() -> list[str]:
+    """Return the texts that mean that a value is missing, where nothing else is said."""
+    return ["", "?", "NA", "N/A", "NaN", "nan", "null", "NULL"]
+
+
+def require_delimiter(delimiter: str) -> None:
+    """Raise ``ValueError`` unless this can separate fields."""
+    require(
+        len(delimiter) == 1 and delimiter not in '" \r\n',
+        f"task.delimiter={delimiter!r}: must be one character, such as , or ; and neither a"
+        " quote nor a space nor a line break",
+    )
+
+
 def require_bounds(key: str, low: float, high: float) -> None:
     """Raise ``ValueError`` unless these are bounds of numbers."""
     require(

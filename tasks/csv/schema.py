@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
 
-from tasks.csv.columns import CategoricalConfig, NumericConfig, WeightConfig
+from tasks.csv.columns import (
+    CategoricalConfig,
+    NumericConfig,
+    WeightConfig,
+    default_missing_values,
+    require_delimiter,
+)
 from tasks.csv.label import LabelConfig
 from tasks.schema import TaskConfig, require
 from tasks.table import BinsConfig, Column, Table
@@ -22,10 +28,6 @@ class Model(Enum):
     linear = "linear"
     mlp = "mlp"
     svm = "svm"
-
-
-def _default_missing_values() -> list[str]:
-    return ["", "?", "NA", "N/A", "NaN", "nan", "null", "NULL"]
 
 
 @dataclass
@@ -70,7 +72,7 @@ class CsvConfig(TaskConfig):
     bins: dict[str, BinsConfig] = field(default_factory=dict)
     drop: list[str] = field(default_factory=list)
     delimiter: str = ","
-    missing_values: list[str] = field(default_factory=_default_missing_values)
+    missing_values: list[str] = field(default_factory=default_missing_values)
     model: Model = Model.logistic
     hidden: int = 32
     rbf_features: int = 0
@@ -94,11 +96,7 @@ class CsvConfig(TaskConfig):
             )
             numeric = self.numeric[name]
             bins.check(f"task.bins.{name}", numeric.min, numeric.max)
-        require(
-            len(self.delimiter) == 1 and self.delimiter not in '" \r\n',
-            f"task.delimiter={self.delimiter!r}: must be one character, such as , or ; and"
-            " neither a quote nor a space nor a line break",
-        )
+        require_delimiter(self.delimiter)
         self._check_model()
         require(self.hidden >= 1, f"task.hidden={self.hidden}: must be at least 1")
         require(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from math import isfinite
 
-from tasks.csv.columns import NumericConfig
+from tasks.csv.columns import NumericConfig, default_missing_values, require_delimiter
 from tasks.schema import TaskConfig, require
 from tasks.sequences import Reader
 
@@ -29,10 +29,6 @@ class TimeForm(Enum):
 
     number = "number"
     iso = "iso"
-
-
-def _default_missing_values() -> list[str]:
-    return ["", "?", "NA", "N/A", "NaN", "nan", "null", "NULL"]
 
 
 @dataclass
@@ -95,7 +91,7 @@ class SeriesConfig(TaskConfig):
     calendar: bool = False
     held_out_from: str = ""
     delimiter: str = ","
-    missing_values: list[str] = field(default_factory=_default_missing_values)
+    missing_values: list[str] = field(default_factory=default_missing_values)
     model: Reader = Reader.gru
     width: int = 64
     num_layers: int = 1
@@ -114,10 +110,7 @@ class SeriesConfig(TaskConfig):
             isfinite(self.step) and self.step >= 0,
             f"task.step={self.step}: must be finite and not negative",
         )
-        require(
-            len(self.delimiter) == 1 and self.delimiter not in '" \r\n',
-            f"task.delimiter={self.delimiter!r}: must be one character, such as , or ;",
-        )
+        require_delimiter(self.delimiter)
         self._check_goal()
         self._check_split()
         require(

@@ -15,6 +15,7 @@ from app.simulation.in_process import simulate
 from strategies.rounds.observer import Observer
 from strategies.rounds.strategy import RoundStrategy
 from tests.kits.killed_runs import plain_run
+from tests.kits.run_logs import rewritten
 
 PRIVATE = {
     "task": "digits",
@@ -110,17 +111,6 @@ def test_a_file_that_is_gone_is_named(copy, name):
     (copy / name).unlink()
     with pytest.raises(VerificationError, match=name):
         verify(copy)
-
-
-def rewritten(folder, change):
-    """Write the log anew with a changed history, and the head that it makes."""
-    history = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    change(history)
-    for name in ("log.jsonl", "head.json"):
-        (folder / name).unlink()
-    log = RunLog(folder)
-    for entry in history:
-        log.append(entry.pop("kind"), entry)
 
 
 def test_an_epsilon_that_the_releases_do_not_come_to_is_found(copy):

@@ -31,6 +31,7 @@ from strategies.rounds.strategy import RoundStrategy
 from strategies.secagg.crypto.identity import fingerprint, pin
 from strategies.secagg.signed_sum import FalseSignatureError, SignedSum
 from tests.kits.ruled_nodes import RuledNodes
+from tests.kits.run_logs import history_of, rewritten
 
 STEPS = "task.training.num_steps=2"
 
@@ -52,26 +53,20 @@ def copy(nodes, tmp_path):
     return shutil.copytree(nodes.folder / "run1", tmp_path / "copy")
 
 
-def history_of(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
 def made_anew(folder, change=lambda history: None):
     """Write the whole log as a coordinator can who has every file and no participant's key."""
-    history = history_of(folder)
     lines = (folder / "metrics.jsonl").read_bytes().split(b"\n")
-    for entry in history:
-        if entry["kind"] == BEGUN:
-            entry["config"] = hash_of(folder / "config.yaml")
-        if entry["kind"] == CLOSED:
-            entry["line"] = hash_of_bytes(lines[entry["round"] - 1])
-    history[-1]["files"] = files_of(folder)
-    change(history)
-    for name in ("log.jsonl", "head.json"):
-        (folder / name).unlink()
-    log = RunLog(folder)
-    for entry in history:
-        log.append(entry.pop("kind"), entry)
+
+    def as_the_files_are(history):
+        for entry in history:
+            if entry["kind"] == BEGUN:
+                entry["config"] = hash_of(folder / "config.yaml")
+            if entry["kind"] == CLOSED:
+                entry["line"] = hash_of_bytes(lines[entry["round"] - 1])
+        history[-1]["files"] = files_of(folder)
+        change(history)
+
+    rewritten(folder, as_the_files_are)
 
 
 def without_signatures(history):
@@ -428,8 +423,8 @@ def test_signatures_that_were_collected_in_another_run_are_not_of_this_one(
     """A server can have the nodes of one run sign the log of another."""
     honest = RunLogObserver.__init__
 
-    def another(self, folder, run_id, *rest):
-        honest(self, folder, run_id + 1, *rest)
+    def another(self, folder, config, run_id, *rest):
+        honest(self, folder, config, run_id + 1, *rest)
 
     monkeypatch.setattr(RunLogObserver, "__init__", another)
     config = nodes.config(STEPS, algorithm="fedavg", num_rounds=2)
