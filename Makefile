@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Where the locked torch comes from, as options of pip; its CPU build is what is meant.
 TORCH_FROM ?=
 
-.PHONY: help demo test test-fast test-slow test-deploy test-docker mutants lint format lock sbom clean
+.PHONY: help demo test test-fast test-slow test-deploy test-docker bench mutants lint format lock sbom clean
 
 help:
 	@echo "make demo       train a model over 5 simulated clients, about two minutes with the install"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-deploy  real SuperLink and SuperNodes with TLS, and what they do when killed"
 	@echo "make test-docker  the compose demo on a real Docker engine, and what it leaves"
 	@echo "make mutants    breaks promises in a copy, one at a time: the tests must notice each"
+	@echo "make bench      speed as ratios, hours; BENCH=--small as in CI, a minute"
 	@echo "make lint       format, lint, types and import rules"
 	@echo "make format     format the code"
 	@echo "make lock       write deploy/locks anew from the ranges in pyproject.toml"
@@ -70,8 +71,8 @@ lint: .venv/installed-dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Each file in one process, as fixtures of a file are dear.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
+# Each file in one process, as fixtures of a file are dear; three, as many tests wait for others.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --durations=25
 
 test: lint
 	$(BIN)/python -m pytest $(PARALLEL)
@@ -80,7 +81,7 @@ test-fast: lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not e2e and not deploy and not docker and not slow"
 
 test-slow: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --durations=25 -m slow tests
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations=25 -m slow tests
 
 test-deploy: .venv/installed-dev
 	$(BIN)/python -m pytest $(PARALLEL) -m deploy tests/deploy
@@ -88,6 +89,9 @@ test-deploy: .venv/installed-dev
 test-docker: .venv/installed-dev
 	deploy/engine.sh
 	TACET_NEEDS_DOCKER=1 $(BIN)/python -m pytest -s -m docker tests/docker
+
+bench: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.bench $(BENCH)
 
 # Half an hour, and not in CI: for who changes a check, or the tests of one.
 mutants: .venv/installed-dev

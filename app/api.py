@@ -61,7 +61,7 @@ class Run:
         Raises
         ------
         PredictionError
-            If the run's result is tables and no model.
+            If the run's result is tables and no model, or a part of it stays on each node.
         """
         return SavedModel.load(self.folder)
 
@@ -72,13 +72,16 @@ class Run:
         return json.loads(file.read_text()) if file.exists() else {}
 
 
-def load_model(path: str | Path) -> SavedModel:
+def load_model(path: str | Path, node_state: str | Path | None = None) -> SavedModel:
     """Load the model of a run.
 
     Parameters
     ----------
     path : str or Path
         A run folder, or its model.safetensors.
+    node_state : str or Path, optional
+        The own file of a node, its state-path, where a part of the model stays on each node
+        (``task.personal``): the model is then that node's.
 
     Returns
     -------
@@ -89,14 +92,16 @@ def load_model(path: str | Path) -> SavedModel:
     Raises
     ------
     PredictionError
-        If there is none, or the run's result is tables and no model.
+        If there is none, or the run's result is tables and no model, or ``node_state`` is
+        lacking, has no effect, or has no part that goes with this model.
     """
-    return SavedModel.load(Path(path).expanduser())
+    own = None if node_state is None else Path(node_state).expanduser()
+    return SavedModel.load(Path(path).expanduser(), own)
 
 
-def predict(path: str | Path, rows: Rows) -> Predictions:
+def predict(path: str | Path, rows: Rows, node_state: str | Path | None = None) -> Predictions:
     """Predict rows by the model of a run; see ``load_model`` and ``SavedModel.predict``."""
-    return load_model(path).predict(rows)
+    return load_model(path, node_state).predict(rows)
 
 
 def simulate(

@@ -86,7 +86,8 @@ def _answer_admitted(message: Message, session: NodeSession) -> Message:
 
 def _answered(message: Message, session: NodeSession, seconds: float) -> str:
     kind = message.metadata.message_type
-    return f"node {_name(session.context)} has answered {kind} in {seconds:.1f} s"
+    place = f" on {session.noted.device}" if session.noted.device else ""
+    return f"node {_name(session.context)} has answered {kind} in {seconds:.1f} s{place}"
 
 
 def _reason(error: Exception) -> Reason:

@@ -1,6 +1,7 @@
 """Flower's ServerApp: compose the configuration, build, run the rounds, leave a run folder."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from app.results.run_folder import (
     folder_path,
     recorded_learning_rate,
 )
+from app.results.same_meaning import check_base
 from app.results.starting_model import Start, start_of
 from app.results.tracking import tracking_of
 from strategies.rounds.attempt import RunStoppedError
@@ -50,6 +52,9 @@ log = logging.getLogger("flwr.tacet")
 #: Errors whose message says all that a user needs.
 _USER_ERRORS = (ConfigError, RunFolderError, ModelFileError, RunStoppedError)
 
+# Messages to simulated nodes that are under way at a time: see ``PollingGrid``.
+_LEAST_WINDOW, _MESSAGES_OF_A_WORKER = 32, 8
+
 app = ServerApp()
 
 
@@ -60,7 +65,16 @@ def main(grid: Grid, context: Context) -> None:
     config = load_given(context.run_config)
     # A simulation's grid lives in this process; a deployment's speaks HTTP.
     simulated, exits = isinstance(grid, InMemoryGrid), add_exit_handler
-    run(PollingGrid(grid), config, context.run_id, simulated, at_exit=exits, draws_page=True)
+    polling = PollingGrid(grid, window=_window() if simulated else None)
+    run(polling, config, context.run_id, simulated, at_exit=exits, draws_page=True)
+
+
+def _window() -> int:
+    """Return how many messages keep the workers of a simulation busy while the server looks.
+
+    Flower has one for each CPU at most.
+    """
+    return max(_LEAST_WINDOW, _MESSAGES_OF_A_WORKER * (os.cpu_count() or 1))
 
 
 def run(
@@ -112,8 +126,11 @@ def run(
         _check_number(config, num_simulated)
         if task_has_records:
             _check_population(config, num_simulated)
+    check_base(config)
     workload = _workload(config)
     state = _initial_state(config, workload)
+    if simulated:
+        _check_device(config, workload)
     start = start_of(config, workload, state)
     if start is not None:
         state = start.state
@@ -194,6 +211,14 @@ def _initial_state(config: AppConfig, workload: Workload) -> State:
 def _workload(config: AppConfig) -> Workload:
     try:
         return build_workload(config)
+    except ValueError as error:
+        raise ConfigError(f"task={option_of(config, 'task')}: {error}") from None
+
+
+def _check_device(config: AppConfig, workload: Workload) -> None:
+    """Refuse a device that this machine, on which the simulated nodes are, lacks."""
+    try:
+        workload.device()
     except ValueError as error:
         raise ConfigError(f"task={option_of(config, 'task')}: {error}") from None
 

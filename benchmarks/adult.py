@@ -7,7 +7,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from app.config.load import Scalar
 from benchmarks.adult_peers import (
@@ -17,7 +16,7 @@ from benchmarks.adult_peers import (
     pooled_ebm,
 )
 from benchmarks.adult_runs import Adult, federated
-from benchmarks.report import positive
+from benchmarks.report import parser_of
 from benchmarks.table_rows import (
     AUC,
     Row,
@@ -140,15 +139,7 @@ def _verdicts(rows: Sequence[Row]) -> Iterator[Verdict]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.adult",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--data-dir", type=Path, required=True, help="folder with adult.data and adult.test"
-    )
+    parser = parser_of("adult", __doc__, _EPILOG, data="adult.data and adult.test", seeds=5)
     parser.add_argument(
         "--algorithms",
         nargs="+",
@@ -168,10 +159,6 @@ def _parser() -> argparse.ArgumentParser:
         help="as if nobody knew edges for capital-gain and capital-loss",
     )
     parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
-    parser.add_argument("--seeds", type=positive, default=5, help="runs of each row (5)")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures into this file"
-    )
     return parser
 
 

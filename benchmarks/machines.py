@@ -20,7 +20,7 @@ from benchmarks.machines_runs import (
     SKEW,
     Machines,
 )
-from benchmarks.report import positive
+from benchmarks.report import parser_of, positive
 from benchmarks.table_rows import AUC, Row, ours, private_verdicts, publish, told
 from benchmarks.table_runs import EXACT_ROUNDS, PRIVATE_ROUNDS, Scores, boosted_scores
 from benchmarks.task_option import task_option
@@ -127,21 +127,12 @@ def _factories(deals: Sequence[Machines]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.machines",
-        description=__doc__,
-        epilog=_EPILOG.replace("%", "%%"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data-dir", type=Path, required=True, help=f"folder with {FILE_NAME}")
+    parser = parser_of("machines", __doc__, _EPILOG, data=FILE_NAME)
     parser.add_argument(
         "--seeds",
         type=positive,
         default=5,
         help="deals of the records, and runs of each row (5)",
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures into this file"
     )
     return parser
 

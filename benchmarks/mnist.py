@@ -23,7 +23,7 @@ from pathlib import Path
 from app.config.load import ConfigError
 from benchmarks import mnist_peer, mnist_silos
 from benchmarks.mnist_rows import CENTRAL, FEDAVG, HEADERS, SHARES, Row, losses
-from benchmarks.mnist_settings import Result, Settings, pooled
+from benchmarks.mnist_settings import Result, Settings, add_data_dir, pooled
 from benchmarks.report import machine_line, table, write_json
 from strategies.rounds.attempt import RunStoppedError
 from tasks.records import DataError
@@ -134,14 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    given = os.environ.get("TACET_DATA_DIR")
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        required=not given,
-        default=Path(given) / "mnist" if given else None,
-        help="folder with MNIST's four files (default: mnist in $TACET_DATA_DIR)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--privacy",
         action="store_true",

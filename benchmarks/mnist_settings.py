@@ -1,5 +1,7 @@
 """The settings and the result that both systems of the MNIST benchmark share."""
 
+import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,15 +90,16 @@ class Result:
     seconds_per_round: float
 
 
-def pooled(data_dir: Path, seed: int) -> tuple[Task, LocalData]:
-    """Return the task and all of MNIST, as one node has it.
+def pooled(data_dir: Path, seed: int, model: str = "cnn") -> tuple[Task, LocalData]:
+    """Return the task and all of MNIST, as one node has it and a model takes it.
 
     Raises
     ------
     DataError
         If the files are missing or wrong.
     """
-    config = load_config({"task": "mnist", "data-dir": str(data_dir), "seed": seed})
+    given = {"task": "mnist", "data-dir": str(data_dir), "seed": seed}
+    config = load_config({**given, "overrides": f"task.model={model}"})
     task = build_task(config)
     return task, task.load(DataSource(0, 1, data_dir))
 
@@ -112,3 +115,15 @@ def accuracy(task: Task, model: nn.Module, test: Examples) -> float:
 def median(seconds: list[float] | NDArray[np.float64]) -> float:
     """Return the median of the rounds' times."""
     return float(np.median(seconds))
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the folder with MNIST, which TACET_DATA_DIR stands in for."""
+    given = os.environ.get("TACET_DATA_DIR")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        required=not given,
+        default=Path(given) / "mnist" if given else None,
+        help="folder with MNIST's four files (default: mnist in $TACET_DATA_DIR)",
+    )

@@ -21,7 +21,7 @@ from tasks.records import LocalData
 
 def run_fedavg(data_dir: Path, num_rounds: int, seed: int) -> Result:
     """Train without privacy: an epoch a round, with the settings of the task's YAML."""
-    return _run(data_dir, {"num-rounds": num_rounds, "algorithm": "fedavg"}, seed)
+    return run_silos(data_dir, {"num-rounds": num_rounds, "algorithm": "fedavg"}, seed)
 
 
 def run_private(
@@ -51,33 +51,39 @@ def run_private(
         "num-rounds": settings.num_rounds,
         "overrides": " ".join(f"{key}={value}" for key, value in overrides.items()),
     }
-    return _run(data_dir, run_config, seed)
+    return run_silos(data_dir, run_config, seed)
 
 
-def _run(data_dir: Path, run_config: Mapping[str, Scalar], seed: int) -> Result:
+def run_silos(
+    data_dir: Path, run_config: Mapping[str, Scalar], seed: int, model: str = "cnn"
+) -> Result:
+    """Run both apps with these keys over ten masked silos, and score the last model.
+
+    ``model`` is ``task.model``, which must be in the keys too where it is not the default.
+    """
     given: dict[str, Scalar] = {"task": "mnist", "aggregation": "secagg"}
     given |= {"data-dir": str(data_dir), "seed": seed, **run_config}
     torch.manual_seed(seed)
-    with tempfile.TemporaryDirectory(prefix="tacet-") as name, _parts_in_memory():
+    with tempfile.TemporaryDirectory(prefix="tacet-") as name, parts_in_memory():
         folder = Path(name)
         simulate({**given, "output-dir": name}, NUM_SILOS)
-        _, model = load_model(folder / "model.safetensors")
+        _, trained = load_model(folder / "model.safetensors")
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    task, data = pooled(data_dir, seed)
+    task, data = pooled(data_dir, seed, model)
     noise = None
     if "privacy" in given:
-        size = sum(parameter.numel() for parameter in model.parameters())
+        size = sum(parameter.numel() for parameter in trained.parameters())
         config = load_config(given)
         noise = privacy_plan(config, build_workload(config), size).noise_multiplier
     return Result(
-        accuracy=accuracy(task, model, data.test),
+        accuracy=accuracy(task, trained, data.test),
         noise_multiplier=noise,
         seconds_per_round=median([json.loads(line)["seconds"] for line in lines]),
     )
 
 
 @contextmanager
-def _parts_in_memory() -> Iterator[None]:
+def parts_in_memory() -> Iterator[None]:
     """Keep each silo's images in memory from round to round.
 
     One process runs all ten silos in turn; dividing the data set anew for each message would

@@ -66,6 +66,39 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def parser_of(
+    benchmark: str, doc: str | None, epilog: str, *, data: str = "", seeds: int = 0
+) -> argparse.ArgumentParser:
+    """Return a parser of a benchmark's options, to which it may add its own.
+
+    Parameters
+    ----------
+    benchmark : str
+        The module's name.
+    doc, epilog : str
+        What stands before and after the options in its help.
+    data : str
+        What is in the folder that ``--data-dir`` names; empty for a benchmark without one.
+    seeds : int
+        How often each row is measured unless ``--seeds`` says; 0 for a benchmark without it.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{benchmark}",
+        description=doc,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if data:
+        parser.add_argument("--data-dir", type=Path, required=True, help=f"folder with {data}")
+    if seeds:
+        what = f"runs of each row ({seeds})"
+        parser.add_argument("--seeds", type=positive, default=seeds, help=what)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures into this file"
+    )
+    return parser
+
+
 def write_json(file: Path, benchmark: str, figures: Mapping[str, object]) -> None:
     """Write a benchmark's figures with the machine they come from.
 

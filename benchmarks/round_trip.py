@@ -8,6 +8,7 @@ Each row is a real ``flwr run`` of the task ``digits`` on one SuperLink, one aft
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,10 @@ from typing import Any
 
 from app.config.load import Scalar, load_config
 from app.simulation.flwr_run import flwr_run, read_summary
-from app.simulation.superlink import SimulationError, superlink
+from app.simulation.superlink import SUPERLINK_PID, SimulationError, superlink
 from benchmarks import deployment, flower_fedavg, imports
-from benchmarks.report import machine_line, median_round, table, write_json
+from benchmarks.process_tree import TreeWatch
+from benchmarks.report import machine_line, median_round, positive, table, write_json
 from benchmarks.training_floor import measure_floor
 from deploy.trial_home import TrialError
 
@@ -34,7 +36,14 @@ floor s    the training and scoring of all clients, the fastest of several passe
            CPU, each client takes one): no round on this machine can be faster
 training   floor / round: what share of a round is training
 x floor    round / floor
-x flower   round / Flower's round with as many clients"""
+x flower   round / Flower's round with as many clients
+cpu s      CPU seconds of the server's process, of Ray and of all workers in a round, median
+           of the rounds after the first: less disturbed by what else the machine does
+x flower   that / Flower's
+
+With more than 150 clients each has few of the 1,797 records: a client needs one, and two in
+a thousand are held out. Each pass runs all systems, one after the other; the figures are over
+the rounds of all passes."""
 
 #: What all rows train.
 TRAINING: dict[str, Scalar] = {"task": "digits", "algorithm": "fedavg"}
@@ -44,6 +53,7 @@ SYSTEMS: dict[str, dict[str, Scalar] | None] = {
     "plain": {"aggregation": "plain"},
     "secagg": {"aggregation": "secagg"},
 }
+METRICS = "metrics.jsonl"
 _SUPERNODES = 3
 HEADERS = (
     "system",
@@ -53,6 +63,8 @@ HEADERS = (
     "floor s",
     "training",
     "x floor",
+    "x flower",
+    "cpu s",
     "x flower",
 )
 
@@ -73,6 +85,10 @@ class Row:
         Seconds that the training of one round takes at least on this machine.
     flower : float
         Seconds of the median round of Flower's own FedAvg.
+    cpu : list of float
+        CPU seconds of each round but the first of each pass.
+    flower_cpu : float
+        Those of Flower's median round.
     """
 
     system: str
@@ -80,6 +96,8 @@ class Row:
     seconds: list[float]
     floor: float
     flower: float
+    cpu: list[float]
+    flower_cpu: float
 
     def figures(self) -> dict[str, object]:
         """Return what was measured and what follows from it."""
@@ -90,6 +108,8 @@ class Row:
             "training_share": self.floor / self.median,
             "times_floor": self.median / self.floor,
             "times_flower": self.median / self.flower,
+            "median_cpu": statistics.median(self.cpu),
+            "times_flower_cpu": statistics.median(self.cpu) / self.flower_cpu,
         }
 
     def cells(self) -> list[str]:
@@ -101,6 +121,8 @@ class Row:
             f"{self.floor / self.median:.0%}",
             f"{self.median / self.floor:.1f}",
             f"{self.median / self.flower:.2f}",
+            f"{statistics.median(self.cpu):.2f}",
+            f"{statistics.median(self.cpu) / self.flower_cpu:.2f}",
         ]
 
     @property
@@ -114,8 +136,22 @@ def measure_rounds(
     run_config: Mapping[str, Scalar] | None,
     num_clients: int,
     num_rounds: int,
-) -> list[float]:
-    """Return the seconds of each round of one ``flwr run``.
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of each round of a ``flwr run``, and CPU seconds of all but the first.
+
+    The parameters are those of ``measure_run``.
+    """
+    seconds, watch = measure_run(environment, run_config, num_clients, num_rounds)
+    return seconds, watch.rounds()
+
+
+def measure_run(
+    environment: dict[str, str],
+    run_config: Mapping[str, Scalar] | None,
+    num_clients: int,
+    num_rounds: int,
+) -> tuple[list[float], TreeWatch]:
+    """Return the seconds of each round of a ``flwr run``, and who watched its processes.
 
     Parameters
     ----------
@@ -134,15 +170,28 @@ def measure_rounds(
         If the run did not end well, or a client did not answer. The message has its log.
     """
     with tempfile.TemporaryDirectory(prefix="tacet-") as home:
-        if run_config is None:
-            reports, log = flower_fedavg.run(environment, num_clients, num_rounds, Path(home))
-        else:
-            values = {**run_config, "num-rounds": num_rounds}
-            reports, log = _run_tacet(environment, values, num_clients, Path(home) / "run")
+        app, folder = Path(home), Path(home) / "run"
+        is_ours = run_config is not None
+        lines = flower_fedavg.lines_of(flower_fedavg.rounds_file(app))
+        watched = folder / METRICS if is_ours else lines
+        with TreeWatch(int(environment[SUPERLINK_PID]), watched) as watch:
+            if run_config is None:
+                reports, log = flower_fedavg.run(environment, num_clients, num_rounds, app)
+            else:
+                values = {**run_config, "num-rounds": num_rounds}
+                reports, log = _run_tacet(environment, values, num_clients, folder)
     answers = [report["num_replies"] for report in reports]
     if answers != [num_clients] * num_rounds:
         raise SimulationError(f"{log}\nnot all {num_clients} clients answered: {answers}")
-    return [report["seconds"] for report in reports]
+    return [report["seconds"] for report in reports], watch
+
+
+def training(num_clients: int) -> dict[str, Scalar]:
+    """Return what all rows train with so many clients."""
+    if not (fraction := flower_fedavg.few_records(num_clients)):
+        return TRAINING
+    few = f"task.partition.min_examples=1 task.test_fraction={fraction}"
+    return {**TRAINING, "overrides": few}
 
 
 def _run_tacet(
@@ -159,7 +208,7 @@ def _run_tacet(
         read_summary(folder)
     except SimulationError as error:
         raise SimulationError(f"{log}\n{error}") from None
-    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    text = (folder / METRICS).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()], log
 
 
@@ -171,13 +220,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = os.cpu_count() or 1
     load = os.getloadavg()[0]
     # First, while nothing of Flower or Ray runs beside it.
-    config = load_config(TRAINING)
-    floors = {n: measure_floor(config, n, workers) for n in options.clients}
+    floors = {n: measure_floor(load_config(training(n)), n, workers) for n in options.clients}
     rows: list[Row] = []
     try:
         with tempfile.TemporaryDirectory(prefix="tacet-") as home, superlink(Path(home)) as env:
             for clients, floor in floors.items():
-                rows += _measure_systems(env, clients, options.rounds, floor)
+                rows += _measure_systems(env, clients, options, floor)
     except SimulationError as error:
         print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
         return 1
@@ -220,14 +268,23 @@ def _finish(
 
 
 def _measure_systems(
-    environment: dict[str, str], clients: int, num_rounds: int, floor: float
+    environment: dict[str, str], clients: int, options: argparse.Namespace, floor: float
 ) -> list[Row]:
-    seconds: dict[str, list[float]] = {}
-    for system, more in SYSTEMS.items():
-        values = None if more is None else TRAINING | more
-        seconds[system] = measure_rounds(environment, values, clients, num_rounds)
+    seconds: dict[str, list[float]] = {system: [] for system in SYSTEMS}
+    cpu: dict[str, list[float]] = {system: [] for system in SYSTEMS}
+    for _ in range(options.passes):
+        for system, more in SYSTEMS.items():
+            values = None if more is None else training(clients) | more
+            took, worked = measure_rounds(environment, values, clients, options.rounds)
+            # The first round of the first pass stands for all first ones.
+            seconds[system] += took[1:] if seconds[system] else took
+            cpu[system] += worked
     flower = median_round(seconds["flower"])
-    return [Row(system, clients, took, floor, flower) for system, took in seconds.items()]
+    flower_cpu = statistics.median(cpu["flower"])
+    return [
+        Row(system, clients, seconds[system], floor, flower, cpu[system], flower_cpu)
+        for system in SYSTEMS
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -247,6 +304,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rounds", type=_at_least_two, default=6, help="rounds of each run (%(default)s)"
+    )
+    parser.add_argument(
+        "--passes", type=positive, default=1, help="runs of each system (%(default)s)"
     )
     parser.add_argument(
         "--deployment",

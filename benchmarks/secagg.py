@@ -6,11 +6,12 @@ python -m benchmarks.secagg --against flower
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks import flower_secagg, tacet_secagg
+from benchmarks import flower_secagg, tacet_secagg, tenseal_ckks
 from benchmarks.report import machine_line, positive, table, write_json
 from benchmarks.secagg_cases import (
     CLIP_RANGE,
@@ -42,8 +43,9 @@ error      largest error of the sum against float64; bound is what the fixed poi
 key kB     what a client sends and receives in a steady round beside model and update, a peer
 runs       attempts, of which the median is shown; one where an attempt is slow
 peak       most memory in vectors of {WORD_BYTES} bytes a parameter, in a pass of its own: the
-           client's from encoded vector to reply, both included; the server's of opening the
-           sum, without the masked inputs that it holds until then
+           client's from encoded vector to reply, both included; the server's of taking the
+           masked inputs one after the other and opening their sum, without what it keeps on
+           the disk; decoding is that of the sum as integers and as float64 together
 
 exit status: 0; 1 if a required figure at {{required}} is missed."""
 
@@ -53,6 +55,8 @@ COMPARED = ((10, 1_000_000, 0), (10, 1_000_000, 2), (50, 100_000, 5), (100, 100_
 ALONE = ((500, 100_000, 150), (20, 25_000_000, 2))
 #: The rows: X25519 alone and nobody signs, as Flower's; and all that a deployment has.
 CLASSICAL, SIGNED = "tacet, classical", "tacet, hybrid, signed"
+#: The second of them with updates that are encrypted.
+ENCRYPTED = "tacet, homomorphic, signed"
 #: Where the required figures hold.
 REQUIRED = Case.of(100, 100_000, 10)
 HEADERS = (
@@ -71,7 +75,7 @@ HEADERS = (
     "error",
     "bound",
 )
-PEAK_HEADERS = ("n, d, dropouts", "client peak", "server peak")
+PEAK_HEADERS = ("n, d, dropouts", "client peak", "server peak", "decoding")
 
 _SLOW_SECONDS = 20.0
 
@@ -135,7 +139,9 @@ class Requirement:
         return f"{verdict}  {self.name}: {self.value:.4g}, at {side} {self.limit:.4g}"
 
 
-def measure(case: Case, rates: Rates, repeats: int, against_flower: bool) -> list[Row]:
+def measure(
+    case: Case, rates: Rates, repeats: int, against: str | None, encrypted: bool = False
+) -> list[Row]:
     """Return the rows of one case.
 
     Parameters
@@ -145,15 +151,23 @@ def measure(case: Case, rates: Rates, repeats: int, against_flower: bool) -> lis
         For the floors.
     repeats : int
         Attempts; slow ones are not repeated.
-    against_flower : bool
-        Run Flower's SecAgg+ too.
+    against : str or None
+        Run ``flower``'s SecAgg+ or ``tenseal``'s CKKS too.
+    encrypted : bool
+        Run aggregation=homomorphic too.
     """
     systems: dict[str, Callable[[], Measured]] = {
         CLASSICAL: lambda: tacet_secagg.run(case, hybrid=False, identities=False),
         SIGNED: lambda: tacet_secagg.run(case, hybrid=True, identities=True),
     }
-    if against_flower:
+    if encrypted:
+        systems[ENCRYPTED] = lambda: tacet_secagg.run(
+            case, hybrid=True, identities=True, encrypted=True
+        )
+    if against == "flower":
         systems["flower"] = lambda: flower_secagg.run(case)
+    if against == "tenseal":
+        systems["tenseal CKKS"] = lambda: tenseal_ckks.run(case)
     num_bytes = case.parameters * WORD_BYTES
     client, server = (rates.seconds(n, num_bytes) for n in tacet_secagg.num_masks(case))
     found: dict[str, list[Measured]] = {system: [] for system in systems}
@@ -198,14 +212,17 @@ def requirements(rows: Sequence[Row], peaks: tacet_secagg.Peaks) -> list[Require
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status."""
     options = _parser().parse_args(arguments)
+    if options.peaks:
+        return _print_peaks(options)
     rates = measure_rates()
     rows: list[Row] = []
     peaks: dict[Case, tacet_secagg.Peaks] = {}
     required: list[Requirement] = []
     for numbers in options.cases:
         case, alone = Case.of(*numbers), numbers in ALONE
-        against_flower = options.against == "flower" and not alone
-        found = measure(case, rates, options.repeats, against_flower)
+        against = None if alone else options.against
+        encrypted = options.aggregation == "homomorphic"
+        found = measure(case, rates, options.repeats, against, encrypted)
         rows += found
         if alone or case == REQUIRED:
             peaks[case] = tacet_secagg.measure_peaks(case)
@@ -213,20 +230,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
             required = requirements(found, peaks[case])
     print(table(HEADERS, [row.cells() for row in rows]))
     if peaks:
-        cells = [[_named(c), f"{p.client:.2f}", f"{p.server:.2f}"] for c, p in peaks.items()]
-        print("\n" + table(PEAK_HEADERS, cells))
+        print("\n" + _peaks_table(peaks))
     if required:
         print(f"\nrequired at {_named(REQUIRED)}:")
         print("\n".join(map(str, required)))
     print(f"\n{rates.keystream / 1e9:.1f} GB/s AES-CTR, {rates.adding / 1e9:.1f} GB/s added")
     print(machine_line())
     if options.json:
-        listed = [{"case": asdict(case), **asdict(found)} for case, found in peaks.items()]
+        listed = _peaks_listed(peaks)
         figures = {"modulus_bits": MODULUS_BITS, "clip_range": CLIP_RANGE}
         figures |= {"rates": asdict(rates), "rows": [row.figures() for row in rows]}
         verdicts = [asdict(one) | {"holds": one.holds} for one in required]
         write_json(options.json, "secagg", figures | {"peaks": listed, "required": verdicts})
     return 0 if all(one.holds for one in required) else 1
+
+
+def _print_peaks(options: argparse.Namespace) -> int:
+    """Measure memory alone, print it, and return the exit status."""
+    cases = [Case.of(*numbers) for numbers in options.cases]
+    peaks = {case: tacet_secagg.measure_peaks(case) for case in cases}
+    print(_peaks_table(peaks))
+    print(machine_line())
+    if options.json:
+        write_json(options.json, "secagg_peaks", {"peaks": _peaks_listed(peaks)})
+    return 0
+
+
+def _peaks_table(peaks: Mapping[Case, tacet_secagg.Peaks]) -> str:
+    cells = [
+        [_named(case), *(f"{one:.2f}" for one in (found.client, found.server, found.decoding))]
+        for case, found in peaks.items()
+    ]
+    return table(PEAK_HEADERS, cells)
+
+
+def _peaks_listed(peaks: Mapping[Case, tacet_secagg.Peaks]) -> list[dict[str, Any]]:
+    return [{"case": asdict(case), **asdict(found)} for case, found in peaks.items()]
 
 
 def _named(case: Case) -> str:
@@ -251,7 +290,14 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG.format(required=_named(REQUIRED)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--against", choices=["flower"], help="run Flower's SecAgg+ too")
+    parser.add_argument(
+        "--aggregation", choices=["homomorphic"], help="run it too, beside secagg"
+    )
+    parser.add_argument(
+        "--against",
+        choices=["flower", "tenseal"],
+        help="run Flower's SecAgg+ too, or TenSEAL's CKKS",
+    )
     parser.add_argument(
         "--cases",
         type=_numbers,
@@ -259,6 +305,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[*COMPARED, *ALONE],
         metavar="N,D,DROPOUTS",
         help="clients, parameters and dropouts; the default are the six of the project's page",
+    )
+    parser.add_argument(
+        "--peaks", action="store_true", help="measure memory alone, one attempt a case"
     )
     parser.add_argument("--repeats", type=positive, default=5, help="attempts (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")

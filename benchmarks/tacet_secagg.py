@@ -15,14 +15,18 @@ from flwr.app import RecordDict
 from app.node.protocol_store import ContextStore
 from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, WORD_BYTES, Case, Clock, Measured
 from strategies.codec.fixed_point import FixedPoint
+from strategies.homomorphic.config import HomomorphicConfig
+from strategies.homomorphic.public import public_polynomial
+from strategies.masked.config import SecAggConfig
 from strategies.secagg import graph
 from strategies.secagg.binding import MaskBinding
+from strategies.secagg.client import checks
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.crypto import identity, keys
 from strategies.secagg.crypto.identity import Identity, pin
 from strategies.secagg.messages import Refusal
-from strategies.secagg.server import recovery
+from strategies.secagg.server import masked_sum, recovery
 from strategies.secagg.server.outcome import Phase
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.sizes import key_bytes
@@ -45,17 +49,23 @@ class Peaks:
     client : float
         The peak of masking, from the encoded vector to the reply's bytes, with both.
     server : float
-        The peak of opening the sum, beside the received masked inputs.
+        The peak of taking one masked input after the other and opening their sum: the reply
+        and the sum are in it, and what is kept on the disk is not.
+    decoding : float
+        The peak of decoding the sum to float64, both included.
     """
 
     client: float
     server: float
+    decoding: float
 
 
 class _Attempt:
     """All parties of one attempt, with caches emptied between them."""
 
-    def __init__(self, case: Case, *, hybrid: bool, identities: bool) -> None:
+    def __init__(
+        self, case: Case, *, hybrid: bool, identities: bool, encrypted: bool = False
+    ) -> None:
         n = case.clients
         parameters = replace(case.protocol, is_hybrid=hybrid)
         known = _identities(n) if identities else [None] * n
@@ -80,7 +90,16 @@ class _Attempt:
             modulus_bits=MODULUS_BITS, clip_range=CLIP_RANGE, num_contributions=n
         )
         self.survivors = [self.ids[i] for i in case.surviving]
-        self.peaks = Peaks(0.0, 0.0)
+        self.peaks = Peaks(0.0, 0.0, 0.0)
+        config = HomomorphicConfig() if encrypted else SecAggConfig()
+        self.encryption = config.encryption(MODULUS_BITS, case.parameters, n)
+        if encrypted and self.encryption is None:
+            raise ValueError(f"{case.parameters} parameters are too few to be encrypted")
+        if self.encryption is not None:
+            # What numba compiles, and the tables that each process makes once.
+            small = np.zeros(case.parameters, np.uint32)
+            key, text = self.encryption.encrypt(small, _HASH)
+            self.encryption.decrypt(key, [text], _HASH)
 
     @contextmanager
     def client(self, node: int) -> Generator[ClientRole]:
@@ -107,7 +126,8 @@ class _Attempt:
                 server.add_shares(node, upload)
         with running():
             server.close_shares()
-            server.bind_masks(_BINDING)
+            sound = self.encryption.is_sound if self.encryption else None
+            server.bind_masks(_BINDING, is_ciphertext=sound)
 
     def train(self, traced: int | None = None) -> int:
         """Run the train trip; return the bytes of a reply."""
@@ -124,13 +144,24 @@ class _Attempt:
             if node == traced:
                 tracemalloc.start()
             with self.client(node) as role:
-                reply = _ok(role.mask(opened, vector, _SCALARS, MODULUS_BITS)).encode()
+                if self.encryption is None:
+                    masked = role.mask(opened, vector, _SCALARS, MODULUS_BITS)
+                else:
+                    key, text = self.encryption.encrypt(vector, opened.binding)
+                    bits, _ = self.encryption.masked_form
+                    masked = role.mask(opened, key, _SCALARS, bits, text)
+                reply = _ok(masked).encode()
             if node == traced:
-                self.peaks = Peaks(1 + self._stop_tracing(), 0.0)
+                self.peaks = replace(self.peaks, client=1 + self._stop_tracing())
             del vector
             num_bytes = len(reply)
+            if node == traced:
+                tracemalloc.start()
             with self.server_clock.running():
                 self.server.add_masked(node, reply)
+            if node == traced:
+                # The first: the sum begins with it, and nothing more comes with later ones.
+                self.peaks = replace(self.peaks, server=1 + self._stop_tracing())
         return num_bytes
 
     def unmask(self, *, traced: bool = False) -> Measured:
@@ -151,11 +182,18 @@ class _Attempt:
         if traced:
             tracemalloc.start()
         with running():
-            update = server.finish().update
+            opened = server.finish()
+            update = opened.update
+            if self.encryption is not None:
+                update = self.encryption.decrypt(update, opened.ciphertexts, server.plan)
         if traced:
-            self.peaks = Peaks(self.peaks.client, self._stop_tracing())
+            opening = 1 + self._stop_tracing()
+            self.peaks = replace(self.peaks, server=max(opening, self.peaks.server))
+            tracemalloc.start()
         with running():
             total = self.grid.decode_sum(update)
+        if traced:
+            self.peaks = replace(self.peaks, decoding=1 + self._stop_tracing())
         return Measured(
             client=statistics.median(self.clocks[node].seconds for node in self.survivors),
             server=self.server_clock.seconds,
@@ -183,9 +221,9 @@ class _Attempt:
         return peak / (self.case.parameters * WORD_BYTES)
 
 
-def run(case: Case, *, hybrid: bool, identities: bool) -> Measured:
-    """Run one attempt and return its measurements."""
-    attempt = _Attempt(case, hybrid=hybrid, identities=identities)
+def run(case: Case, *, hybrid: bool, identities: bool, encrypted: bool = False) -> Measured:
+    """Run one attempt and return its measurements; ``encrypted`` is homomorphic."""
+    attempt = _Attempt(case, hybrid=hybrid, identities=identities, encrypted=encrypted)
     attempt.exchange_keys()
     num_bytes = attempt.train()
     figures = vars(attempt.unmask())
@@ -196,11 +234,16 @@ def run(case: Case, *, hybrid: bool, identities: bool) -> Measured:
 
 
 def measure_peaks(case: Case) -> Peaks:
-    """Run one attempt, slower, in which one client's masking and the opening are traced."""
+    """Run one attempt, slower, in which one client's masking and the server are traced."""
     attempt = _Attempt(case, hybrid=False, identities=False)
     attempt.exchange_keys()
-    attempt.train(traced=attempt.survivors[0])
-    attempt.unmask(traced=True)
+    # As where there are many: all masked inputs are kept on the disk.
+    in_memory, masked_sum.MEMORY_BYTES = masked_sum.MEMORY_BYTES, 0
+    try:
+        attempt.train(traced=attempt.survivors[0])
+        attempt.unmask(traced=True)
+    finally:
+        masked_sum.MEMORY_BYTES = in_memory
     return attempt.peaks
 
 
@@ -225,7 +268,8 @@ def _public(seed: bytes) -> bytes:
 def _forget() -> None:
     """Empty the caches that parties share in this process only."""
     shared = keys._public_key, keys._kem_key, identity._public_key
-    for cached in (*shared, graph._ring, recovery._lagrange):
+    shared = (*shared, keys.is_public_key, checks._advert)
+    for cached in (*shared, graph._ring, recovery._lagrange, public_polynomial):
         cached.cache_clear()
 
 

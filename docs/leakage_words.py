@@ -6,6 +6,7 @@ from strategies.secagg.messages import (
     AdvertRequest,
     ConfirmReply,
     ConfirmRequest,
+    EncryptedInput,
     MaskedInput,
     Refusal,
     Roster,
@@ -27,6 +28,7 @@ READERS: dict[type[Wire], str] = {
     SharesUpload: "the server; each row the one neighbour it names",
     TrainRequest: "the node asked",
     MaskedInput: "the server; its payload's hash and its signature, every survivor",
+    EncryptedInput: "the server; the hash of it and its signature, every survivor",
     ConfirmRequest: "every survivor",
     ConfirmReply: "the server; in the unmask request, every survivor",
     UnmaskRequest: "every survivor",
@@ -81,6 +83,8 @@ APP_REFUSALS: dict[Reason, str] = {
     Reason.MODEL_REFUSED: "the model does not fit the task; public",
     Reason.STATE_UNEXPLAINED: "exact sums under a policy only: the state does not follow from"
     " the last sum; depends on the server's messages only",
+    Reason.STATE_NOT_HELD: "`rounds.synchronisation=incremental` only: the node does not hold"
+    " the model that a delta is to; depends on the server's messages and on lost files only",
     Reason.MODEL_OF_UNKNOWN_ORIGIN: "under a policy with model_signers only: nobody on the list"
     " has signed the model; depends on the server's message only",
     Reason.TRAINING_DIVERGED: "`aggregation=plain` only; under masks it is counted in the sum",
@@ -97,7 +101,25 @@ APP_REFUSALS: dict[Reason, str] = {
 
 #: Records of Flower's messages: (record, key, direction, why it is safe).
 RECORDS: tuple[tuple[str, str, str, str], ...] = (
-    ("`arrays`", "the model's own names", "to the client", "the public model"),
+    (
+        "`arrays`",
+        "the model's own names",
+        "to the client",
+        "the public model; of `gan` its discriminator",
+    ),
+    (
+        "`delta`",
+        "the model's own names",
+        "to the client",
+        "`rounds.synchronisation=incremental` only: what the public model differs by from one"
+        " that the node was sent",
+    ),
+    (
+        "`config`",
+        "`held`, `due`, `delta-steps`",
+        "to the client",
+        "public: from which model to which, by their hashes, and the steps of each array",
+    ),
     ("`config`", "`server-round`", "to the client", "public: the round's number"),
     ("`config`", "`state-header`", "to the client", "public: what the state has beside arrays"),
     ("`config`", "`query-values`", "to the client", "public: what the round asks"),
@@ -108,6 +130,13 @@ RECORDS: tuple[tuple[str, str, str, str], ...] = (
         "public: what a registry says of the model that the run began with",
     ),
     ("`config`", "`clip-norm`", "to the client", "public: the adaptive clip norm"),
+    (
+        "`config`",
+        "`ranges`",
+        "to the client",
+        "with `aggregation.codec.value_bits` only: the ranges of values, from the last sum's"
+        " mean squares, which the server has opened",
+    ),
     (
         "`config`",
         "`total-weight`",

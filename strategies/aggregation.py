@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil
 from typing import Any, Protocol
 
 from flwr.app import Message
@@ -23,7 +25,7 @@ from strategies.secagg.client.store import Store
 from strategies.secagg.crypto.identity import Identity, Peers
 from tasks.schema import require
 from workloads.base import Workload
-from workloads.model_arrays import hash_state
+from workloads.model_arrays import hash_arrays, hash_state
 from workloads.values import Contribution, Query, State
 
 
@@ -39,11 +41,22 @@ class CodecConfig:
         Entries of a weighted update are clipped to +- this, above 0.
     max_weight_examples : int
         A client with more examples than this counts as one with this many, at least 1.
+    value_bits : int
+        A client's numbers are rounded at random to 2^v - 1 values, v from 2 to 8, and travel in
+        as few bits as hold the cohort's sum; the first round goes in ``modulus_bits``. 0: all.
+    keep_fraction : float
+        The share of the entries of a rotated update that is sent, in (0, 1]: the same ones of
+        all clients, drawn anew for each sum.
+    error_feedback : bool
+        A client keeps what it has not sent, and adds it to its next update.
     """
 
     modulus_bits: int = 32
     clip_range: float = 8.0
     max_weight_examples: int = 10_000
+    value_bits: int = 0
+    keep_fraction: float = 1.0
+    error_feedback: bool = False
 
     def __post_init__(self) -> None:
         name = "aggregation.codec"
@@ -59,6 +72,19 @@ class CodecConfig:
             self.max_weight_examples >= 1,
             f"{name}.max_weight_examples={self.max_weight_examples}: must be at least 1",
         )
+        require(
+            not self.value_bits or 2 <= self.value_bits <= 8,
+            f"{name}.value_bits={self.value_bits}: must be from 2 to 8, or 0 for modulus_bits",
+        )
+        require(
+            0 < self.keep_fraction <= 1,
+            f"{name}.keep_fraction={self.keep_fraction}: must be in (0, 1]",
+        )
+
+    @property
+    def is_compressed(self) -> bool:
+        """Return whether updates are rounded to few values, or kept in part."""
+        return bool(self.value_bits) or self.keep_fraction < 1
 
 
 @dataclass
@@ -104,6 +130,17 @@ class AggregationConfig:
     def key_bytes(self, num_nodes: int) -> int:
         """Return the bytes to and from a node in a round beside state and contribution."""
         return 0
+
+    def update_bytes(self, num_values: int, bits: int, num_nodes: int) -> int:
+        """Return the bytes of an update of so many numbers of so many bits, from a node."""
+        return ceil(num_values * bits / 8)
+
+    def work(self, num_values: int, bits: int, num_nodes: int) -> str:
+        """Return what the arithmetic of a round takes, in words; empty where it is little."""
+        return ""
+
+    def check_update(self, modulus_bits: int, length: int) -> None:
+        """Raise ``ValueError`` if an update of this form is not for this machine."""
 
     @property
     def num_key_trips(self) -> int:
@@ -156,6 +193,11 @@ class Request:
     def hash(self) -> bytes:
         """Return SHA-256 of what is asked about (32 bytes)."""
         return hash_state(self.state, self.query.values, self.workload.loads_as)
+
+    @cached_property
+    def hash_of_arrays(self) -> bytes:
+        """SHA-256 of the state's arrays alone (32 bytes): made once, for they may be large."""
+        return hash_arrays(self.state)
 
     def hash_of(self, state: State) -> bytes:
         """Return SHA-256 of a state alone (32 bytes), as ``LastSum.asked``."""

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     MALFORMED_REQUEST = "malformed_request"
     MODEL_REFUSED = "model_refused"
     STATE_UNEXPLAINED = "state_unexplained"
+    STATE_NOT_HELD = "state_not_held"
     MODEL_OF_UNKNOWN_ORIGIN = "model_of_unknown_origin"
     TRAINING_DIVERGED = "training_diverged"
     POLICY_REFUSED = "policy_refused"

@@ -1,6 +1,7 @@
 """Every aggregation by name. A new one has a line here; docs/architecture.md says the rest."""
 
 from strategies.aggregation import Aggregation, AggregationConfig
+from strategies.homomorphic.aggregation import HOMOMORPHIC
 from strategies.masked.aggregation import SECAGG
 from strategies.plain.aggregation import PLAIN
 
@@ -9,6 +10,7 @@ AGGREGATIONS: dict[str, Aggregation] = {
     for one in (
         PLAIN,
         SECAGG,
+        HOMOMORPHIC,
     )
 }
 

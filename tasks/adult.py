@@ -151,6 +151,7 @@ class Adult(CsvClassification):
     is_split = True
     adapt = staticmethod(_adapt)
     adapt_new = staticmethod(_adapt_new)
+    header = _COLUMNS
 
     def files(self, source: DataSource) -> list[Path]:
         """Return the folder's training and test file, or the one file that is the node's own.

@@ -9,7 +9,7 @@ process that only answers a key message must start fast.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +21,7 @@ from privacy.unit import Unit
 from tasks.new_rows import Given, NewRows
 from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
-from tasks.table import Table
+from tasks.table import Table, table_csv
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,6 +116,8 @@ class Task(ABC):
     is_split: ClassVar[bool] = True
     #: Whether the label is a time to an event. See ``tasks.survival``.
     has_times: ClassVar[bool] = False
+    #: Whether records are users' ratings, for whom items are recommended: ``tasks.ratings``.
+    recommends: ClassVar[bool] = False
 
     def __init__(self, config: Any, seed: int) -> None:
         self.config = config
@@ -126,6 +128,9 @@ class Task(ABC):
         #: Whether a record that misses a value is kept, as a row of the table; a model's inputs
         #: cannot miss one, and there it is left out.
         self.keeps_missing = False
+        #: Where the base of adapters, or a backbone, lies on this machine; see
+        #: ``AdaptersConfig`` and ``tasks.images.backbone_config``.
+        self.base = Path(config.adapters.base).expanduser() if config.adapters.rank else None
 
     @property
     def table(self) -> Table | None:
@@ -198,6 +203,26 @@ class Task(ABC):
             f" (n, {', '.join(map(str, self.input_shape))})"
         )
 
+    @property
+    def missing_text(self) -> str | None:
+        """Return what stands for a missing value in a file; None where none may be missing."""
+        return ""
+
+    def to_csv(self, columns: NDArray[np.float64], label: NDArray[np.float64]) -> str:
+        """Return rows of the task's table as the text of a CSV file.
+
+        Parameters
+        ----------
+        columns : ndarray, float64, shape (n, columns)
+            As of ``Examples.columns``.
+        label : ndarray, float64, shape (n,)
+            The position of the class, or the number in the label's own unit.
+        """
+        table = self.table
+        if table is None:
+            raise TypeError("the task has no columns")
+        return table_csv(table, columns, label, missing=self.missing_text or "")
+
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return the untrained model. Its random values come from torch's global generator."""
@@ -209,6 +234,58 @@ class Task(ABC):
     @abstractmethod
     def per_example_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return the metrics of each example, shape (n,) each; means are what is reported."""
+
+    def experience(
+        self, model: nn.Module, examples: Examples, rng: np.random.Generator
+    ) -> Examples:
+        """Return what a local round trains on: here the node's records, as they are.
+
+        A task whose records are made by the model, as an environment answers a policy, makes
+        them here, anew in every round.
+        """
+        return examples
+
+    def score(
+        self, model: nn.Module, examples: Examples
+    ) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
+        """Return each record's loss and metrics, shape (n,) each, and the model's outputs.
+
+        The model is evaluating, and no gradient is kept. It runs where its parameters are; all
+        else is on the CPU. A task whose model is not scored by the loss that it is trained by
+        does so here.
+        """
+        import torch
+
+        targets = torch.from_numpy(examples.targets)
+        place = next((p.device for p in model.parameters()), torch.device("cpu"))
+        outputs = model(torch.from_numpy(examples.inputs).to(place)).cpu()
+        losses = self.per_example_loss(outputs, targets)
+        return losses, self.per_example_metrics(outputs, targets), outputs
+
+    @property
+    def has_images(self) -> bool:
+        """Return whether inputs are images of a class: (channels, side, side), from 0 to 1."""
+        return False
+
+    @property
+    def centre(self) -> str:
+        """Return the name of the parameter that the model takes off its inputs; empty for none.
+
+        It is no weight: its gradient is 0, and it begins as zeros. The first round of a
+        gradient sum sets it to the noisy mean of the inputs, which are of length 1 at most.
+        """
+        return ""
+
+    @property
+    def before_inputs(self) -> str:
+        """Return what a model's inputs are made of, and how, where a file of it lacks that."""
+        return ""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes; empty where they have none, and for a number."""
+        table = self.table
+        return () if table is None else tuple(table.classes)
 
     @property
     def scored_classes(self) -> int | None:
@@ -255,7 +332,7 @@ def inspected(lines: Iterable[str], data: LocalData) -> Inspection:
 
 
 #: Metrics that are between 0 and 1 for each example.
-SHARE_METRICS = frozenset({"accuracy"})
+SHARE_METRICS = frozenset({"accuracy", "brier_score", "episode_return"})
 
 
 class Classification(Task):

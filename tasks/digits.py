@@ -44,6 +44,11 @@ class Digits(Classification):
         )
 
     @property
+    def has_images(self) -> bool:
+        """Return True."""
+        return True
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Return the shape of an image with one channel."""
         return (1, 8, 8)

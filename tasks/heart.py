@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from privacy.unit import Unit
 from tasks.base import Classification, DataSource
+from tasks.csv.mends import parse
 from tasks.csv.new_rows import Form, Given, NewRows, read_new_rows
 from tasks.csv.rows import Row, rows_of_one_line
 from tasks.files import keep_until_changed
@@ -252,12 +253,10 @@ def _parse(row: Row, where: str) -> dict[str, float | None]:
         if name in _DROPPED:
             continue
         cell = f"{where}, column {number} ({name}): {text.strip()!r}"
-        try:
-            value = None if text.strip() == "?" else float(text)
-        except ValueError:
-            raise DataError(f"{cell} is no number; a missing value is written ?") from None
-        # `not <` rather than `>=`: NaN denies every comparison, and is refused like this.
-        if value is not None and not abs(value) < _IMPOSSIBLE:
+        value = parse(text)
+        if value is None and text.strip() != "?":
+            raise DataError(f"{cell} is no number; a missing value is written ?")
+        if value is not None and abs(value) >= _IMPOSSIBLE:
             raise DataError(f"{cell} is no measurement; a missing value is written ?")
         if value is not None and name in _CODES and value not in _CODES[name]:
             raise DataError(f"{cell} is none of the codes {_CODES[name]}")

@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.csv.mends import parse
 from tasks.csv.rows import Row
 from tasks.csv.schema import CategoricalConfig, CsvConfig, LabelConfig, NumericConfig
 from tasks.heart_table import COLUMNS, HEART_TABLE, heart_codes
@@ -74,10 +75,8 @@ def adapt_new(rows: Iterator[Row]) -> Iterator[Row]:
 
 def _code(text: str) -> str:
     """Return a code without the zeros that some of UCI's files write after the point."""
-    try:
-        return f"{float(text):g}"
-    except ValueError:
-        return text
+    value = parse(text)
+    return text if value is None else f"{value:g}"
 
 
 def _class(text: str) -> str:

@@ -40,6 +40,8 @@ class NewRows:
         What was found, to be printed: counts, and misfits with their places and values.
     objection : str
         Why nothing can be predicted, in one line; empty if something can.
+    without : str
+        Why a row is not among those that can be used.
     """
 
     header: list[str]
@@ -51,3 +53,4 @@ class NewRows:
     is_labelled: NDArray[np.bool_]
     findings: list[str] = field(default_factory=list[str])
     objection: str = ""
+    without: str = "a value is missing"

@@ -6,6 +6,7 @@ others: the guarantees of differential privacy are about the records of a node, 
 dealt out. Real nodes have records of their own and deal nothing out.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -81,7 +82,12 @@ def local_part(
     return hold_out(examples.take(parts[source.partition_id]), test_fraction, seed)
 
 
-def hold_out(examples: Examples, test_fraction: float, seed: int) -> LocalData:
+def hold_out(
+    examples: Examples,
+    test_fraction: float,
+    seed: int,
+    contents: Sequence[bytes] | None = None,
+) -> LocalData:
     """Split a node's records into training and test part, each record by its own content.
 
     A record is held out if the keyed hash of its bytes, a number in [0, 1), is under
@@ -97,14 +103,17 @@ def hold_out(examples: Examples, test_fraction: float, seed: int) -> LocalData:
         Chance of a record to be held out, in [0, 1).
     seed : int
         Public key of the hash, not negative.
+    contents : sequence of bytes, optional
+        What stands for the inputs of each record, where those are computed from it.
     """
+    rows = (row.tobytes() for row in examples.inputs) if contents is None else contents
     # The public seed is no secret: the hash only has to deal evenly, and the same everywhere.
     key = seed.to_bytes(16, "little")
     digests = b"".join(
         blake2b(
-            row.tobytes() + target.tobytes(), digest_size=8, key=key, person=_HOLD_OUT_PERSON
+            row + target.tobytes(), digest_size=8, key=key, person=_HOLD_OUT_PERSON
         ).digest()
-        for row, target in zip(examples.inputs, examples.targets, strict=True)
+        for row, target in zip(rows, examples.targets, strict=True)
     )
     # A fraction under 1 times 2^64 fits 64 bits: the largest float under 1 is 1 - 2^-53.
     threshold = np.uint64(int(test_fraction * 2**64))

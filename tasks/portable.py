@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tasks.hazards import ProportionalOdds
 from tasks.models import SmallCNN
 from tasks.svm import RandomFourierFeatures
 
@@ -119,6 +120,13 @@ def _fourier(layer: RandomFourierFeatures) -> Iterator[Layer]:
     yield Layer("Mul", (np.array(sqrt(2 / len(layer.phases)), np.float32),))
 
 
+def _odds(layer: ProportionalOdds) -> Iterator[Layer]:
+    # One column of weights for all intervals.
+    weights = _values(layer.predictor.weight).T
+    yield Layer("MatMul", (np.repeat(weights, len(layer.baseline), axis=1),))
+    yield Layer("Add", (_values(layer.baseline),))
+
+
 def _relu(_: nn.Module) -> Iterator[Layer]:
     yield Layer("Relu")
 
@@ -128,6 +136,7 @@ _KNOWN: dict[type[nn.Module], Callable[[Any], Iterator[Layer]]] = {
     nn.Conv2d: _convolution,
     nn.MaxPool2d: _pool,
     nn.ReLU: _relu,
+    ProportionalOdds: _odds,
     RandomFourierFeatures: _fourier,
 }
 

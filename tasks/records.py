@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,15 @@ class LocalData:
     """One node's records, split once and for all rounds in the same way.
 
     Each part may be empty: its size is random (see ``tasks.partition.hold_out``).
+
+    Attributes
+    ----------
+    train, test : Examples
+        To train on, and held out.
+    personal : mapping of ndarray, optional
+        The node's own part of the model, where it has one: ``tasks.training.personal``.
     """
 
     train: Examples
     test: Examples
+    personal: Mapping[str, NDArray[Any]] | None = None

@@ -6,18 +6,26 @@ from tasks.breast_cancer import BreastCancer
 from tasks.csv.task import Csv
 from tasks.digits import Digits
 from tasks.heart import Heart
+from tasks.images.task import ImageFolders
 from tasks.mnist import Mnist
+from tasks.ratings.task import Ratings
+from tasks.reinforcement.acrobot import Acrobot
+from tasks.reinforcement.cartpole import CartPole
 from tasks.schema import TaskConfig
 from tasks.series.task import Series
 from tasks.shakespeare import Shakespeare
 
 TASKS: dict[str, type[Task]] = {
+    "acrobot": Acrobot,
     "adult": Adult,
     "breast_cancer": BreastCancer,
+    "cartpole": CartPole,
     "csv": Csv,
     "digits": Digits,
     "heart": Heart,
+    "images": ImageFolders,
     "mnist": Mnist,
+    "ratings": Ratings,
     "series": Series,
     "shakespeare": Shakespeare,
 }

@@ -98,8 +98,9 @@ class _Block(nn.Module):
 def _places(state: Tensor) -> Tensor:
     """Return sines and cosines of each place, shape (length, width)."""
     length, width = state.shape[1:]
-    place = torch.arange(length, dtype=state.dtype)[:, None]
-    rates = torch.exp(torch.arange(0, width, 2, dtype=state.dtype) * (-9.21 / width))
+    place = torch.arange(length, dtype=state.dtype, device=state.device)[:, None]
+    columns = torch.arange(0, width, 2, dtype=state.dtype, device=state.device)
+    rates = torch.exp(columns * (-9.21 / width))
     found = torch.stack([torch.sin(place * rates), torch.cos(place * rates)], dim=2)
     return found.flatten(1)[:, :width] / sqrt(2)
 

@@ -77,7 +77,14 @@ class ShakespeareConfig(TaskConfig):
 
 
 class Shakespeare(Task):
-    """Prediction of the next character at each place of a window."""
+    """Prediction of the next character at each place of a window.
+
+    A record is a window at its place in the text of a node, and no character is in two of them:
+    in a private run the one after a window, which is in the next, is nobody's target. So with a
+    unit ``example`` it is hidden what a window says, if anything. A speaker has many windows,
+    and a longer line would move all those after it: who wants to hide speakers takes a unit
+    ``client``, and ``task.partition.scheme=natural``.
+    """
 
     Config = ShakespeareConfig
     config: ShakespeareConfig
@@ -105,8 +112,11 @@ class Shakespeare(Task):
 
     def _windows(self, texts: list[str]) -> Examples:
         pairs = [next_tokens(encode(text, VOCABULARY), self.config.length) for text in texts]
-        inputs, targets = zip(*pairs, strict=True)
-        return Examples(np.concatenate(inputs), np.concatenate(targets))
+        inputs, targets = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        if self.is_private:
+            # It is the first character of the next window, which is another record.
+            targets[:, -1] = NO_TARGET
+        return Examples(inputs, targets)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

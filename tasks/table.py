@@ -7,6 +7,9 @@ have the same bins.
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
@@ -149,6 +152,8 @@ class Table:
         censored. Empty for any other label.
     largest_weight : float, optional
         Public: no record counts for more. None where records have no weights.
+    texts : tuple of str
+        Further columns, of free text: only a model's inputs have them, and no row of the table.
     """
 
     columns: tuple[Column, ...]
@@ -156,6 +161,7 @@ class Table:
     label: Column
     event: str = ""
     largest_weight: float | None = None
+    texts: tuple[str, ...] = ()
 
     def made_up(self, num_records: int) -> NDArray[np.float64]:
         """Return values of nobody, shape (num_records, columns); some are missing."""
@@ -168,3 +174,49 @@ class Table:
                 values[:, place] = rng.uniform(column.low, column.high, num_records)
         values[rng.random(values.shape) < 0.1] = np.nan
         return values
+
+
+def table_csv(
+    table: Table,
+    columns: NDArray[np.float64],
+    label: NDArray[np.float64],
+    *,
+    delimiter: str = ",",
+    missing: str = "",
+    header: Sequence[str] = (),
+) -> str:
+    """Return rows of a table as the text of a CSV file.
+
+    Parameters
+    ----------
+    table : Table
+        Its label is a class or a number.
+    columns : ndarray, float64, shape (n, columns)
+        As of ``Examples.columns``.
+    label : ndarray, float64, shape (n,)
+        The position of the class, or the number in the label's own unit.
+    delimiter, missing : str
+        Between fields, and in the place of a missing value or column.
+    header : sequence of str
+        The columns of the file, in order; those of the table and its label if not given.
+    """
+    fields = {
+        one.name: _texts(values, one.categories, missing)
+        for one, values in zip(table.columns, columns.T, strict=True)
+    }
+    fields[table.label.name] = _texts(label, table.classes, missing)
+    names = list(header or fields)
+    nothing = [missing] * len(columns)
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(zip(*(fields.get(name, nothing) for name in names), strict=True))
+    return text.getvalue()
+
+
+def _texts(values: NDArray[np.float64], names: Sequence[str], missing: str) -> list[str]:
+    if names:
+        return [missing if np.isnan(one) else names[int(one)] for one in values]
+    # The shortest text that is read as the same number; a whole one without a fraction.
+    texts = (repr(float(one)).removesuffix(".0") for one in values)
+    return [missing if text == "nan" else text for text in texts]

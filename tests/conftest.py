@@ -37,6 +37,15 @@ def data_dir() -> Path:
     return Path(value)
 
 
+@pytest.fixture(autouse=True)
+def _flowers_logger_is_left_as_it_was() -> Iterator[None]:
+    """Take off the handlers that a test gave it; pytest has one for all tests."""
+    handlers = logging.getLogger("flwr").handlers
+    before = handlers.copy()
+    yield
+    handlers[:] = before
+
+
 @pytest.fixture
 def logged() -> Iterator[list[logging.LogRecord]]:
     """Collect what a node logs; Flower's logger may not propagate to pytest's."""

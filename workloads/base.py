@@ -66,6 +66,11 @@ class Records(Protocol):
         """Return the records that are held out."""
         ...
 
+    @property
+    def personal(self) -> Mapping[str, NDArray[Any]] | None:
+        """Return the node's own part of the model, where it has one."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Privacy:
@@ -141,6 +146,8 @@ class Setup:
         more where more nodes answer. 0 where there is none, or none yet: as ``learning_rate``.
     num_rounds : int
         Rounds of the run.
+    clip_norm : float or None
+        What a record's term is clipped to; None where there is none. Example unit only.
     fix_model : bool
         Whether layers that cannot be trained per record are replaced.
     counts_participants : bool
@@ -156,6 +163,7 @@ class Setup:
     learning_rate: float | None = None
     noise: float = 0.0
     num_rounds: int = 1
+    clip_norm: float | None = None
     fix_model: bool = False
     counts_participants: bool = False
 
@@ -322,9 +330,7 @@ class Workload(ABC):
         bins, count = self.score_bins, aggregate.sums.get(EVAL_PREFIX + NUM_EXAMPLES, 0.0)
         if bins is None or count <= 0:
             return None
-        table = self.task.table
-        classes = table.classes if table is not None else ()
-        counts = aggregate.bins(len(bins))
+        counts, classes = aggregate.bins(len(bins)), self.task.class_names
         return evaluation_of(bins, counts, aggregate.scores_noise, classes)
 
     def sum_names(self, *, training: bool) -> tuple[str, ...]:
@@ -396,6 +402,39 @@ class Workload(ABC):
     @abstractmethod
     def initial_state(self) -> State:
         """Return the state before the first round, the same everywhere."""
+
+    def largest_state(self) -> State:
+        """Return a state of the size of the largest that is known beforehand.
+
+        The default is the first one; where that says nothing yet, what later ones have is
+        public, too.
+        """
+        return self.initial_state()
+
+    def initial_personal(self) -> Arrays:
+        """Return what each node keeps for itself beside the state, as it is at first; or none.
+
+        A node hands it in with its records, and takes it from its contribution.
+        """
+        return {}
+
+    def device(self) -> str:
+        """Return where a node computes its part, in words; empty where it has no choice.
+
+        Raises
+        ------
+        ValueError
+            If the configuration asks for a device that this machine lacks.
+        """
+        return ""
+
+    def asked(self, state: State) -> State:
+        """Return the part of a state that nodes are asked about; the default is all of it.
+
+        The rest stays on the server, and a checkpoint has it all. A node is given no more than
+        this part, and checks this.
+        """
+        return state
 
     def length(self, state: State) -> int:
         """Return the length of the vector that a training round sums."""
@@ -489,6 +528,41 @@ class Workload(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} predicts nothing")
 
+    @classmethod
+    def generates(cls) -> bool:
+        """Return whether a run's result is a model that makes records up, and predicts none."""
+        return cls.generate is not Workload.generate
+
+    def generate(self, state: State, num_records: int, rng: np.random.Generator) -> Any:
+        """Return records of nobody as ``tasks.records.Examples``, by a model that generates.
+
+        Parameters
+        ----------
+        state : State
+            As published by a run.
+        num_records : int
+            How many, at least 1.
+        rng : numpy Generator
+            Public: the same one makes the same records.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no records up")
+
+    def generator(self, state: State) -> Any:
+        """Return the torch module that ``generate`` makes records by.
+
+        Raises
+        ------
+        StateRefusedError
+            If the arrays of the state are not those of this module.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes no records up")
+
+    def generator_inputs(
+        self, classes: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return what ``generator`` makes a record of each class of, shape (n, k)."""
+        raise NotImplementedError(f"{type(self).__name__} makes no records up")
+
     def query(self, state: State, server_round: int) -> Query:
         """Return what a round asks about the state; the default asks for nothing of its own."""
         return Query(server_round)
@@ -508,6 +582,10 @@ class Workload(ABC):
     def report(self, state: State) -> Report | None:
         """Return what a person reads of a state; None where the state is a model."""
         return None
+
+    def files(self, state: State) -> dict[str, str]:
+        """Return the text of more files for the folder of a finished run, by name."""
+        return {}
 
     @abstractmethod
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:

@@ -13,13 +13,14 @@ from workloads.base import Privacy, Records, Workload
 from workloads.scoring import spread
 from workloads.scoring.bins import ScoreBins, score_bins
 from workloads.values import (
-    EVAL_PREFIX,
     NUM_EXAMPLES,
     TRAIN_LOSS,
+    Arrays,
     Contribution,
     Query,
     State,
     StateRefusedError,
+    evaluated,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ModelWorkload(Workload):
         """Return the metrics that are shares of the records, and the bins."""
         shares = (name for name in self.metric_names if name in SHARE_METRICS)
         bins = self.score_bins.names if self.score_bins else ()
-        return tuple(EVAL_PREFIX + name for name in (*shares, *bins))
+        return evaluated((*shares, *bins))
 
     @property
     def score_bins(self) -> ScoreBins | None:
@@ -109,15 +110,45 @@ class ModelWorkload(Workload):
 
         return State(get_parameters(self.build_model()))
 
+    def initial_personal(self) -> Arrays:
+        """Return the untrained model's parameters that stay on each node, by name."""
+        if not self.task.config.personal:
+            return {}
+        from tasks.training.personal import get_personal
+
+        return get_personal(self.build_model())
+
     def check(self, state: State) -> None:
-        """Refuse arrays that are not the model's parameters, or are not finite."""
+        """Refuse arrays that are not the model's parameters, or are not finite as it has them.
+
+        A number may be finite as it comes and endless in fewer bits: then every record would
+        fail, and what the node charges would pay for noise alone.
+        """
         self.load(state)
         for name, array in state.arrays.items():
-            if not np.isfinite(array).all():
+            with np.errstate(over="ignore"):
+                loaded = array.astype(self.loads_as, copy=False)
+            if not np.isfinite(loaded).all():
                 raise StateRefusedError(f"{name} is not finite")
 
-    def load(self, state: State) -> nn.Module:
+    def centre_span(self, state: State) -> slice | None:
+        """Return where the centre (``Task.centre``) is in a sum; None where there is none."""
+        first = 0
+        for name, values in state.arrays.items():
+            if name == self.task.centre:
+                return slice(first, first + values.size)
+            first += values.size
+        return None
+
+    def load(self, state: State, records: Records | None = None) -> nn.Module:
         """Return the model with a state's parameters.
+
+        Parameters
+        ----------
+        state : State
+            As published.
+        records : Records, optional
+            Of the node whose own part the model gets; without, that part is untrained.
 
         Raises
         ------
@@ -125,17 +156,20 @@ class ModelWorkload(Workload):
             If they are not those of this model.
         """
         from tasks.training.local import set_parameters
+        from tasks.training.personal import set_personal
 
         model = self.build_model()
         try:
             set_parameters(model, dict(state.arrays))
         except (KeyError, TypeError, ValueError) as error:
             raise StateRefusedError(str(error)) from error
+        if records is not None and records.personal is not None:
+            set_personal(model, records.personal)
         return model
 
     def evaluate(self, state: State, query: Query, records: Records) -> Contribution:
         """Return the model's scores on the held-out records."""
-        model = self.load(state)
+        model = self.load(state, records)
         return Contribution(np.zeros(0, np.float32), self.score(model, records))
 
     def score(self, model: Any, records: Records) -> dict[str, float]:
@@ -143,13 +177,13 @@ class ModelWorkload(Workload):
         from tasks.training.local import evaluate
 
         scores = evaluate(self.task, model, records.test, self.score_bins)
-        return {EVAL_PREFIX + name: value for name, value in scores.items()}
+        return dict(zip(evaluated(tuple(scores)), scores.values(), strict=True))
 
     def bounded_metrics(self, state: State, records: Records, privacy: Privacy) -> BoundedSum:
         """Return the metric vector: each record's entries are in [0, 1]."""
         from tasks.training.dp_sgd import metric_vectors
 
-        model, bins = self.load(state), self.score_bins
+        model, bins = self.load(state, records), self.score_bins
         vectors = metric_vectors(self.task, model, records.test, privacy.loss_clip, bins)
         length, bound = len(self.record_score_names), self.scores_bound
         if privacy.mode.hides_records:

@@ -12,11 +12,33 @@ from numpy.typing import NDArray
 
 from workloads.values import Arrays, State
 
+# Values that are hashed at a time: a large model is not copied whole.
+_CHUNK = 1 << 16
+
 
 def flatten(arrays: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
     """Return the arrays as one float32 vector, in the mapping's order."""
     pieces = [np.asarray(p, dtype=np.float32).ravel() for p in arrays.values()]
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+
+
+def subtract_from(
+    after: Mapping[str, NDArray[np.floating]], before: NDArray[np.float32]
+) -> None:
+    """Replace a flat vector by the arrays minus it, in place: no further vector is made.
+
+    Parameters
+    ----------
+    after : mapping of ndarray
+        Float32, in the order in which ``before`` was flattened.
+    before : ndarray, float32, shape (length,)
+        What ``flatten`` returned.
+    """
+    first = 0
+    for values in after.values():
+        piece = before[first : first + values.size]
+        np.subtract(np.asarray(values, np.float32).ravel(), piece, out=piece)
+        first += values.size
 
 
 def add_to(arrays: Mapping[str, NDArray[Any]], update: NDArray[np.float32]) -> Arrays:
@@ -63,11 +85,20 @@ def hash_state(
     for name, array in sorted(state.arrays.items()):
         head = f"{len(name)}:{name}:{array.shape}".encode()
         digest.update(len(head).to_bytes(4, "big") + head)
-        with np.errstate(over="ignore"):
-            kind = np.dtype(loaded_as).newbyteorder("<")
-            loaded = np.ascontiguousarray(array, dtype=kind) + loaded_as(0)
-        digest.update(loaded.data)
+        kind, flat = (
+            np.dtype(loaded_as).newbyteorder("<"),
+            np.ascontiguousarray(array).reshape(-1),
+        )
+        for start in range(0, len(flat), _CHUNK):
+            with np.errstate(over="ignore"):
+                loaded = flat[start : start + _CHUNK].astype(kind) + loaded_as(0)
+            digest.update(loaded.data)
     if state.header or values:
         asked = [dict(state.header), dict(values)]
         digest.update(json.dumps(asked, sort_keys=True).encode())
     return digest.digest()
+
+
+def hash_arrays(state: State) -> bytes:
+    """Return SHA-256 of a state's arrays alone (32 bytes), whatever its header says of them."""
+    return hash_state(State(state.arrays), {})

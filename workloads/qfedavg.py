@@ -10,8 +10,8 @@ import numpy as np
 
 from tasks.schema import require
 from workloads.base import Records, Step, WorkloadConfig
-from workloads.model_arrays import flatten
-from workloads.model_update import ModelUpdate, parameters
+from workloads.model_arrays import flatten, subtract_from
+from workloads.model_update import ModelUpdate, parameters, personal_of
 from workloads.values import (
     NUM_EXAMPLES,
     TRAIN_LOSS,
@@ -86,17 +86,18 @@ class QFedAvg(ModelUpdate):
         self, state: State, query: Query, records: Records, rng: np.random.Generator
     ) -> Contribution:
         """Return the update times F^q, and what the server divides the sum by."""
-        model = self.load(state)
+        model = self.load(state, records)
         sums = self.score(model, records)
         loss_sum = self._loss_sum(model, records)
-        before = flatten(parameters(model))
+        flat = flatten(parameters(model))
         # It refuses a node without records.
         result = self._train(model, records, rng)
         sums |= {
             NUM_EXAMPLES: float(result.num_examples),
             TRAIN_LOSS: result.mean_loss * result.num_examples,
         }
-        update = np.asarray(flatten(parameters(model)) - before, np.float64)
+        subtract_from(parameters(model), flat)
+        update = flat.astype(np.float64)
         scale, steep = self._weights(
             loss_sum / result.num_examples,
             float(update @ update) / self._step_length(result.num_steps),
@@ -104,7 +105,8 @@ class QFedAvg(ModelUpdate):
         )
         with np.errstate(invalid="ignore"):
             weighted = scale * update
-        return Contribution(weighted, {**sums, CURVATURE: scale + steep})
+        sums[CURVATURE] = scale + steep
+        return Contribution(weighted, sums, personal=personal_of(model))
 
     def apply(self, state: State, aggregate: Aggregate, server_round: int, step: Step) -> State:
         """Move the model by the quotient of the two sums."""

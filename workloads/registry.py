@@ -4,9 +4,12 @@ The first two, of neural models, have no option of their own: the options of the
 say how the server steps, and ``algorithm.workload`` which sum it steps with.
 """
 
+from workloads.als.als import Als
 from workloads.base import Workload
+from workloads.gan import Gan
 from workloads.gradient_sum import GradientSum
 from workloads.histograms.ebm import Ebm
+from workloads.marginals.marginals import Marginals
 from workloads.model_update import ModelUpdate
 from workloads.qfedavg import QFedAvg
 from workloads.statistics.glm import Glm
@@ -22,10 +25,13 @@ WORKLOADS: dict[str, type[Workload]] = {
     "qfedavg": QFedAvg,
     "glm": Glm,
     "statistics": Statistics,
+    "marginals": Marginals,
     "ebm": Ebm,
     "gbdt": Gbdt,
     "forest": Forest,
     "tree": Tree,
     "kaplan_meier": KaplanMeier,
     "cox": Cox,
+    "als": Als,
+    "gan": Gan,
 }

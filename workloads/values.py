@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,30 @@ SPREAD_PREFIX = EVAL_PREFIX + "spread_"
 
 class StateRefusedError(ValueError):
     """A state, received with a request, that does not fit this workload."""
+
+
+def require_arrays(found: Arrays, due: Arrays) -> None:
+    """Refuse arrays of other names or shapes, or that are not of finite float64 numbers.
+
+    Parameters
+    ----------
+    found : dict of ndarray
+        Of a state, as received.
+    due : dict of ndarray
+        With the names and shapes that they must have.
+
+    Raises
+    ------
+    StateRefusedError
+        Naming the first that does not fit.
+    """
+    if found.keys() != due.keys():
+        raise StateRefusedError(f"arrays {sorted(found)}, not {sorted(due)}")
+    for name, array in found.items():
+        if array.shape != due[name].shape or array.dtype != np.float64:
+            raise StateRefusedError(f"{name} is {array.dtype} of shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise StateRefusedError(f"{name} is not finite")
 
 
 @dataclass(frozen=True)
@@ -70,10 +95,13 @@ class Contribution:
         What is summed, e.g. local minus global parameters; empty when only evaluating.
     sums : dict
         Scalars that are summed beside it, by name.
+    personal : dict of ndarray, optional
+        What the node keeps for itself of its model as it is now: in no message.
     """
 
     update: NDArray[Any]
     sums: dict[str, float]
+    personal: Arrays | None = None
 
     def is_finite(self) -> bool:
         """Return whether every number is finite."""
@@ -109,12 +137,15 @@ class PrivateContribution:
         One number, +-1/2: whether the update was within the clip norm.
     own_train_loss : float or None
         Mean loss of the node's own training, for its own report: no codec looks at it.
+    personal : dict of ndarray, optional
+        As in ``Contribution``.
     """
 
     update: BoundedSum | NoisedUpdate | None
     metrics: BoundedSum | None = None
     clip_bit: BoundedSum | None = None
     own_train_loss: float | None = None
+    personal: Arrays | None = None
 
 
 @dataclass(frozen=True)
@@ -176,4 +207,10 @@ class Aggregate:
 
 def names_of_scores(metric_names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the evaluation's sums: the count, the loss, each metric."""
-    return tuple(EVAL_PREFIX + name for name in (NUM_EXAMPLES, "loss", *metric_names))
+    return evaluated((NUM_EXAMPLES, "loss", *metric_names))
+
+
+@lru_cache(maxsize=32)
+def evaluated(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names as those of sums of the evaluation; with bins there are thousands."""
+    return tuple(EVAL_PREFIX + name for name in names)

@@ -1,17 +1,18 @@
 """Flower's SuperNode with a PATH on which every message goes through the guard.
 
 Assumptions about how ``flower-supernode`` starts its processes are made here and in
-``zygote.py``; those about how a process runs a ClientApp, in ``guard.py``.
+``zygote.py``; those about how a process runs a ClientApp, in ``guard.py``; those about how
+it waits, in ``waking.py``.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -44,12 +45,12 @@ def become_supernode(policy: Path, arguments: list[str]) -> None:
     check_flower()
     environment = _FASTER | os.environ | {POLICY: str(policy.absolute())}
     environment.pop(RUNNING, None)
-    supernode = _find(_SUPERNODE)
     try:
         sweep()
         folder = _write_scripts()
         environment["PATH"] = guarded_path(folder, os.environ.get("PATH", os.defpath))
-        os.execve(supernode, [supernode, *arguments], environment)  # noqa: S606 - no shell
+        command = _python(_SUPERNODE, "app.approval.waking")
+        os.execve(command[0], [*command, *arguments], environment)  # noqa: S606 - no shell
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from None
 
@@ -63,6 +64,7 @@ def check_flower() -> None:
         If not.
     """
     from app.approval.guard import GuardError, load_runner, other_flower, require_known
+    from app.approval.waking import LOOP
     from app.approval.zygote import EXECUTOR
 
     try:
@@ -76,6 +78,8 @@ def check_flower() -> None:
         known &= {"TASK_TYPE_TO_COMMAND", "Popen"} <= {*executor.launch.__code__.co_names}
         known &= import_module(EXECUTOR).subprocess is subprocess
         known &= callable(import_module("flwr.supercore.cli").flower_superexec)
+        known &= callable(import_module("flwr.supernode.cli").flower_supernode)
+        known &= import_module(LOOP).time is time
     except (ImportError, AttributeError):
         known = False
     if not known:
@@ -86,12 +90,10 @@ def _commands() -> list[str]:
     return list(import_module("flwr.supercore.constant").TASK_TYPE_TO_COMMAND.values())
 
 
-def _find(name: str) -> str:
-    """Return a command of this Python's own environment."""
-    for place in (str(Path(sys.executable).parent), None):
-        if found := shutil.which(name, path=place):
-            return str(Path(found).absolute())
-    raise BundleError(f"{name} is not found; install flwr beside tacet")
+def _python(name: str, module: str) -> list[str]:
+    """Return the command that runs a module's ``main`` under the name of Flower's command."""
+    code = _START.format(root=str(_ROOT), name=name, module=module)
+    return [sys.executable, "-P", "-c", code]
 
 
 def _write_scripts() -> Path:
@@ -106,8 +108,7 @@ def _write_scripts() -> Path:
         (_CLIENTAPP, "app.approval.guard"),
         (_SUPEREXEC, "app.approval.zygote"),
     ):
-        code = _START.format(root=str(_ROOT), name=name, module=module)
-        started[name] = f'exec {shlex.join([sys.executable, "-P", "-c", code])} "$@"'
+        started[name] = f'exec {shlex.join(_python(name, module))} "$@"'
     folder = own_folder(f"tacet-guard-{digest(repr(started).encode())[:16]}")
     for name, line in started.items():
         handle, made = tempfile.mkstemp(dir=folder)

@@ -108,11 +108,11 @@ class Terms:
         return self._first
 
     def _compute(self, state: State, server_round: int) -> Matrix:
-        query = self._workload.query(state, server_round)
+        query, asked = self._workload.query(state, server_round), self._workload.asked(state)
         rows: list[Matrix] = []
         for records in self._canaries.alone():
             rng = np.random.default_rng()
-            made = self._workload.bounded(state, query, records, rng, self._privacy)
+            made = self._workload.bounded(asked, query, records, rng, self._privacy)
             if not isinstance(made.update, BoundedSum):
                 raise TypeError("a contribution that is noised already has no term to look for")
             rows.append(made.update.in_units_of(1.0))

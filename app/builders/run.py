@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from app.builders.algorithm import build_algorithm
 from app.builders.privacy import check_cost, min_cohort, privacy_plan, private_codec
@@ -23,8 +24,15 @@ from app.node.identity import peers_of
 from privacy.accounting.calibration_cache import Calibrations
 from strategies.aggregation import ServerSide
 from strategies.codec.codec import Codec
+from strategies.codec.compressed_codec import CompressedCodec
 from strategies.codec.exact_codecs import ClearCodec, FixedPointCodec, IntegerCodec
-from strategies.codec.run_state import AdaptiveClip, FollowedRunState, PrivateRunState, RunState
+from strategies.codec.run_state import (
+    AdaptiveClip,
+    CompressedRunState,
+    FollowedRunState,
+    PrivateRunState,
+    RunState,
+)
 from strategies.registry import aggregation_of
 from strategies.rounds.settings import LoopSettings
 from strategies.rounds.strategy import RoundStrategy
@@ -95,7 +103,10 @@ def build_strategy(config: AppConfig, facts: RunFacts) -> RoundStrategy:
         num_simulated=facts.num_simulated,
         read_peers=lambda file: peers_of(Path(file).expanduser()),
     )
-    return aggregation_of(config.aggregation).serve(side)
+    strategy = aggregation_of(config.aggregation).serve(side)
+    if config.rounds.is_incremental:
+        strategy.synchroniser.delta = config.rounds.delta
+    return strategy
 
 
 def _knowing_noise(config: AppConfig, facts: RunFacts) -> Workload:
@@ -124,6 +135,7 @@ def build_codec(
     length: int,
     clip_norm: float | None = None,
     kept: Calibrations | None = None,
+    ranges: tuple[float, ...] = (),
 ) -> Codec:
     """Return how contributions become integers; the same on server and clients.
 
@@ -139,22 +151,27 @@ def build_codec(
         Of this round, where it is adaptive.
     kept : Calibrations, optional
         What the node has calibrated before.
+    ranges : tuple of float
+        See ``exact_codec``.
 
     Raises
     ------
     ValueError
-        If the numbers of a private run do not go together.
+        If the numbers of a private run do not go together, or ranges are none.
     """
     if config.privacy.mode is not None:
         return private_codec(config, workload, length, clip_norm, kept)
-    return exact_codec(config, workload)
+    return exact_codec(config, workload, length, ranges)
 
 
 def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState:
     """Return the server's codec of a run, with what it changes and counts."""
     private = config.privacy.private
     if private is None:
-        codec = exact_codec(config, workload)
+        codec = exact_codec(config, workload, length)
+        if isinstance(codec, CompressedCodec):
+            told = workload.averages_updates
+            return CompressedRunState(codec, workload.scores, tells_weight=told)
         if nodes_follow(config, workload):
             return FollowedRunState(codec, workload.scores, workload.loads_as)
         return RunState(codec, workload.scores, tells_weight=workload.averages_updates)
@@ -169,19 +186,47 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
     return PrivateRunState(codec, clip)
 
 
-def exact_codec(config: AppConfig, workload: Workload) -> Codec:
-    """Return the codec of a run without differential privacy."""
+def exact_codec(
+    config: AppConfig, workload: Workload, length: int, ranges: tuple[float, ...] = ()
+) -> Codec:
+    """Return the codec of a run without differential privacy.
+
+    Parameters
+    ----------
+    config : AppConfig
+        The configuration of the run.
+    workload : Workload
+        What is summed.
+    length : int
+        Of the vector that is summed.
+    ranges : tuple of float
+        Of this round, where values are rounded at random and the server knows them.
+
+    Raises
+    ------
+    ValueError
+        If these are no ranges of such vectors.
+    """
     names, shares = workload.sum_names(training=True), workload.share_names()
     if workload.is_integer:
         return IntegerCodec(sum_names=names, share_names=shares)
     codec = config.aggregation.codec
-    return FixedPointCodec(
-        modulus_bits=codec.modulus_bits,
-        clip_range=codec.clip_range,
-        max_weight_examples=codec.max_weight_examples if workload.is_weighted else None,
-        sum_names=names,
-        share_names=shares,
-    )
+    given: dict[str, Any] = {
+        "modulus_bits": codec.modulus_bits,
+        "clip_range": codec.clip_range,
+        "max_weight_examples": codec.max_weight_examples if workload.is_weighted else None,
+        "sum_names": names,
+        "share_names": shares,
+    }
+    if not codec.is_compressed:
+        return FixedPointCodec(**given)
+    return CompressedCodec(
+        **given,
+        dimension=length,
+        value_bits=codec.value_bits,
+        keep_fraction=codec.keep_fraction,
+        error_feedback=codec.error_feedback,
+    ).with_ranges(ranges)
 
 
 @lru_cache(maxsize=32)

@@ -70,19 +70,26 @@ def _prepare_table(task: Task, workload: str) -> None:
     if task.table is None:
         named = ", ".join(name for name, other in TASKS.items() if other.has_table)
         raise ValueError(f"it has no columns for the workload {workload}; take task={named}")
+    if task.table.texts:
+        named = ", ".join(task.table.texts)
+        raise ValueError(
+            f"task.text: {named}: the workload {workload} has no words of a text in its"
+            " columns; list that under task.drop in place of task.text, or take"
+            " algorithm=fedavg"
+        )
     task.keeps_missing = True
 
 
 def _check_label(task: Task, workload: str) -> None:
     """Refuse a label that a workload does not know: a time to an event is of its own kind."""
     needs = WORKLOADS[workload].needs_times
-    if task.has_times and not needs:
+    if task.has_times and not needs and WORKLOADS[workload].needs_table:
         able = " or ".join(
             f"algorithm={name}" for name, one in WORKLOADS.items() if one.needs_times
         )
         raise ValueError(
             f"the label is a time to an event, which the workload {workload} has no loss for;"
-            f" take {able}"
+            f" take {able}, or a network of hazards by algorithm=fedavg"
         )
     if needs and not task.has_times:
         raise ValueError(
@@ -122,5 +129,6 @@ def _example(privacy: ExamplePrivacyConfig) -> dict[str, Any]:
     """Return the settings that only the example unit has."""
     return {
         "expected_batch_size": privacy.expected_batch_size,
+        "clip_norm": privacy.clip_norm,
         "fix_model": privacy.fix_model,
     }

@@ -25,8 +25,8 @@ def add(commands: Any) -> None:
         required=True,
         choices=_FORMATS,
         help="onnx: neural models, gbdt, forest, tree, ebm, glm, cox; torchscript and"
-        " safetensors (plain parameters): neural models; lightgbm: gbdt, forest, tree, ebm;"
-        " json: the curves of ebm",
+        " safetensors (plain parameters): neural models and the generator of gan; lightgbm:"
+        " gbdt, forest, tree, ebm; json: the curves of ebm, the items of als",
     )
     export.add_argument(
         "--output",
@@ -34,6 +34,13 @@ def add(commands: Any) -> None:
         type=Path,
         metavar="FILE",
         help="a new file",
+    )
+    export.add_argument(
+        "--node-state",
+        type=Path,
+        metavar="STATE_FILE",
+        help="the own file of a node, its state-path, where a part of the model stays on each"
+        " node (task.personal)",
     )
     export.set_defaults(run=_export)
 
@@ -43,6 +50,6 @@ def _export(arguments: argparse.Namespace) -> list[str]:
     from app.export.export import ExportError, export
 
     try:
-        return export(arguments.model, arguments.format, arguments.output)
+        return export(arguments.model, arguments.format, arguments.output, arguments.node_state)
     except ExportError as error:
         raise CommandError(str(error)) from None

@@ -21,6 +21,7 @@ from app.cli import (
     plan,
     predict,
     report,
+    sample,
     verify,
     watch,
 )
@@ -45,6 +46,7 @@ _GROUPS = (
     report,
     verify,
     predict,
+    sample,
     export,
     models,
     audit,

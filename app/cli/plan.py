@@ -47,9 +47,12 @@ def _plan_of(run_config: dict[str, Any]) -> RunPlan:
     # Hydra, Flower and torch take seconds, and no other command needs them.
     from app.config.load import ConfigError, load_given
     from app.preflight.run_plan import PlanError, plan_run
+    from app.results.same_meaning import check_base
 
     try:
-        return plan_run(load_given(run_config), run_config)
+        config = load_given(run_config)
+        check_base(config)
+        return plan_run(config, run_config)
     except (ConfigError, PlanError) as error:
         # A model that is refused has a line for each of its layers.
         raise CommandError(" ".join(str(error).split())) from None

@@ -8,7 +8,20 @@ from app.config.run import AppConfig, OnClientFailure
 from app.config.workload import workload_name
 from tasks.registry import task_of
 from tasks.schema import Optimizer, Scheme
+from workloads.gradient_sum import NO_DEVICE
 from workloads.registry import WORKLOADS
+
+#: Keys of ``task`` that are about its neural model.
+_OF_MODELS = (
+    "model",
+    "hidden",
+    "width",
+    "rbf_features",
+    "rbf_gamma",
+    "preprocessing",
+    "adapters",
+    "personal",
+)
 
 #: A key, or the beginning of keys, and why it has no effect, with the mend.
 Idle = Iterator[tuple[str, str]]
@@ -60,6 +73,7 @@ def _idle(config: AppConfig) -> Idle:
     yield from _privacy(config)
     yield from _attempts(config)
     yield from _tracking(config)
+    yield from _synchronisation(config)
     if not config.early_stopping.patience:
         yield (
             "early_stopping.min_delta",
@@ -86,6 +100,7 @@ def _training(config: AppConfig) -> Idle:
             "task.training.batch_size",
             "each record is drawn by itself; give privacy.sampling_rate",
         )
+        yield "task.training.device", NO_DEVICE
     if training.num_steps:
         yield (
             "task.training.num_epochs",
@@ -111,7 +126,7 @@ def _task(config: AppConfig) -> Idle:
     yield from _under("task", config.task.idle_keys())
     workload = WORKLOADS[workload_name(config.algorithm)]
     if not workload.has_model:
-        for key in ("model", "hidden", "rbf_features", "rbf_gamma", "preprocessing"):
+        for key in _OF_MODELS:
             yield f"task.{key}", "this workload has no neural model; take it out"
     if not workload.holds_out:
         yield "task.test_fraction", "this workload holds no record out; take it out"
@@ -122,13 +137,20 @@ def _task(config: AppConfig) -> Idle:
 def _tracking(config: AppConfig) -> Idle:
     """Yield what of ``tracking`` names a model where there is none."""
     if not WORKLOADS[workload_name(config.algorithm)].gives_model():
-        yield "tracking.registered_model", "the result is tables and no model; take it out"
+        yield "tracking.registered_model", "the result is no model that predicts; take it out"
+    if config.has_own_parts:
+        yield (
+            "tracking.registered_model",
+            "a part of the model stays on each node (task.personal), so that what MLflow had of"
+            " it could predict nothing; take it out",
+        )
 
 
 def _codec(config: AppConfig) -> Idle:
     """Yield what of ``aggregation.codec`` encodes nothing."""
     mode = config.privacy.mode
     name, workload = "aggregation.codec", WORKLOADS[workload_name(config.algorithm)]
+    yield from _compression(config)
     if mode is not None:
         yield f"{name}.max_weight_examples", "under privacy no client has a weight"
         if not mode.trains_privately:
@@ -137,6 +159,49 @@ def _codec(config: AppConfig) -> Idle:
         yield name, "whole numbers are summed modulo 2^64; take it out"
     elif not workload.is_weighted:
         yield f"{name}.max_weight_examples", "every participant counts once; take it out"
+
+
+def _compression(config: AppConfig) -> Idle:
+    """Yield what would compress where there is no update, or where others fix the bits."""
+    name, workload = "aggregation.codec", WORKLOADS[workload_name(config.algorithm)]
+    if config.privacy.mode is not None:
+        yield (
+            f"{name}.value_bits",
+            "under privacy the grid follows from the noise; lower"
+            " aggregation.codec.modulus_bits",
+        )
+        yield (
+            f"{name}.keep_fraction",
+            "under privacy noise is accounted for on all entries: a part that is multiplied by"
+            " N / k may be longer than the clip norm; lower aggregation.codec.modulus_bits",
+        )
+        yield (
+            f"{name}.error_feedback",
+            "under privacy what a term leaves out may not come back in a later one, which no"
+            " clip norm would bound; take it out",
+        )
+    elif not workload.averages_updates:
+        for key in ("value_bits", "keep_fraction", "error_feedback"):
+            yield (
+                f"{name}.{key}",
+                "only updates of a model are compressed, whose mean is a step anyway; take it"
+                " out, or algorithm=fedavg, say",
+            )
+    elif not config.aggregation.codec.is_compressed:
+        yield (
+            f"{name}.error_feedback",
+            "all of an update is sent; give value_bits or keep_fraction, or take it out",
+        )
+
+
+def _synchronisation(config: AppConfig) -> Idle:
+    """Yield what would tell changes where the whole state is sent, or is no model's."""
+    if not config.rounds.is_incremental:
+        why = "rounds.synchronisation=full sends all of the model; take incremental"
+        yield "rounds.delta", why
+    elif not WORKLOADS[workload_name(config.algorithm)].has_model:
+        yield "rounds.synchronisation", "the state is no neural model, and small; take it out"
+        yield "rounds.delta", "the state is no neural model, and small; take it out"
 
 
 def _attempts(config: AppConfig) -> Idle:
@@ -153,6 +218,12 @@ def _privacy(config: AppConfig) -> Idle:
     private = config.privacy.private
     if private is None:
         return
+    if config.task.adapters.rank:
+        yield (
+            "privacy.fix_model",
+            f"task.adapters.rank={config.task.adapters.rank}: the base of adapters stays as it"
+            " is, and no layer of it is replaced; take it out",
+        )
     if not private.metrics.every:
         for key in ("noise_multiplier", "loss_clip"):
             yield f"privacy.metrics.{key}", "privacy.metrics.every=0 releases no metrics"

@@ -6,18 +6,14 @@ code nor anything of the machine it is read on.
 """
 
 import difflib
-import os
-import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from enum import Enum
+from copy import deepcopy
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
@@ -27,8 +23,17 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from app.config.composing import (
+    HYDRA_LOCK,
+    Files,
+    composed_of,
+    files_of,
+    register_schemas,
+    schemas,
+)
 from app.config.effects import refuse_idle
 from app.config.misread import misread_key, misread_text
+from app.config.plain import to_dict
 from app.config.removed import REMOVED
 from app.config.run import GROUPS, AppConfig
 from app.config.words import check_values, refuse_twice, split_words
@@ -55,8 +60,6 @@ Scalar = bool | int | float | str
 
 # What OmegaConf adds to a message that only a programmer would want.
 _NOISE = ("object_type=", "reference_type=")
-# Hydra keeps the initialised compose API in a global; two threads would trip over it.
-_HYDRA_LOCK = threading.Lock()
 
 
 class ConfigError(ValueError):
@@ -84,7 +87,7 @@ def load_config(run_config: Mapping[str, Scalar]) -> AppConfig:
     """
     # With its type: to a cache 1, 1.0 and True are one key, but not all are integers.
     given = tuple((k, type(v), v) for k, v in sorted(run_config.items()))
-    return _load(given, _files())
+    return _load(given, files_of(CONF_DIR))
 
 
 def load_given(run_config: Mapping[str, Scalar]) -> AppConfig:
@@ -112,7 +115,7 @@ def options(group: str) -> list[str]:
 def resolved(config: AppConfig) -> dict[str, object]:
     """Return the configuration as plain nested dicts, each group with the option's name."""
     values = to_dict(config)
-    for group in _schemas():
+    for group in schemas():
         named = {"name": option_of(config, group)}
         values[group] = named | cast(dict[str, object], values[group])
     return values
@@ -121,35 +124,13 @@ def resolved(config: AppConfig) -> dict[str, object]:
 def option_of(config: AppConfig, group: str) -> str:
     """Return the name of a group's chosen option, whatever YAML configured it."""
     chosen = type(getattr(config, group))
-    return next(name for name, schema in _schemas()[group].items() if schema is chosen)
+    return next(name for name, schema in schemas()[group].items() if schema is chosen)
 
 
 @lru_cache(maxsize=4)
 def to_yaml(config: AppConfig) -> str:
     """Return the resolved configuration as YAML; asked for twice a run, and slow."""
     return OmegaConf.to_yaml(OmegaConf.create(resolved(config)))
-
-
-def to_dict(config: object) -> dict[str, object]:
-    """Return a dataclass of the configuration as plain nested dicts, enums by name."""
-    return cast(dict[str, object], _plain(config))
-
-
-def _plain(value: object) -> object:
-    """Return dataclasses as dicts, enums by name, in dicts and lists as well.
-
-    As OmegaConf does, but that takes seconds for a table of thousands of columns.
-    """
-    if isinstance(value, Enum):
-        return value.name
-    if is_dataclass(value):
-        return {key.name: _plain(getattr(value, key.name)) for key in fields(value)}
-    if isinstance(value, dict):
-        given = cast(dict[object, object], value)
-        return {name: _plain(inner) for name, inner in given.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in cast(list[object], value)]
-    return value
 
 
 def task_config(name: str, values: Mapping[str, object]) -> object:
@@ -196,31 +177,18 @@ def _strings(key: str, value: object) -> Iterator[tuple[str, str]]:
             yield from _strings(key, inner)
 
 
-def _files() -> tuple[tuple[str, int, int], ...]:
-    """Return what tells that a YAML has changed: path, time and size of each."""
-    found: list[tuple[str, int, int]] = []
-    for folder in (CONF_DIR, *(CONF_DIR / group for group in GROUP_KEYS)):
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".yaml"):
-                    stat = entry.stat()
-                    found.append((entry.path, stat.st_mtime_ns, stat.st_size))
-    return tuple(sorted(found))
-
-
 @lru_cache(maxsize=32)
-def _load(
-    items: tuple[tuple[str, type, Scalar], ...], _: tuple[tuple[str, int, int], ...]
-) -> AppConfig:
+def _load(items: tuple[tuple[str, type, Scalar], ...], files: Files) -> AppConfig:
     try:
         choices, values, free = _split({key: value for key, _, value in items})
     except ValueError as error:
         raise ConfigError(str(error)) from None
     file = _task_file(choices + free)
-    with _HYDRA_LOCK:
-        _register_schemas()
+    with HYDRA_LOCK:
+        register_schemas()
         try:
-            composed = _compose(_opened(choices + free))
+            words = tuple(_opened(choices + free))
+            composed = deepcopy(composed_of(CONF_DIR, words, files))
             composed.merge_with(values)
             config = cast(AppConfig, _typed(composed))
             refuse_idle(config, free)
@@ -238,11 +206,6 @@ def _task_file(words: list[str]) -> Path | None:
     return CONF_DIR / "task" / f"{names[-1]}.yaml" if names else None
 
 
-def _compose(overrides: list[str]) -> DictConfig:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        return compose(config_name="config", overrides=overrides)
-
-
 def _opened(words: list[str]) -> list[str]:
     """Return the overrides, of which some name what is in a mapping of the user's own names.
 
@@ -254,19 +217,6 @@ def _opened(words: list[str]) -> list[str]:
     own = (f"algorithm.{name}" for name in _OWN_NAMES if name in known)
     begun = tuple(begun for key in own for begun in (f"{key}.", f"{key}={{"))
     return [f"+{word}" if word.startswith(begun) else word for word in words]
-
-
-def _schemas() -> dict[str, dict[str, type]]:
-    """Return group -> option -> dataclass."""
-    return {"task": {name: task.Config for name, task in TASKS.items()}, **GROUPS}
-
-
-def _register_schemas() -> None:
-    store = ConfigStore.instance()
-    store.store(name="root_schema", node=AppConfig)
-    for group, schemas in _schemas().items():
-        for name, node in schemas.items():
-            store.store(group=group, name=f"{name}_schema", node=node)
 
 
 def _split(run_config: dict[str, Scalar]) -> tuple[list[str], dict[str, Scalar], list[str]]:
@@ -355,7 +305,9 @@ def _known_keys(choices: list[str]) -> list[str]:
             if isinstance(value, dict):
                 walk(f"{prefix}{name}.", value)
 
-    composed = OmegaConf.to_container(_compose(choices), throw_on_missing=False)
+    composed = OmegaConf.to_container(
+        composed_of(CONF_DIR, tuple(choices), files_of(CONF_DIR)), throw_on_missing=False
+    )
     walk("", cast(dict[str, object], composed))
     return keys
 

@@ -39,6 +39,28 @@ def check_privacy(
     )
 
 
+def check_personal(personal: list[str], privacy: PrivacyConfig) -> None:
+    """Refuse a part of the model that stays on each node where single records are hidden.
+
+    See ``workloads.model_update.ModelUpdate``.
+
+    Raises
+    ------
+    ValueError
+        Naming the values and the mend.
+    """
+    mode = privacy.mode
+    if mode is None or not personal:
+        return
+    require(
+        not mode.hides_records,
+        f"task.personal=[{', '.join(personal)}] with privacy={mode.unit}_{mode.place}:"
+        " a part that a node trains and keeps has no noise, and every later term depends on it,"
+        " so that one record would change more than one term; take a client_* option, or take"
+        " it out",
+    )
+
+
 def check_spread(privacy: PrivacyConfig, aggregation: AggregationConfig, fewest: int) -> None:
     """Refuse a histogram of the participants' accuracies over too few of them, or of records.
 

@@ -20,6 +20,7 @@ from app.config.algorithm import (
 from app.config.privacy import MOST_NODES, PRIVACY, PrivacyConfig
 from app.config.rules import (
     check_one_step,
+    check_personal,
     check_privacy,
     check_same_cohort,
     check_spread,
@@ -33,6 +34,7 @@ from app.config.workload import (
 )
 from strategies.aggregation import AggregationConfig
 from strategies.registry import AGGREGATIONS
+from strategies.rounds.synchronisation import Delta
 from tasks.schema import TaskConfig, require
 from workloads.base import WorkloadConfig
 from workloads.early_stopping import EarlyStoppedConfig
@@ -44,6 +46,13 @@ class OnClientFailure(Enum):
 
     proceed = "proceed"
     stop = "stop"
+
+
+class Synchronisation(Enum):
+    """What a node is sent of a model when it holds the last one."""
+
+    full = "full"
+    incremental = "incremental"
 
 
 @dataclass
@@ -71,6 +80,12 @@ class RoundsConfig:
     participant_spread : bool
         Whether the participants' own accuracies are counted in bins, so that the worst tenth
         is known. Without privacy each node's policy must list ``spread`` under ``exact``.
+    synchronisation : Synchronisation
+        ``full``: each node is sent the whole model each time. ``incremental``: one that holds
+        the last model, as it answered to that, is sent what has changed.
+    delta : Delta
+        ``exact``: the change bit for bit, compressed. ``int8``: the server rounds its step at
+        random to 255 values an array, without bias, and sends eight bits a number.
     """
 
     cohort_fraction: float = 1.0
@@ -81,6 +96,8 @@ class RoundsConfig:
     on_client_failure: OnClientFailure = OnClientFailure.proceed
     deadline_seconds: float = 600.0
     participant_spread: bool = False
+    synchronisation: Synchronisation = Synchronisation.full
+    delta: Delta = Delta.exact
 
     def __post_init__(self) -> None:
         require(
@@ -97,6 +114,11 @@ class RoundsConfig:
         for name in ("min_clients", "min_replies"):
             value = getattr(self, name)
             require(value <= MOST_NODES, f"rounds.{name}={value}: must be at most {MOST_NODES}")
+
+    @property
+    def is_incremental(self) -> bool:
+        """Return whether a node is sent what has changed of a model that it holds."""
+        return self.synchronisation is Synchronisation.incremental
 
 
 @dataclass
@@ -185,6 +207,7 @@ class AppConfig:
         check_workload(self.algorithm, self.privacy, self.task.training)
         self._check_early_stopping()
         check_privacy(self.privacy, self.aggregation, self._waits_for_loss)
+        check_personal(self.task.personal, self.privacy)
         if self.rounds.participant_spread:
             check_spread(self.privacy, self.aggregation, self.rounds.min_replies)
         check_same_cohort(
@@ -244,6 +267,11 @@ class AppConfig:
             return "rounds.participant_spread=true"
         found = exact_workload(self.algorithm, self.privacy)
         return f"algorithm={found}" if found else ""
+
+    @property
+    def has_own_parts(self) -> bool:
+        """Return whether a part of the model stays on each node."""
+        return bool(self.task.personal) and WORKLOADS[workload_name(self.algorithm)].has_model
 
     @property
     def average_from(self) -> int:

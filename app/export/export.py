@@ -11,6 +11,7 @@ from app.export.curves_json import curves_json
 from app.export.lightgbm_text import TooLargeError, feature_names, lightgbm_text
 from app.export.network import onnx_of_network, parameters_of, torchscript_of
 from app.export.onnx_file import MissingPackageError, onnx_file
+from app.export.ratings_json import ratings_json
 from app.export.regression_onnx import regression_onnx
 from app.results.model_file import (
     ModelFileError,
@@ -21,7 +22,9 @@ from app.results.model_file import (
 )
 from app.results.new_file import NewFileError, require_new, write_new
 from tasks.base import Task
+from tasks.ratings.task import Ratings
 from tasks.table import Column, Table
+from workloads.als.als import Als
 from workloads.base import Workload
 from workloads.decisions import Decisions, NotExportedError
 from workloads.registry import WORKLOADS
@@ -59,7 +62,7 @@ class Format:
     serves: Callable[[type[Workload]], bool]
 
 
-def export(model: Path, name: str, output: Path) -> list[str]:
+def export(model: Path, name: str, output: Path, node_state: Path | None = None) -> list[str]:
     """Write a model in another format; return what its user has to know, line by line.
 
     Parameters
@@ -70,6 +73,8 @@ def export(model: Path, name: str, output: Path) -> list[str]:
         One of ``FORMATS``.
     output : Path
         The file; there must be none yet.
+    node_state : Path, optional
+        The own file of a node, as of ``load_model``.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def export(model: Path, name: str, output: Path) -> list[str]:
         file = model_file_of(model)
         workload, kind = workload_of(file)
         _require_format(file, workload, kind, name)
-        content, lines = FORMATS[name].write(*load_model(file))
+        content, lines = FORMATS[name].write(*load_model(file, node_state))
         write_new(output, content)
     except _REFUSALS as error:
         raise ExportError(str(error)) from None
@@ -118,7 +123,7 @@ def _formats_of(kind: type[Workload]) -> list[str]:
 
 
 def _is_neural(kind: type[Workload]) -> bool:
-    return kind.has_model
+    return kind.has_model or kind.generates()
 
 
 def _is_trees(kind: type[Workload]) -> bool:
@@ -179,7 +184,13 @@ def _lightgbm(_: Task, model: TableModel) -> tuple[bytes, list[str]]:
     return lightgbm_text(trees), lines
 
 
-def _json(_: Task, model: TableModel) -> tuple[bytes, list[str]]:
+def _has_json(kind: type[Workload]) -> bool:
+    return _is_curves(kind) or issubclass(kind, Als)
+
+
+def _json(task: Task, model: TableModel) -> tuple[bytes, list[str]]:
+    if isinstance(model.workload, Als):
+        return ratings_json(cast(Ratings, task), model.workload, model.state), []
     return curves_json(cast(TableWorkload, model.workload).as_curves(model.state)), []
 
 
@@ -209,5 +220,5 @@ FORMATS = {
     "torchscript": Format(torchscript_of, _is_neural),
     "safetensors": Format(parameters_of, _is_neural),
     "lightgbm": Format(_lightgbm, _is_trees),
-    "json": Format(_json, _is_curves),
+    "json": Format(_json, _has_json),
 }

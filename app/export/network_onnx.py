@@ -10,6 +10,7 @@ import numpy as np
 from app.export.onnx_file import IR_VERSION, OPSET, require_onnx
 from tasks.base import Task
 from tasks.portable import Layer
+from tasks.survival import Survival
 from workloads.decisions import NotExportedError
 
 _INPUTS, _OUTPUTS = "inputs", "outputs"
@@ -21,7 +22,8 @@ def network_onnx(task: Task, layers: list[Layer]) -> bytes:
     Its input ``inputs``, float32 of shape (n, ...), are a model's inputs: see
     ``Examples.inputs``. Its outputs are ``label``, the names of classes, and ``probabilities``,
     float32 of shape (n, classes); of a support vector machine ``label`` and ``margins``; of a
-    number ``value``, float64 of shape (n,) in the label's unit.
+    number ``value``, float64 of shape (n,) in the label's unit; of a time to an event
+    ``survival``, float32 of shape (n, intervals).
 
     Raises
     ------
@@ -35,7 +37,12 @@ def network_onnx(task: Task, layers: list[Layer]) -> bytes:
     last = _INPUTS
     for layer in layers:
         last = graph.add_layer(layer, last)
-    outputs = graph.add_classes(task, last) if classes_of(task) else graph.add_value(task, last)
+    if isinstance(task, Survival):
+        outputs = graph.add_survival(task, last)
+    elif classes_of(task):
+        outputs = graph.add_classes(task, last)
+    else:
+        outputs = graph.add_value(task, last)
     given = helper.make_tensor_value_info(_INPUTS, TensorProto.FLOAT, [None, *task.input_shape])
     made = helper.make_model(
         helper.make_graph(graph.nodes, "tacet", [given], outputs, graph.constants),
@@ -57,8 +64,8 @@ def classes_of(task: Task) -> list[str]:
     NotExportedError
         If the task does not say what its model's outputs are.
     """
-    if task.table is not None:
-        return list(task.table.classes)
+    if task.table is not None or task.class_names:
+        return list(task.class_names)
     if task.scored_classes is None:
         raise NotExportedError(
             "--format onnx: the task does not say what its model's outputs are, by"
@@ -121,6 +128,17 @@ class Graph:
             self.add("Softmax", [scores], name, axis=1)
         label = helper.make_tensor_value_info("label", TensorProto.STRING, [None])
         return [label, helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width])]
+
+    def add_survival(self, task: Survival, given: str) -> list[Any]:
+        """Add the chance to be without the event at each end; return the graph's output."""
+        from onnx import TensorProto, helper
+
+        # -log(1 - h) of a hazard h whose logit is given.
+        each = self.add("Softplus", [given])
+        hazards = self.add("CumSum", [each, self.constant(np.int64(1))])
+        self.add("Exp", [self.add("Neg", [hazards])], "survival")
+        shape = [None, len(task.ends)]
+        return [helper.make_tensor_value_info("survival", TensorProto.FLOAT, shape)]
 
     def add_value(self, task: Task, given: str) -> list[Any]:
         """Add the number in the label's unit; return the output of the graph."""

@@ -10,6 +10,7 @@ from app.node.model_entry import ModelEntry
 from app.results.html.compliance import plain
 from app.results.run_log import LOG
 from tasks.base import Task
+from workloads.registry import WORKLOADS
 
 CARD = "MODEL.md"
 _MOST_COLUMNS = 200
@@ -65,7 +66,9 @@ def _inputs(entry: ModelEntry, task: Task) -> Iterator[str]:
         yield f"Inputs of shape (n, {shape}), as the task {plain(entry.task)} encodes them."
         return
     label = table.label
-    if table.classes:
+    if table.event:
+        told = f"the chance to be without {plain(table.event)} at times up to {label.high:g}"
+    elif table.classes:
         told = f"one of {', '.join(map(plain, table.classes))}"
     else:
         told = f"a number from {label.low:g} to {label.high:g}"
@@ -77,6 +80,8 @@ def _inputs(entry: ModelEntry, task: Task) -> Iterator[str]:
         values = ", ".join(map(plain, column.categories))
         values = values or f"numbers from {column.low:g} to {column.high:g}"
         yield f"| {plain(column.name)} | {values} |"
+    for name in table.texts:
+        yield f"| {plain(name)} | free text |"
     if len(table.columns) > _MOST_COLUMNS:
         yield f"| and {len(table.columns) - _MOST_COLUMNS} more | as in config.yaml |"
 
@@ -138,11 +143,22 @@ def _use(entry: ModelEntry, task: Task) -> Iterator[str]:
     yield "## Use it"
     yield ""
     yield "```bash"
+    # Of a workload with no neural model the key has no effect.
+    is_shared_only = WORKLOADS[entry.workload].has_model and bool(task.config.personal)
+    own = " --node-state STATE" if is_shared_only else ""
     yield f"tacet models verify {entry.reference} --registry REGISTRY --signer peers.yaml"
-    if task.has_table:
-        yield f"tacet predict {place} --input new.csv --output predictions.csv"
-    yield f"tacet export {place} --format FORMAT --output FILE"
+    if type(task).new_rows is not Task.new_rows:
+        yield f"tacet predict {place} --input new.csv --output predictions.csv{own}"
+    yield f"tacet export {place} --format FORMAT --output FILE{own}"
     yield "```"
+    if own:
+        names = ", ".join(map(plain, task.config.personal))
+        yield ""
+        yield (
+            f"It is the shared part only: {names} stays on each node. STATE is the state-path"
+            " of a node that took part in its run. Who did not can begin a run with it"
+            f" (initial-model={place}), and trains a part of their own."
+        )
 
 
 def _hashes(entry: ModelEntry) -> Iterator[str]:

@@ -32,7 +32,7 @@ from app.node.model_entry import (
     read_entry,
 )
 from app.results.html.gather import PLAN_FILE
-from app.results.model_file import ModelFileError, load_model, read_model
+from app.results.model_file import ModelFileError, load_shared, read_model
 from app.results.run_log import HEAD, LOG, hash_of_bytes
 from app.results.starting_model import NoStartError, runs_of_folder
 from app.results.summary import read_summary
@@ -128,8 +128,9 @@ def _draft(
             raise RegistryError(
                 f"{run}: algorithm={model.workload} has tables as its result and no model"
             )
-        # As whoever uses it will: it is not signed unless that works.
-        task, _ = load_model(run / MODEL)
+        # As whoever uses it will, but for what stays on each node: it is not signed unless that
+        # works.
+        task, _ = load_shared(run / MODEL)
     except (NoStartError, ModelFileError) as error:
         raise RegistryError(f"{run}: {error}") from None
     files = {one: (run / one).read_bytes() for one in COPIED}

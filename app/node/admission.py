@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.config.load import ConfigError, load_config, option_of, to_dict
+from app.config.load import ConfigError, load_config, option_of
+from app.config.plain import to_dict
 from app.node.policy import NONE, Policy, PolicyError
 from app.node.session import NodeSession
 from privacy.unit import Unit
@@ -114,8 +115,8 @@ def _policy(session: NodeSession) -> Policy | None:
 def _most_bins(algorithm: WorkloadConfig) -> int:
     """Return the most bins in which a column of numbers, or a pair of them, is counted."""
     given = (getattr(algorithm, name, None) for name in ("max_bins", "fine_bins"))
-    of_pairs = (getattr(algorithm, "interaction_bins", None) or 0) ** 2
-    return max(of_pairs, *(number or 0 for number in given))
+    of_pairs = (getattr(algorithm, name, None) for name in ("interaction_bins", "max_groups"))
+    return max(*(number or 0 for number in given), *((number or 0) ** 2 for number in of_pairs))
 
 
 def _has_own_columns(session: NodeSession, policy: Policy) -> bool:
@@ -204,7 +205,7 @@ def _options(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         yield (
             f"a column or a pair is counted in {proposed.max_bins} bins, but"
             f" max_bins={policy.max_bins}: in narrow bins records are alone; lower"
-            " algorithm.max_bins, fine_bins or interaction_bins"
+            " algorithm.max_bins, fine_bins, interaction_bins or max_groups"
         )
     if proposed.min_at_risk is not None and proposed.min_at_risk < policy.min_at_risk:
         yield (

@@ -7,6 +7,7 @@ nothing; who needs a bound takes a privacy option.
 """
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,13 +36,9 @@ def records_for_exact_sum(
     RequestRefusedError
         If this node has too few records for what the run asks, in any round.
     """
-    policy = session.policy
-    if policy is None or session.exact is None:
+    policy = _policy(session, workload, state, records)
+    if policy is None:
         return workload, records, False
-    try:
-        _require_enough(policy, workload, state, len(records.train))
-    except PolicyError as error:
-        raise RequestRefusedError(Reason.TOO_FEW_RECORDS) from error
     weights, least = workload.weights(state, query, records.train), policy.min_effective_records
     if _effective(weights) < least:
         log.warning(
@@ -55,13 +52,62 @@ def records_for_exact_sum(
     workload, num_parts = workload.silenced(state, query, records.train, least)
     if num_parts:
         log.warning(
-            "round %d: in %d nodes of the trees lie fewer records than min_effective_records=%g"
-            " of this node's policy: it adds zeros there",
+            "round %d: in %d parts of what is asked, such as a node of a tree or an item, are"
+            " fewer records than min_effective_records=%g of this node's policy: it adds zeros"
+            " there",
             query.server_round,
             num_parts,
             least,
         )
     return workload, records, False
+
+
+def records_for_exact_scores(
+    session: NodeSession, workload: Workload, state: State, records: LocalData
+) -> tuple[LocalData, bool]:
+    """Return records whose held-out part is scored in an exact run, and whether it is withheld.
+
+    The sum of scores counts held-out records by what a state says of them, so few would be
+    counted by themselves: then none is left.
+
+    Without a policy, in a simulation, there are no rules.
+
+    Raises
+    ------
+    RequestRefusedError
+        If this node has too few records for what the run asks, in any round.
+    """
+    policy = _policy(session, workload, state, records)
+    if policy is None or not workload.scores:
+        return records, False
+    if len(records.test) >= policy.min_effective_records:
+        return records, False
+    log.warning(
+        "%d records are held out, under min_effective_records=%g of this node's policy: it"
+        " scores none",
+        len(records.test),
+        policy.min_effective_records,
+    )
+    return replace(records, test=_none_of(records.test)), True
+
+
+def _policy(
+    session: NodeSession, workload: Workload, state: State, records: LocalData
+) -> Policy | None:
+    """Return the policy that has rules for this run; None if none has.
+
+    Raises
+    ------
+    RequestRefusedError
+        If its floors refuse the run.
+    """
+    if session.policy is None or session.exact is None:
+        return None
+    try:
+        _require_enough(session.policy, workload, state, len(records.train))
+    except PolicyError as error:
+        raise RequestRefusedError(Reason.TOO_FEW_RECORDS) from error
+    return session.policy
 
 
 def _require_enough(policy: Policy, workload: Workload, state: State, num_records: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.config.load import to_dict
+from app.config.plain import to_dict
 from app.node.exact_states import ExactStates
 from app.node.session import NodeSession
 from strategies.aggregation import Request

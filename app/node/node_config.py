@@ -14,12 +14,13 @@ STATE_PATH = "state-path"
 IDENTITY_KEY = "identity-key"
 PEERS_FILE = "peers-file"
 POLICY_FILE = "policy-file"
+BASE_MODEL = "base-model"
 PARTITION_ID = "partition-id"
 NUM_PARTITIONS = "num-partitions"
 CONTRIBUTION = "contribution"
 
 #: The keys that name a file or a folder.
-PATHS = (DATA_PATH, STATE_PATH, IDENTITY_KEY, PEERS_FILE, POLICY_FILE)
+PATHS = (DATA_PATH, STATE_PATH, IDENTITY_KEY, PEERS_FILE, POLICY_FILE, BASE_MODEL)
 _KNOWN = (*PATHS, PARTITION_ID, NUM_PARTITIONS, CONTRIBUTION)
 
 

@@ -90,6 +90,8 @@ class Noted:
         What these are worked out from, in this message only: it is not kept.
     gain : Gain or None
         What may be published, noised, in this message.
+    device : str
+        Where the model is trained and scored; empty where there is no choice.
     """
 
     round: int | None = None
@@ -103,6 +105,7 @@ class Noted:
     contribution: dict[str, Any] = field(default_factory=dict[str, Any])
     given: tuple[Any, Any] | None = None
     gain: Any = None
+    device: str = ""
 
     def note_spent(self, epsilon: float, budget: Budget) -> None:
         """Note what the ledger holds after a charge, and the cap."""
@@ -110,7 +113,9 @@ class Noted:
 
     def kept(self) -> dict[str, Any]:
         """Return the values that are kept, for JSON."""
-        names = (item.name for item in fields(self) if item.name not in ("given", "gain"))
+        names = (
+            item.name for item in fields(self) if item.name not in ("given", "gain", "device")
+        )
         return {name: _finite(getattr(self, name)) for name in names}
 
 

@@ -9,7 +9,7 @@ from flwr.app import Context
 from app.config.run import AppConfig
 from app.config.workload import exact_workload
 from app.node.identity import load_identity, names_of
-from app.node.own_models import SUFFIX
+from app.node.own_models import SUFFIX, ContextModels, OwnModels
 from app.node.own_report import Noted, OwnReport
 from app.node.policy import Policy
 from app.node.protocol_memory import SqliteMemory
@@ -98,6 +98,14 @@ class NodeSession:
         """
         return task.load(self.source) if self.held is None else self.held
 
+    def take_base(self, task: Task) -> None:
+        """Let a task find its base or backbone where this node has it, and nowhere else.
+
+        The server names a path of its own machine; only a simulated node may share it.
+        """
+        if self.settings.base_model is not None or not self.settings.simulated:
+            task.base = self.settings.base_model
+
     @property
     def state_file(self) -> Path:
         """Return the node's own file; two SuperNodes of one user must not share it."""
@@ -132,7 +140,7 @@ class NodeSession:
         IdentityError
             If the run has identities and this node's cannot be read.
         """
-        if not self._keeps_state:
+        if not self.keeps_state:
             return NoMemory()
         chain = None
         if self.config.aggregation.is_signed:
@@ -154,14 +162,14 @@ class NodeSession:
     @cached_property
     def ledger(self) -> Ledger | None:
         """Return the ledger of the node's data set; None if the node keeps nothing."""
-        if not self._keeps_state:
+        if not self.keeps_state:
             return None
         return Ledger(self.state_file, self.dataset)
 
     @cached_property
     def calibrations(self) -> Calibrations | None:
         """Return what the node has calibrated before; None if the node keeps nothing."""
-        return Calibrations(self.state_file) if self._keeps_state else None
+        return Calibrations(self.state_file) if self.keeps_state else None
 
     @cached_property
     def noted(self) -> Noted:
@@ -171,12 +179,18 @@ class NodeSession:
     @cached_property
     def own_report(self) -> OwnReport | None:
         """Return the report of the node's own side; None if the node keeps nothing."""
-        return OwnReport(self.state_file) if self._keeps_state else None
+        return OwnReport(self.state_file) if self.keeps_state else None
 
     @property
     def own_models_file(self) -> Path:
         """Return where the node keeps models of its own, beside its file."""
         return self.state_file.with_name(self.state_file.name + SUFFIX)
+
+    def own_models(self) -> OwnModels | ContextModels:
+        """Return where the node keeps models: its own file or, simulated, its context."""
+        if self.keeps_state:
+            return OwnModels(self.own_models_file, self.run_id)
+        return ContextModels(self.context.state)
 
     @cached_property
     def bundle(self) -> bytes:
@@ -205,6 +219,7 @@ class NodeSession:
         return self.policy.dataset if self.policy else _UNNAMED
 
     @property
-    def _keeps_state(self) -> bool:
+    def keeps_state(self) -> bool:
+        """Return whether the node has a file of its own."""
         # Nobody is to be protected in a simulation; one with state paths keeps ledgers too.
         return not self.settings.simulated or self.settings.state_path is not None

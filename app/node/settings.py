@@ -15,6 +15,7 @@ import yaml
 from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.node.node_config import (
+    BASE_MODEL,
     CONTRIBUTION,
     DATA_PATH,
     IDENTITY_KEY,
@@ -52,6 +53,8 @@ class NodeSettings:
         The node's own file for secrets and ledger; None for a folder in the user's home.
     identity_key, peers_file : Path or None
         The node's private key and the file of the peers it knows.
+    base_model : Path or None
+        The file of the base that adapters stand on, or of a backbone.
     simulated : bool
         Whether the node is simulated: nobody is to be kept out then.
     contribution : bool
@@ -63,6 +66,7 @@ class NodeSettings:
     state_path: Path | None = None
     identity_key: Path | None = None
     peers_file: Path | None = None
+    base_model: Path | None = None
     simulated: bool = False
     contribution: bool = False
 
@@ -153,6 +157,7 @@ def settings_of(
         state_path=given.get(STATE_PATH),
         identity_key=given.get(IDENTITY_KEY),
         peers_file=given.get(PEERS_FILE),
+        base_model=given.get(BASE_MODEL),
         simulated=simulated,
         contribution=_contribution(own, policy, simulated),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.results.model_file import TableModel
 from tasks.base import Task
 from tasks.records import Examples
+from tasks.survival import Survival, expected_times, median_times, survival_curves
 from tasks.table import Table
 
 Floats = NDArray[np.float64]
@@ -32,7 +33,7 @@ class Answers:
         Of which records it says anything: a regression does not, of those that miss a value.
     outputs : ndarray, float64, shape (n, outputs), or None
         What the answers are scored by: logits or margins of classes, the number in the label's
-        unit; None for hazards, which are not scored.
+        unit, the expected time; None for a Cox regression, which is not scored.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -40,22 +41,25 @@ class Answers:
     outputs: Floats | None
 
 
-def neural_answers(task: Task, table: Table, module: Any, examples: Examples) -> Answers:
+def neural_answers(task: Task, module: Any, examples: Examples) -> Answers:
     """Return what a neural model says."""
     from tasks.training.local import outputs_of
 
     outputs = outputs_of(module, examples.inputs)
     everyone = np.ones(len(examples), np.bool_)
-    if not table.classes:
+    classes = task.class_names
+    if isinstance(task, Survival):
+        return _times(task, outputs)
+    if not classes:
         values = task.to_label_units(outputs[:, 0])
         return Answers({"prediction": values}, everyone, values[:, np.newaxis])
     chosen = outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-    columns = {"prediction": _named(table, chosen)}
+    columns = {"prediction": _named(classes, chosen)}
     if task.gives_margins:
-        of = table.classes[1:] if outputs.shape[1] == 1 else table.classes
+        of = classes[1:] if outputs.shape[1] == 1 else classes
         columns |= {f"margin_{name}": outputs[:, place] for place, name in enumerate(of)}
     else:
-        columns |= _probabilities(table, _likelihoods(outputs))
+        columns |= _probabilities(classes, _likelihoods(outputs))
     return Answers(columns, everyone, outputs)
 
 
@@ -85,26 +89,36 @@ def table_answers(table: Table, model: TableModel, examples: Examples) -> Answer
     else:
         outputs = np.maximum(xlogy(1.0, found), -_LARGEST_LOGIT)
         chosen = np.argmax(outputs, axis=1)
-    columns = {"prediction": _named(table, chosen), **_probabilities(table, found)}
+    named = _named(table.classes, chosen)
+    columns = {"prediction": named, **_probabilities(table.classes, found)}
     return Answers(columns, is_answered, outputs)
 
 
 def answerer(task: Task, model: Any) -> Callable[[Examples], Answers]:
-    """Return what answers for records of a task with a table."""
+    """Return what answers for records of a task that reads rows to predict."""
+    if not isinstance(model, TableModel):
+        return lambda examples: neural_answers(task, model, examples)
     table = task.table
     if table is None:
         raise TypeError("the task has no columns")
-    if isinstance(model, TableModel):
-        return lambda examples: table_answers(table, model, examples)
-    return lambda examples: neural_answers(task, table, model, examples)
+    return lambda examples: table_answers(table, model, examples)
 
 
-def _named(table: Table, chosen: NDArray[Any]) -> NDArray[Any]:
-    return np.array(table.classes, object)[chosen.astype(np.intp)]
+def _times(task: Survival, logits: Floats) -> Answers:
+    """Return expected and median time, and the curve, by the end of each interval."""
+    curves, ends = survival_curves(logits), task.ends
+    expected = expected_times(curves, ends)
+    columns = {"expected_time": expected, "median_time": median_times(curves, ends)}
+    columns |= {f"survival_{end:.10g}": curves[:, place] for place, end in enumerate(ends)}
+    return Answers(columns, np.ones(len(logits), np.bool_), expected[:, np.newaxis])
 
 
-def _probabilities(table: Table, found: Floats) -> dict[str, NDArray[Any]]:
-    return {f"probability_{name}": found[:, i] for i, name in enumerate(table.classes)}
+def _named(classes: Sequence[str], chosen: NDArray[Any]) -> NDArray[Any]:
+    return np.array(classes, object)[chosen.astype(np.intp)]
+
+
+def _probabilities(classes: Sequence[str], found: Floats) -> dict[str, NDArray[Any]]:
+    return {f"probability_{name}": found[:, i] for i, name in enumerate(classes)}
 
 
 def _likelihoods(outputs: Floats) -> Floats:

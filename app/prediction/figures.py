@@ -7,28 +7,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.table import Table
+from tasks.base import Task
 from workloads.scoring.bins import score_bins
 from workloads.scoring.counted import evaluation_of
+from workloads.survival.efron import concordance
 
 Floats = NDArray[np.float64]
 
 
-def figures_of(table: Table, outputs: Floats, targets: NDArray[Any]) -> dict[str, float]:
-    """Return accuracy and area under the ROC curve, or the errors in the label's unit.
+def figures_of(task: Task, outputs: Floats, targets: NDArray[Any]) -> dict[str, float]:
+    """Return accuracy and area under the ROC curve, or errors in the label's unit.
 
-    The area is counted in the bins of an evaluation without noise, as that of a run is.
+    Of times it is the concordance. The area is counted in the bins of an evaluation without
+    noise, as that of a run is.
 
     Parameters
     ----------
-    table : Table
-        What the records are rows of.
+    task : Task
+        With the classes that the outputs are of, or a table with the label's bounds.
     outputs : ndarray, float64, shape (n, outputs)
         As of ``Answers``; n is at least 1.
     targets : ndarray, shape (n,)
-        Classes, or numbers from -1 to 1.
+        Classes, numbers from -1 to 1, or times and events of shape (n, 2).
     """
-    if not table.classes:
+    classes, table = task.class_names, task.table
+    if table is not None and table.event:
+        pairs, twice = concordance(targets[:, 0], targets[:, 1] == 1, -outputs[:, 0])
+        return {"concordance": twice / 2 / pairs} if pairs else {}
+    if not classes:
+        if table is None:
+            return {}
         label = table.label
         due = label.low + (targets.astype(np.float64) + 1) / 2 * (label.high - label.low)
         errors = outputs[:, 0] - due
@@ -37,7 +45,7 @@ def figures_of(table: Table, outputs: Floats, targets: NDArray[Any]) -> dict[str
             "mean absolute error": float(np.mean(np.abs(errors))),
         }
     chosen = outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-    bins = score_bins(len(table.classes), is_private=False)
+    bins = score_bins(len(classes), is_private=False)
     counts = bins.count(outputs, targets).astype(np.float64)
-    evaluation = evaluation_of(bins, counts, 0.0, table.classes)
+    evaluation = evaluation_of(bins, counts, 0.0, classes)
     return {"accuracy": float(np.mean(chosen == targets)), **evaluation.metrics()}

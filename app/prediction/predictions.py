@@ -35,8 +35,9 @@ class Predictions:
         An array of shape (rows,) for each column that is added. Of classes ``prediction``, with
         None for a row without one, and ``probability_CLASS``; of a support vector machine
         ``margin_CLASS``; of a number ``prediction`` in the label's own unit; of a Cox
-        regression ``linear_predictor`` and ``hazard_ratio``. Numbers are float64, NaN for a row
-        without a prediction.
+        regression ``linear_predictor`` and ``hazard_ratio``. Numbers are float64, NaN for a
+        row without a prediction. Of a recommender instead ``user``, ``item`` and
+        ``prediction``, a row for each item that is recommended.
     figures : dict
         How good they are over the rows with a label; empty where there are none.
     num_scored : int
@@ -52,8 +53,8 @@ class Predictions:
 
     @property
     def prediction(self) -> NDArray[Any]:
-        """Return the first column: the class, the number, or the linear predictor."""
-        return next(iter(self.columns.values()))
+        """Return the class, the number or the rating; or the linear predictor."""
+        return self.columns.get("prediction", next(iter(self.columns.values())))
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -123,7 +124,7 @@ def told_without(rows: NewRows, answers: Answers) -> list[str]:
         return []
     more = ", ..." if len(lines) > _SHOWN else ""
     return [
-        f"  rows without a prediction: {len(lines)}, as a value is missing; in line"
+        f"  rows without a prediction: {len(lines)}, as {rows.without}; in line"
         f" {', '.join(map(str, lines[:_SHOWN]))}{more}"
     ]
 
@@ -151,6 +152,15 @@ def as_csv(rows: NewRows, columns: dict[str, NDArray[Any]]) -> bytes:
     writer.writerow([*rows.header, *columns])
     for row, *added in zip(rows.rows, *columns.values(), strict=True):
         writer.writerow([*row, *map(_cell, added)])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def columns_as_csv(columns: dict[str, NDArray[Any]], delimiter: str) -> bytes:
+    """Return columns alone, UTF-8."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([*map(_cell, row)] for row in zip(*columns.values(), strict=True))
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 

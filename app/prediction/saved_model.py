@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from app.prediction.predictions import (
     Predictions,
     Rows,
     as_csv,
+    columns_as_csv,
     given_of,
     require_new_names,
     spread_out,
     told_without,
 )
+from app.prediction.recommendations import USUAL_TOP, ratings_task, recommended
 from app.results.model_file import (
+    GeneratingModel,
     ModelFileError,
     TableModel,
     load_model,
@@ -30,7 +34,7 @@ from app.results.model_file import (
 from app.results.new_file import NewFileError, require_new, write_new
 from tasks.base import Task
 from tasks.new_rows import Given, NewRows
-from tasks.records import DataError
+from tasks.records import DataError, Examples
 
 # What to take of workloads whose result is no model.
 _INSTEAD = "take algorithm=glm for a label with classes or a number, algorithm=cox for times"
@@ -48,7 +52,7 @@ class SavedModel:
         The name of the workload that it is a state of.
     task : Task
         The task, with the configuration that it was trained with.
-    model : torch.nn.Module or TableModel
+    model : torch.nn.Module, TableModel or GeneratingModel
         The model itself.
     """
 
@@ -58,23 +62,30 @@ class SavedModel:
     model: Any
 
     @classmethod
-    def load(cls, path: Path) -> SavedModel:
+    def load(cls, path: Path, node_state: Path | None = None) -> SavedModel:
         """Load a run folder's model, or a model file.
+
+        Parameters
+        ----------
+        path : Path
+            The folder or the file.
+        node_state : Path, optional
+            As of ``load_model``.
 
         Raises
         ------
         PredictionError
-            If there is none, or what is there is no model.
+            If there is none, or what is there is no model, or not all of one.
         """
         file = model_file_of(path)
         try:
             name, kind = workload_of(file)
-            if not kind.gives_model():
+            if not (kind.gives_model() or kind.generates()):
                 raise PredictionError(
                     f"{file}: algorithm={name} has tables as its result, which report.json in"
                     f" the run folder holds, and no model that predicts a row; {_INSTEAD}"
                 )
-            task, model = load_model(file)
+            task, model = load_model(file, node_state)
         except ModelFileError as error:
             raise PredictionError(str(error)) from None
         return cls(file, name, task, model)
@@ -88,9 +99,67 @@ class SavedModel:
         PredictionError
             If the model is none.
         """
-        if isinstance(self.model, TableModel):
+        model = self.model
+        if isinstance(model, GeneratingModel):
+            return model.workload.generator(model.state)
+        if isinstance(model, TableModel):
             raise PredictionError(f"{self.file}: {self.workload} is no torch module")
-        return self.model
+        return model
+
+    def sample(self, num_records: int, seed: int = 0) -> Examples:
+        """Return records of nobody: ``inputs`` (n, ...), ``targets`` (n,), each class in turn.
+
+        Parameters
+        ----------
+        num_records : int
+            How many, at least 1.
+        seed : int
+            Of the random numbers, at least 0: the same makes the same records.
+
+        Raises
+        ------
+        PredictionError
+            If the model makes no records up, or the numbers are wrong.
+        """
+        if not isinstance(self.model, GeneratingModel):
+            raise PredictionError(
+                f"{self.file}: {self.workload} predicts records and makes none up; that does"
+                " algorithm=gan"
+            )
+        if num_records < 1 or seed < 0:
+            raise PredictionError(
+                f"{num_records} records by seed {seed}: there must be at least 1, and the seed"
+                " at least 0"
+            )
+        try:
+            return self.model.generate(num_records, np.random.default_rng(seed))
+        except MemoryError:
+            raise PredictionError(
+                f"{num_records} records are more than this machine can hold at once; make some,"
+                " and others by another seed"
+            ) from None
+
+    def sample_file(self, num_records: int, seed: int, output: Path) -> list[str]:
+        """Write made-up records to a new NPZ file of numpy; return what to print.
+
+        Raises
+        ------
+        PredictionError
+            As of ``sample``, or if the output is there already.
+        """
+        try:
+            require_new(output)
+            made = self.sample(num_records, seed)
+            content = io.BytesIO()
+            np.savez_compressed(content, inputs=made.inputs, targets=made.targets)
+            write_new(output, content.getvalue())
+        except NewFileError as error:
+            raise PredictionError(str(error)) from None
+        shape = ", ".join(map(str, made.inputs.shape))
+        return [
+            f"{output}: {num_records} records of nobody, by seed {seed}",
+            f"inputs: {made.inputs.dtype} of shape ({shape}); targets: their classes",
+        ]
 
     def predict(self, rows: Rows) -> Predictions:
         """Return predictions for rows.
@@ -101,18 +170,32 @@ class SavedModel:
             A CSV file, the values of each column by its name, or a mapping for each row. None
             and NaN are missing.
 
+        Of a recommender they are ratings of some users, and the answer is the ten items that
+        each would like best and has not rated.
+
         Raises
         ------
         PredictionError
             If the rows do not fit.
         """
+        if ratings_task(self.task) is not None:
+            return self._recommended(given_of(rows), USUAL_TOP)
         read = self._read(given_of(rows))
         if read.objection:
             raise PredictionError("\n".join([*read.findings, read.objection]))
         return self._predicted(read)[0]
 
-    def predict_file(self, source: Path, output: Path) -> tuple[int, list[str]]:
+    def predict_file(
+        self, source: Path, output: Path, top: int | None = None
+    ) -> tuple[int, list[str]]:
         """Write the rows of a CSV file with their predictions to a new file.
+
+        Parameters
+        ----------
+        source, output : Path
+            The files. Of a recommender: of ratings, and of the items for each of their users.
+        top : int, optional
+            How many items for each user, where items are recommended.
 
         Returns
         -------
@@ -126,8 +209,17 @@ class SavedModel:
         PredictionError
             If nothing can be read, or the output is there already.
         """
+        task = ratings_task(self.task)
         try:
             require_new(output)
+            if task is not None:
+                advice = self._recommended(source, USUAL_TOP if top is None else top)
+                write_new(output, columns_as_csv(advice.columns, task.config.delimiter))
+                return 0, [*advice.lines, f"{output}: {len(advice.prediction)} rows"]
+            if top is not None:
+                raise PredictionError(
+                    f"--top {top}: {self.file} recommends no items; take it out"
+                )
             rows = self._read(source)
             if rows.objection:
                 return 1, [*rows.findings, f"nothing is written: {rows.objection}"]
@@ -139,7 +231,21 @@ class SavedModel:
         said = f"{output}: {len(rows.rows)} rows, {num} with a prediction"
         return 0, [*found.lines, said, *self._scored(found)]
 
+    def _recommended(self, given: Given, top: int) -> Predictions:
+        task = ratings_task(self.task)
+        assert task is not None  # noqa: S101 - the callers have looked
+        try:
+            columns, lines = recommended(task, self.model, given, top)
+        except DataError as error:
+            raise PredictionError(str(error).removeprefix("data-path=")) from None
+        return Predictions(columns, lines=lines)
+
     def _read(self, given: Given) -> NewRows:
+        if isinstance(self.model, GeneratingModel):
+            raise PredictionError(
+                f"{self.file}: {self.workload} makes records up and predicts none; take"
+                " `tacet sample`, or SavedModel.sample in Python"
+            )
         try:
             return self.task.new_rows(given)
         except DataError as error:
@@ -154,9 +260,9 @@ class SavedModel:
         require_new_names(rows, answers)
         is_scored = rows.is_labelled & answers.is_answered
         figures: dict[str, float] = {}
-        if is_scored.any() and answers.outputs is not None and self.task.table is not None:
+        if is_scored.any() and answers.outputs is not None:
             figures = figures_of(
-                self.task.table, answers.outputs[is_scored], rows.examples.targets[is_scored]
+                self.task, answers.outputs[is_scored], rows.examples.targets[is_scored]
             )
         num_scored = int(np.count_nonzero(is_scored)) if figures else 0
         lines = [*rows.findings, *told_without(rows, answers)]

@@ -45,11 +45,15 @@ def plan_rows(plan: RunPlan) -> list[Row]:
         *[("sums", plan.workload.replace("_", " ") + "s")] * (plan.workload != plan.algorithm),
         ("trips", f"{plan.num_trips}, one after the other"),
         ("a round", f"{plan.bytes_down:,} bytes to a node, {plan.bytes_up:,} bytes from it"),
+        *[("first round", _first_line(plan))] * bool(plan.bytes_up_first),
+        *[("whole model", _whole_line(plan))] * bool(plan.bytes_down_first),
         ("bad server", plan.malicious_server),
         *[("same nodes", plan.same_nodes)] * bool(plan.same_nodes),
         ("privacy", plan.privacy),
     ]
     rows += [("warning", why) for why in (plan.cohort_objection, plan.grid_objection) if why]
+    if plan.work:
+        rows.insert(5, ("work", f"a round, {plan.work}"))
     if plan.key_bytes:
         rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
     if not plan.guarantee:
@@ -69,6 +73,17 @@ def plan_rows(plan: RunPlan) -> list[Row]:
     if is_noise(told):
         rows.append(("warning", _NOISE))
     return rows + _how_it_steps(plan)
+
+
+def _first_line(plan: RunPlan) -> str:
+    return (
+        f"{plan.bytes_up_first:,} bytes from a node: by its sum the ranges of values in few"
+        " bits are chosen"
+    )
+
+
+def _whole_line(plan: RunPlan) -> str:
+    return f"{plan.bytes_down_first:,} bytes to a node, at first and after a round missed"
 
 
 def _how_it_steps(plan: RunPlan) -> list[tuple[str, str]]:

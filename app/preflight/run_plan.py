@@ -25,10 +25,13 @@ from privacy.accounting.domination import transfer
 from privacy.accounting.epsilon import Accountant, accountant, epsilon, pld_objection
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.codec import Codec
-from strategies.codec.exact_codecs import FixedPointCodec, IntegerCodec
+from strategies.codec.compressed_codec import CompressedCodec
+from strategies.codec.exact_codecs import FixedPointCodec
 from strategies.registry import aggregation_of
+from strategies.rounds.synchronisation import Delta
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.base import Workload
+from workloads.values import Arrays
 
 # A client of so many records is to learn too, by updates of the learning rate's order.
 _SMALL_CLIENT, _MOST_LOST = 100, 0.05
@@ -54,12 +57,19 @@ class RunPlan:
         Attempts that may fail and are paid for as well; 0 without privacy, where all may.
     bytes_down, bytes_up : int
         The model to a node and a contribution from it, a round, without keys and envelopes:
-        the first model, and the longest contribution where that differs from round to round.
+        the largest model and contribution that are known beforehand, where they differ from
+        round to round; trees that grow count as they are at first.
         Where nodes follow the state, the last sum goes with the model.
     key_bytes : int
         What a node sends and receives in a round beside those, in a full cohort.
+    bytes_up_first : int
+        A contribution to the first round, where it is larger; else 0.
+    bytes_down_first : int
+        The model of the first round, and to a node that missed one, where it is larger; else 0.
     malicious_server : str
         What a server that breaks the protocol could learn, in words.
+    work : str
+        What the aggregation's own arithmetic takes, in words; empty where it is little.
     cohort_objection : str
         Why a cohort cannot be summed if all nodes are there; empty if it can.
     same_nodes : str
@@ -88,6 +98,9 @@ class RunPlan:
     bytes_up: int
     key_bytes: int
     malicious_server: str
+    bytes_up_first: int = 0
+    bytes_down_first: int = 0
+    work: str = ""
     cohort_objection: str = ""
     same_nodes: str = ""
     grid_objection: str = ""
@@ -125,13 +138,13 @@ def plan_run(config: AppConfig, run_config: Mapping[str, Scalar] | None = None) 
         objection = check_cohorts(config, codec)
         if private is None:
             check_simulation_nodes(config, None)
-            found = _in_common(config, workload, codec, workload.longest())
+            found = _in_common(config, workload, codec, num_parameters)
             return replace(found, grid_objection=_grid_objection(config, workload))
         plan = privacy_plan(config, workload, num_parameters)
         check_simulation_nodes(config, plan)
         with naming_extremes(private):
             return replace(
-                _in_common(config, workload, codec, plan.padded_dimension),
+                _in_common(config, workload, codec, num_parameters),
                 cohort_objection=objection,
                 guarantee=_guarantee(plan) | _how_it_steps(config, plan, workload, run_config),
                 # So many are connected, or no cohort is drawn; more may never be.
@@ -144,13 +157,19 @@ def plan_run(config: AppConfig, run_config: Mapping[str, Scalar] | None = None) 
 
 
 def _in_common(config: AppConfig, workload: Workload, codec: Codec, length: int) -> RunPlan:
-    """Return what every run has; ``length`` is that of a contribution's vector on the wire."""
-    state, scalars = workload.initial_state(), 8 * len(codec.scalar_names)
+    """Return what every run has; ``length`` is that of a contribution's vector."""
+    state = workload.asked(workload.largest_state())
     aggregation, private = config.aggregation, config.privacy.private
     scores_last = bool(private.metrics.every) if private else workload.scores
     trips = aggregation.num_trips * (config.num_rounds + scores_last)
-    bytes_down = sum(values.nbytes for values in state.arrays.values())
-    bytes_up = ceil(length * _bits(config, workload) / 8) + scalars
+    whole = sum(values.nbytes for values in state.arrays.values())
+    bytes_down = _bytes_down(config, state.arrays) or whole
+    bytes_first = _bytes_up(config, workload, codec, length)
+    later = codec.settled if isinstance(codec, CompressedCodec) else codec
+    bytes_up = _bytes_up(config, workload, later, length)
+    cohort = _cohort(config)
+    form = (later.length(length), later.bits(cohort))
+    aggregation.check_update(form[1], form[0])
     is_followed = nodes_follow(config, workload) and trips > aggregation.num_trips
     return RunPlan(
         task=option_of(config, "task"),
@@ -163,8 +182,11 @@ def _in_common(config: AppConfig, workload: Workload, codec: Codec, length: int)
         num_parameters=workload.longest(),
         num_trips=trips + aggregation.num_key_trips,
         bytes_down=bytes_down + is_followed * bytes_up,
+        bytes_down_first=whole if bytes_down != whole else 0,
         bytes_up=bytes_up,
-        key_bytes=aggregation.key_bytes(_cohort(config)),
+        bytes_up_first=bytes_first if bytes_first != bytes_up else 0,
+        key_bytes=aggregation.key_bytes(cohort),
+        work=aggregation.work(*form, cohort),
         malicious_server=_malicious_server(config),
         same_nodes=_same_nodes(config) if is_followed else "",
     )
@@ -207,7 +229,8 @@ def _cohort(config: AppConfig) -> int:
 
 def _grid_objection(config: AppConfig, workload: Workload) -> str:
     """Return why updates of a small client would be lost, with the mend; empty if not."""
-    codec, rate = exact_codec(config, workload), config.task.training.learning_rate
+    codec = exact_codec(config, workload, workload.longest())
+    rate = config.task.training.learning_rate
     if not isinstance(codec, FixedPointCodec) or _sends_floats(config, workload):
         return ""
     lost = codec.lost_below(_cohort(config), _SMALL_CLIENT)
@@ -226,15 +249,28 @@ def _sends_floats(config: AppConfig, workload: Workload) -> bool:
     return is_seen and not node_encodes(config, workload)
 
 
-def _bits(config: AppConfig, workload: Workload) -> int:
-    """Return the bits of each number of a contribution on the wire."""
+def _bytes_down(config: AppConfig, arrays: Arrays) -> int:
+    """Return the bytes of a change in eight bits a number; 0 for whole or exact changes.
+
+    How far an exact one can be compressed is known when it is there: never above the whole.
+    """
+    if not config.rounds.is_incremental or config.rounds.delta is not Delta.int8:
+        return 0
+    # A step for each array, and two hashes.
+    return sum(values.size + 8 for values in arrays.values()) + 64
+
+
+def _bytes_up(config: AppConfig, workload: Workload, codec: Codec, length: int) -> int:
+    """Return the bytes of a contribution on the wire, without keys and envelopes."""
+    scalars = 8 * len(codec.scalar_names)
     if _sends_floats(config, workload):
-        return 8 * np.dtype(np.float32).itemsize
-    is_seen = aggregation_of(config.aggregation).sees_contributions
-    is_exact = workload.is_integer and config.privacy.mode is None
-    bits = IntegerCodec.modulus_bits if is_exact else config.aggregation.codec.modulus_bits
-    # Only what is masked is packed.
-    return 8 * word_dtype(bits).itemsize if is_seen else bits
+        return length * np.dtype(np.float32).itemsize + scalars
+    bits = codec.bits(_cohort(config))
+    if aggregation_of(config.aggregation).sees_contributions:
+        # Only what is masked is packed.
+        bits = 8 * word_dtype(bits).itemsize
+    sent = config.aggregation.update_bytes(codec.length(length), bits, _cohort(config))
+    return sent + scalars
 
 
 def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:

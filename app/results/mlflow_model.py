@@ -36,6 +36,7 @@ REQUIRED = (
     "rfc8785",
     "jinja2",
     "matplotlib",
+    "pillow",
     "pandas",
 )
 

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from app.config.load import algorithm_config, option_of, task_config, to_dict
+from app.config.load import algorithm_config, option_of, task_config
+from app.config.plain import to_dict
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from tasks.base import Task
+from tasks.records import Examples
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
 from workloads.base import Setup, Workload
@@ -65,7 +67,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def save_model(path: Path, config: AppConfig, server_round: int, state: State) -> None:
     """Write the state of a round: the model, or the tables of another workload."""
     metadata = {"format": _FORMAT, **_metadata(config, server_round, state)}
-    write_whole(path, save(dict(state.arrays), metadata=metadata))
+    write_whole(path, save(_contiguous(state.arrays), metadata=metadata))
 
 
 def save_checkpoint(
@@ -81,7 +83,12 @@ def save_checkpoint(
     metadata = {"format": _CHECKPOINT_FORMAT, **_metadata(config, server_round, state)}
     # safetensors sorts the names; the optimiser's state goes by the model's order.
     metadata["order"] = json.dumps(list(state.arrays))
-    write_whole(path, save(tensors, metadata=metadata))
+    write_whole(path, save(_contiguous(tensors), metadata=metadata))
+
+
+def _contiguous(arrays: Arrays) -> Tensors:
+    """Return arrays whose memory is in their order: safetensors writes a column as its rows."""
+    return {name: np.ascontiguousarray(values) for name, values in arrays.items()}
 
 
 def model_file_of(path: Path) -> Path:
@@ -110,20 +117,53 @@ def load_checkpoint(path: Path) -> tuple[int, State, Arrays]:
         raise _unusable(path, error, _START_ANEW) from None
 
 
-def load_model(path: Path) -> tuple[Task, Any]:
+def load_model(path: Path, node_state: Path | None = None) -> tuple[Task, Any]:
     """Load ``model.safetensors``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    node_state : Path, optional
+        The own file of a node, its ``state-path``, for a model of which each node has a part
+        of its own (``task.personal``).
 
     Returns
     -------
     task : Task
         The task, with the configuration that the model was trained with.
-    model : torch.nn.Module or TableModel
-        The model with its trained parameters; of a workload of tables, what predicts by them.
+    model : torch.nn.Module, TableModel or GeneratingModel
+        The model with its trained parameters; of a workload of tables, what predicts by them,
+        and of one that makes records up, what does that.
 
     Raises
     ------
     ModelFileError
-        If the file is damaged, of another format, or does not fit a task that exists here.
+        If the file is damaged, of another format, or does not fit a task that exists here; if
+        a part of the model is not in it, or the node's file has none that goes with it.
+    """
+    task, model = load_shared(path)
+    names = [] if isinstance(model, TableModel) else task.config.personal
+    if node_state is None and names:
+        raise ModelFileError(
+            f"{path}: task.personal=[{', '.join(names)}] stays on each node and is not in this"
+            " file; give the own file of a node, its state-path: --node-state FILE, or"
+            " node_state=FILE in Python"
+        )
+    if node_state is not None and not names:
+        raise ModelFileError(
+            f"{path}: no part of this model stays on a node, so --node-state {node_state} has"
+            " no effect; leave it out"
+        )
+    if node_state is not None:
+        _take_own_part(path, model, node_state)
+    return task, model
+
+
+def load_shared(path: Path) -> tuple[Task, Any]:
+    """Load ``model.safetensors``; what stays on each node is untrained.
+
+    Returns and raises as ``load_model`` does.
     """
     tensors, metadata = _load(path, _FORMAT, _GIVE_MODEL)
     try:
@@ -131,6 +171,8 @@ def load_model(path: Path) -> tuple[Task, Any]:
         task = _build_task(metadata)
         if workload.has_model:
             return task, _neural_model(task, tensors, metadata)
+        if workload.generates():
+            return task, _generating_model(workload, task, tensors, metadata)
         return task, _table_model(workload, task, tensors, metadata)
     # The file comes from anywhere, and each layer has its own error for what does not fit.
     except Exception as error:
@@ -244,6 +286,26 @@ class TableModel:
         return self.workload.predict(self.state, columns)
 
 
+@dataclass(frozen=True)
+class GeneratingModel:
+    """A model that makes records up: the state of a workload that ``generates``.
+
+    Attributes
+    ----------
+    workload : Workload
+        What the state is one of.
+    state : State
+        As published by the run.
+    """
+
+    workload: Workload
+    state: State
+
+    def generate(self, num_records: int, rng: np.random.Generator) -> Examples:
+        """Return records of nobody, as ``Workload.generate`` does."""
+        return self.workload.generate(self.state, num_records, rng)
+
+
 def _kind_of(metadata: Mapping[str, str]) -> type[Workload]:
     name = metadata.get("workload", "model_update")
     if name not in WORKLOADS:
@@ -252,6 +314,7 @@ def _kind_of(metadata: Mapping[str, str]) -> type[Workload]:
 
 
 def _neural_model(task: Task, tensors: Tensors, metadata: Mapping[str, str]) -> Any:
+    from tasks.training.adapters import Adapted
     from tasks.training.local import initial_model, set_parameters
 
     model = initial_model(task)
@@ -263,7 +326,20 @@ def _neural_model(task: Task, tensors: Tensors, metadata: Mapping[str, str]) -> 
         if values.dtype.kind != "f":
             raise ValueError(f"{tensor} is of type {values.dtype}")
     set_parameters(model, tensors)
-    return model
+    return model.merged() if isinstance(model, Adapted) else model
+
+
+def _take_own_part(path: Path, model: Any, node_state: Path) -> None:
+    """Give a model a node's own part."""
+    from app.node.personal import NoPartError, kept_part
+    from tasks.training.personal import get_personal, set_personal
+
+    file, initial = read_model(path), get_personal(model)
+    try:
+        part = kept_part(node_state, file.task, file.state, file.num_rounds, initial)
+    except NoPartError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    set_personal(model, part)
 
 
 def _table_model(
@@ -271,13 +347,32 @@ def _table_model(
 ) -> TableModel:
     if kind.Config is None or kind.predict is Workload.predict:
         raise ValueError(f"the workload {metadata['workload']} has tables, not a model")
-    settings = _json_of(metadata["algorithm"], dict)
-    algorithm = algorithm_config(kind.Config, settings)
     task.keeps_missing = True
-    workload = kind.build(Setup(task=task, algorithm=algorithm))
-    state = State(tensors, _json_of(metadata.get(_HEADER, "{}"), dict))
+    workload, state = _built(kind, task, tensors, metadata)
     workload.check(state)
     return TableModel(*workload.opened(state))
+
+
+def _generating_model(
+    kind: type[Workload], task: Task, tensors: Tensors, metadata: Mapping[str, str]
+) -> GeneratingModel:
+    for tensor, values in tensors.items():
+        if values.dtype.kind != "f" or not np.isfinite(values).all():
+            raise ValueError(f"{tensor} is not of finite numbers")
+    made = GeneratingModel(*_built(kind, task, tensors, metadata))
+    # What does not fit fails here, and not where it is used.
+    made.generate(1, np.random.default_rng(0))
+    return made
+
+
+def _built(
+    kind: type[Workload], task: Task, tensors: Tensors, metadata: Mapping[str, str]
+) -> tuple[Workload, State]:
+    """Return a workload with an option of its own, and the state that a file has of it."""
+    settings = _json_of(metadata["algorithm"], dict)
+    assert kind.Config is not None  # noqa: S101
+    workload = kind.build(Setup(task=task, algorithm=algorithm_config(kind.Config, settings)))
+    return workload, State(tensors, _json_of(metadata.get(_HEADER, "{}"), dict))
 
 
 def _metadata(config: AppConfig, server_round: int, state: State) -> dict[str, str]:

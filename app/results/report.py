@@ -30,12 +30,14 @@ class ReportObserver(Observer):
         """Do nothing: the tables are those of the end."""
 
     def finished(self, outcome: Outcome) -> None:
-        """Write and log the report of the last state."""
+        """Write and log the report of the last state, and write what other files it gives."""
         report = self._workload.report(outcome.state)
         if report is not None:
             self._write("report", report)
             for line in report.lines():
                 log.info("%s", line)
+        for file, content in self._workload.files(outcome.state).items():
+            write_whole(self._folder / file, content.encode())
         if outcome.evaluation is not None:
             self._write("evaluation", outcome.evaluation)
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
-from app.config.load import ConfigError, option_of, to_dict
+from app.config.load import ConfigError
 from app.config.run import AppConfig
 from app.config.workload import workload_name
 from app.node.lineage import Guarantee, LineageError, PastRun, line_of
 from app.node.model_entry import ENTRY, EntryError, ModelEntry, read_entry
 from app.results.initial_model import InitialModel, InitialModelError, read_initial_model
 from app.results.model_file import ModelFile, ModelFileError, model_file_of, read_model
-from app.results.run_folder import difference
 from app.results.run_log import hash_of
+from app.results.same_meaning import meaning_objection
 from app.results.summary import RUNNING, read_summary
 from app.results.verify import VerificationError, verify
 from workloads.base import Workload
@@ -24,9 +22,6 @@ from workloads.registry import WORKLOADS
 from workloads.values import State, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")
-
-# What of a task's configuration is no part of what a model's inputs and outputs mean.
-_MAY_DIFFER = ("training", "partition", "drop", "delimiter", "bins", "weight")
 
 
 class NoStartError(ValueError):
@@ -199,7 +194,7 @@ def runs_of_folder(folder: Path) -> tuple[PastRun, ...]:
 
 def _fitting(model: ModelFile, config: AppConfig, workload: Workload, own: State) -> State:
     """Return the model's numbers as a state of this run; refuse what is another model's."""
-    _require_same_meaning(model, config)
+    _require_same_model(model, config)
     arrays = model.state.arrays
     if differing := sorted(arrays.keys() ^ own.arrays.keys()):
         has, lacks = ("that model", "this run's")
@@ -222,17 +217,12 @@ def _fitting(model: ModelFile, config: AppConfig, workload: Workload, own: State
     return state
 
 
-def _require_same_meaning(model: ModelFile, config: AppConfig) -> None:
+def _require_same_model(model: ModelFile, config: AppConfig) -> None:
     kind = WORKLOADS[model.workload]
     if kind.begins_afresh:
         raise NoStartError(
             f"it is of algorithm={model.workload}, and this run of"
             f" algorithm={workload_name(config.algorithm)} takes parameters of neural models"
-        )
-    if model.task != option_of(config, "task"):
-        raise NoStartError(
-            f"its task is {model.task}, this run's {option_of(config, 'task')}; give"
-            f' task="{model.task}"'
         )
     example = config.privacy.example
     fixes = example is not None and example.fix_model
@@ -241,35 +231,5 @@ def _require_same_meaning(model: ModelFile, config: AppConfig) -> None:
             f"privacy.fix_model was {str(model.fixed).lower()}, now {str(fixes).lower()}: the"
             " layers are others; give it as it was"
         )
-    before, now = _meaning(model.config), _meaning(to_dict(config.task))
-    if before != now:
-        raise NoStartError(
-            f"{difference('task', before, now)}: inputs or outputs mean something else, or"
-            " records that it was trained on would be held out; give it as it was"
-        )
-    if (place := _reordered("task", before, now)) is not None:
-        raise NoStartError(
-            f"{place} has its names in another order, so inputs change places; give them as in"
-            " that run's config.yaml"
-        )
-    if model.seed != config.seed:
-        raise NoStartError(
-            f"seed was {model.seed}, now {config.seed}: records that it was trained on would be"
-            f" held out and score it; give seed={model.seed}"
-        )
-
-
-def _meaning(task: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in task.items() if key not in _MAY_DIFFER}
-
-
-def _reordered(key: str, one: object, other: object) -> str | None:
-    """Return where, at any depth, equal mappings have their names in different orders."""
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return None
-    mine, others = cast(dict[str, Any], one), cast(dict[str, Any], other)
-    # The top has the keys of a dataclass, which have one order.
-    if key != "task" and [*mine] != [*others]:
-        return key
-    found = (_reordered(f"{key}.{name}", value, others[name]) for name, value in mine.items())
-    return next((place for place in found if place is not None), None)
+    if why := meaning_objection(model, config):
+        raise NoStartError(why)

@@ -19,7 +19,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from app.config.load import GROUP_KEYS, option_of, to_dict
+from app.config.load import GROUP_KEYS, option_of
+from app.config.plain import to_dict
 from app.config.run import AppConfig
 from app.config.tracking import MLflowConfig
 from app.config.workload import workload_name
@@ -209,10 +210,11 @@ def tracking_of(config: AppConfig) -> TrackingObserver | None:
 
 
 def model_name(config: AppConfig) -> str:
-    """Return the name that the model has in the registry; empty where there is no model."""
+    """Return the name that the model has in the registry; empty where there is no whole one."""
     if not isinstance(config.tracking, MLflowConfig):
         return ""
-    if not WORKLOADS[workload_name(config.algorithm)].gives_model():
+    kind = WORKLOADS[workload_name(config.algorithm)]
+    if not kind.gives_model() or config.has_own_parts:
         return ""
     return config.tracking.registered_model or f"tacet-{option_of(config, 'task')}"
 

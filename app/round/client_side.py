@@ -6,6 +6,7 @@ from flwr.app import Message
 
 from app.builders.run import config_hash
 from app.config.load import ConfigError
+from app.node.node_log import tell_device
 from app.node.session import NodeSession
 from app.round.contribute import contribute, contribute_in_clear, rng_of
 from app.round.own_contribution import (
@@ -90,8 +91,11 @@ class SessionSide:
 
     def read(self, message: Message) -> Request:
         """Read a request for a contribution, trusting nothing."""
-        self._request = read(message, self._session)
-        return self._request
+        request = read(message, self._session)
+        # Refused here, before anything is charged, where the device is not there.
+        tell_device(self._session, request.workload.device())
+        self._request = request
+        return request
 
     def check_fits(self, num_contributions: int) -> None:
         """Refuse a cohort that the codec was not sized for."""
@@ -107,18 +111,22 @@ class SessionSide:
         """
         request, self._request = self._asked(), None
         encoded = contribute(request, self._session, attempt, context)
-        self._tell(request, attempt, context.num_contributions, in_clear=False)
+        # Before a mask is added, in place.
+        self._tell(request, attempt, (encoded, context))
         return encoded
 
     def contribute_in_clear(self) -> Contribution:
         """Return the contribution of a run in which nodes do not encode."""
         request, self._request = self._asked(), None
         contribution = contribute_in_clear(request, self._session)
-        self._tell(request, None, 1, in_clear=True)
+        self._tell(request, None, None)
         return contribution
 
     def _tell(
-        self, request: Request, attempt: int | None, num_members: int, *, in_clear: bool
+        self,
+        request: Request,
+        attempt: int | None,
+        encoded: tuple[Encoded, SumContext] | None,
     ) -> None:
         """Work out for the node's owner what its part is worth, where the owner asks."""
         session = self._session
@@ -126,7 +134,7 @@ class SessionSide:
             return
         # The contribution is charged, and made once: nothing that fails here may lose it.
         try:
-            self._tell_given(request, attempt, num_members, in_clear=in_clear)
+            self._tell_given(request, attempt, encoded)
         except Exception:
             log.warning("what this node adds could not be worked out", exc_info=True)
         # Of a node whose records have failed, too: whether it publishes tells nothing of them.
@@ -136,7 +144,10 @@ class SessionSide:
             log.warning("what this node gains could not be worked out", exc_info=True)
 
     def _tell_given(
-        self, request: Request, attempt: int | None, num_members: int, *, in_clear: bool
+        self,
+        request: Request,
+        attempt: int | None,
+        encoded: tuple[Encoded, SumContext] | None,
     ) -> None:
         session = self._session
         if session.noted.given is None:
@@ -148,7 +159,7 @@ class SessionSide:
             request,
             session,
             records,
-            Given(contribution, attempt, in_clear, num_members),
+            Given(contribution, attempt, encoded),
             lambda: rng_of(config, place, number, secure=False, stream=ALONE_STREAM),
         )
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from app.config.load import ConfigError
 from app.config.run import AppConfig
-from app.node.exact_rules import records_for_exact_sum
+from app.node.exact_rules import records_for_exact_scores, records_for_exact_sum
 from app.node.followed_state import require_followed
+from app.node.left_out import encode_with_left_out
 from app.node.noting import note_bounded, note_sums
+from app.node.personal import keep_own_part, with_own_part
 from app.node.session import NodeSession
 from app.node.spending import charge
 from privacy.noise.randomness import secure_generator
@@ -50,7 +52,7 @@ def contribute(
     codec = request.codec
     session.noted.round = request.query.server_round
     if session.config.privacy.mode is None:
-        return codec.encode(_exact(request, session), context)
+        return encode_with_left_out(session, request, _exact(request, session), context)
     if not isinstance(codec, PrivateCodec):
         raise TypeError(f"a private run with {type(codec).__name__}")
     # Refused before it is charged, for it depends on nothing of this node's records.
@@ -59,6 +61,8 @@ def contribute(
     # What does not fit is in this node's own log, or refused for no record's sake, uncharged.
     records = _private_records(request, session)
     request.workload.rehearse(records)
+    if records is not None:
+        records = with_own_part(session, request, records)
     # Before a record has a say: whether there is an answer may depend on the records too.
     _pay(request, codec, session, attempt)
     if records is not None:
@@ -142,12 +146,13 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
     workload, state, query = request.workload, request.state, request.query
     with _refusing_states():
         require_followed(session, request)
-    records = _records(request, session)
+    records = with_own_part(session, request, _records(request, session))
     with _refusing_states():
+        records, is_unscored = records_for_exact_scores(session, workload, state, records)
         if not request.training:
             scored = workload.evaluate(state, query, records)
             note_sums(session, workload, records, scored)
-            return _counted(scored, workload)
+            return _withheld(_counted(scored, workload), is_unscored)
         rng = rng_of(
             session.config, session.source.partition_id, query.server_round, secure=False
         )
@@ -155,8 +160,14 @@ def _exact(request: Request, session: NodeSession) -> Contribution:
             session, workload, state, query, records
         )
         found = workload.contribute(state, query, records, rng)
+    keep_own_part(session, request, records, found.personal)
+    found = replace(found, personal=None)
     note_sums(session, workload, records, found)
-    contribution = _counted(found, workload)
+    return _withheld(_counted(found, workload), is_withheld)
+
+
+def _withheld(contribution: Contribution, is_withheld: bool) -> Contribution:
+    """Add, where that is so, that it holds zeros in place of this node's records."""
     if not is_withheld:
         return contribution
     return replace(contribution, sums={**contribution.sums, NUM_WITHHELD: 1.0})
@@ -195,7 +206,8 @@ def _private(
             secure=privacy.mode.hides_records,
         )
         contribution = workload.bounded(state, query, records, rng, privacy)
-    contribution = replace(contribution, metrics=metrics)
+    keep_own_part(session, request, records, contribution.personal)
+    contribution = replace(contribution, metrics=metrics, personal=None)
     return _noted(request, session, records, contribution, privacy)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from app.node.publishing import Gain
 from app.node.session import NodeSession
 from privacy.bounding.bounded_sum import BoundedSum
 from strategies.aggregation import Request
+from strategies.codec.codec import Codec, Encoded
 from strategies.codec.exact_codecs import ClearCodec
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.stages import SumContext
@@ -40,6 +41,7 @@ ALONE_STREAM = 4
 _LAST, _ALONE = "last", "alone"
 _PART = "part"
 _MODEL = "model/"
+_PERSONAL = "personal/"
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,14 @@ class Given:
         As the workload made it, before mask and noise.
     attempt : int or None
         Of the round; None where a round has only one.
-    in_clear : bool
-        Whether it leaves as it is, and the server encodes it.
-    num_contributions : int
-        Size of the cohort, as far as it is known.
+    encoded : tuple of Encoded and SumContext, or None
+        What goes into the sum before masks, and the numbers of that sum; None where it leaves
+        as it is, and the server encodes it.
     """
 
     contribution: Contribution | PrivateContribution
     attempt: int | None
-    in_clear: bool
-    num_contributions: int
+    encoded: tuple[Encoded, SumContext] | None
 
 
 def tell_contribution(
@@ -138,6 +138,9 @@ def _objection(request: Request, session: NodeSession) -> str:
     mode = config.privacy.mode
     if mode is not None and not mode.hides_clients:
         return f"under privacy={mode} a node does not know what the sum is divided by"
+    aggregation = config.aggregation
+    if aggregation.codec.is_compressed and getattr(aggregation, "through_codec", False):
+        return "the server rounds and leaves out by its own coins; take aggregation=secagg"
     return ""
 
 
@@ -197,14 +200,17 @@ def _part(request: Request, session: NodeSession, given: Given) -> OwnPart:
         if not isinstance(bounded, BoundedSum):
             raise PartUnknownError("there is no bounded update")
         return OwnPart(bounded.in_units_of(1.0), 1.0)
-    codec = request.codec
+    if given.encoded is not None:
+        # As it was encoded, once: with its coins, and with what earlier rounds left out.
+        encoded, told = given.encoded
+        found = request.codec.decode(*encoded, replace(told, num_survivors=1), has_metrics=True)
+        return OwnPart(np.asarray(found.total, np.float64), found.weight)
+    codec: Codec = request.codec
     # Where the server adds floats there is no grid, and no cap on a weight.
-    if given.in_clear and not getattr(session.config.aggregation, "through_codec", False):
+    if not getattr(session.config.aggregation, "through_codec", False):
         codec = ClearCodec(sum_names=request.workload.sum_names(training=True))
-    context = SumContext(
-        seed=bytes(32), num_contributions=given.num_contributions, num_survivors=1
-    )
-    found = codec.decode(*codec.encode(contribution, context), context)
+    context = SumContext(seed=bytes(32), num_contributions=1, num_survivors=1)
+    found = codec.decode(*codec.encode(contribution, context), context, has_metrics=True)
     return OwnPart(np.asarray(found.total, np.float64), found.weight)
 
 
@@ -268,11 +274,15 @@ def _alone(
     if kept is not None and kept.round == number:
         return dict(kept.told["scores"]), None
     state = _own_state(request, kept)
+    if initial := request.workload.initial_personal():
+        own = None if kept is None else parted(_PERSONAL, kept.arrays)[0]
+        records = replace(records, personal=own or initial)
     if not request.training:
         return _scores(request, records, state), None
     made = request.workload.contribute(state, request.query, records, rng())
     scores = _metrics_of(request, made)
     trained = add_to(state.arrays, made.update.astype(np.float32, copy=False))
+    trained |= prefixed(_PERSONAL, made.personal or {})
     return scores, KeptModel(round=number, arrays=trained, told={"scores": scores})
 
 

@@ -1,5 +1,7 @@
 """What a train or evaluate message asks, read with no trust in it."""
 
+from typing import cast
+
 from flwr.app import Message
 
 from app.builders.run import build_codec, node_encodes
@@ -7,10 +9,11 @@ from app.builders.workload import build_workload
 from app.config.load import ConfigError
 from app.config.privacy import LARGEST_NORM, SMALLEST_NORM
 from app.config.run import AppConfig
+from app.node.held_state import hold, whole_request
 from app.node.model_origin import require_known_origin
 from app.node.session import NodeSession
 from strategies.aggregation import Request
-from strategies.codec.run_state import CLIP_NORM, TOTAL_WEIGHT
+from strategies.codec.run_state import CLIP_NORM, RANGES, TOTAL_WEIGHT
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.rounds.records import (
     CONFIG,
@@ -47,9 +50,10 @@ def read(message: Message, session: NodeSession) -> Request:
     if kind not in (_TRAIN, _EVALUATE):
         raise RequestRefusedError(Reason.MALFORMED_REQUEST)
     try:
-        state, query = read_request(message.content)
-        last_sum = read_last_sum(message.content)
-        model_entry = read_model_entry(message.content)
+        content = whole_request(session, message.content)
+        state, query = read_request(content)
+        last_sum = read_last_sum(content)
+        model_entry = read_model_entry(content)
     except MalformedRequestError as error:
         raise RequestRefusedError(Reason.MALFORMED_REQUEST) from error
     config = session.config
@@ -59,9 +63,15 @@ def read(message: Message, session: NodeSession) -> Request:
     clip_norm = _clip_norm(message, config)
     try:
         workload = build_workload(config)
+        session.take_base(workload.task)
         require_known_origin(session, workload, state, query.server_round, model_entry)
         length = workload.length(state)
-        codec = build_codec(config, workload, length, clip_norm, session.calibrations)
+        if config.rounds.is_incremental:
+            # Whatever is kept lies in the node's file: only what is a state of this workload.
+            workload.check(state)
+            hold(session, state, query.server_round)
+        ranges = _ranges(message, config)
+        codec = build_codec(config, workload, length, clip_norm, session.calibrations, ranges)
     except StateRefusedError as error:
         raise RequestRefusedError(Reason.MODEL_REFUSED) from error
     except ValueError as error:
@@ -82,6 +92,17 @@ def _total_weight(message: Message) -> float | None:
     """Return the weight of the last sum, if one came that can be one; it decides nothing."""
     told = message.content.config_records.get(CONFIG, {}).get(TOTAL_WEIGHT)
     return told if type(told) is float and 0 < told < _LARGEST_WEIGHT else None
+
+
+def _ranges(message: Message, config: AppConfig) -> tuple[float, ...]:
+    """Return the ranges that came with the request, where values are rounded at random."""
+    told = message.content.config_records.get(CONFIG, {}).get(RANGES)
+    if told is None:
+        return ()
+    is_list = isinstance(told, list) and all(type(one) is float for one in told)
+    if not is_list or not config.aggregation.codec.value_bits:
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST)
+    return tuple(cast(list[float], told))
 
 
 def _clip_norm(message: Message, config: AppConfig) -> float | None:

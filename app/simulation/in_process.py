@@ -31,15 +31,17 @@ class InProcessGrid(Grid):
     ----------
     clients : mapping
         Node id to the function that answers its messages, in the order of registration.
+    keeps_sent : bool
+        Whether ``sent`` holds all messages: those of a long run with many nodes are large.
     """
 
-    def __init__(self, clients: Mapping[int, Client]) -> None:
+    def __init__(self, clients: Mapping[int, Client], *, keeps_sent: bool = True) -> None:
         # Flower's messages take their sender from here.
         TaskIdentity.run_id, TaskIdentity.task_id = 1, 1
         TaskIdentity.node_id = SUPERLINK_NODE_ID
         self._clients = dict(clients)
         self._waiting: dict[str, Message] = {}
-        self._num_sent = 0
+        self._num_sent, self._keeps_sent = 0, keeps_sent
         self.sent: list[Message] = []
 
     def get_node_ids(self) -> Iterable[int]:
@@ -60,7 +62,8 @@ class InProcessGrid(Grid):
             self._num_sent += 1
             message.metadata.__dict__["_message_id"] = f"m{self._num_sent}"
             self._waiting[message.metadata.message_id] = message
-            self.sent.append(message)
+            if self._keeps_sent:
+                self.sent.append(message)
             ids.append(message.metadata.message_id)
         return ids
 
@@ -159,7 +162,7 @@ def simulate(
     simulate_in_this_process()
     if clients is None:
         clients = make_clients(run_config, num_nodes, run_id=run_id)
-    grid = InProcessGrid(clients)
+    grid = InProcessGrid(clients, keeps_sent=False)
     # All nodes of this grid are there from the start.
     polling = PollingGrid(grid, settle_seconds=0)
     config = load_config(run_config)

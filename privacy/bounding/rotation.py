@@ -22,6 +22,7 @@ _PADDING_PARTS = 8
 # Factors of up to 2**6 cost the fewest multiplications for what a matrix product's start costs.
 _FACTOR_BITS = 6
 _DOMAIN = b"tacet: signs of the rotation, version 1\0"
+_WHOLE_DOMAIN = b"tacet: signs of the whole rotation, version 1\0"
 
 
 def block_size(dimension: int) -> int:
@@ -126,9 +127,73 @@ class Rotation:
             raise ValueError(f"shape {vector.shape}: must be ({length},)")
 
     def _signs(self) -> Floats:
-        digest = hashlib.shake_256(_DOMAIN + self.seed).digest(self.padded // 8)
-        bits = np.unpackbits(np.frombuffer(digest, np.uint8), bitorder="little")
-        return (1.0 - 2.0 * bits).astype(np.float64)
+        return _signs_of(_DOMAIN + self.seed, self.padded)
+
+
+@dataclass(frozen=True)
+class WholeRotation:
+    """Two overlapping blocks H D, the first and the last entries, with no padding.
+
+    Each is as long as the largest power of two that the vector holds, so together they cover
+    it; one alone where that is all of it. Orthonormal, as a product of such. What the first
+    block leaves alone before the last one is ``lengths[0]`` entries, alike among themselves,
+    and so are the rest. For bytes that count, not for a bound: no accountant knows it.
+
+    Attributes
+    ----------
+    dimension, seed
+        As of ``Rotation``.
+
+    Raises
+    ------
+    ValueError
+        As of ``Rotation``.
+    """
+
+    dimension: int
+    seed: bytes
+
+    def __post_init__(self) -> None:
+        Rotation(self.dimension, self.seed)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Return how many entries each part of a rotated vector has that is alike in itself."""
+        block = self._block
+        return (self.dimension - block, block) if block < self.dimension else (block,)
+
+    def forward(self, x: Floats) -> Floats:
+        """Return the rotated vector, shape (dimension,), of one of the same shape."""
+        y = x.astype(np.float64)
+        for i, span in enumerate(self._spans()):
+            y[span] = _hadamard_blocks(y[span] * self._signs(i), self._block)
+        return y
+
+    def inverse(self, y: Floats) -> Floats:
+        """Return the vector that ``forward`` turns into ``y``, of the same shape."""
+        x = y.astype(np.float64)
+        for i, span in reversed([*enumerate(self._spans())]):
+            x[span] = _hadamard_blocks(x[span], self._block) * self._signs(i)
+        return x
+
+    @property
+    def _block(self) -> int:
+        return 1 << (self.dimension.bit_length() - 1)
+
+    def _spans(self) -> list[slice]:
+        block = self._block
+        starts = [0, self.dimension - block][: len(self.lengths)]
+        return [slice(start, start + block) for start in starts]
+
+    def _signs(self, number: int) -> Floats:
+        return _signs_of(_WHOLE_DOMAIN + bytes([number]) + self.seed, self._block)
+
+
+def _signs_of(seed: bytes, length: int) -> Floats:
+    """Return so many signs, drawn from the seed alone."""
+    digest = hashlib.shake_256(seed).digest(-(-length // 8))
+    bits = np.unpackbits(np.frombuffer(digest, np.uint8), count=length, bitorder="little")
+    return (1.0 - 2.0 * bits).astype(np.float64)
 
 
 def _hadamard_blocks(x: Floats, block: int) -> Floats:

@@ -1,10 +1,12 @@
-"""Reader of serialised arrays that checks everything about them.
+"""Reader of serialised arrays that checks everything about them, and their writer.
 
 Flower's ``Array.numpy()`` gives the bytes to ``numpy.load``, which believes what their header
-says: a reply of a few bytes could ask for terabytes, or raise nearly anything.
+says: a reply of a few bytes could ask for terabytes, or raise nearly anything. Its ``Array()``
+writes into a buffer that grows, and copies a large array several times.
 """
 
 import math
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
@@ -67,6 +69,27 @@ def read_vector(array: Array, dtype: str, length: int | None = None) -> NDArray[
     if length is not None and len(values) != length:
         raise BadArrayError(f"{len(values)} values, not {length}")
     return values
+
+
+def write_array(values: NDArray[Any]) -> Array:
+    """Return what Flower's ``Array(values)`` is, byte by byte, after one copy of the values."""
+    if values.dtype.hasobject or not values.flags.c_contiguous:
+        return Array(values)
+    return _written(values.dtype, values.shape, [values.reshape(-1).view(np.uint8).data])
+
+
+def write_bytes(parts: Iterable[bytes | bytearray | memoryview]) -> Array:
+    """Return Flower's array of the bytes of all parts, after one copy of them."""
+    views = [memoryview(part).cast("B") for part in parts]
+    return _written(np.dtype(np.uint8), (sum(map(len, views)),), views)
+
+
+def _written(dtype: np.dtype[Any], shape: tuple[int, ...], parts: list[memoryview]) -> Array:
+    stream = BytesIO()
+    head = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(stream, head)
+    data = b"".join([stream.getvalue(), *parts])
+    return Array(str(dtype), shape, _STYPE, data)
 
 
 def _header(array: Array) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:

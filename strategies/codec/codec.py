@@ -24,9 +24,8 @@ Encoded = tuple[NDArray[Any], NDArray[Any]]
 class Codec(Protocol):
     """Encoder of contributions, and decoder of a sum of them."""
 
-    @property
-    def modulus_bits(self) -> int:
-        """Bits for each number of the vector."""
+    def bits(self, num_contributions: int) -> int:
+        """Return the bits of each number of the vector of a sum of so many."""
         ...
 
     @property
@@ -71,12 +70,13 @@ class Codec(Protocol):
         ...
 
 
-def form_of(codec: Codec, num_values: int) -> tuple[int, int, int]:
+def form_of(codec: Codec, num_values: int, num_contributions: int) -> tuple[int, int, int]:
     """Return modulus bits, length and number of scalars of what ``encode`` returns.
 
     ``num_values`` is 0 when only evaluating.
     """
-    return codec.modulus_bits, codec.length(num_values), len(codec.scalar_names)
+    length = codec.length(num_values)
+    return codec.bits(num_contributions), length, len(codec.scalar_names)
 
 
 def public_seed(attempt: AttemptId) -> bytes:
@@ -126,5 +126,5 @@ def add_up(
         total += vector
         scalars += more
     if total.dtype.kind == "u":
-        reduce_modulus(total, codec.modulus_bits)
+        reduce_modulus(total, codec.bits(context.num_contributions))
     return codec.decode(total, scalars, context, has_metrics=has_metrics)

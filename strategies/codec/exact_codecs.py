@@ -48,6 +48,12 @@ class _ExactCodec(ABC):
     """Codec without noise: stages for the vector, an encoding for the scalars beside it."""
 
     noise_scale = 0.0
+    #: Bits of each number of the vector.
+    modulus_bits: int
+
+    def bits(self, num_contributions: int) -> int:
+        """Return the bits of each number of the vector: the same for any cohort."""
+        return self.modulus_bits
 
     @property
     @abstractmethod
@@ -183,8 +189,12 @@ class FixedPointCodec(_ExactCodec):
 
     @property
     def _stages(self) -> tuple[CodecStage, ...]:
+        return (*self._first_stages, self._grid)
+
+    @property
+    def _first_stages(self) -> tuple[CodecStage, ...]:
         cap = self.max_weight_examples
-        return (ZeroIfNotFinite(), CountEach() if cap is None else Weigh(cap), self._grid)
+        return (ZeroIfNotFinite(), CountEach() if cap is None else Weigh(cap))
 
     def check_fits(self, num_contributions: int) -> None:
         """Raise ``ValueError`` if the sum of so many does not fit; names the mends."""

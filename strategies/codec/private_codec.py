@@ -83,6 +83,10 @@ class PrivateCodec:
         """Bits for each number."""
         return self.plan.terms.modulus_bits
 
+    def bits(self, num_contributions: int) -> int:
+        """Return the bits of each number, sized for all nodes."""
+        return self.modulus_bits
+
     @property
     def noise_scale(self) -> float:
         """Scale of one node's noise in grid steps, for the mask binding; 0 for none."""

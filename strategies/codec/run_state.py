@@ -12,6 +12,7 @@ from privacy.accounting.run_spent import spent_of
 from privacy.bounding.clipping import next_clip_norm
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.codec import Codec
+from strategies.codec.compressed_codec import CompressedCodec, next_ranges
 from strategies.codec.last_sum import PREFIX, LastSum
 from strategies.codec.private_codec import CLIP_BITS, PrivateCodec
 from workloads.model_arrays import hash_state, parted, prefixed
@@ -21,6 +22,9 @@ from workloads.values import Aggregate, Arrays, State
 CLIP_NORM = "clip-norm"
 #: Where the server says the weight of the last sum, by which a node can take its own part out.
 TOTAL_WEIGHT = "total-weight"
+#: Where the server says which range each block of a compressed update has, once it knows.
+RANGES = "ranges"
+_RANGES_KEPT = "compression/ranges"
 
 
 class RunState:
@@ -151,6 +155,62 @@ class FollowedRunState(RunState):
         """
         own, rest = parted(PREFIX, kept)
         self._last = LastSum.of_arrays(own) if own else None
+        return rest
+
+
+class CompressedRunState(RunState):
+    """The codec of updates in few bits, whose ranges follow from the last sum.
+
+    Parameters
+    ----------
+    codec : CompressedCodec
+        Contributions to integers and back.
+    scores, tells_weight
+        See ``RunState``.
+    """
+
+    def __init__(
+        self, codec: CompressedCodec, scores: bool = True, *, tells_weight: bool = False
+    ) -> None:
+        super().__init__(codec, scores, tells_weight=tells_weight)
+        self._margin = 1.0
+
+    @property
+    def _compressed(self) -> CompressedCodec:
+        return cast(CompressedCodec, self.codec)
+
+    def request(self) -> ConfigRecord:
+        """Return the ranges of this round, where there are some."""
+        told = super().request()
+        if self._compressed.ranges:
+            told[RANGES] = list(self._compressed.ranges)
+        return told
+
+    def take(self, aggregate: Aggregate, asked: State) -> None:
+        """Take the ranges of the next round from a sum."""
+        super().take(aggregate, asked)
+        if self._compressed.value_bits:
+            ranges, self._margin = next_ranges(self._compressed, aggregate.sums, self._margin)
+            self.codec = self._compressed.with_ranges(ranges)
+
+    def export(self) -> Arrays:
+        """Return ranges and margin."""
+        return {_RANGES_KEPT: np.array([self._margin, *self._compressed.ranges])}
+
+    def take_up(self, kept: Arrays) -> Arrays:
+        """Restore ranges and margin; return the rest of the arrays.
+
+        Raises
+        ------
+        ValueError
+            If what stands there is none of this codec's.
+        """
+        rest = dict(kept)
+        told = rest.pop(_RANGES_KEPT, None)
+        if told is not None:
+            margin, *ranges = map(float, np.asarray(told, np.float64).reshape(-1))
+            self.codec = self._compressed.with_ranges(tuple(ranges))
+            self._margin = max(1.0, margin)
         return rest
 
 

@@ -2,17 +2,23 @@
 
 A codec is a tuple of stages. A node goes through them forward, the server through the same ones
 in reverse, over the sum. Stages are frozen and hold public numbers only.
+
+A stage with ``by_entry`` true does the same to each entry, whatever the others are. Such stages
+in a row are gone through together, a chunk of the vector at a time, so that what is between
+two of them is never a whole vector of float64.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from itertools import groupby
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.codec.fixed_point import FixedPoint, to_signed
+from strategies.codec.fixed_point import CHUNK, FixedPoint, to_signed
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.values import NUM_EXAMPLES, TRAIN_LOSS
 
@@ -74,7 +80,7 @@ class ZeroIfNotFinite:
     def forward(self, passing: Passing, context: SumContext) -> Passing:
         """Return zeros and a count of one where any number is not finite."""
         numbers = np.array([*passing.sums.values()])
-        if np.isfinite(passing.vector).all() and np.isfinite(numbers).all():
+        if is_finite(passing.vector) and np.isfinite(numbers).all():
             return passing
         return Passing(np.zeros_like(passing.vector), {NUM_DIVERGED: 1.0})
 
@@ -86,6 +92,8 @@ class ZeroIfNotFinite:
 @dataclass(frozen=True)
 class AsFloat:
     """Take a contribution as float64, so that a sum in the clear is one of doubles."""
+
+    by_entry: ClassVar[bool] = True
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
         """Return the vector as float64."""
@@ -99,6 +107,8 @@ class AsFloat:
 @dataclass(frozen=True)
 class RoundToWhole:
     """Round to whole numbers; what is int64 already keeps all its digits."""
+
+    by_entry: ClassVar[bool] = True
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
         """Return the nearest whole numbers."""
@@ -120,6 +130,8 @@ class Weigh:
         More records than this count as this many, and weights are fractions of it, so that
         none is above 1; None for the plain number.
     """
+
+    by_entry: ClassVar[bool] = True
 
     cap: int | None
 
@@ -168,6 +180,8 @@ class Quantise:
         How many must fit; None for the size of the cohort.
     """
 
+    by_entry: ClassVar[bool] = True
+
     modulus_bits: int
     clip_range: float
     num_contributions: int | None = None
@@ -189,7 +203,8 @@ class Quantise:
     def forward(self, passing: Passing, context: SumContext) -> Passing:
         """Round to the nearest step and count what was clipped."""
         encoded = self.fixed_point(context.num_contributions).encode(passing.vector)
-        sums = passing.sums | {NUM_CLIPPED: float(encoded.num_clipped)}
+        clipped = passing.sums.get(NUM_CLIPPED, 0.0) + encoded.num_clipped
+        sums = passing.sums | {NUM_CLIPPED: clipped}
         return replace(passing, vector=encoded.vector, sums=sums)
 
     def backward(self, passing: Passing, context: SumContext) -> Passing:
@@ -208,6 +223,8 @@ class Reduce:
         b.
     """
 
+    by_entry: ClassVar[bool] = True
+
     modulus_bits: int
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:
@@ -221,19 +238,61 @@ class Reduce:
         return replace(passing, vector=to_signed(passing.vector, self.modulus_bits))
 
 
+def is_finite(vector: NDArray[Any]) -> bool:
+    """Return whether all numbers of a vector are finite."""
+    starts = range(0, len(vector), CHUNK)
+    return all(np.isfinite(vector[start : start + CHUNK]).all() for start in starts)
+
+
 def run_forward(
     stages: tuple[CodecStage, ...], passing: Passing, context: SumContext
 ) -> Passing:
     """Take one contribution through all stages."""
-    for stage in stages:
-        passing = stage.forward(passing, context)
-    return passing
+
+    def through(part: tuple[CodecStage, ...], passing: Passing) -> Passing:
+        for stage in part:
+            passing = stage.forward(passing, context)
+        return passing
+
+    return _run(stages, passing, through)
 
 
 def run_backward(
     stages: tuple[CodecStage, ...], passing: Passing, context: SumContext
 ) -> Passing:
     """Take a sum back through all stages."""
-    for stage in reversed(stages):
-        passing = stage.backward(passing, context)
+
+    def through(part: tuple[CodecStage, ...], passing: Passing) -> Passing:
+        for stage in part:
+            passing = stage.backward(passing, context)
+        return passing
+
+    return _run(stages[::-1], passing, through)
+
+
+_Through = Callable[[tuple[CodecStage, ...], Passing], Passing]
+
+
+def _run(stages: tuple[CodecStage, ...], passing: Passing, through: _Through) -> Passing:
+    """Go through stages in this order, by chunks where entries do not depend on each other."""
+    for by_entry, part in groupby(stages, lambda stage: getattr(stage, "by_entry", False)):
+        row = tuple(part)
+        passing = _by_chunks(row, passing, through) if by_entry else through(row, passing)
     return passing
+
+
+def _by_chunks(stages: tuple[CodecStage, ...], passing: Passing, through: _Through) -> Passing:
+    """Go through stages with one chunk after the other; counts of entries add up."""
+    given = passing.vector
+    first = through(stages, replace(passing, vector=given[:CHUNK]))
+    if len(given) <= CHUNK:
+        return first
+    out = np.empty(len(given), first.vector.dtype)
+    out[:CHUNK] = first.vector
+    clipped = first.sums.get(NUM_CLIPPED, 0.0)
+    for start in range(CHUNK, len(given), CHUNK):
+        found = through(stages, replace(passing, vector=given[start : start + CHUNK]))
+        out[start : start + CHUNK] = found.vector
+        clipped += found.sums.get(NUM_CLIPPED, 0.0) - passing.sums.get(NUM_CLIPPED, 0.0)
+    sums = first.sums | ({NUM_CLIPPED: clipped} if NUM_CLIPPED in first.sums else {})
+    return replace(first, vector=out, sums=sums)

@@ -10,12 +10,14 @@ from strategies.masked.messages import ACTIONS
 from strategies.rounds.strategy import RoundStrategy
 
 
-def _serve(side: ServerSide) -> RoundStrategy:
+def serve(side: ServerSide, name: str = "secagg") -> RoundStrategy:
+    """Return the strategy of this aggregation, or of one that encrypts what it masks."""
     from strategies.masked.settings import SecAggSettings
     from strategies.masked.strategy import SecAgg
     from strategies.secagg.server.disputes import Disputes
 
     config: SecAggConfig = side.config
+    config.check_place(side.num_simulated)
     if config.identities and not config.peers_file:
         raise ValueError(
             "aggregation.identities=true: the server needs aggregation.peers_file too, to tell"
@@ -29,17 +31,21 @@ def _serve(side: ServerSide) -> RoundStrategy:
         config_hash=side.config_hash,
         peers=peers,
         disputes=Disputes(config.max_colluding),
+        name=name,
+        encryption=config.encryption,
     )
     return SecAgg(side.inner, side.min_replies, side.workload, settings)
 
 
-def _answer(message: Message, side: ClientSide) -> Message:
+def answer_message(message: Message, side: ClientSide) -> Message:
+    """Answer one message of the protocol; see ``client.answer``."""
     from strategies.masked.client import answer
 
     return answer(message, side)
 
 
-def _forget(message: Message, side: ClientSide) -> None:
+def forget_message(message: Message, side: ClientSide) -> None:
+    """Delete the secrets of the attempt that a refused message names."""
     from strategies.masked.client import forget
 
     forget(message, side)
@@ -50,7 +56,7 @@ SECAGG = Aggregation(
     config=SecAggConfig,
     sees_contributions=False,
     actions=ACTIONS,
-    serve=_serve,
-    answer=_answer,
-    forget=_forget,
+    serve=serve,
+    answer=answer_message,
+    forget=forget_message,
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from flwr.app import Message, RecordDict
 
-from strategies.codec.codec import form_of, mask_binding, public_seed
+from strategies.codec.codec import form_of, public_seed
 from strategies.codec.stages import SumContext
+from strategies.masked.encryption import Encryption, bind, masked_form
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -32,8 +34,16 @@ from strategies.rounds.attempt import (
 from strategies.rounds.records import message_kind
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
+from strategies.secagg.crypto.prg import Vector
 from strategies.secagg.messages import Roster
-from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase
+from strategies.secagg.packing import packed_bytes
+from strategies.secagg.server.outcome import (
+    AbandonedError,
+    BadReplyError,
+    MismatchError,
+    Phase,
+    UnmaskedSum,
+)
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import Wire
 from workloads.values import Aggregate
@@ -41,6 +51,14 @@ from workloads.values import Aggregate
 log = logging.getLogger("flwr.tacet")
 
 Take = Callable[[int, bytes | memoryview], object]
+
+
+class Post(NamedTuple):
+    """A message of a trip, whose content is made when it is sent."""
+
+    node: int
+    kind: str
+    content: Callable[[], RecordDict]
 
 
 class MaskedRound:
@@ -65,6 +83,7 @@ class MaskedRound:
         self._num_asked = 0
         # The next round's role, on its way; and when its keys and shares are all there.
         self._following: ServerRole | None = None
+        self._encryption: Encryption | None = None
         self.ready: ServerRole | None = None
 
     def run(self, role: ServerRole | None) -> RoundResult:
@@ -132,17 +151,26 @@ class MaskedRound:
         """Run the train trip; the adverts of the next round ride along."""
         asked, settings = self._asked, self._settings
         next_cohort = self._look_ahead()
+        ahead = set(next_cohort)
         following = self._following
         codec = settings.coding.codec
-        content = self._strategy.request(asked.number, asked.state)
+        content = self._strategy.requests(asked.number, asked.state)
         asked_hash = self._strategy.hash_asked(asked.number, asked.state)
         size = self._strategy.workload.length(asked.state) if self._training else 0
+        form = form_of(codec, size, len(role.cohort))
+        encryption = settings.encryption_for(form, len(role.cohort))
+        self._encryption = encryption
         role.bind_masks(
-            mask_binding(codec, asked_hash, settings.config_hash),
-            form_of(codec, size),
+            bind(codec, asked_hash, settings.config_hash, encryption),
+            masked_form(form, encryption),
             self._strategy.log_head,
+            encryption.is_sound if encryption else None,
         )
-        messages = self._model_messages(role, content, following, set(next_cohort))
+        kind = message_kind(training=self._training)
+        posts = [
+            Post(node, kind, self._model_content(role, content, following, node, ahead))
+            for node in role.cohort
+        ]
 
         def take_masked(sender: int, data: bytes | memoryview) -> None:
             message = role.add_masked(sender, data)
@@ -150,33 +178,28 @@ class MaskedRound:
             if following is not None and message.next_advert is not None:
                 following.add_advert(sender, message.next_advert)
 
-        takes: dict[str, Take] = {message_kind(training=self._training): take_masked}
+        takes: dict[str, Take] = {kind: take_masked}
         if following is not None:
-            request = following.advert_request()
             newcomers = [node for node in next_cohort if node not in role.cohort]
-            messages += [_message(node, ADVERT, request) for node in newcomers]
+            posts += _same(newcomers, ADVERT, following.advert_request())
             takes[ADVERT] = following.add_advert
         self._strategy.note_release(asked, training=self._training)
-        self._exchange(messages, takes)
+        sent = encryption.num_bytes if encryption else packed_bytes(form[1], form[0])
+        self._exchange(posts, takes, sent)
         role.close_masked()
         self._failures |= dict.fromkeys(role.sat_out, Reason.IN_DISPUTE)
 
-    def _model_messages(
+    def _model_content(
         self,
         role: ServerRole,
-        shared: RecordDict,
+        shared: Callable[[int], RecordDict],
         following: ServerRole | None,
-        next_cohort: set[int],
-    ) -> list[Message]:
-        """Return a message for each node of the cohort, with the state and its own request."""
-        kind = message_kind(training=self._training)
-        messages: list[Message] = []
-        for node in role.cohort:
-            ahead = following.attempt if following and node in next_cohort else None
-            own = wrap(role.train_request(node, ahead))
-            content = RecordDict({**shared, **own})
-            messages.append(Message(content, dst_node_id=node, message_type=kind))
-        return messages
+        node: int,
+        next_cohort: Collection[int],
+    ) -> Callable[[], RecordDict]:
+        """Return what makes the content for a node of the cohort: state and its own request."""
+        ahead = following.attempt if following and node in next_cohort else None
+        return lambda: RecordDict({**shared(node), **wrap(role.train_request(node, ahead))})
 
     def _open(self, role: ServerRole) -> RoundResult:
         """Run the unmask trip, with the shares of the next round, and step."""
@@ -191,7 +214,7 @@ class MaskedRound:
             self._keep_if_shared(following)
         coding = self._settings.coding
         aggregate = coding.codec.decode(
-            total.update,
+            self._decrypted(total, role.plan),
             total.scalars,
             SumContext(
                 seed=public_seed(role.attempt),
@@ -202,14 +225,34 @@ class MaskedRound:
         )
         return replace(self._result(role, aggregate), signed=total.signed)
 
+    def _decrypted(self, total: UnmaskedSum, plan: bytes) -> Vector:
+        """Return the sum of the updates, from that of their keys where they are encrypted.
+
+        Raises
+        ------
+        RunStoppedError
+            If keys and ciphertexts do not match. As of any sum that cannot be, see `check_sum`:
+            nodes have helped to open it, and do so once for each model.
+        """
+        if self._encryption is None:
+            return total.update
+        try:
+            return self._encryption.decrypt(total.update, total.ciphertexts, plan)
+        except MismatchError as error:
+            raise RunStoppedError(
+                f"round {self._asked.number}: {error}; the model of the round before stands"
+            ) from None
+
     def _unmask(
         self, role: ServerRole, following: ServerRole | None, roster: Roster | None
     ) -> None:
         members = set(following.members) if following is not None and roster else set[int]()
-        messages = [
-            _message(node, UNMASK, role.unmask_request(roster if node in members else None))
-            for node in role.survivors
-        ]
+
+        def content(node: int) -> Callable[[], RecordDict]:
+            # Drawn, and the roster encoded, when it is sent: with many nodes all are large.
+            return lambda: wrap(role.unmask_request(roster if node in members else None))
+
+        posts = [Post(node, UNMASK, content(node)) for node in role.survivors]
 
         def take_unmask(sender: int, data: bytes | memoryview) -> None:
             reply = role.add_unmask(sender, data)
@@ -218,10 +261,9 @@ class MaskedRound:
 
         takes: dict[str, Take] = {UNMASK: take_unmask}
         if following is not None and roster is not None:
-            alone = sorted(members - set(role.survivors))
-            messages += [_message(node, SHARE, roster) for node in alone]
+            posts += _same(sorted(members - set(role.survivors)), SHARE, roster)
             takes[SHARE] = following.add_shares
-        self._exchange(messages, takes)
+        self._exchange(posts, takes)
 
     def _result(self, role: ServerRole, aggregate: Aggregate) -> RoundResult:
         asked, num_survivors = self._asked, len(role.survivors)
@@ -261,7 +303,7 @@ class MaskedRound:
             log.info("the next round begins with keys of its own: %s", error)
 
     def _ask_all(self, nodes: Sequence[int], kind: str, wire: Wire, take: Take) -> None:
-        self._exchange([_message(node, kind, wire) for node in nodes], {kind: take})
+        self._exchange(_same(nodes, kind, wire), {kind: take})
 
     def _enough(self, kinds: set[str]) -> int:
         """Return with how many answers a trip goes on without those that are late."""
@@ -270,26 +312,40 @@ class MaskedRound:
             return parameters.quorum(parameters.shape(num_members))
         return max(parameters.survivors(num_members), self._strategy.min_replies)
 
-    def _exchange(self, messages: Sequence[Message], takes: dict[str, Take]) -> None:
-        """Send a trip's messages and pass each good reply to the role's handler."""
-        kinds = {m.metadata.dst_node_id: m.metadata.message_type for m in messages}
+    def _exchange(
+        self, posts: Sequence[Post], takes: dict[str, Take], reply_bytes: int = 0
+    ) -> None:
+        """Send a trip's messages and pass each good reply to the role's handler as it comes."""
+        kinds = {post.node: post.kind for post in posts}
         enough = self._enough(set(kinds.values()))
-        trip = self._grid.exchange(messages, self._asked.deadline_seconds, enough)
-        self._failures |= dict.fromkeys(trip.silent, Reason.NO_ANSWER)
-        for reply in trip.replies:
-            node = reply.metadata.src_node_id
+
+        def take(node: int, reply: Message) -> None:
             if reply.has_error():
                 self._failures[node] = protocol_reason(reply.error) or reason_of(reply)
-                continue
+                return
             try:
                 takes[kinds[node]](node, unwrap(reply.content))
             except (BadReplyError, BadContentError) as error:
                 log.debug("client %d: %s", node, error)
                 self._failures[node] = Reason.MALFORMED_REPLY
 
+        trip = self._grid.exchange(
+            (Message(p.content(), dst_node_id=p.node, message_type=p.kind) for p in posts),
+            self._asked.deadline_seconds,
+            enough,
+            take,
+            reply_bytes,
+            [(post.node, post.kind) for post in posts],
+        )
+        self._failures |= dict.fromkeys(trip.silent, Reason.NO_ANSWER)
 
-def _message(node: int, kind: str, wire: Wire) -> Message:
-    return Message(wrap(wire), dst_node_id=node, message_type=kind)
+
+def _same(nodes: Sequence[int], kind: str, wire: Wire) -> list[Post]:
+    """Return messages with the same content: its record is there once."""
+    if not nodes:
+        return []
+    content = wrap(wire)
+    return [Post(node, kind, lambda: RecordDict({**content})) for node in nodes]
 
 
 def _close_adverts(following: ServerRole | None) -> Roster | None:

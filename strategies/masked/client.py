@@ -7,9 +7,10 @@ from collections.abc import Callable
 from flwr.app import Message
 
 from strategies.aggregation import ClientSide
-from strategies.codec.codec import mask_binding, public_seed
+from strategies.codec.codec import form_of, public_seed
 from strategies.codec.stages import SumContext
 from strategies.masked.config import SecAggConfig
+from strategies.masked.encryption import Encryption, bind
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -21,6 +22,7 @@ from strategies.masked.messages import (
     wrap,
 )
 from strategies.refusals import Reason, RequestRefusedError
+from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.role import ClientRole
@@ -36,6 +38,7 @@ def answer(message: Message, side: ClientSide) -> Message:
     RequestRefusedError, DataError, ConfigError
         If the node cannot take part; ``forget`` deletes the attempt's secrets then.
     """
+    _require(lambda: side.config.check_place(side.num_simulated))
     identity = side.identity if side.config.identities else None
     role = _role(side, TrustPolicy(identity, side.approved_bundles()), side.memory)
     kind = message.metadata.message_type
@@ -69,9 +72,20 @@ def _masked(
     role: ClientRole, data: bytes | memoryview, message: Message, side: ClientSide
 ) -> Wire:
     """Check the request, then charge, then train, then mask: a refusal costs no training."""
-    request = side.read(message)
+    request, config = side.read(message), side.config
     codec = request.codec
-    opened = role.open_train(data, mask_binding(codec, request.hash(), side.config_hash))
+    size = request.workload.length(request.state) if request.training else 0
+    _require(lambda: config.check_update(codec.bits(1), codec.length(size)))
+    asked = request.hash()
+
+    def encryption_of(num_members: int) -> Encryption | None:
+        form = form_of(codec, size, num_members)
+        return config.encryption(*form[:2], num_members)
+
+    def binding(num_members: int) -> MaskBinding:
+        return bind(codec, asked, side.config_hash, encryption_of(num_members))
+
+    opened = role.open_train(data, binding)
     if isinstance(opened, Refusal):
         return opened
     attempt = opened.request.attempt
@@ -81,7 +95,21 @@ def _masked(
     side.check_fits(num_members)
     shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
     update, sums = side.contribute(attempt.attempt, shared)
-    return role.mask(opened, update, sums, codec.modulus_bits)
+    encryption = encryption_of(num_members)
+    if encryption is None:
+        return role.mask(opened, update, sums, codec.bits(num_members))
+    # Under a key that is drawn here, for this attempt alone: it leaves under masks, or not at
+    # all where the attempt is masked already.
+    key, ciphertext = encryption.encrypt(update, opened.binding)
+    return role.mask(opened, key, sums, encryption.masked_form[0], ciphertext)
+
+
+def _require(check: Callable[[], None]) -> None:
+    """Refuse what a configuration finds wrong."""
+    try:
+        check()
+    except ValueError as error:
+        raise RequestRefusedError(Reason.CONFIG_REFUSED) from error
 
 
 def _role(side: ClientSide, trust: TrustPolicy, memory: Memory) -> ClientRole:

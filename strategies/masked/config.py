@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from strategies.aggregation import AggregationConfig
+from strategies.masked.encryption import Encryption
 from strategies.secagg.client.store import MAX_LIFETIME_SECONDS
 from strategies.secagg.graph import COMPLETE_UP_TO, ProtocolParameters
 from strategies.secagg.sizes import key_bytes
@@ -154,6 +155,15 @@ class SecAggConfig(AggregationConfig):
             f" rounds.deadline_seconds={deadline_seconds}, or a slow trip finds the secrets"
             " gone",
         )
+
+    def check_place(self, num_simulated: int | None) -> None:
+        """Raise ``ValueError`` where this may not run: None is a deployment."""
+
+    def encryption(
+        self, modulus_bits: int, length: int, num_contributions: int
+    ) -> Encryption | None:
+        """Return how updates of this form are encrypted; None where they are masked as such."""
+        return None
 
     def parameters(self, num_simulated: int | None) -> ProtocolParameters:
         """Return the protocol's public numbers; the same on server and clients.

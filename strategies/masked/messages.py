@@ -1,9 +1,8 @@
 """Conversion between the protocol's bytes and Flower's messages."""
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
-from strategies.codec.arrays import BadArrayError, read_vector
+from strategies.codec.arrays import BadArrayError, read_vector, write_bytes
 from strategies.refusals import Reason
 from strategies.secagg.messages import MaskedInput, Refusal
 from strategies.secagg.reasons import RefusalReason
@@ -26,12 +25,10 @@ class BadContentError(ValueError):
 
 def wrap(message: Wire) -> RecordDict:
     """Return the content that carries a protocol message."""
-    data = message.encode()
     if isinstance(message, MaskedInput):
         # As an array, Flower moves a large payload in chunks.
-        array = Array(np.frombuffer(data, dtype=np.uint8))
-        return RecordDict({_RECORD: ArrayRecord({_KEY: array})})
-    return RecordDict({_RECORD: ConfigRecord({_KEY: data})})
+        return RecordDict({_RECORD: ArrayRecord({_KEY: write_bytes(message.parts())})})
+    return RecordDict({_RECORD: ConfigRecord({_KEY: message.encode()})})
 
 
 def unwrap(content: RecordDict) -> bytes | memoryview:

@@ -1,9 +1,11 @@
 """The settings that all attempts of a run with secure aggregation share."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from strategies.codec.run_state import RunState
+from strategies.masked.encryption import Encryption, Form
 from strategies.rounds.attempt import RunStoppedError
 from strategies.secagg.crypto.identity import Peers
 from strategies.secagg.graph import ProtocolParameters
@@ -32,6 +34,11 @@ class SecAggSettings:
         Pinned public keys by fingerprint, where identities are on.
     disputes : Disputes
         Who is at fault, over the whole run.
+    name : str
+        Of the aggregation, for messages.
+    encryption : callable
+        From modulus bits and length of an update, and the size of the cohort, to how it is
+        encrypted; None where it is masked as it is.
     """
 
     run_id: int
@@ -40,6 +47,8 @@ class SecAggSettings:
     config_hash: bytes
     peers: Peers | None = None
     disputes: Disputes
+    name: str
+    encryption: Callable[[int, int, int], Encryption | None]
 
     def new_role(self, number: int, attempt: int) -> ServerRole:
         """Return the server's role for one attempt at a round."""
@@ -62,7 +71,14 @@ class SecAggSettings:
             self.parameters.shape(num_members)
             self.coding.codec.check_fits(num_members)
         except ValueError as error:
-            raise RunStoppedError(f"aggregation=secagg: {error}") from None
+            raise RunStoppedError(f"aggregation={self.name}: {error}") from None
+
+    def encryption_for(self, form: Form, num_members: int) -> Encryption | None:
+        """Return how updates of a form are encrypted, or stop the run as `check_fits` does."""
+        try:
+            return self.encryption(*form[:2], num_members)
+        except ValueError as error:
+            raise RunStoppedError(f"aggregation={self.name}: {error}") from None
 
     def say_limits(self, num_members: int) -> None:
         """Log which guarantees a small cohort lacks."""

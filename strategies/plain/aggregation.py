@@ -27,7 +27,8 @@ class PlainConfig(AggregationConfig):
         if is_private:
             return {"through_codec": "under privacy each node encodes; take it out"}
         if self.through_codec:
-            return {}
+            why = "the server encodes, and a client leaves nothing out; take aggregation=secagg"
+            return {"codec.error_feedback": why}
         why = "aggregation=plain adds floats; give aggregation.through_codec=true"
         return {"codec": why}
 

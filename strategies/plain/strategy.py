@@ -84,7 +84,7 @@ class Plain(RoundStrategy):
             self.coding.codec.check_fits(len(cohort))
         except ValueError as error:
             raise RunStoppedError(f"aggregation=plain: {error}") from None
-        content = self.request(asked.number, asked.state)
+        content = self.requests(asked.number, asked.state)
         messages = model_messages(content, cohort, training=training)
         self.note_release(asked, training=training)
         trip = grid.exchange(messages, asked.deadline_seconds, self.min_replies)

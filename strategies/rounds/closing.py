@@ -132,6 +132,7 @@ class RoundCloser:
         except RunStoppedError as error:
             raise self._told(error, number, attempt) from None
         self._failures.note(number, attempt, result.failures, result.answered)
+        self._strategy.synchroniser.note(result.answered, result.failures)
         self._check_answers(number, result)
         if result.failures and settings.stop_on_client_failure:
             node, reason = next(iter(result.failures.items()))

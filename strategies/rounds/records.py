@@ -1,12 +1,11 @@
 """Flower's records of states, queries and contributions, with checks of all that is read."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
 from flwr.app import (
-    Array,
     ArrayRecord,
     ConfigRecord,
     Message,
@@ -16,7 +15,7 @@ from flwr.app import (
 )
 from numpy.typing import NDArray
 
-from strategies.codec.arrays import BadArrayError, read_array, read_vector
+from strategies.codec.arrays import BadArrayError, read_array, read_vector, write_array
 from strategies.codec.codec import Codec, Encoded, form_of
 from strategies.codec.last_sum import BadLastSumError, LastSum
 from strategies.secagg.crypto.prg import Vector, word_dtype
@@ -46,7 +45,7 @@ class MalformedRequestError(ValueError):
 
 def to_record(contribution: Contribution) -> RecordDict:
     """Return the content of the reply that carries a contribution in clear, as float32."""
-    update = Array(contribution.update.astype(np.float32, copy=False))
+    update = write_array(contribution.update.astype(np.float32, copy=False))
     return RecordDict(
         {
             UPDATE: ArrayRecord({UPDATE: update}),
@@ -105,7 +104,7 @@ def _number(name: str, value: object) -> float:
 def to_arrays(parameters: Arrays) -> ArrayRecord:
     """Return the parameters as Flower's record."""
     # Arithmetic makes a numpy scalar of an array without a dimension.
-    arrays = {name: Array(np.asarray(values)) for name, values in parameters.items()}
+    arrays = {name: write_array(np.asarray(values)) for name, values in parameters.items()}
     return ArrayRecord(arrays)
 
 
@@ -146,11 +145,11 @@ def model_request(
 
 
 def model_messages(
-    content: RecordDict, nodes: Iterable[int], *, training: bool
+    content: Callable[[int], RecordDict], nodes: Iterable[int], *, training: bool
 ) -> list[Message]:
-    """Return one message with this content for each node, in the order of the nodes."""
+    """Return one message for each node with its content, in the order of the nodes."""
     kind = message_kind(training=training)
-    return [Message(content, dst_node_id=node, message_type=kind) for node in nodes]
+    return [Message(content(node), dst_node_id=node, message_type=kind) for node in nodes]
 
 
 def message_kind(*, training: bool) -> str:
@@ -225,8 +224,8 @@ def encoded_record(vector: Vector, scalars: NDArray[np.uint64]) -> RecordDict:
     """Return the content of the reply that carries an encoded contribution."""
     return RecordDict(
         {
-            UPDATE: ArrayRecord({UPDATE: Array(vector)}),
-            SUMS: ArrayRecord({SUMS: Array(scalars)}),
+            UPDATE: ArrayRecord({UPDATE: write_array(vector)}),
+            SUMS: ArrayRecord({SUMS: write_array(scalars)}),
         }
     )
 
@@ -248,7 +247,8 @@ def read_encoded(record: RecordDict, codec: Codec, num_values: int) -> Encoded:
     MalformedReplyError
         If it does not have the codec's form.
     """
-    bits, length, num_scalars = form_of(codec, num_values)
+    # Nodes that encode in the clear know of no others.
+    bits, length, num_scalars = form_of(codec, num_values, 1)
     try:
         arrays = record.array_records
         vector = read_vector(arrays[UPDATE][UPDATE], word_dtype(bits).str, length)

@@ -96,7 +96,19 @@ class RoundReport:
             parts.append(f"model of round {self.evaluated_round}: {describe(self.metrics)}")
         if self.privacy:
             parts.append(describe_privacy(self.privacy))
+        if self.bytes_down is not None and self.bytes_up is not None:
+            parts.append(f"{_size(self.bytes_down)} down, {_size(self.bytes_up)} up")
         return " | ".join(parts)
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes as ``12.3 kB``, in powers of a thousand."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.4g} GB"
 
 
 def describe(metrics: Mapping[str, float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -14,6 +14,7 @@ from strategies.codec.run_state import RunState
 from strategies.rounds.attempt import DivergedError, RoundAttempt, RoundResult
 from strategies.rounds.flower_step import FlowerStep
 from strategies.rounds.records import model_request
+from strategies.rounds.synchronisation import Synchroniser
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.messages import NO_LOG_HEAD
 from workloads.base import Workload
@@ -45,6 +46,8 @@ class RoundStrategy(Strategy):
         self.min_replies = min_replies
         self.workload = workload
         self.coding = coding
+        #: What nodes hold of the model, and are sent of the next.
+        self.synchroniser = Synchroniser()
         #: The head of the run's log, which participants sign where messages are signed.
         self.log_head = NO_LOG_HEAD
         #: What a registry says of the model that the run began with, for the nodes; empty if
@@ -63,11 +66,13 @@ class RoundStrategy(Strategy):
         """Log the inner strategy's settings (Flower's interface)."""
         self.flower_step.inner.summary()
 
-    def request(self, server_round: int, state: State) -> RecordDict:
-        """Return the content of a round's request."""
+    def requests(self, server_round: int, state: State) -> Callable[[int], RecordDict]:
+        """Return what gives the content of a round's request to each node."""
         query = self.workload.query(state, server_round)
-        coding = self.coding
-        return model_request(state, query, coding.request(), coding.last_sum, self.model_entry)
+        coding, asked = self.coding, self.workload.asked(state)
+        told, entry = coding.request(), self.model_entry
+        whole = model_request(asked, query, told, coding.last_sum, entry)
+        return self.synchroniser.contents(whole, asked)
 
     def note_release(self, asked: RoundAttempt, *, training: bool) -> None:
         """Count what the nodes may charge, and tell it, before they are asked."""
@@ -81,7 +86,7 @@ class RoundStrategy(Strategy):
     def hash_asked(self, server_round: int, state: State) -> bytes:
         """Return SHA-256 of what a round asks about (32 bytes)."""
         query = self.workload.query(state, server_round)
-        return hash_state(state, query.values, self.workload.loads_as)
+        return hash_state(self.workload.asked(state), query.values, self.workload.loads_as)
 
     def step(self, server_round: int, before: State, aggregate: Aggregate) -> State:
         """Return the next state.
@@ -107,7 +112,7 @@ class RoundStrategy(Strategy):
             state = self.workload.apply(before, aggregate, server_round, step)
         if not all(np.isfinite(array).all() for array in state.arrays.values()):
             raise DivergedError("the new model is not finite (or a client sent a huge update)")
-        return state
+        return self.synchroniser.settle(before, state, self.workload.asked)
 
     # Flower's loop asks a strategy for one set of messages a round. That is half of a masked
     # round, and the plan's releases would go uncounted: `strategies.rounds.loop` drives it.

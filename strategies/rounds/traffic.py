@@ -27,13 +27,24 @@ class Traffic:
 
     def note(self, sent: Sequence[Message], replies: Iterable[Message], seconds: float) -> None:
         """Count one trip."""
+        self.note_sent(sent)
+        self.note_replies(replies)
+        if sent:
+            self.note_seconds(sent[0].metadata.message_type, seconds)
+
+    def note_sent(self, sent: Iterable[Message]) -> None:
+        """Count messages to nodes, some of a trip or all, while all of them are there."""
         # A state is one record that all messages of a trip share: it is measured once.
         sizes: dict[int, int] = {}
         self.bytes_down += sum(content_bytes(message, sizes) for message in sent)
+
+    def note_replies(self, replies: Iterable[Message]) -> None:
+        """Count messages from nodes."""
         self.bytes_up += sum(content_bytes(message, {}) for message in replies)
-        if sent:
-            kind = sent[0].metadata.message_type
-            self.stage_seconds[kind] = self.stage_seconds.get(kind, 0.0) + seconds
+
+    def note_seconds(self, kind: str, seconds: float) -> None:
+        """Count the time of a trip of this kind."""
+        self.stage_seconds[kind] = self.stage_seconds.get(kind, 0.0) + seconds
 
     def take(self) -> dict[str, Any]:
         """Return what was counted, as fields of a round's report, and begin anew."""

@@ -206,6 +206,25 @@ class MaskedInput(Wire):
 
 
 @dataclass(frozen=True)
+class EncryptedInput(MaskedInput):
+    """Client to server under `homomorphic`: a masked key, and the update encrypted under it.
+
+    `update` is the key, modulo 2^16, so that only the sum of keys is opened.
+    """
+
+    TYPE: ClassVar[int] = 13
+    ciphertext: Annotated[
+        Buffer, Field(PAYLOAD, "RLWE: looks uniform to whoever lacks the sum's keys")
+    ]
+
+    def payload_hash(self) -> bytes:
+        """Return SHA-256 of masked values and ciphertext (32 bytes), for the signature."""
+        digest = hashlib.sha256(super().payload_hash())
+        digest.update(self.ciphertext)
+        return digest.digest()
+
+
+@dataclass(frozen=True)
 class ConfirmRequest(Wire):
     """Server to client, where somebody dropped out: sign this survivor set."""
 
@@ -286,6 +305,7 @@ MESSAGES: tuple[type[Wire], ...] = (
     SharesUpload,
     TrainRequest,
     MaskedInput,
+    EncryptedInput,
     ConfirmRequest,
     ConfirmReply,
     UnmaskRequest,

@@ -5,14 +5,17 @@ takes the bits from j * b. Eight values fill b whole bytes, which is the unit of
 path; widths of whole bytes are plain copies.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
 from strategies.secagg.wire import Buffer
 
-MIN_BITS = 8
+MIN_BITS = 2
 MAX_BITS = 64
+Read = Callable[[int], Buffer]
 _CHUNK = 1 << 16  # values at a time; a multiple of 8, so chunks meet at whole bytes
 
 
@@ -22,7 +25,7 @@ def packed_bytes(num_values: int, modulus_bits: int) -> int:
 
 
 def pack(vector: Vector, modulus_bits: int) -> Buffer:
-    """Pack values below 2^b, b from 8 to 64.
+    """Pack values below 2^b, b from 2 to 64.
 
     Parameters
     ----------
@@ -69,11 +72,37 @@ def add_packed(payload: Buffer, modulus_bits: int, total: Vector) -> None:
             f"{len(view)} bytes given where {len(total)} values of {modulus_bits} bits take "
             f"{packed_bytes(len(total), modulus_bits)}"
         )
+    place = 0
+
+    def read(num_bytes: int) -> Buffer:
+        nonlocal place
+        place += num_bytes
+        return view[place - num_bytes : place].data
+
+    _combine(read, modulus_bits, total, np.add)
+
+
+def subtract_packed(read: Read, modulus_bits: int, total: Vector) -> None:
+    """Undo `add_packed`, with the payload read a chunk at a time.
+
+    Parameters
+    ----------
+    read : callable
+        From a number of bytes to the next so many bytes of the payload.
+    modulus_bits : int
+        b.
+    total : ndarray of shape (d,), of `word_dtype(modulus_bits)`
+        As for `add_packed`.
+    """
+    _check(total, modulus_bits)
+    _combine(read, modulus_bits, total, np.subtract)
+
+
+def _combine(read: Read, modulus_bits: int, total: Vector, combine: np.ufunc) -> None:
     for start in range(0, len(total), _CHUNK):
         part = total[start : start + _CHUNK]
-        at = start * modulus_bits // 8
-        raw = view[at : at + packed_bytes(len(part), modulus_bits)]
-        part += _unpack_chunk(raw, modulus_bits, len(part))
+        raw = np.frombuffer(read(packed_bytes(len(part), modulus_bits)), np.uint8)
+        combine(part, _unpack_chunk(raw, modulus_bits, len(part)), out=part)
 
 
 def unpack(payload: Buffer, modulus_bits: int, num_values: int) -> Vector:
@@ -106,8 +135,9 @@ def _pack_chunk(part: Vector, bits: int) -> NDArray[np.uint8]:
     for k in range(bits):  # byte k of the eight values: the bits 8k to 8k + 7
         first = 8 * k // bits
         byte = eights[:, first] >> np.uint64(8 * k - first * bits)
-        if (first + 1) * bits < 8 * k + 8:
-            byte = byte | eights[:, first + 1] << np.uint64((first + 1) * bits - 8 * k)
+        # Of values narrower than a byte there are up to four in one.
+        for i in range(first + 1, -(-(8 * k + 8) // bits)):
+            byte = byte | eights[:, i] << np.uint64(i * bits - 8 * k)
         out[:, k] = byte.astype(np.uint8)  # keeps the low 8 bits
     return out.reshape(-1)[: packed_bytes(len(part), bits)]
 

@@ -273,14 +273,21 @@ class Wire:
         """Return the canonical bytes; `ValueError` names a value that does not fit."""
         return self._encoded(layout(type(self)))
 
+    def parts(self) -> list[Buffer]:
+        """Return the canonical bytes in parts, of which a payload is one: it is not copied."""
+        return self._parts(layout(type(self)))
+
     def _encoded(self, declared_fields: tuple[tuple[str, Field], ...]) -> bytes:
+        return b"".join(self._parts(declared_fields))
+
+    def _parts(self, declared_fields: tuple[tuple[str, Field], ...]) -> list[Buffer]:
         parts: list[Buffer] = [_MAGIC + bytes([VERSION, self.TYPE])]
         for name, declared in declared_fields:
             value = getattr(self, name)
             parts.append(declared.kind.write(value))
             if declared.kind is PAYLOAD:
                 parts.append(value)  # joined from where it is: no copy in between
-        return b"".join(parts)
+        return parts
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:

@@ -8,6 +8,9 @@ from tasks.schema import require
 #: No record counts for more: sums of whole numbers must fit.
 LARGEST_WEIGHT = 1e6
 
+#: All texts of a record become so many features at most: a record's inputs are held as a whole.
+MOST_BUCKETS = 65_536
+
 
 @dataclass
 class NumericConfig:
@@ -60,6 +63,54 @@ class CategoricalConfig:
                 value is None or value in self.categories,
                 f"{key}.{name}={value}: must be one of {', '.join(self.categories)}",
             )
+
+
+@dataclass
+class TextConfig:
+    """A column of free text, such as notes. Its n-grams are hashed: each bucket is a feature.
+
+    Attributes
+    ----------
+    buckets : int
+        How many features it becomes. With more, fewer n-grams share one, and messages are
+        longer.
+    words : int
+        The longest n-grams of words: 1 for words alone, 2 for pairs too; 0 for none.
+    characters : int
+        The length of n-grams of characters within a word, which see what misspelt and inflected
+        words have in common; 0 for none.
+    max_words : int
+        No more words of a text are looked at.
+    """
+
+    buckets: int = 1024
+    words: int = 2
+    characters: int = 0
+    max_words: int = 200
+
+    def check(self, key: str) -> None:
+        """Raise ``ValueError`` if the numbers make no sense."""
+        ranges = (
+            ("buckets", 2, MOST_BUCKETS),
+            ("words", 0, 3),
+            ("characters", 0, 8),
+            ("max_words", 1, 10_000),
+        )
+        for name, least, most in ranges:
+            value = getattr(self, name)
+            require(
+                least <= value <= most,
+                f"{key}.{name}={value}: must be from {least} to {most}",
+            )
+        require(
+            self.characters != 1,
+            f"{key}.characters=1: single letters say nothing; give 3, say, or 0 for none",
+        )
+        require(
+            bool(self.words or self.characters),
+            f"{key}={{words: 0, characters: 0}}: nothing of the text would be looked at; give"
+            " words: 2, say",
+        )
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from math import nan
+from typing import NamedTuple
 
+from tasks.csv.hashing import Hashed, hashed
 from tasks.csv.header import Header
 from tasks.csv.mends import (
     mend_name,
@@ -15,11 +17,29 @@ from tasks.csv.mends import (
 from tasks.csv.misfits import Misfit, Misfits
 from tasks.csv.rows import Row
 from tasks.csv.scaling import scale
-from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig
+from tasks.csv.schema import CategoricalConfig, CsvConfig, NumericConfig, TextConfig
 from tasks.csv.targets import Target
 
-#: Features, target and weight of a row; no target where it has none and needs none.
-Encoded = tuple[list[float], Target | None, float]
+
+class Encoded(NamedTuple):
+    """A row that can be used.
+
+    Attributes
+    ----------
+    values : list of float
+        Numbers, then positions of categories.
+    target : Target or None
+        None where it has none and needs none.
+    weight : float
+        How often it counts.
+    texts : list of Hashed
+        One for each column of text.
+    """
+
+    values: list[float]
+    target: Target | None
+    weight: float
+    texts: list[Hashed]
 
 
 class Encoder:
@@ -65,6 +85,11 @@ class Encoder:
             for name, column in config.categorical.items()
             if name in places
         ]
+        self._texts = [
+            (name, places[name], column)
+            for name, column in config.text.items()
+            if name in places
+        ]
         self._codes = [
             {name: float(code) for code, name in enumerate(column.categories)}
             for _, _, column in self._categorical
@@ -81,7 +106,7 @@ class Encoder:
         self.unknown: Counter[str] = Counter()
 
     def row(self, row: Row) -> Encoded | None:
-        """Return features, target and weight, or None if the row is left out."""
+        """Return what a row says, or None if it is left out."""
         self._found, self._line = [], row.line
         encoded = None
         if row.fault:
@@ -106,12 +131,23 @@ class Encoder:
         ]
         for (name, place, column), codes in zip(self._categorical, self._codes, strict=True):
             values.append(self._category(name, fields[place].strip(), column, codes))
+        texts = [self._text(name, fields[place], column) for name, place, column in self._texts]
         weight = self._own_weight(fields)
         # Every column was looked at before the row is left out.
         is_unlabelled = target is None and self._needs_label
         if is_unlabelled or any(value is None for value in values):
             return None
-        return [value for value in values if value is not None], target, weight
+        return Encoded([value for value in values if value is not None], target, weight, texts)
+
+    def _text(self, name: str, text: str, column: TextConfig) -> Hashed:
+        """Return the vector of a text; a missing one is one without words."""
+        if text.strip() in self._missing_values:
+            self.filled[name] += 1
+            text = ""
+        found = hashed(text, column)
+        if found.is_cut:
+            self.clipped[name] += 1
+        return found
 
     def _own_weight(self, fields: list[str]) -> float:
         """Return how often the row counts; 1 where the file has no such column."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.csv.encoder import Encoded, Encoder
+from tasks.csv.hashing import vectors_of
 from tasks.csv.header import Header
 from tasks.csv.rows import Row, rows_of_lines, rows_of_one_line
 from tasks.csv.scaling import inputs_of
@@ -91,7 +92,7 @@ def survey(
             used.append(encoded)
     if header.misfits:
         used = []
-    targets = [target for _, target, _ in used if target is not None]
+    targets = [row.target for row in used if row.target is not None]
     summary = Summary(
         file,
         num_rows,
@@ -105,10 +106,10 @@ def survey(
         num_long,
     )
     columns = columns_of(used, config)
-    inputs = inputs_of(columns, config)
+    inputs = with_texts(inputs_of(columns, config), used, config)
     weights = None
     if config.weight is not None:
-        weights = np.array([weight for _, _, weight in used], np.float64)
+        weights = np.array([row.weight for row in used], np.float64)
     kept = targets_of(targets, config, keeps_missing)
     return Examples(inputs, kept, columns, weights), summary
 
@@ -118,7 +119,9 @@ def rows_of(file: Path, config: CsvConfig, by_line: bool = False) -> Iterator[Ro
     lines = physical_lines(file)
     if by_line:
         return rows_of_one_line(lines, config.delimiter)
-    return rows_of_lines(list(lines), config.delimiter, frozenset(config.columns()))
+    # Only a note may have several lines.
+    of_one_line = frozenset(config.columns()) - frozenset(config.text)
+    return rows_of_lines(list(lines), config.delimiter, of_one_line)
 
 
 def header_row(rows: Iterator[Row], name: Path | str) -> Row:
@@ -139,5 +142,15 @@ def header_row(rows: Iterator[Row], name: Path | str) -> Row:
 
 def columns_of(used: list[Encoded], config: CsvConfig) -> NDArray[np.float64]:
     """Return the values of rows, shape (n, columns), as of ``Examples.columns``."""
-    columns = np.array([values for values, _, _ in used], np.float64)
+    columns = np.array([row.values for row in used], np.float64)
     return columns.reshape(len(used), len(config.numeric) + len(config.categorical))
+
+
+def with_texts(
+    inputs: NDArray[np.float32], used: list[Encoded], config: CsvConfig
+) -> NDArray[np.float32]:
+    """Return a model's inputs with the vectors of the rows' texts behind them, if any."""
+    if not config.text:
+        return inputs
+    vectors = vectors_of([row.texts for row in used], list(config.text.values()))
+    return np.concatenate([inputs, vectors], axis=1)

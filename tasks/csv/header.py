@@ -48,7 +48,7 @@ def _needed_of_new(names: list[str], config: CsvConfig) -> list[str]:
     """Return the columns that rows to predict must have: the label where it is there whole."""
     label = list(config.label.columns.values())
     has_label = set(label) <= set(names)
-    return [*(label if has_label else []), *config.numeric, *config.categorical]
+    return [*(label if has_label else []), *config.numeric, *config.categorical, *config.text]
 
 
 def _wrong(
@@ -90,7 +90,7 @@ def _unknown(names: list[str], config: CsvConfig) -> Iterator[tuple[str | None, 
         yield (
             ", ".join(odd),
             f"the configuration does not name {each}; list {each} under task.drop, or under"
-            " task.numeric or task.categorical to learn from it",
+            " task.numeric, task.categorical or task.text to learn from it",
         )
 
 

@@ -6,6 +6,9 @@ from math import isfinite
 from tasks.csv.columns import NumericConfig, require_bounds, require_names
 from tasks.schema import require
 
+#: Intervals of time where nothing else is said, and at most.
+NUM_INTERVALS, MOST_INTERVALS = 10, 200
+
 
 @dataclass
 class TimeConfig:
@@ -18,16 +21,48 @@ class TimeConfig:
     max : float
         The longest time that is looked at, from public knowledge. A record under observation
         for longer counts as censored there: until then its event had not happened.
+    intervals : int
+        Of neural models, which have a hazard for each interval of time: how many of one length
+        there are between 0 and ``max``.
+    ends : list of float
+        Instead: where each of them ends, ascending, the last one at ``max``.
     """
 
     column: str
     max: float
+    intervals: int = NUM_INTERVALS
+    ends: list[float] = field(default_factory=list[float])
+
+    @property
+    def interval_ends(self) -> tuple[float, ...]:
+        """Where the intervals end; the first begins at 0."""
+        if self.ends:
+            return tuple(self.ends)
+        return tuple(self.max * (place + 1) / self.intervals for place in range(self.intervals))
 
     def check(self, key: str) -> None:
         """Raise ``ValueError`` if there is no such time."""
         require(
             isfinite(self.max) and self.max > 0,
             f"{key}.max={self.max}: must be finite and above 0",
+        )
+        require(
+            2 <= self.intervals <= MOST_INTERVALS,
+            f"{key}.intervals={self.intervals}: must be from 2 to {MOST_INTERVALS}",
+        )
+        require(
+            not self.ends or self.intervals == NUM_INTERVALS,
+            f"{key}={{intervals: {self.intervals}, ends: {self.ends}}}: give one of the two",
+        )
+        ascending = all(a < b for a, b in zip([0.0, *self.ends], self.ends, strict=False))
+        require(
+            not self.ends
+            or (
+                (ascending and 2 <= len(self.ends) <= MOST_INTERVALS)
+                and self.ends[-1] == self.max
+            ),
+            f"{key}.ends={self.ends}: must be 2 to {MOST_INTERVALS} times that ascend, above 0,"
+            f" the last one max={self.max:g}",
         )
 
 

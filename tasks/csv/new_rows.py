@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.csv.encoder import Encoded, Encoder
-from tasks.csv.encoding import Adapt, as_they_are, columns_of, header_row, rows_of
+from tasks.csv.encoding import Adapt, as_they_are, columns_of, header_row, rows_of, with_texts
 from tasks.csv.header import Header
 from tasks.csv.misfits import Misfits
-from tasks.csv.rows import Row
+from tasks.csv.rows import IN_MEMORY, Row, rows_in_memory
 from tasks.csv.schema import CsvConfig
 from tasks.csv.summary import Summary
 from tasks.csv.targets import targets_of
 from tasks.new_rows import Given, NewRows
-from tasks.records import DataError, Examples
-
-_IN_MEMORY = "the rows"
+from tasks.records import Examples
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,8 @@ class Form:
     config : CsvConfig
         What the columns mean.
     to_records : callable
-        From the values of rows, float64 of shape (n, columns), to a model's inputs and the rows
-        of the task's table.
+        From the values of rows, float64 of shape (n, columns), to a model's inputs, those of
+        texts left out, and the rows of the task's table.
     adapt : callable
         As of ``tasks.csv.encoding.encode``.
     keeps_missing : bool
@@ -61,8 +58,12 @@ def read_new_rows(given: Given, form: Form) -> NewRows:
     """
     config, own = form.config, dict[int, list[str]]()
     is_file = isinstance(given, Path)
-    name = str(given) if is_file else _IN_MEMORY
-    source = rows_of(given, config) if is_file else _rows_in_memory(given, config)
+    name = str(given) if is_file else IN_MEMORY
+    source = (
+        rows_of(given, config)
+        if isinstance(given, Path)
+        else rows_in_memory(given, config.missing_values)
+    )
     rows = form.adapt(_noting(source, own))
     first = header_row(rows, name)
     header = Header(first, config, is_new=True)
@@ -84,7 +85,7 @@ def read_new_rows(given: Given, form: Form) -> NewRows:
         delimiter=config.delimiter if is_file else ",",
         examples=_examples(used, form),
         places=np.array(places, np.intp),
-        is_labelled=np.array([target is not None for _, target, _ in used], np.bool_),
+        is_labelled=np.array([row.target is not None for row in used], np.bool_),
         findings=found,
         objection=_objection(len(read), encoder.misfits),
     )
@@ -97,32 +98,12 @@ def _noting(rows: Iterator[Row], own: dict[int, list[str]]) -> Iterator[Row]:
         yield row
 
 
-def _rows_in_memory(columns: Mapping[str, Sequence[Any]], config: CsvConfig) -> Iterator[Row]:
-    """Yield the names of columns, then their rows, values as a file would have them."""
-    if len({len(values) for values in columns.values()}) > 1:
-        told = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
-        raise DataError(f"{_IN_MEMORY}: columns must be of one length, but these are: {told}")
-    if not columns:
-        return
-    yield Row(0, 0, [str(name) for name in columns])
-    for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
-        yield Row(number, number, [_text(value, config) for value in values])
-
-
-def _text(value: Any, config: CsvConfig) -> str:
-    """Return a value as a file would have it; None and NaN are missing."""
-    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
-        return config.missing_values[0] if config.missing_values else ""
-    if isinstance(value, np.floating):
-        return repr(float(value))
-    return str(value)
-
-
 def _examples(used: list[Encoded], form: Form) -> Examples:
     config = form.config
     nothing = (0.0, 0.0) if config.label.time is not None else 0.0
-    targets = [nothing if target is None else target for _, target, _ in used]
+    targets = [nothing if row.target is None else row.target for row in used]
     inputs, columns = form.to_records(columns_of(used, config))
+    inputs = with_texts(inputs, used, config)
     return Examples(inputs, targets_of(targets, config, form.keeps_missing), columns)
 
 

@@ -1,10 +1,16 @@
 """The rows of a CSV file: each physical line alone, or rows that go over several lines."""
 
 import csv
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tasks.lines import Line
+from tasks.records import DataError
+
+#: What rows that are in no file are called.
+IN_MEMORY = "the rows"
 
 
 class Row(NamedTuple):
@@ -47,6 +53,36 @@ def _parsed(line: Line, delimiter: str) -> Row:
         why = f"{error}; mend its quotes: in a private run each line is a row of its own"
         return Row(line.number, line.number, [], why)
     return Row(line.number, line.number, fields)
+
+
+def rows_in_memory(
+    columns: Mapping[str, Sequence[Any]], missing_values: Sequence[str]
+) -> Iterator[Row]:
+    """Yield names of columns, then their rows, values as a file would have them.
+
+    Raises
+    ------
+    DataError
+        If the columns are not of one length.
+    """
+    if len({len(values) for values in columns.values()}) > 1:
+        told = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
+        raise DataError(f"{IN_MEMORY}: columns must be of one length, but these are: {told}")
+    if not columns:
+        return
+    missing = missing_values[0] if missing_values else ""
+    yield Row(0, 0, [str(name) for name in columns])
+    for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
+        yield Row(number, number, [_text(value, missing) for value in values])
+
+
+def _text(value: Any, missing: str) -> str:
+    """Return a value as a file would have it; None and NaN are missing."""
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return missing
+    if isinstance(value, np.floating):
+        return repr(float(value))
+    return str(value)
 
 
 def rows_of_lines(

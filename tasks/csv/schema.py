@@ -10,8 +10,10 @@ from enum import Enum
 from math import isfinite
 
 from tasks.csv.columns import (
+    MOST_BUCKETS,
     CategoricalConfig,
     NumericConfig,
+    TextConfig,
     WeightConfig,
     default_missing_values,
     require_delimiter,
@@ -42,6 +44,8 @@ class CsvConfig(TaskConfig):
         Feature columns of numbers, by name.
     categorical : dict of CategoricalConfig
         Feature columns of names or codes, by name.
+    text : dict of TextConfig
+        Feature columns of free text, by name. Only neural models take them.
     weight : WeightConfig, optional
         The column of how often each record counts, in workloads that sum over a table.
     bins : dict of BinsConfig
@@ -55,7 +59,8 @@ class CsvConfig(TaskConfig):
         Texts that mean that a value is missing.
     model : Model
         ``logistic`` or ``svm`` (support vector machine) for classes, ``linear`` for a number,
-        ``mlp`` (one hidden layer) for both.
+        ``mlp`` (one hidden layer) for both. Of a label with a time they say the hazard in each
+        interval: ``logistic`` with odds that are proportional, ``mlp`` any.
     hidden : int
         Width of the hidden layer, at least 1. Only ``mlp`` has one.
     rbf_features : int
@@ -68,6 +73,7 @@ class CsvConfig(TaskConfig):
     label: LabelConfig = field(default_factory=LabelConfig)
     numeric: dict[str, NumericConfig] = field(default_factory=dict)
     categorical: dict[str, CategoricalConfig] = field(default_factory=dict)
+    text: dict[str, TextConfig] = field(default_factory=dict)
     weight: WeightConfig | None = None
     bins: dict[str, BinsConfig] = field(default_factory=dict)
     drop: list[str] = field(default_factory=list)
@@ -85,6 +91,14 @@ class CsvConfig(TaskConfig):
             numeric.check(f"task.numeric.{name}")
         for name, categorical in self.categorical.items():
             categorical.check(f"task.categorical.{name}", self.missing_values)
+        for name, text in self.text.items():
+            text.check(f"task.text.{name}")
+        buckets = {name: text.buckets for name, text in self.text.items()}
+        require(
+            sum(buckets.values()) <= MOST_BUCKETS,
+            f"task.text: buckets {buckets} are more than {MOST_BUCKETS} in all; lower them, for"
+            " each record's inputs are held as a whole",
+        )
         if self.weight is not None:
             self.weight.check("task.weight")
         self._check_columns()
@@ -126,16 +140,25 @@ class CsvConfig(TaskConfig):
     def columns(self) -> list[str]:
         """Return the columns that a file must have: the label, the features, the weight."""
         weight = [] if self.weight is None else [self.weight.column]
-        return [*self.label.columns.values(), *self.numeric, *self.categorical, *weight]
+        label = self.label.columns.values()
+        return [*label, *self.numeric, *self.categorical, *self.text, *weight]
 
     def features(self) -> list[str]:
-        """Return the names of the model's inputs, in order; a category's is column=category."""
+        """Return the names of the model's inputs, in order.
+
+        That of a category is column=category, that of a bucket of a text column#number.
+        """
         one_hot = (
             f"{name}={category}"
             for name, column in self.categorical.items()
             for category in column.categories
         )
-        return [*self.numeric, *one_hot]
+        hashed = (
+            f"{name}#{place}"
+            for name, text in self.text.items()
+            for place in range(text.buckets)
+        )
+        return [*self.numeric, *one_hot, *hashed]
 
     def table(self) -> Table:
         """Return what a row is, in columns: the numbers first, as in ``features``."""
@@ -152,20 +175,21 @@ class CsvConfig(TaskConfig):
             columns.append(Column(name, categories=tuple(categorical.categories)))
         label, bounds = self.label, self.label.bounds
         most = None if self.weight is None else self.weight.max
+        texts = tuple(self.text)
         if label.time is not None:
             time = Column(label.time.column, 0.0, label.time.max)
-            return Table(tuple(columns), (), time, label.event, most)
+            return Table(tuple(columns), (), time, label.event, most, texts)
         low, high = (bounds.min, bounds.max) if bounds else (0.0, 0.0)
         classes = tuple(label.classes)
         of_label = Column(label.column, low, high, classes)
-        return Table(tuple(columns), classes, of_label, largest_weight=most)
+        return Table(tuple(columns), classes, of_label, largest_weight=most, texts=texts)
 
     def _check_model(self) -> None:
         if self.label.time is not None:
             require(
-                self.model is Model.logistic,
-                f"task.model={self.model.name}: no neural model has a loss for a label with a"
-                " time; take it out",
+                self.model in (Model.logistic, Model.mlp),
+                f"task.model={self.model.name}: must be logistic or mlp for a label with a"
+                " time",
             )
             return
         of_classes = (Model.logistic, Model.svm)
@@ -179,8 +203,9 @@ class CsvConfig(TaskConfig):
 
     def _check_columns(self) -> None:
         require(
-            bool(self.numeric or self.categorical),
-            "task.numeric={}, task.categorical={}: must name at least one feature column",
+            bool(self.numeric or self.categorical or self.text),
+            "task.numeric={}, task.categorical={}, task.text={}: must name at least one feature"
+            " column",
         )
         seen: dict[str, str] = {}
         for key, name in self._named():
@@ -203,6 +228,7 @@ class CsvConfig(TaskConfig):
         yield from ((f"task.label.{key}", name) for key, name in self.label.columns.items())
         yield from (("task.numeric", name) for name in self.numeric)
         yield from (("task.categorical", name) for name in self.categorical)
+        yield from (("task.text", name) for name in self.text)
         if self.weight is not None:
             yield "task.weight.column", self.weight.column
         yield from (("task.drop", name) for name in self.drop)

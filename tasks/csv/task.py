@@ -25,7 +25,7 @@ from tasks.partition import hold_out
 from tasks.records import DataError, Examples, LocalData
 from tasks.schema import TaskConfig
 from tasks.survival import Survival
-from tasks.table import Table
+from tasks.table import Table, table_csv
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,6 +58,9 @@ class Csv(Task):
     #: The same of a file of rows to predict, which may have a header where others have none.
     adapt_new: Adapt = staticmethod(as_they_are)
 
+    #: The columns of a file that ``to_csv`` writes, where its form has more than the table.
+    header: tuple[str, ...] = ()
+
     def __new__(cls, config: CsvConfig, seed: int) -> Csv:
         """Choose loss and metric by the kind of label."""
         if cls is not Csv:
@@ -70,10 +73,10 @@ class Csv(Task):
 
     @classmethod
     def metric_names(cls, config: TaskConfig) -> tuple[str, ...]:
-        """Return the metric of classes or that of numbers, as the label says; none of times."""
+        """Return the metric of classes, of numbers or of times, as the label says."""
         if not isinstance(config, CsvConfig):
             return (CsvRegression.metric,)
-        return () if config.label.time is not None else (_kind(config).metric,)
+        return (_kind(config).metric,)
 
     def files(self, source: DataSource) -> list[Path]:
         """Return the files with a node's records: here it is one.
@@ -137,6 +140,22 @@ class Csv(Task):
         except DataError as error:
             return Inspection(tuple(lines), objection=objection or str(error))
         return replace(found, objection=objection or found.objection)
+
+    @property
+    def missing_text(self) -> str | None:
+        """Return the first of ``task.missing_values``; None where there is none."""
+        return next(iter(self.config.missing_values), None)
+
+    def to_csv(self, columns: NDArray[np.float64], label: NDArray[np.float64]) -> str:
+        """Return rows of the table as the text of a file that ``load`` reads."""
+        return table_csv(
+            self.table,
+            columns,
+            label,
+            delimiter=self.config.delimiter,
+            missing=self.missing_text or "",
+            header=self.header,
+        )
 
     def new_rows(self, given: Given) -> NewRows:
         """Return rows to predict, read as ``load`` reads records; the label may be lacking."""
@@ -206,7 +225,22 @@ class CsvRegression(Csv, Regression):
 
 
 class CsvSurvival(Survival, Csv):
-    """The label is a time and whether it ended with an event; there is no neural model."""
+    """The label is a time and whether it ended with an event."""
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Return where the intervals of the configuration end."""
+        time = self.config.label.time
+        return () if time is None else time.interval_ends
+
+    def build_model(self) -> nn.Module:
+        """Return the model of hazards that ``task.model`` names. No records are needed."""
+        from tasks.hazards import ProportionalOdds, hazard_mlp
+
+        (num_features,) = self.input_shape
+        if self.config.model is Model.mlp:
+            return hazard_mlp(num_features, len(self.ends), self.config.hidden)
+        return ProportionalOdds(num_features, len(self.ends))
 
 
 def _kind(config: CsvConfig) -> type[Csv]:

@@ -6,6 +6,7 @@ from enum import Enum
 from math import isfinite
 
 from tasks.csv.columns import NumericConfig, default_missing_values, require_delimiter
+from tasks.csv.mends import parse
 from tasks.schema import TaskConfig, require
 from tasks.sequences import Reader
 
@@ -19,6 +20,17 @@ class Goal(Enum):
 
     forecast = "forecast"
     remaining_life = "remaining_life"
+
+
+class Loss(Enum):
+    """What training makes small: the ``squared`` error, or the ``absolute`` one.
+
+    The model then foretells about the mean of what may come, or its median, which outliers move
+    less.
+    """
+
+    squared = "squared"
+    absolute = "absolute"
 
 
 class TimeForm(Enum):
@@ -75,6 +87,8 @@ class SeriesConfig(TaskConfig):
         ``gru``, ``lstm``, ``tcn`` or ``transformer``.
     width, num_layers : int
         Of the model, at least 1; a width of 8, 16, ... for ``transformer``.
+    loss : Loss
+        ``squared`` or ``absolute``.
     """
 
     goal: Goal = Goal.forecast
@@ -95,6 +109,7 @@ class SeriesConfig(TaskConfig):
     model: Reader = Reader.gru
     width: int = 64
     num_layers: int = 1
+    loss: Loss = Loss.squared
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -192,7 +207,7 @@ def time_of(text: str, form: TimeForm) -> float:
     if form is TimeForm.iso:
         found = datetime.fromisoformat(text)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    number = float(text)
-    if not isfinite(number):
+    number = parse(text)
+    if number is None:
         raise ValueError(text)
     return number

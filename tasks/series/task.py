@@ -13,13 +13,15 @@ from privacy.unit import Unit
 from tasks.base import DataSource, Regression
 from tasks.csv.scaling import unscale
 from tasks.files import keep_until_changed
+from tasks.new_rows import Given, NewRows
 from tasks.records import LocalData
+from tasks.series.new_rows import last_rows
 from tasks.series.reading import read_rows
-from tasks.series.schema import Goal, SeriesConfig
+from tasks.series.schema import Goal, Loss, SeriesConfig
 from tasks.series.windows import windows_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class Series(Regression):
@@ -41,6 +43,10 @@ class Series(Regression):
             file, _Reading(repr(self.config), self.seed, self.is_private, self.config)
         )
 
+    def new_rows(self, given: Given) -> NewRows:
+        """Return a row for each unit, to foretell what comes after its last window."""
+        return last_rows(given, self.config)
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Return the rows of a window, and the numbers of a row."""
@@ -52,6 +58,12 @@ class Series(Regression):
 
         config = self.config
         return AtTheEnd(config.model, config.num_features, config.width, config.num_layers)
+
+    def per_example_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the error that ``task.loss`` names, shape (n,)."""
+        if self.config.loss is Loss.absolute:
+            return (outputs.squeeze(1) - targets).abs()
+        return super().per_example_loss(outputs, targets)
 
     def to_label_units(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map the model's outputs back to the unit of what is foretold."""

@@ -54,18 +54,52 @@ def last_windows(rows: Rows, config: SeriesConfig) -> tuple[list[str], Examples]
     windows : Examples
         One for each.
     """
-    features = _features(rows, config)
-    units: list[str] = []
-    found: list[NDArray[np.float32]] = []
+    last = list(_last_rows(rows, config))
+    return [unit for unit, _ in last], _shown_alone([own for _, own in last], rows, config)
+
+
+def last_whole_windows(
+    rows: Rows, config: SeriesConfig
+) -> tuple[list[str], list[int], NDArray[np.bool_], Examples]:
+    """Return the last window of each unit that has one as those are that a model learns from.
+
+    Returns
+    -------
+    units : list of str
+        All, in alphabetical order.
+    ends : list of int
+        The place of each one's last row.
+    has_one : ndarray of bool, shape (units,)
+        Whether its window has all rows and, where rows have a step, no gap; of
+        ``remaining_life`` it may have fewer rows.
+    windows : Examples
+        Of the units that have one, of nobody's target.
+    """
+    last = list(_last_rows(rows, config))
+    may_be_short = config.goal is Goal.remaining_life
+    has_one = [
+        (may_be_short or len(own) == config.window) and _is_whole(rows.times[own], config)
+        for _, own in last
+    ]
+    chosen = [own for (_, own), one in zip(last, has_one, strict=True) if one]
+    windows = _shown_alone(chosen, rows, config)
+    ends = [int(own[-1]) for _, own in last]
+    return [unit for unit, _ in last], ends, np.array(has_one, bool), windows
+
+
+def _last_rows(rows: Rows, config: SeriesConfig) -> Iterator[tuple[str, _PLACES]]:
+    """Yield each unit with the last rows that a window can show."""
     for unit, own in _by_unit(rows):
-        window = np.zeros((config.window, config.num_features), np.float32)
-        shown = own[-config.window :]
-        window[config.window - len(shown) :] = features[shown]
-        units.append(unit)
-        found.append(window)
-    shape = len(found), config.window, config.num_features
-    inputs = np.array(found, np.float32).reshape(shape)
-    return units, Examples(inputs, np.zeros(len(found), np.float32))
+        yield unit, own[-config.window :]
+
+
+def _shown_alone(shown: list[_PLACES], rows: Rows, config: SeriesConfig) -> Examples:
+    """Return the windows that show these rows, of nobody's target."""
+    features = _features(rows, config)
+    inputs = np.zeros((len(shown), config.window, config.num_features), np.float32)
+    for window, own in zip(inputs, shown, strict=True):
+        window[config.window - len(own) :] = features[own]
+    return Examples(inputs, np.zeros(len(shown), np.float32))
 
 
 def _by_unit(rows: Rows) -> Iterator[tuple[str, _PLACES]]:

@@ -79,6 +79,7 @@ def train_privately(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     start = [parameter.detach().clone() for parameter in trained]
     length = sum(parameter.numel() for parameter in trained)
+    centre = dict(model.named_parameters()).get(task.centre)
     for _ in range(num_steps):
         sample = poisson_sample(len(examples), sampling_rate, rng)
         gradients = clipped_gradients(task, model, examples, sample, clip_norm, rng)
@@ -87,6 +88,9 @@ def train_privately(
         for parameter, origin in zip(trained, start, strict=True):
             if parameter.grad is not None:
                 parameter.grad += proximal_mu * (parameter.detach() - origin)
+        if centre is not None:
+            # Its own gradient is 0, so there is nothing but noise.
+            centre.grad = None
         optimizer.step()
 
 

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from tasks.base import Task
 from tasks.records import DataError, Examples
 from tasks.schema import TrainingConfig
+from tasks.training.adapters import adapted
+from tasks.training.device import place_of, placed
 from tasks.training.optimizer import build_optimizer
+from tasks.training.personal import arrays_of, exchanged, load_into, mark_personal
 
 _EVALUATION_BATCH = 1024
 
@@ -56,14 +59,22 @@ class TrainingResult:
 
 
 def initial_model(task: Task) -> nn.Module:
-    """Return the task's untrained model, the same for the same seed everywhere."""
+    """Return the model that a run begins with, the same for the same seed everywhere.
+
+    Untrained, or with adapters on a trained base. What stays on each node is marked.
+    """
     with torch.random.fork_rng(devices=[]):
         seed_torch(task.seed)
-        return task.build_model()
+        model = task.build_model()
+        if task.config.adapters.rank:
+            return adapted(model, task.config.adapters, task.base)
+        if task.config.personal:
+            mark_personal(model, task.config.personal)
+        return model
 
 
 def seed_torch(seed: int) -> None:
-    """Seed torch's generator on the CPU, where all training is.
+    """Seed torch's generator on the CPU; what is drawn on a GPU follows from it.
 
     ``torch.manual_seed`` would also note the seed for each kind of accelerator that is not
     there, with a trace of the calls: milliseconds, and memory that is never given back.
@@ -72,35 +83,22 @@ def seed_torch(seed: int) -> None:
 
 
 def get_parameters(model: nn.Module) -> dict[str, NDArray[Any]]:
-    """Return copies of what is trained by name, in the model's order: frozen ones stay."""
-    return {name: p.detach().cpu().numpy().copy() for name, p in trained(model).items()}
+    """Return copies of what is exchanged by name, in the model's order.
 
-
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that are trained, and so exchanged, by name."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    Frozen and personal parameters stay.
+    """
+    return arrays_of(exchanged(model))
 
 
 def set_parameters(model: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
-    """Load parameters by name.
+    """Load what is exchanged by name.
 
     Raises
     ------
     ValueError
         If a name or a shape differs from the model's.
     """
-    own = trained(model)
-    if own.keys() != arrays.keys():
-        differing = sorted(own.keys() ^ arrays.keys())
-        raise ValueError(f"the arrays and the model differ in {differing}")
-    with torch.no_grad():
-        for name, parameter in own.items():
-            if parameter.shape != arrays[name].shape:
-                raise ValueError(
-                    f"{name} has shape {arrays[name].shape}, not {tuple(parameter.shape)}"
-                )
-            # Not ``ascontiguousarray``, which makes one number of no dimension a vector.
-            parameter.copy_(torch.from_numpy(np.asarray(arrays[name], order="C")))
+    load_into(exchanged(model), arrays)
 
 
 def train(
@@ -115,21 +113,23 @@ def train(
     Parameters
     ----------
     task : Task
-        Gives the loss and the training configuration.
+        Gives the loss and the training configuration, and may make what is trained on.
     model : nn.Module
         Starts from the global model's parameters.
     examples : Examples
         The training part.
     rng : numpy Generator
-        Draws the order of the examples.
+        Draws the order of the examples, and what the task makes of them.
     proximal_mu : float
         Weight of FedProx's term mu/2 ||w - w_global||^2 (Li et al. 2020, arXiv 1812.06127,
-        equation 2); 0 for none.
+        equation 2); 0 for none. It is over what is exchanged: the rest is in no global model.
 
     Raises
     ------
     DataError
         If there is no record to train on.
+    ModelRefusedError
+        If the configuration asks for a GPU and torch sees none.
     """
     if len(examples) == 0:
         raise DataError(
@@ -137,20 +137,24 @@ def train(
             f" (task.test_fraction={task.config.test_fraction})"
         )
     config: TrainingConfig = task.config.training
-    optimizer = build_optimizer(model, config)
-    start = [p.detach().clone() for p in model.parameters()] if proximal_mu else []
-    inputs, targets = torch.from_numpy(examples.inputs), torch.from_numpy(examples.targets)
+    seen = task.experience(model, examples, rng)
+    inputs, targets = torch.from_numpy(seen.inputs), torch.from_numpy(seen.targets)
     loss_sum, num_seen, num_steps = 0.0, 0, 0
     model.train()
-    for batch in _batches(len(examples), config, rng):
-        losses = task.per_example_loss(model(inputs[batch]), targets[batch])
-        objective = losses.mean() + _proximal_term(model, start, proximal_mu)
-        optimizer.zero_grad()
-        objective.backward()
-        optimizer.step()
-        loss_sum += float(losses.detach().sum())
-        num_seen += len(batch)
-        num_steps += 1
+    with placed(model, config) as device:
+        optimizer = build_optimizer(model, config)
+        shared = list(exchanged(model).values()) if proximal_mu else []
+        start = [p.detach().clone() for p in shared]
+        for batch in _batches(len(seen), config, rng):
+            outputs = model(inputs[batch].to(device)).cpu()
+            losses = task.per_example_loss(outputs, targets[batch])
+            objective = losses.mean() + _proximal_term(shared, start, proximal_mu)
+            optimizer.zero_grad()
+            objective.backward()
+            optimizer.step()
+            loss_sum += float(losses.detach().sum())
+            num_seen += len(batch)
+            num_steps += 1
     return TrainingResult(len(examples), loss_sum / num_seen, num_steps)
 
 
@@ -163,14 +167,17 @@ def evaluate(
     """
     totals = dict.fromkeys(("loss", *task.metric_names(task.config)), 0.0)
     counts = np.zeros(len(bins) if bins else 0, np.int64)
-    for first in range(0, len(examples), _EVALUATION_BATCH):
-        batch = examples.take(np.arange(first, min(first + _EVALUATION_BATCH, len(examples))))
-        losses, metrics, outputs = score(task, model, batch)
-        for name, values in {"loss": losses, **metrics}.items():
-            totals[name] += float(values.double().sum())
-        if bins:
-            counts += bins.count(outputs.double().numpy(), batch.targets)
-    binned = dict(zip(bins.names, map(float, counts), strict=True)) if bins else {}
+    with placed(model, task.config.training):
+        for first in range(0, len(examples), _EVALUATION_BATCH):
+            last = min(first + _EVALUATION_BATCH, len(examples))
+            batch = examples.take(np.arange(first, last))
+            losses, metrics, outputs = score(task, model, batch)
+            for name, values in {"loss": losses, **metrics}.items():
+                totals[name] += float(values.double().sum())
+            if bins:
+                counts += bins.count(outputs.double().numpy(), batch.targets)
+    numbers = counts.astype(np.float64).tolist()
+    binned = dict(zip(bins.names, numbers, strict=True)) if bins else {}
     return {"num_examples": float(len(examples)), **totals, **binned}
 
 
@@ -180,31 +187,36 @@ def score(
 ) -> tuple[Tensor, Mapping[str, Tensor], Tensor]:
     """Return each record's loss and metrics, shape (n,) each, and the model's outputs.
 
-    The model is then evaluating.
+    The model is then evaluating. It runs where its parameters are; all else is on the CPU.
     """
     model.eval()
-    targets = torch.from_numpy(examples.targets)
-    outputs = model(torch.from_numpy(examples.inputs))
-    losses = task.per_example_loss(outputs, targets)
-    return losses, task.per_example_metrics(outputs, targets), outputs
+    return task.score(model, examples)
 
 
 @torch.inference_mode()
 def outputs_of(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return a model's outputs, shape (n, outputs), in batches as ``evaluate`` takes them."""
+    """Return a model's outputs, shape (n, outputs), in batches as ``evaluate`` takes them.
+
+    It runs where its parameters are: a loaded model on the CPU, so that the same rows have the
+    same predictions on all machines.
+    """
     model.eval()
+    place = place_of(model)
     firsts = range(0, max(1, len(inputs)), _EVALUATION_BATCH)
     found = [
-        model(torch.from_numpy(inputs[first : first + _EVALUATION_BATCH])) for first in firsts
+        model(torch.from_numpy(inputs[first : first + _EVALUATION_BATCH]).to(place)).cpu()
+        for first in firsts
     ]
     return torch.cat(found).double().numpy()
 
 
-def _proximal_term(model: nn.Module, start: list[Tensor], mu: float) -> Tensor | float:
+def _proximal_term(
+    shared: list[nn.Parameter], start: list[Tensor], mu: float
+) -> Tensor | float:
     if not start:
         return 0.0
-    pairs = zip(model.parameters(), start, strict=True)
-    return mu / 2 * torch.stack([(p - s).square().sum() for p, s in pairs]).sum()
+    pairs = zip(shared, start, strict=True)
+    return mu / 2 * torch.stack([(p - s).square().sum() for p, s in pairs]).sum().cpu()
 
 
 def _batches(

@@ -5,6 +5,8 @@ import importlib
 import subprocess
 import sys
 
+import pytest
+
 from app.simulation.in_process import make_clients, simulate
 from strategies.masked.messages import ADVERT, SHARE, UNMASK
 from tests import ROOT
@@ -35,6 +37,7 @@ def heavy(names: set[str]) -> set[str]:
     return HEAVY & {name.partition(".")[0] for name in {*names, *result.stdout.split()}}
 
 
+@pytest.mark.slow
 def test_only_training_imports_anything_heavy(tmp_path, monkeypatch):
     """The module of the client is not enough of a test: a handler may import when called."""
     wanted: dict[str, set[str]] = {}

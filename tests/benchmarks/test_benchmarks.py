@@ -1,13 +1,16 @@
+import dataclasses
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
-from app.builders.workload import build_task
+from app.builders.workload import build_task, build_workload
 from app.config.load import load_config
 from app.node.admission import admit
 from app.node.policy import load_policy
@@ -17,11 +20,14 @@ from benchmarks import (
     deployment,
     flamby_heart,
     flower_fedavg,
+    large_model,
+    process_tree,
     report,
     round_trip,
     training_floor,
 )
 from deploy.trial_home import TrialHome
+from tasks.base import DataSource
 from tasks.heart import HOSPITALS
 from tests import ROOT
 
@@ -98,21 +104,23 @@ def test_missing_data_is_one_clear_line(tmp_path, capsys):
 
 
 def test_a_round_trip_row_leaves_the_first_round_out():
-    row = round_trip.Row("plain", 5, [9.0, 0.5, 0.7, 0.4], floor=0.25, flower=2.0)
+    seconds, cpu = [9.0, 0.5, 0.7, 0.4], [3.0, 1.0, 1.5]
+    row = round_trip.Row("plain", 5, seconds, 0.25, 2.0, cpu, flower_cpu=6.0)
     figures = row.figures()
     assert (figures["first_round"], figures["median_round"]) == (9.0, 0.5)
     assert (figures["training_share"], figures["times_floor"]) == (0.5, 2.0)
-    assert figures["times_flower"] == 0.25
-    assert row.cells() == ["plain", "5", "9.000", "0.500", "0.250", "50%", "2.0", "0.25"]
+    assert figures["times_flower"] == figures["times_flower_cpu"] == 0.25
+    cells = ["plain", "5", "9.000", "0.500", "0.250", "50%", "2.0", "0.25", "1.50", "0.25"]
+    assert row.cells() == cells
     assert len(row.cells()) == len(round_trip.HEADERS)
 
 
 def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
     def rounds(environment, run_config, num_clients, num_rounds):
         if run_config is None:
-            return [9.0] + [0.2 * num_clients] * (num_rounds - 1)
+            return [9.0] + [0.2 * num_clients] * (num_rounds - 1), [2.0] * (num_rounds - 1)
         assert run_config["task"] == "digits"
-        return [3.0] + [0.1 * num_clients] * (num_rounds - 1)
+        return [3.0] + [0.1 * num_clients] * (num_rounds - 1), [3.0] * (num_rounds - 1)
 
     class NoSuperLink:
         def __init__(self, home):
@@ -129,6 +137,7 @@ def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(training_floor, "_REPEATS", 2)
     json_file = tmp_path / "figures.json"
     options = ["--clients", "2", "4", "--rounds", "3", "--json", str(json_file)]
+    options += ["--passes", "2"]
     assert round_trip.main(options) == 0
     figures = json.loads(json_file.read_text())
     lines = capsys.readouterr().out.splitlines()
@@ -136,14 +145,12 @@ def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
     assert [row["clients"] for row in figures["rows"]] == [2, 2, 2, 4, 4, 4]
     assert [row["system"] for row in figures["rows"][:3]] == ["flower", "plain", "secagg"]
     assert [row["times_flower"] for row in figures["rows"][:3]] == [1.0, 0.5, 0.5]
+    assert [row["times_flower_cpu"] for row in figures["rows"][:3]] == [1.0, 1.5, 1.5]
+    names = [one.name for one in dataclasses.fields(round_trip.Row)]
     for row, line in zip(figures["rows"], lines[2:], strict=False):
         assert row["floor"] > 0
-        assert (
-            line.split()
-            == round_trip.Row(
-                row["system"], row["clients"], row["seconds"], row["floor"], row["flower"]
-            ).cells()
-        )
+        assert len(row["seconds"]) == 5
+        assert line.split() == round_trip.Row(**{name: row[name] for name in names}).cells()
 
 
 def test_the_floor_is_shared_by_the_workers_that_have_a_client(monkeypatch):
@@ -156,10 +163,38 @@ def test_the_floor_is_shared_by_the_workers_that_have_a_client(monkeypatch):
     assert training_floor.measure_floor(config, num_clients=4, workers=16) == 1.0
 
 
-def test_flowers_own_app_trains_the_same():
-    ours = build_task(load_config(round_trip.TRAINING))
-    theirs = flower_fedavg.build_task()
+@pytest.mark.parametrize("num_clients", [50, 1000])
+def test_flowers_own_app_trains_the_same(num_clients):
+    ours = build_task(load_config(round_trip.training(num_clients)))
+    theirs = flower_fedavg.build_task(num_clients)
     assert (type(theirs), theirs.config, theirs.seed) == (type(ours), ours.config, ours.seed)
+
+
+def test_every_one_of_a_thousand_clients_has_a_record_to_train_on():
+    task = flower_fedavg.build_task(1000)
+    parts = [task.load(DataSource(number, 1000)) for number in range(0, 1000, 7)]
+    assert min(len(part.train) for part in parts) >= 1
+
+
+def test_the_cpu_of_a_round_is_that_of_the_process_and_all_below_it(tmp_path):
+    lines = tmp_path / "lines"
+    busy = "import time\nwhile time.process_time() < 0.6: pass"
+    with process_tree.TreeWatch(os.getpid(), lines) as watch:
+        for _ in range(2):
+            with lines.open("a") as file:
+                file.write("{}\n")
+            time.sleep(0.5)
+            subprocess.run([sys.executable, "-c", busy], check=True)
+    assert len(watch.rounds()) == 1
+    assert 0.5 < watch.rounds()[0] < 5
+    assert watch.peak_bytes > 10**7
+
+
+def test_a_large_model_has_about_the_parameters_that_are_asked_for():
+    config = load_config(large_model.run_config(100_000))
+    workload = build_workload(config)
+    length = workload.length(workload.initial_state())
+    assert length == 100_000 // 32 * 32 + 1
 
 
 @pytest.mark.parametrize("option", [["--rounds", "1"], ["--clients", "1"]])
@@ -169,6 +204,7 @@ def test_round_trip_refuses_what_it_cannot_measure(option, capsys):
     assert "must be at least 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flamby_heart", "round_trip", "secagg"])
 def test_help_says_what_it_does(name):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]

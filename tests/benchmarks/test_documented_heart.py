@@ -4,6 +4,8 @@ import re
 import shlex
 import statistics
 
+import pytest
+
 from app.config.pairs import parse_pairs
 from benchmarks.heart_rows import train_and_score
 from tests import ROOT
@@ -27,6 +29,7 @@ def promised(epsilon: str) -> float:
     return float(value)
 
 
+@pytest.mark.slow
 def test_the_pages_command_gives_what_the_readme_says(data_dir):
     run_config = documented_run_config() | {"data-dir": str(data_dir / "heart")}
     assert "privacy.epsilon=1 " in run_config["overrides"]

@@ -44,6 +44,7 @@ def test_curves_in_the_clear_give_every_row_away(deal):
     assert cells > 0.99
 
 
+@pytest.mark.slow
 def test_trees_in_the_clear_give_rows_away(deal):
     heard = listen(deal, "gbdt", "plain", 40, 0)
     rows, cells = recovered(deal, heard)
@@ -85,6 +86,7 @@ def test_exact_histograms_say_more_than_chance(deal):
     assert np.mean(gain) > 0.005
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_what_it_writes(tmp_path, monkeypatch, capsys):
     case = Case(4, 20, {"gbdt": 7, "ebm": 6})
     monkeypatch.setattr(reconstruction, "CASES", {"breast_cancer": case})

@@ -23,6 +23,15 @@ def test_both_sums_are_right_within_their_stated_error():
     assert case.error(exact - case.vector(case.surviving[-1])) > 1
 
 
+def test_encrypted_sums_are_right_too():
+    case = Case.of(4, 41_000, 1)
+    found = tacet_secagg.run(case, hybrid=False, identities=True, encrypted=True)
+    assert 0 < found.error <= found.error_bound < 1e-4
+    assert 4.7 < found.bytes_per_parameter < 5.4
+    with pytest.raises(ValueError, match="300 parameters are too few"):
+        tacet_secagg.run(Case.of(4, 300, 1), hybrid=False, identities=True, encrypted=True)
+
+
 def test_secagg_prints_what_it_writes(tmp_path, capsys):
     json_file = tmp_path / "figures.json"
     options = ["--against", "flower", "--cases", "5,200,1", "--repeats", "2"]
@@ -43,7 +52,7 @@ def test_secagg_prints_what_it_writes(tmp_path, capsys):
 
 
 def test_secagg_says_which_required_figure_is_missed():
-    peaks = tacet_secagg.Peaks(client=2.0, server=4.0)
+    peaks = tacet_secagg.Peaks(client=2.0, server=4.0, decoding=3.0)
 
     def row(system: str, client: float, server: float) -> secagg.Row:
         measured = Measured(client, server, 4.0, 0.0, 1.0)
@@ -62,7 +71,19 @@ def test_secagg_says_which_required_figure_is_missed():
 def test_peaks_are_in_vectors():
     peaks = tacet_secagg.measure_peaks(Case.of(5, 200_000, 1))
     assert 2 < peaks.client < 3
-    assert 1 < peaks.server < 3
+    # The reply and the sum, and a little of each chunk.
+    assert 2 < peaks.server < 3
+    assert 3 < peaks.decoding < 5
+
+
+def test_memory_alone_can_be_measured(tmp_path, capsys):
+    json_file = tmp_path / "peaks.json"
+    options = ["--peaks", "--cases", "5,200000,1", "3,1000,0", "--json", str(json_file)]
+    assert secagg.main(options) == 0
+    first = json.loads(json_file.read_text())["peaks"][0]
+    line = capsys.readouterr().out.splitlines()[2]
+    figures = [f"{first[name]:.2f}" for name in ("client", "server", "decoding")]
+    assert line.split() == ["5,", "200,000,", "1", *figures]
 
 
 def test_large_cases_take_the_default_graph():

@@ -69,6 +69,7 @@ def check_text_against_json(text, figures):
         assert f"{'PASS' if verdict['holds'] else 'FAIL'}  {verdict['what']}" in text
 
 
+@pytest.mark.slow
 def test_machines_prints_what_it_writes(made_up_machines, tmp_path, monkeypatch, capsys):
     short_rounds(machines, monkeypatch)
     # A torque that is plain to see is seen under noise as well, but nothing is beyond 1.
@@ -142,6 +143,7 @@ def test_recall_counts_failures_among_the_highest_scores():
     assert recall(targets, np.zeros(40)) == pytest.approx(0.05)
 
 
+@pytest.mark.slow
 def test_adult_prints_what_it_writes(made_up_adults, tmp_path, monkeypatch, capsys):
     short_rounds(adult, monkeypatch)
     monkeypatch.setattr(adult, "LEVELS", {"tree": 2})

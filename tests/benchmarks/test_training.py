@@ -7,9 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import tasks.mnist
 from app.config.load import load_config
 from app.preflight.run_plan import plan_run
-from benchmarks import flamby_heart, heart_privacy, mnist, mnist_peer, mnist_rows, mnist_silos
+from benchmarks import (
+    flamby_heart,
+    heart_privacy,
+    mnist,
+    mnist_peer,
+    mnist_rows,
+    mnist_settings,
+    mnist_silos,
+    scattering,
+)
 from benchmarks.mnist_settings import Result, Settings
 from privacy.accounting.calibration import calibrate
 from privacy.plan.release import Mechanism, Neighbours, Release
@@ -39,6 +49,7 @@ def made_up_digits(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", heart_privacy.MODES)
 def test_a_private_row_is_what_the_hospitals_ledgers_say(mode, made_up_hospitals):
     row = heart_privacy.measure_private(made_up_hospitals, mode, 1.0, [7], SHORT)
@@ -68,6 +79,7 @@ def test_local_steps_add_up_to_the_common_step(made_up_hospitals):
     assert local.average_from == central.average_from == SHORT.average_from
 
 
+@pytest.mark.slow
 def test_the_private_comparison_prints_what_it_writes(
     made_up_hospitals,
     tmp_path,
@@ -120,6 +132,7 @@ def test_a_hospital_over_its_cap_is_one_clear_line(
     assert capsys.readouterr().err.count("\n") >= 1
 
 
+@pytest.mark.slow
 def test_opacus_agrees_on_the_noise():
     def schedule(noise_multiplier):
         release = Release(
@@ -140,6 +153,7 @@ def test_opacus_agrees_on_the_noise():
     assert mnist_peer.noise_multiplier(QUICK) == pytest.approx(ours, rel=0.01)
 
 
+@pytest.mark.slow
 def test_both_systems_learn_made_up_digits(made_up_digits):
     settings = replace(QUICK, epsilon=100.0, num_rounds=20, average_from=20)
     peer = mnist_peer.run(made_up_digits, settings, 7)
@@ -150,6 +164,7 @@ def test_both_systems_learn_made_up_digits(made_up_digits):
         assert result.seconds_per_round > 0
 
 
+@pytest.mark.slow
 def test_mnist_prints_what_it_writes(made_up_digits, tmp_path, capsys):
     json_file = tmp_path / "figures.json"
     options = ["--data-dir", str(made_up_digits), "--privacy", "--quick", "--seeds", "7"]
@@ -189,9 +204,33 @@ def test_missing_digits_are_one_clear_line(tmp_path, capsys):
     assert "train" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flamby_heart", "mnist"])
 def test_help_has_the_private_comparison(name):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "--privacy" in run.stdout
     assert "exit status" in run.stdout
+
+
+@pytest.mark.slow
+def test_scattering_prints_what_it_writes(made_up_digits, tmp_path, capsys):
+    json_file = tmp_path / "figures.json"
+    options = ["--data-dir", str(made_up_digits), "--quick", "--seeds", "7", "--epsilons", "3"]
+    assert scattering.main([*options, "--json", str(json_file)]) == 0
+    (row,) = json.loads(json_file.read_text())["rows"]
+    text = capsys.readouterr().out
+    assert f"  {row['median']:.2f}" in text
+    assert "INFO  epsilon 3" in text
+    assert row["settings"]["num_rounds"] == 3
+    assert row["results"][0]["noise_multiplier"] > 0
+
+
+def test_features_are_computed_once_and_are_the_tasks_own(made_up_digits):
+    _, plain = mnist_settings.pooled(made_up_digits, 7, "scattering")
+    images = mnist_settings.pooled(made_up_digits, 7)[1].train.inputs
+    with scattering.features_in_memory():
+        first = tasks.mnist.scattering_features(images[:50])
+        again = tasks.mnist.scattering_features(images[::-1])[::-1]
+    assert np.array_equal(first, plain.train.inputs[:50])
+    assert np.array_equal(again, plain.train.inputs)

@@ -1,20 +1,25 @@
 """docs/using-a-model.md, docs/python.md and docs/tour.ipynb do what they say, as they stand."""
 
 import csv
+import hashlib
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.cli.main import main
+from app.config.load import load_config
 from app.config.pairs import parse_pairs
 from app.simulation.in_process import simulate
 from tests import ROOT
+from tests.kits import backbones
 
 DOCS = ROOT / "docs"
 
@@ -56,7 +61,9 @@ def test_three_commands_lead_from_files_to_predictions(tmp_path):
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m app.cli.main "$@"\n')
     tool.chmod(0o755)
-    three, export, *_ = blocks(page, "bash")
+    commands = blocks(page, "bash")
+    (three,) = (one for one in commands if "python -m app.simulation" in one)
+    (export,) = (one for one in commands if "tacet export my-run" in one)
     assert len(three.splitlines()) == 3
     said = done(tmp_path, "bash", "-e", "-c", three).splitlines()
     # As the page shows it, but for the figures of a random order of batches.
@@ -78,7 +85,9 @@ def test_three_commands_lead_from_files_to_predictions(tmp_path):
 def test_a_model_is_shared_and_begun_with_as_the_page_says(tmp_path, monkeypatch, capsys):
     page = (DOCS / "using-a-model.md").read_text()
     (make_files,) = blocks(page, "python")
-    *_, begin, share = blocks(page, "bash")
+    commands = blocks(page, "bash")
+    (begin,) = (one for one in commands if "initial-model" in one)
+    (share,) = (one for one in commands if "tacet models" in one)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     exec(make_files, {})
@@ -107,6 +116,60 @@ def test_a_model_is_shared_and_begun_with_as_the_page_says(tmp_path, monkeypatch
     assert "had no differential privacy" in summary["initial_model"]["no_sum_because"]
 
 
+def test_the_command_for_adapters_names_their_base(tmp_path):
+    commands = blocks((DOCS / "using-a-model.md").read_text(), "bash")
+    (command,) = (one for one in commands if "task.adapters" in one)
+    base = tmp_path / ".tacet" / "runs" / "123" / "model.safetensors"
+    base.parent.mkdir(parents=True)
+    base.write_bytes(b"any file")
+    shell = f'HOME="{tmp_path}"; flwr() {{ printf %s "${{@: -1}}"; }}; {command}'
+    given = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    config = load_config(parse_pairs(given.stdout.removesuffix(" ...")))
+    assert config.task.adapters.rank == 4
+    assert config.task.adapters.base == str(base)
+    assert config.task.adapters.sha256 == hashlib.sha256(b"any file").hexdigest()
+
+
+@pytest.mark.slow
+def test_folders_of_images_lead_to_predictions(tmp_path, monkeypatch, capsys):
+    page = (DOCS / "your-own-images.md").read_text()
+    (keys,), (draw,) = (blocks(page, kind) for kind in ("yaml", "python"))
+    commands, _, on_top = blocks(page, "bash")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "conf" / "task" / "shapes.yaml").write_text(keys)
+    monkeypatch.setattr("app.config.load.CONF_DIR", tmp_path / "conf")
+    exec(draw, {})
+    check, train, predict = commands.replace("$PWD", str(tmp_path)).splitlines()
+    assert main(shlex.split(check)[1:]) == 0
+    (due,) = blocks(page, "")
+    assert capsys.readouterr().out == due
+    *_, given = shlex.split(train)
+    simulate(parse_pairs(given), 3)
+    capsys.readouterr()
+    assert main(shlex.split(predict)[1:]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "images/new: 40 files, 40 images"
+    accuracy = re.search(r"scored by the label of 40 rows: accuracy (\d\.\d+)", said[-1])
+    assert accuracy
+    assert float(accuracy[1]) > 0.9
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [*found[0]] == ["file", "prediction", "probability_disc", "probability_ring"]
+    assert found[0]["file"] == "disc/0.png"
+    # In place of the file that torchvision would have downloaded, and on small images.
+    torch.save(backbones.made_up(), tmp_path / "resnet18.pth")
+    train, predict = on_top.replace("task.side=224", "task.side=32").splitlines()
+    shell = f'cd "{tmp_path}"; python() {{ printf %s "${{@: -1}}"; }}; {train}'
+    given = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    simulate(parse_pairs(given.stdout), 3)
+    assert main(shlex.split(predict)[1:]) == 0
+    said = capsys.readouterr().out
+    assert "scored by the label of 40 rows" in said
+    assert (tmp_path / "predictions-by-backbone.csv").exists()
+
+
+@pytest.mark.slow
 def test_every_block_of_python_works(tmp_path):
     code = blocks((DOCS / "python.md").read_text(), "python")
     said = script(tmp_path, code).splitlines()
@@ -116,6 +179,7 @@ def test_every_block_of_python_works(tmp_path):
     assert any(line.startswith("{'accuracy': ") for line in said)
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_tour_works(tmp_path):
     tour = json.loads((DOCS / "tour.ipynb").read_text())
     cells = [one for one in tour["cells"] if one["cell_type"] == "code"]

@@ -73,6 +73,7 @@ def run(tree: Path, folder: Path, **keys) -> np.ndarray:
     return counts(tree, CODE, json.dumps(RUN | {"output-dir": str(folder)} | keys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["secagg", "plain"])
 def test_the_masked_sum_is_the_pooled_count(tree, tmp_path, aggregation):
     found = run(tree, tmp_path / "run", aggregation=aggregation)
@@ -81,6 +82,7 @@ def test_the_masked_sum_is_the_pooled_count(tree, tmp_path, aggregation):
     np.testing.assert_array_equal(found, pooled)
 
 
+@pytest.mark.slow
 def test_under_example_distributed_it_has_the_noise_that_was_asked_for(tree, tmp_path):
     found = run(tree, tmp_path / "run", privacy="example_distributed", overrides=PRIVATE)
     difference = found - counts(tree, POOLED)
@@ -89,6 +91,7 @@ def test_under_example_distributed_it_has_the_noise_that_was_asked_for(tree, tmp
     assert difference.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("privacy", "free", "told"),
     [

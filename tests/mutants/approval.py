@@ -154,6 +154,20 @@ _OF_FLOORS = (
         (_EXACT,),
     ),
     Mutation(
+        "few-held-out-records-are-scored-exactly",
+        "app/node/exact_rules.py",
+        "if len(records.test) >= policy.min_effective_records:",
+        "if True:",
+        (f"{_EXACT}::test_few_held_out_records_are_not_scored",),
+    ),
+    Mutation(
+        "a-node-with-few-records-is-scored-exactly",
+        "app/round/contribute.py",
+        "is_unscored = records_for_exact_scores(session, workload, state, records)",
+        "is_unscored = records, False",
+        (f"{_EXACT}::test_a_server_that_only_evaluates_gets_no_more_than_one_that_trains",),
+    ),
+    Mutation(
         "the-group-may-write-a-policy",
         "app/node/permissions.py",
         "_WRITE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH",

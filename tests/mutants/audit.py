@@ -28,6 +28,13 @@ MUTATIONS = (
         (f"{_AUDIT}::test_the_claim_counts_the_noise_of_all_who_must_survive",),
     ),
     Mutation(
+        "an-audit-takes-the-generator-for-what-nodes-are-asked",
+        "app/audit/canaries.py",
+        "self._workload.bounded(asked, query",
+        "self._workload.bounded(state, query",
+        (f"{_AUDIT}::test_canaries_are_seen_where_there_is_hardly_any_noise",),
+    ),
+    Mutation(
         "records-of-nobody-stand-in-for-a-real-nodes",
         "app/node/session.py",
         "if self.held is not None and not self.settings.simulated:",

@@ -4,6 +4,7 @@ from tests.mutants.mutation import Mutation
 
 _LINEAGE = "app/node/lineage.py"
 _STARTING = "app/results/starting_model.py"
+_MEANING = "app/results/same_meaning.py"
 _TESTS = "tests/app/results/test_starting_model.py"
 _BOUNDS = (f"{_TESTS}::test_columns_are_compared_with_their_bounds_and_order",)
 
@@ -24,14 +25,14 @@ _OF_INITIAL_MODELS = (
     ),
     Mutation(
         "an-initial-model-with-other-bounds-is-taken",
-        _STARTING,
+        _MEANING,
         "    if before != now:\n",
         "    if before.keys() != now.keys():\n",
         _BOUNDS,
     ),
     Mutation(
         "an-initial-model-with-columns-in-another-order-is-taken",
-        _STARTING,
+        _MEANING,
         'if key != "task" and [*mine] != [*others]:',
         'if key != "task" and {*mine} != {*others}:',
         _BOUNDS,
@@ -45,7 +46,7 @@ _OF_INITIAL_MODELS = (
     ),
     Mutation(
         "records-that-were-trained-on-score-the-next-run",
-        _STARTING,
+        _MEANING,
         "    if model.seed != config.seed:\n",
         "    if model.seed is None:\n",
         (f"{_TESTS}::test_a_model_of_another_task_is_refused",),
@@ -176,4 +177,71 @@ _OF_NODES = (
     ),
 )
 
-MUTATIONS = _OF_INITIAL_MODELS + _OF_REGISTRIES + _OF_NODES
+_ADAPTERS = "tests/tasks/training/test_adapters.py"
+
+_OF_ADAPTERS = (
+    Mutation(
+        "any-base-of-adapters-is-taken",
+        "tasks/training/adapters.py",
+        "    if digest != config.sha256:\n",
+        "    if len(digest) != len(config.sha256):\n",
+        (f"{_ADAPTERS}::test_a_base_that_is_another_one_is_refused",),
+    ),
+    Mutation(
+        "a-node-reads-a-base-where-the-server-says",
+        "app/node/session.py",
+        "        if self.settings.base_model is not None or not self.settings.simulated:\n",
+        "        if self.settings.base_model is not None:\n",
+        (f"{_ADAPTERS}::TestNode::test_a_deployed_node_reads_no_path_of_the_server",),
+    ),
+    Mutation(
+        "both-matrices-of-an-adapter-are-averaged",
+        "tasks/training/adapters.py",
+        "nn.Parameter(drawn, requires_grad=False)",
+        "nn.Parameter(drawn)",
+        (f"{_ADAPTERS}::test_adapters_begin_as_the_base_and_little_is_exchanged",),
+    ),
+)
+
+_BACKBONE = "tasks/images/backbone.py"
+_IMAGES = "tests/tasks/test_backbone.py"
+
+_OF_BACKBONES = (
+    Mutation(
+        "any-file-of-a-backbone-is-taken",
+        _BACKBONE,
+        "    if digest != config.sha256:\n",
+        "    if len(digest) != len(config.sha256):\n",
+        (f"{_IMAGES}::TestNode::test_a_copy_that_is_another_file_is_refused",),
+    ),
+    Mutation(
+        "a-backbones-file-is-unpickled-before-it-is-known",
+        _BACKBONE,
+        "    _require_digest(file, _digest(file), config)\n",
+        "    torch.load(file, weights_only=False)\n",
+        (f"{_IMAGES}::TestFile::test_another_file_is_refused_before_it_is_unpickled",),
+    ),
+    Mutation(
+        "code-in-a-backbones-file-is-run",
+        _BACKBONE,
+        'map_location="cpu", weights_only=True',
+        'map_location="cpu", weights_only=False',
+        (f"{_IMAGES}::TestFile::test_tensors_that_are_not_the_networks_are_refused",),
+    ),
+    Mutation(
+        "a-node-reads-a-backbone-where-the-server-says",
+        "app/node/session.py",
+        "        if self.settings.base_model is not None or not self.settings.simulated:\n",
+        "        if self.settings.base_model is not None:\n",
+        (f"{_IMAGES}::TestNode::test_a_deployed_node_reads_no_path_of_the_server",),
+    ),
+    Mutation(
+        "a-backbone-normalises-by-the-image",
+        _BACKBONE,
+        "Backbone(network.eval().requires_grad_(False))",
+        "Backbone(network.train().requires_grad_(False))",
+        (f"{_IMAGES}::TestFeatures::test_they_depend_on_their_image_alone",),
+    ),
+)
+
+MUTATIONS = _OF_INITIAL_MODELS + _OF_REGISTRIES + _OF_NODES + _OF_ADAPTERS + _OF_BACKBONES

@@ -3,10 +3,13 @@
 from tests.mutants.mutation import Mutation
 
 _CSV = "tests/tasks/csv/test_by_line.py"
+_TEXT = "tests/tasks/csv/test_text.py"
 _LINES = ("tests/tasks/test_lines.py",)
+_IMAGES = "tests/tasks/test_images.py"
 _SUM = "privacy/bounding/bounded_sum.py"
 _GRADIENTS = "tasks/training/record_gradients.py"
 _TERMS = "tests/tasks/training/test_record_gradients.py"
+_POLICIES = "tests/tasks/reinforcement"
 _REHEARSAL = "tests/tasks/training/test_rehearsal.py"
 
 MUTATIONS = (
@@ -60,6 +63,27 @@ MUTATIONS = (
         _LINES,
     ),
     Mutation(
+        "a-long-note-weighs-more",
+        "tasks/csv/hashing.py",
+        "np.array([sign / norm for _, sign in found], np.float32)",
+        "np.array([sign for _, sign in found], np.float32)",
+        (f"{_TEXT}::test_every_text_has_a_norm_of_one_however_long_it_is",),
+    ),
+    Mutation(
+        "a-note-has-no-end",
+        "tasks/csv/hashing.py",
+        "set(_grams(words[: column.max_words], column))",
+        "set(_grams(words, column))",
+        (f"{_TEXT}::test_only_so_many_words_and_characters_are_looked_at",),
+    ),
+    Mutation(
+        "a-letter-may-have-marks-without-end",
+        "tasks/csv/hashing.py",
+        "if num_marks <= _MOST_MARKS:",
+        "if num_marks >= 0:",
+        (f"{_TEXT}::test_marks_without_end_hold_no_node_up",),
+    ),
+    Mutation(
         "a-line-may-be-of-any-length",
         "tasks/lines.py",
         "stream.readline(LONGEST_LINE + 1)",
@@ -72,6 +96,83 @@ MUTATIONS = (
         "digest not in seen and _is_held_out(digest)",
         "_is_held_out(digest)",
         ("tests/tasks/test_heart.py::test_of_equal_records_one_is_held_out",),
+    ),
+    Mutation(
+        "features-of-an-image-are-scaled-by-those-of-others",
+        "tasks/scattering.py",
+        "    return found\n\n\ndef _normalised",
+        "    return found / np.abs(found).max()\n\n\ndef _normalised",
+        ("tests/tasks/test_scattering.py::test_features_depend_on_their_image_alone",),
+    ),
+    Mutation(
+        "a-round-that-sums-inputs-steps-with-them",
+        "workloads/gradient_sum.py",
+        "        return not state.arrays[self.task.centre].any()",
+        "        return bool(state.arrays[self.task.centre].any())",
+        ("tests/workloads/test_centre.py",),
+    ),
+    Mutation(
+        "noise-moves-the-centre",
+        "workloads/gradient_sum.py",
+        "            moved[span] = 0\n",
+        "            moved[span] *= 1\n",
+        ("tests/workloads/test_centre.py",),
+    ),
+    Mutation(
+        "noise-of-clients-moves-the-centre",
+        "workloads/model_update.py",
+        "            mean[span] = 0\n",
+        "            mean[span] *= 1\n",
+        ("tests/workloads/test_centre.py",),
+    ),
+    Mutation(
+        "a-nodes-own-noise-moves-the-centre",
+        "tasks/training/dp_sgd.py",
+        "            centre.grad = None\n",
+        "            centre.grad *= 1\n",
+        ("tests/workloads/test_centre.py",),
+    ),
+    Mutation(
+        "one-node-puts-the-centre-anywhere",
+        "workloads/gradient_sum.py",
+        "            mean /= max(1.0, float(np.linalg.norm(mean)))\n",
+        "            mean /= 1.0\n",
+        ("tests/workloads/test_centre.py",),
+    ),
+    Mutation(
+        "an-image-that-does-not-fit-refuses-a-private-run",
+        "tasks/images/task.py",
+        "misfits and not self.is_private:\n            raise DataError",
+        "misfits:\n            raise DataError",
+        (f"{_IMAGES}::test_what_does_not_fit_is_named_and_refuses_no_private_run",),
+    ),
+    Mutation(
+        "a-link-among-images-is-followed",
+        "tasks/images/reading.py",
+        "    if one.is_symlink():\n",
+        "    if not one:\n",
+        (f"{_IMAGES}::test_what_does_not_fit_is_named_and_refuses_no_private_run",),
+    ),
+    Mutation(
+        "an-endless-link-refuses-a-private-run",
+        "tasks/images/reading.py",
+        "one.is_symlink() and os.path.isdir(one.path):",
+        "one.is_symlink() and one.is_dir():",
+        (f"{_IMAGES}::test_what_does_not_fit_is_named_and_refuses_no_private_run",),
+    ),
+    Mutation(
+        "an-image-of-any-size-is-decoded",
+        "tasks/images/reading.py",
+        "image.width * image.height > config.max_pixels",
+        "image.width * image.height < 0",
+        (f"{_IMAGES}::test_what_does_not_fit_is_named_and_refuses_no_private_run",),
+    ),
+    Mutation(
+        "a-character-is-in-two-records",
+        "tasks/shakespeare.py",
+        "            targets[:, -1] = NO_TARGET\n",
+        "            targets[:, -1] += 0\n",
+        ("tests/tasks/test_shakespeare.py",),
     ),
     Mutation(
         "a-term-is-added-unmeasured",
@@ -132,8 +233,32 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "an-environment-counts-as-records",
+        "tasks/reinforcement/task.py",
+        "        if unit is Unit.EXAMPLE:\n",
+        "        if unit is not Unit.EXAMPLE and unit is not Unit.CLIENT:\n",
+        (f"{_POLICIES}/test_policy_task.py::test_there_is_no_record_to_protect",),
+    ),
+    Mutation(
+        "a-return-is-no-share",
+        "tasks/reinforcement/task.py",
+        "torch.from_numpy((found - least) / (most - least))",
+        "torch.from_numpy(found)",
+        (
+            f"{_POLICIES}/test_policy_task.py"
+            "::test_a_policys_score_is_the_mean_return_of_the_likeliest_actions",
+        ),
+    ),
+    Mutation(
+        "a-physics-may-be-anything",
+        "tasks/reinforcement/physics.py",
+        "        if not least <= value <= most:\n",
+        "        if value < 0:\n",
+        (f"{_POLICIES}/test_physics.py",),
+    ),
+    Mutation(
         "frozen-parameters-are-exchanged",
-        "tasks/training/local.py",
+        "tasks/training/personal.py",
         "for name, p in model.named_parameters() if p.requires_grad}",
         "for name, p in model.named_parameters()}",
         ("tests/tasks/training/test_dp_sgd.py::test_frozen_parameters_are_not_exchanged",),

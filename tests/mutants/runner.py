@@ -78,8 +78,8 @@ def run_unmutated(copy: Path, tests: tuple[str, ...]) -> Result:
 def run_tests(copy: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     """Return pytest's status and output; -1 for a run that was ended as it hung."""
     # Without bytecode: that of a file that was changed within a second passes for it. Without
-    # pytest's own limit, whose end would be a failed test.
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout=0", "--tb=short"]
+    # pytest's own limit, whose end would be a failed test. With those that are marked slow.
+    options = ["-m", "", "-x", "-q", "-p", "no:cacheprovider", "--timeout=0", "--tb=short"]
     command = [sys.executable, "-B", "-m", "pytest", "-p", "tests.mutants.from_copy"]
     environment = os.environ | {
         "PYTHONPATH": str(copy),

@@ -4,9 +4,24 @@ from tests.mutants.mutation import Mutation
 
 _FOLDER, _TESTS = "workloads/survival", "tests/workloads/survival"
 _BOUND, _NOISE = f"{_TESTS}/test_bound.py", f"{_TESTS}/test_noise.py"
+_HAZARDS = "tests/tasks/csv/test_hazards.py"
 _COX = f"{_TESTS}/test_cox.py"
 
 MUTATIONS = (
+    Mutation(
+        "who-is-censored-counts-as-an-event",
+        "tasks/hazards.py",
+        "return survived, is_event & (first < times) & (times <= last)",
+        "return survived, (first < times) & (times <= last)",
+        (f"{_HAZARDS}::test_the_loss_is_the_likelihood_of_each_interval",),
+    ),
+    Mutation(
+        "a-hazards-loss-couples-records",
+        "tasks/hazards.py",
+        "    return losses.sum(dim=1)\n",
+        "    return losses.sum(dim=1) + losses.mean()\n",
+        (f"{_HAZARDS}::test_a_record_is_trained_on_and_scored_alone",),
+    ),
     Mutation(
         "an-event-is-counted-as-censored-too",
         f"{_FOLDER}/kaplan_meier.py",

@@ -24,7 +24,8 @@ from app.simulation.flwr_run import flwr_run, read_summary
 from app.simulation.superlink import SUPERLINK_PID, SimulationError, descendants, superlink
 from tests.kits.pages import page_in
 
-pytestmark = pytest.mark.e2e
+# One process for all: a SuperLink is dear, and two at once would wait for each other's clients.
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("end_to_end")]
 
 CSV_COLUMNS = {
     "radius": "mean radius",
@@ -43,6 +44,7 @@ def environment(tmp_path_factory):
         yield environment
 
 
+@pytest.mark.slow
 def test_a_run_trains_and_leaves_its_folder(environment, tmp_path):
     folder = tmp_path / "run"
     output = flwr_run(
@@ -64,6 +66,7 @@ def test_a_run_trains_and_leaves_its_folder(environment, tmp_path):
     assert "can open single inputs" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_deterministic_runs_give_the_same_model(environment, tmp_path):
     """Also of three out of four clients, whose ids are drawn anew in each run."""
@@ -82,6 +85,7 @@ def test_deterministic_runs_give_the_same_model(environment, tmp_path):
         assert values.tobytes() == models[1][name].tobytes()
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_is_one_clear_line(environment, tmp_path):
     folder = tmp_path / "run"
     output = flwr_run(
@@ -108,6 +112,7 @@ def write_hospital(path: Path, rows, names: list[str]) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.slow
 def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, tmp_path):
     records = load_breast_cancer()
     all_names = list(records.feature_names)
@@ -146,6 +151,7 @@ def test_csv_clients_train_and_one_with_a_wrong_column_is_left_out(environment, 
     assert "hospital4.csv, line 1, column radius: it is missing" in output
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_run_is_resumed(environment, tmp_path):
     folder = tmp_path / "run"

@@ -72,6 +72,7 @@ class Watched:
         return {n: r.error.reason for k, n, r in self.replies if k == kind and r.has_error()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [None, 1003])
 def test_signed_the_model_is_the_same(run_config, tmp_path, silent):
     """A node that drops out costs the trip in which the others sign their view."""

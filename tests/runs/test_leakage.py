@@ -98,6 +98,7 @@ def test_every_field_of_flowers_metadata_is_on_the_page():
     assert {name for name, _ in fields} == set(METADATA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedadam"])
 def test_a_run_sends_the_records_on_the_page_and_nothing_else(algorithm, tmp_path):
     run_config = {

@@ -42,6 +42,7 @@ class Rounds:
         return attempt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [True, False])
 def test_a_ledger_that_was_put_back_is_noticed(tmp_path, monkeypatch, rule):
     world = Federation(tmp_path, monkeypatch, Numbers(4, 3, 3, 0))
@@ -79,6 +80,7 @@ def test_a_second_file_for_the_same_data_is_noticed(tmp_path, monkeypatch):
         attempt.train(victim, world.ids)
 
 
+@pytest.mark.slow
 def test_the_server_sees_no_head_twice(tmp_path, monkeypatch):
     world = Federation(tmp_path, monkeypatch, Numbers(4, 3, 3, 0))
     rounds = Rounds(world)
@@ -87,6 +89,7 @@ def test_the_server_sees_no_head_twice(tmp_path, monkeypatch):
     assert len({part for head in heads for part in (head[:16], head[16:])}) == 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [None, 0, 1])
 def test_a_cohort_that_changes_by_a_few_nodes(tmp_path, monkeypatch, most):
     policy = {} if most is None else {"max_cohort_changes": most}

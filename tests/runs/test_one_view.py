@@ -45,6 +45,7 @@ def surround(always: Sequence[int], peers: Sequence[int], rest: Sequence[int], f
     return story
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [True, False])
 @pytest.mark.parametrize(
     ("n", "floor", "colluding"), [(5, 3, 0), (6, 4, 1), (8, 5, 1), (20, 11, 1)]
@@ -82,6 +83,7 @@ def split_views(honest: Sequence[int], helper: int, floor: int, num_open: int) -
     return story
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [True, False])
 @pytest.mark.parametrize(("n", "num_open"), [(7, 3), (10, 5), (20, 11)])
 def test_split_survivor_views(tmp_path, monkeypatch, n, num_open, rule):
@@ -103,6 +105,7 @@ def test_split_survivor_views(tmp_path, monkeypatch, n, num_open, rule):
     assert (frozenset(honest[:num_open]) in attempt.spy.open_sets()) is not rule
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_on", [True, False])
 @pytest.mark.parametrize("rule", [Rule.HELD, Rule.MASKED, Rule.INSIDE])
 def test_withheld_ciphertexts(tmp_path, monkeypatch, rule, is_on):
@@ -148,6 +151,7 @@ def ring_of_20(world: Federation, attempt: Attempt) -> list[int]:
     return [order[(at + k) % 20] for k in range(20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("allowed", "quorum_of_roster", "reason"),
     [

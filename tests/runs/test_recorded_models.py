@@ -13,6 +13,7 @@ def test_every_case_is_recorded():
     assert RECORDED["models"].keys() == CASES.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_model_is_as_it_was(name):
     if arithmetic() != RECORDED["arithmetic"]:

@@ -285,6 +285,7 @@ def test_every_category_of_the_real_records_is_known(data_dir):
     assert inputs[:, num_numeric:].max(axis=0).tolist() == [1] * (NUM_FEATURES - num_numeric)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["logistic", "mlp"])
 def test_four_nodes_learn_from_the_real_records(data_dir, tmp_path, model):
     """Always guessing the larger class is right for 0.764 of the test records."""

@@ -19,14 +19,17 @@ from omegaconf import OmegaConf
 from tasks.base import DataSource, Task
 from tasks.records import Examples, LocalData
 from tasks.registry import TASKS
-from tasks.training.local import evaluate, get_parameters, initial_model, train
+from tasks.training.local import evaluate, get_parameters, initial_model, score, train
 from tasks.training.model_check import check_model
 from tasks.training.rehearsal import rehearse, require_made_up
 from tests import ROOT
+from tests.kits.backbones import NEEDED_BY
 from tests.kits.per_record import clipped_sum, gradient, reference
-from tests.tasks import test_adult, test_heart, test_mnist, test_shakespeare
+from tests.tasks import test_adult, test_heart, test_images, test_mnist, test_shakespeare
 
 CONF = ROOT / "conf" / "task"
+#: What the ratings task leaves to the user.
+RATINGS_KEYS = {"num_items": 12, "min_rating": 1, "max_rating": 5, "width": 4}
 #: What the series task leaves to the user.
 SERIES_KEYS = {
     "goal": "remaining_life",
@@ -93,11 +96,42 @@ def series_files(directory: Path) -> Files:
     return Files(paths, SERIES_KEYS)
 
 
+def ratings_files(directory: Path) -> Files:
+    """Write one file for each node: users who like even items, or odd ones."""
+    paths = (directory / "first.csv", directory / "second.csv")
+    for place, path in enumerate(paths):
+        rows = [
+            f"u{place}{user},{item},{1 + (item * 3 + item * item * user // 7 + place) % 5}"
+            for user in range(30)
+            for item in range(1, 13)
+            if (user * item * 5 + item * 7 + user + place) % 11 > 3
+        ]
+        path.write_text("\n".join(["user,item,rating", *rows]) + "\n")
+    return Files(paths, RATINGS_KEYS)
+
+
+def images_files(directory: Path) -> Files:
+    """Write one folder for each node: pictures of two kinds, each with noise of its own."""
+    paths = (directory / "first", directory / "second")
+    for place, path in enumerate(paths):
+        test_images.write_pictures(path, test_images.IMAGES_KEYS["classes"], 20, seed=place)
+    return Files(paths, test_images.IMAGES_KEYS)
+
+
+def no_files(_: Path) -> Files:
+    """Write none: a node without one has a drawn physics. Few and short episodes."""
+    return Files(keys={"num_environments": 3, "num_test_episodes": 2, "num_env_steps": 1024})
+
+
 FILES: dict[str, Callable[[Path], Files]] = {
+    "acrobot": no_files,
     "adult": adult_files,
+    "cartpole": no_files,
     "csv": csv_files,
     "heart": heart_files,
+    "images": images_files,
     "mnist": mnist_files,
+    "ratings": ratings_files,
     "series": series_files,
     "shakespeare": shakespeare_files,
 }
@@ -142,11 +176,8 @@ def data(task, sources) -> LocalData:
 
 def scores(task: Task, examples: Examples) -> dict[str, torch.Tensor]:
     """Return the loss and the metrics of each example, under the initial model."""
-    with torch.inference_mode():
-        outputs = initial_model(task)(torch.from_numpy(examples.inputs))
-        targets = torch.from_numpy(examples.targets)
-        metrics = task.per_example_metrics(outputs, targets)
-        return {"loss": task.per_example_loss(outputs, targets), **metrics}
+    losses, metrics, _ = score(task, initial_model(task), examples)
+    return {"loss": losses, **metrics}
 
 
 def same(first: Examples, second: Examples) -> bool:
@@ -166,7 +197,7 @@ def test_population_is_accepted(task, sources):
     task.check_population(len(sources))
 
 
-def test_every_choice_trains(name, files, sources):
+def test_every_choice_trains(name, files, sources, tmp_path):
     chosen = [
         (key.name, choice.name)
         for key in fields(TASKS[name].Config)
@@ -175,7 +206,8 @@ def test_every_choice_trains(name, files, sources):
         if (name, choice.name) not in UNFIT
     ]
     for key, choice in chosen:
-        task = TASKS[name](config_of(name, files.keys | {key: choice}), seed=3)
+        needed = NEEDED_BY.get((name, choice), lambda _: {})(tmp_path)
+        task = TASKS[name](config_of(name, files.keys | needed | {key: choice}), seed=3)
         task.config.training.num_steps = 2
         data = task.load(sources[0])
         result = train(task, initial_model(task), data.train, np.random.default_rng(0), 0.0)
@@ -262,10 +294,18 @@ def test_initial_model_is_the_seeds(task, name):
 
 def test_training_lowers_the_loss(task, data):
     model = initial_model(task)
-    before = evaluate(task, model, data.train)["loss"]
+    # What the model makes of a seed, it trains on with that seed.
+    seen = task.experience(model, data.train, np.random.default_rng(0))
+    inputs, targets = torch.from_numpy(seen.inputs), torch.from_numpy(seen.targets)
+
+    def loss() -> float:
+        with torch.inference_mode():
+            return float(task.per_example_loss(model.eval()(inputs), targets).sum())
+
+    before = loss()
     task.config.training.num_steps = 60
     train(task, model, data.train, np.random.default_rng(0), 0.0)
-    assert evaluate(task, model, data.train)["loss"] < before
+    assert loss() < before
 
 
 def test_model_admits_per_example_gradients(task):

@@ -10,6 +10,7 @@ import pytest
 from tasks.base import DataSource
 from tasks.mnist import Mnist, MnistConfig
 from tasks.records import DataError
+from tasks.scattering import ImageModel, scattering_features
 from tasks.schema import PartitionConfig, Scheme
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -66,6 +67,18 @@ def test_every_image_goes_to_one_client(tmp_path, scheme):
         assert sorted(numbers.tolist()) == list(range(count))
     # The test images are spread evenly whatever the scheme.
     assert [len(part.test) for part in parts] == [4, 4, 4]
+
+
+def test_with_scattering_the_inputs_are_the_images_own_features(tmp_path):
+    source = DataSource(1, 2, write(tmp_path, contents()))
+    pixels = mnist().load(source)
+    partition = PartitionConfig(min_examples=2)
+    task = Mnist(MnistConfig(partition=partition, model=ImageModel.scattering), seed=0)
+    features = task.load(source)
+    assert task.input_shape == (81 * 7 * 7,)
+    for plain, found in ((pixels.train, features.train), (pixels.test, features.test)):
+        assert np.array_equal(found.targets, plain.targets)
+        assert np.array_equal(found.inputs, scattering_features(plain.inputs))
 
 
 def test_natural_is_refused(tmp_path):

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from privacy.unit import Unit
 from tasks.base import DataSource
 from tasks.csv.columns import NumericConfig
 from tasks.records import DataError, LocalData
 from tasks.series.reading import read_rows
-from tasks.series.schema import Goal, SeriesConfig, TimeForm
+from tasks.series.schema import Goal, Loss, SeriesConfig, TimeForm
 from tasks.series.task import Series
 from tasks.series.windows import last_windows, windows_of
 
@@ -156,7 +157,11 @@ def test_windows_that_share_rows_are_no_records_to_protect(keys, words):
     [
         ("", "the file is empty"),
         ("at,other\n", "line 1: column load is missing; the header has at, other"),
-        ("at,load\n2026-01-01 00:00,x\n", "line 2: column load: 'x' is no number"),
+        ("at,load\n2026-01-01 00:00,x\n", "line 2: column load: 'x' is no finite number"),
+        (
+            "at,load\n2026-01-01 00:00,0_4\n",
+            "line 2: column load: '0_4' is no finite number: write the number alone",
+        ),
         ("at,load\nyesterday,1\n", "line 2: column at: 'yesterday' is no time"),
         ("at,load\n2026-01-01 00:00,1,2\n", "line 2: 3 fields where the header has 2"),
     ],
@@ -217,3 +222,80 @@ def test_windows_are_those_of_the_rows(tmp_path):
     for place, (window, target) in enumerate(zip(found.inputs, found.targets, strict=True)):
         np.testing.assert_allclose((window[:, 0] + 1) * 50, loads[place : place + 5], atol=1e-4)
         np.testing.assert_allclose((target + 1) * 50, loads[place + 7], atol=1e-4)
+
+
+def test_the_loss_is_the_error_that_is_named():
+    outputs, targets = torch.tensor([[0.5], [-1.0]]), torch.tensor([0.0, 1.0])
+    found = {
+        loss.value: Series(SeriesConfig(**HOURLY, loss=loss), seed=0)
+        .per_example_loss(outputs, targets)
+        .tolist()
+        for loss in Loss
+    }
+    assert found == {"squared": [0.25, 4.0], "absolute": [0.5, 2.0]}
+
+
+def test_a_row_for_each_unit_says_what_is_foretold_and_when(tmp_path):
+    file = tmp_path / "new.csv"
+    file.write_text(engines(b=2, a=7) + "c,1,NA\n")
+    found = Series(SeriesConfig(**LIVES), seed=0).new_rows(file)
+    assert found.header == ["engine", "cycle"]
+    # The line of each one's last row: engines fall from their last cycle.
+    assert (found.rows, found.lines) == ([["a", "7"], ["b", "2"]], [4, 2])
+    assert found.findings == [
+        f"{file}: 9 rows used of 2 units, 1 left out, as they miss a value"
+    ]
+    assert not found.is_labelled.any()
+    config = SeriesConfig(**LIVES)
+    _, due = last_windows(read_rows(file, config, is_private=False), config)
+    np.testing.assert_array_equal(found.examples.inputs, due.inputs)
+
+
+def test_rows_in_memory_are_those_of_a_file(tmp_path):
+    file = tmp_path / "new.csv"
+    file.write_text(engines(b=2, a=7))
+    task = Series(SeriesConfig(**LIVES), seed=0)
+    rows = [line.split(",") for line in engines(b=2, a=7).splitlines()[1:]]
+    names, cycles, heats = zip(*rows, strict=True)
+    given = {"engine": names, "cycle": list(map(int, cycles)), "heat": list(map(float, heats))}
+    found, due = task.new_rows(given), task.new_rows(file)
+    assert found.rows == due.rows
+    np.testing.assert_array_equal(found.examples.inputs, due.examples.inputs)
+
+
+def test_a_forecast_needs_a_whole_window(tmp_path):
+    """By unit: enough rows, too few, and a row that is missing."""
+    keys = HOURLY | {"unit": "meter", "test_fraction": 0.2}
+    rows = [
+        f"{meter},2026-01-01 {hour:02d}:00,{hour}"
+        for meter, hours_of in (("a", (4, 5, 6)), ("b", (5, 6)), ("c", (3, 5, 6)))
+        for hour in hours_of
+    ]
+    file = tmp_path / "new.csv"
+    file.write_text("\n".join(["meter,at,load", *rows]) + "\n")
+    found = Series(SeriesConfig(**keys), seed=0).new_rows(file)
+    assert found.places.tolist() == [0]
+    assert len(found.rows) == 3
+    assert "fewer than task.window=3 rows" in found.without
+
+
+def test_what_is_foretold_does_not_look_at_the_future(tmp_path):
+    """Rows whose target is not known yet, and whatever stands in columns that are not read."""
+    task = Series(SeriesConfig(**HOURLY), seed=0)
+    known, later = tmp_path / "known.csv", tmp_path / "later.csv"
+    known.write_text(hours(1, 2, 3, 4))
+    later.write_text(hours(1, 2, 3, 4) + "2026-01-01 04:00,NA\n2026-01-01 05:00,\n")
+    one, other = task.new_rows(known), task.new_rows(later)
+    assert one.rows == other.rows == [["2026-01-01 03:00"]]
+    np.testing.assert_array_equal(one.examples.inputs, other.examples.inputs)
+    np.testing.assert_allclose((one.examples.inputs[0, :, 0] + 1) * 50, [2, 3, 4], atol=1e-5)
+
+
+def test_no_rows_and_rows_that_do_not_fit_are_told(tmp_path):
+    task = Series(SeriesConfig(**LIVES), seed=0)
+    file = tmp_path / "new.csv"
+    file.write_text("engine,cycle,heat\n")
+    assert task.new_rows(file).objection == "there are no rows"
+    file.write_text("engine,cycle,heat\na,1,hot\n")
+    with pytest.raises(DataError, match="line 2: column heat: 'hot' is no finite number"):
+        task.new_rows(file)

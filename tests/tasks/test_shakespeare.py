@@ -91,6 +91,35 @@ def test_the_last_tenth_is_held_out_and_dealt_evenly(tmp_path, scheme):
         assert [said(number) in trained for number in range(60)] == [True] * 54 + [False] * 6
 
 
+@pytest.mark.parametrize("scheme", ["natural", "iid"])
+def test_in_a_private_run_a_character_is_in_one_record(tmp_path, scheme):
+    """Each one of a window changes that window alone: also its first, which comes after one."""
+    folder = write(tmp_path)
+    task = shakespeare(partition=PartitionConfig(scheme=Scheme(scheme)))
+    task.is_private = True
+    text = (folder / "input.txt").read_text()
+    before = task.load(DataSource(0, 2, folder)).train
+    numbers = Counter[int]()
+    for place, letter in enumerate(text[:400]):
+        line = text[text.rfind("\n", 0, place) + 1 : text.index("\n", place)]
+        if letter.isspace() or line.endswith(":"):
+            continue
+        changed = tmp_path / str(place)
+        changed.mkdir()
+        (changed / "input.txt").write_text(f"{text[:place]}${text[place + 1 :]}")
+        after = task.load(DataSource(0, 2, changed)).train
+        moved = (before.inputs != after.inputs).any(axis=1)
+        moved |= (before.targets != after.targets).any(axis=1)
+        numbers[int(moved.sum())] += 1
+    assert set(numbers) == {0, 1}
+    assert numbers[1] > 50
+    # Without privacy every character but a text's first is a target; a text's end has fewer.
+    assert (before.targets[:, -1] == NO_TARGET).all()
+    task.is_private = False
+    targets = task.load(DataSource(0, 2, folder)).train.targets
+    assert (targets[:, -1] == NO_TARGET).sum() <= 1
+
+
 @pytest.mark.parametrize("reader", list(Reader))
 def test_no_model_sees_what_comes_later(reader):
     task = shakespeare(model=reader, num_layers=2)

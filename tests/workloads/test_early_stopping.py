@@ -208,6 +208,7 @@ DEEP = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_says_which_iteration_was_best_and_a_resumed_one_is_the_same(tmp_path):
     whole = run(tmp_path / "whole", 60, DEEP, algorithm="gbdt")
     told = summary_of(tmp_path / "whole")
@@ -228,6 +229,7 @@ def test_a_run_says_which_iteration_was_best_and_a_resumed_one_is_the_same(tmp_p
         np.testing.assert_array_equal(found.arrays[name], values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "stops"), [(0.001, True), (100.0, False)])
 def test_under_privacy_only_what_is_beyond_the_noise_ends_a_run(tmp_path, noise, stops):
     """Steps that go too far raise the loss; under much noise nobody could tell."""

@@ -1,7 +1,5 @@
 """q-FedAvg, against Algorithm 2 of its paper written out in numpy."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -86,6 +84,7 @@ def by_the_paper(workload, state, records):
     return flatten(state.arrays) - np.sum(deltas, axis=0) / np.sum(divisors)
 
 
+@pytest.mark.slow
 def test_a_round_is_the_papers(workload):
     records, state = parts(workload.task), workload.initial_state()
     for _ in range(2):
@@ -107,6 +106,7 @@ def test_q_of_zero_is_the_plain_mean_of_the_participants():
     assert np.abs(found - expected).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_a_large_loss_counts_more():
     """With the labels of one participant turned, its pull grows with q."""
     pulls = []
@@ -115,9 +115,8 @@ def test_a_large_loss_counts_more():
         records = parts(workload.task)
         # What a model was trained on, except one whose labels are turned.
         train = records[0].train
-        turned = SimpleNamespace(
-            train=train.__class__(train.inputs, (train.targets + 1) % 10), test=records[0].test
-        )
+        labels = (train.targets + 1) % 10
+        turned = LocalData(train.__class__(train.inputs, labels), records[0].test)
         state = workload.initial_state()
         for _ in range(6):
             state = next_state(workload, state, records[1:])
@@ -164,6 +163,7 @@ def test_privacy_is_refused_with_the_mend():
         )
 
 
+@pytest.mark.slow
 def test_masked_is_as_in_the_clear(tmp_path):
     """On the grid of the default codec, through both apps."""
     found = {}

@@ -32,6 +32,7 @@ def held_out(num_nodes):
     return [task.load(DataSource(node, num_nodes)).test for node in range(num_nodes)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["secagg", "plain"])
 def test_a_run_tells_the_area_of_all_held_out_records(tmp_path, aggregation):
     outcome, told = ended(tmp_path, 4, algorithm="ebm", aggregation=aggregation)

@@ -122,6 +122,7 @@ def test_a_workload_without_an_accuracy_is_refused():
         build_workload(load_config(config | {"overrides": TEN}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [True, False])
 def test_the_nodes_owner_has_to_list_it(tmp_path, listed):
     nodes = RuledNodes(

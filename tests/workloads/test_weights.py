@@ -244,6 +244,7 @@ def test_probabilities_are_those_of_the_weighted_records():
     assert found == pytest.approx(3 * share / (3 * share + 1 - share), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "free", "told"),
     [

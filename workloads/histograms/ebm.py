@@ -29,9 +29,9 @@ from workloads.histograms.schedule import (
     exact_shares,
     private_shares,
 )
-from workloads.histograms.summed import FRACTION_BITS, TableSum, require_arrays
+from workloads.histograms.summed import FRACTION_BITS, TableSum
 from workloads.report import Report
-from workloads.values import Aggregate, Arrays, Query, State
+from workloads.values import Aggregate, Arrays, Query, State, require_arrays
 
 
 class Ebm(TableSum):

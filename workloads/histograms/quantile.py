@@ -87,6 +87,12 @@ class QuantileBinned(TableSum):
         """Return no edges."""
         return State({_EDGES: np.zeros(0, np.int32)})
 
+    def largest_state(self) -> State:
+        """Return as many edges as there may be, beside the workload's own largest state."""
+        most = len(self.grid.numbers) * (self.grid.max_bins - 1)
+        own = self._public.largest_state()
+        return State({_EDGES: np.zeros(most, np.int32)} | own.arrays, own.header)
+
     def check(self, state: State) -> None:
         """Refuse edges that are none of the fine bins, and what the workload refuses."""
         edges = state.arrays.get(_EDGES)

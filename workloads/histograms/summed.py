@@ -21,12 +21,10 @@ from workloads.histograms.losses import Loss, loss_of
 from workloads.record_weights import RecordWeights
 from workloads.table_model import TableWorkload
 from workloads.values import (
-    Arrays,
     Contribution,
     PrivateContribution,
     Query,
     State,
-    StateRefusedError,
     Vector,
 )
 
@@ -199,23 +197,6 @@ class TableSum(TableWorkload):
             columns is None or columns.shape[1:] != (self.bins.num_columns,)
         ):
             raise ValueError("the task's records have not the columns of its table")
-
-
-def require_arrays(found: Arrays, due: Arrays) -> None:
-    """Refuse arrays of other names or shapes, or not finite.
-
-    Raises
-    ------
-    StateRefusedError
-        Naming the first that does not fit.
-    """
-    if found.keys() != due.keys():
-        raise StateRefusedError(f"arrays {sorted(found)}, not {sorted(due)}")
-    for name, array in found.items():
-        if array.shape != due[name].shape or array.dtype != np.float64:
-            raise StateRefusedError(f"{name} is {array.dtype} of shape {array.shape}")
-        if not np.isfinite(array).all():
-            raise StateRefusedError(f"{name} is not finite")
 
 
 def _parts(records: Any, size: int) -> Iterator[Any]:

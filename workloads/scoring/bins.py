@@ -29,6 +29,12 @@ _STEEPNESS = 4.0
 _LARGEST_OUTPUT = 1e6
 
 
+@lru_cache(maxsize=8)
+def _names(num_bins: int) -> tuple[str, ...]:
+    # Thousands for many classes, and every message needs them several times.
+    return tuple(f"bin_{number}" for number in range(num_bins))
+
+
 class ScoreBins(ABC):
     """How records are counted: each in so many different bins of one vector."""
 
@@ -58,7 +64,7 @@ class ScoreBins(ABC):
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the bins as sums, in order."""
-        return tuple(f"bin_{number}" for number in range(len(self)))
+        return _names(len(self))
 
     def count(self, outputs: Floats, targets: NDArray[Any]) -> NDArray[np.int64]:
         """Return how many records are in each bin, shape (len(self),)."""

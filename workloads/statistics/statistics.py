@@ -24,8 +24,8 @@ from workloads.values import (
     PrivateContribution,
     Query,
     State,
-    StateRefusedError,
     Vector,
+    require_arrays,
 )
 
 #: Fraction bits of a number within [-1, 1]: those of 134 million records fit 64 bits.
@@ -96,11 +96,8 @@ class Statistics(Workload):
 
     def check(self, state: State) -> None:
         """Refuse what are no sums of this length."""
-        sums = state.arrays.get("sums")
-        if sums is None or sums.shape not in ((0,), (len(self._layout),)):
-            raise StateRefusedError(f"there must be {len(self._layout)} sums, or none yet")
-        if not np.isfinite(sums).all():
-            raise StateRefusedError("a sum is not finite")
+        size = len(self._layout) if np.size(state.arrays.get("sums", ())) else 0
+        require_arrays(state.arrays, {"sums": np.zeros(size)})
 
     def rehearse(self, records: Records | None = None) -> None:
         """Describe made-up records; refuse records that have not the table's columns."""

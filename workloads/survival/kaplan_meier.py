@@ -24,8 +24,8 @@ from workloads.values import (
     PrivateContribution,
     Query,
     State,
-    StateRefusedError,
     Vector,
+    require_arrays,
 )
 
 _LONGEST = 2**20
@@ -110,11 +110,7 @@ class KaplanMeier(Workload):
 
     def check(self, state: State) -> None:
         """Refuse arrays of another name or shape, or not finite."""
-        due, counts = self.initial_state().arrays["counts"], state.arrays.get("counts")
-        if len(state.arrays) != 1 or counts is None or counts.shape != due.shape:
-            raise StateRefusedError(f"there must be {len(due)} counts")
-        if not np.isfinite(counts).all():
-            raise StateRefusedError("a count is not finite")
+        require_arrays(state.arrays, self.initial_state().arrays)
 
     def rehearse(self, records: Records | None = None) -> None:
         """Count made-up records."""

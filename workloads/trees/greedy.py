@@ -21,7 +21,7 @@ from workloads.trees.goals import Goal
 from workloads.trees.growth import Growth, are_few
 from workloads.trees.levels import Level, Settings
 from workloads.trees.splits import Asked
-from workloads.values import Arrays, State, StateRefusedError
+from workloads.values import Arrays, State, StateRefusedError, require_arrays
 
 START, GROW, END = "start", "grow", "end"
 # Numbers that a round may sum, 1 GiB.
@@ -76,12 +76,8 @@ class Greedy(Growth):
         arrays, due = state.arrays, self.initial_state().arrays
         if arrays.keys() != due.keys():
             raise StateRefusedError(f"arrays {sorted(arrays)}, not {sorted(due)}")
-        for name in ("intercepts", "gain"):
-            array = arrays[name]
-            if array.shape != due[name].shape or array.dtype != np.float64:
-                raise StateRefusedError(f"{name} is {array.dtype} of shape {array.shape}")
-            if not np.isfinite(array).all():
-                raise StateRefusedError(f"{name} is not finite")
+        own = ("intercepts", "gain")
+        require_arrays({name: arrays[name] for name in own}, {name: due[name] for name in own})
         trees = Trees.of(arrays)
         trees.check(self.bins.sizes, self._goal.num_outputs, self._settings.max_depth)
         self._check_header(state.header, len(trees))

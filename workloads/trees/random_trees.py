@@ -23,13 +23,12 @@ from workloads.histograms.curve_report import curves_of
 from workloads.histograms.curves import FIRST_SCALAR, Smoother
 from workloads.histograms.entries import Asked, Entries, Layout, Weights, scores
 from workloads.histograms.schedule import Shares
-from workloads.histograms.summed import require_arrays
 from workloads.report import Report
 from workloads.trees.decisions import nodes_of
 from workloads.trees.ensemble import Nodes, Trees, sum_of_values
 from workloads.trees.growth import Growth, are_few
 from workloads.trees.structure import Drawing
-from workloads.values import Arrays, State, StateRefusedError
+from workloads.values import Arrays, State, StateRefusedError, require_arrays
 
 COUNTS, SCALARS, LEAVES = "counts", "scalars", "leaves"
 # Of the rounds after the first: their counts are averaged with those before.

@@ -13,11 +13,11 @@ from workloads.early_stopping import EarlyStopping
 from workloads.histograms.bins import Floats
 from workloads.histograms.entries import Entries
 from workloads.histograms.quantile import binned
-from workloads.histograms.summed import FRACTION_BITS, TableSum, require_arrays
+from workloads.histograms.summed import FRACTION_BITS, TableSum
 from workloads.report import Report
 from workloads.trees.ensemble import Trees
 from workloads.trees.growth import Growth
-from workloads.values import Aggregate, Query, State, Vector
+from workloads.values import Aggregate, Query, State, Vector, require_arrays
 
 
 class TreeSum(TableSum):

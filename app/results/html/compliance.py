@@ -13,10 +13,11 @@ from typing import Any
 
 from app.results.html.gather import RunData
 from app.results.html.initial_words import initial_model_words
+from strategies.registry import AGGREGATIONS
 
 TO_FILL_IN = "*(to be filled in by the controller)*"
 #: Rows of ``plan.json`` that say what a run costs, and nothing of trust.
-_OF_COSTS = ("task", "rounds", "trips", "a round")
+_OF_COSTS = ("task", "rounds", "trips", "a round", "work")
 _KEPT = (
     ("a participant's records", "on its own machine; no record is copied"),
     (
@@ -82,7 +83,8 @@ def _necessity(run: RunData) -> Iterator[str]:
     yield "## 3. Necessity: what leaves a participant"
     yield ""
     words = dict(_rows(run, "rows"))
-    masked = run.option("aggregation") == "secagg"
+    known = AGGREGATIONS.get(run.option("aggregation"))
+    masked = known is not None and not known.sees_contributions
     seen = (
         "its sum with the others' only (but see 5)" if masked else "each contribution by itself"
     )

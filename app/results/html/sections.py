@@ -10,6 +10,7 @@ from app.results.html.gains_section import gains_section
 from app.results.html.gather import PLAN_FILE, RunData
 from app.results.html.initial_words import initial_model_words
 from app.results.html.parts import Section, Table, facts, table, table_of_dicts
+from app.results.html.pictures import pictures_section
 from app.results.html.run_figures import (
     epsilons,
     learning_curves,
@@ -26,6 +27,7 @@ _TITLES = {
     "regression": "Regression",
     "survival": "Survival",
     "statistics": "Statistics",
+    "marginals": "The synthetic table, and what it is made from",
 }
 #: What a result's main table is called, and whether a figure already says the same.
 _TABLES = {
@@ -35,6 +37,7 @@ _TABLES = {
     "Cox regression": ("Coefficients", False),
     "survival": ("The curves in numbers", True),
     "statistics": ("Columns of numbers", False),
+    "marginals": ("Columns", False),
 }
 _MOST_ROUNDS = 100
 # No more of a factor e^epsilon can be read.
@@ -59,6 +62,7 @@ _WHOM = {
 def sections_of(data: RunData) -> list[Section]:
     """Return all sections, some of which may be empty; figures are drawn within ``style``."""
     return [
+        pictures_section(data),
         _scores(data),
         _result(data),
         _learning(data),

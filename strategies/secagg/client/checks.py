@@ -6,6 +6,7 @@ A `ProtocolRefusedError` has a text for the local log; only its reason leaves th
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from strategies.secagg.client.store import MaskedSecrets, Record
@@ -53,7 +54,7 @@ def check_roster(
 ) -> tuple[tuple[Advert, ...], Shape]:
     """Check a roster for one node; return its adverts and the graph they must form."""
     shape = _check_shape(roster, parameters)
-    adverts = tuple(Advert.decode(advert) for advert in roster.adverts)
+    adverts = tuple(map(_advert, roster.adverts))
     ids = [advert.node_id for advert in adverts]
     ordered = all(a < b for a, b in pairwise(ids))
     require(ordered, RefusalReason.WRONG_ADVERT, "node ids are not ascending")
@@ -70,6 +71,12 @@ def check_roster(
     require(len(set(keys)) == len(keys), RefusalReason.DUPLICATE_KEY, "a key or commitment")
     _check_trust(adverts, trust)
     return adverts, shape
+
+
+@lru_cache(maxsize=2048)
+def _advert(data: bytes) -> Advert:
+    # All simulated nodes of a process are shown the same ones.
+    return Advert.decode(data)
 
 
 def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:

@@ -19,9 +19,10 @@ from strategies.secagg.crypto.identity import input_to_sign
 from strategies.secagg.crypto.masking import input_masks
 from strategies.secagg.crypto.prg import Vector, apply_masks, reduce_modulus
 from strategies.secagg.graph import ProtocolParameters, Shape
-from strategies.secagg.messages import MaskedInput, TrainRequest
+from strategies.secagg.messages import EncryptedInput, MaskedInput, TrainRequest
 from strategies.secagg.packing import pack
 from strategies.secagg.reasons import RefusalReason
+from strategies.secagg.wire import Buffer
 
 _ROLLED_BACK = (
     "the others know a head of this node's ledger that its file lacks: it was put back to an"
@@ -99,8 +100,12 @@ def mask_opened(
     segments: tuple[Vector, NDArray[np.uint64]],
     modulus_bits: int,
     next_advert: bytes | None,
+    ciphertext: Buffer | None = None,
 ) -> MaskedInput:
-    """Mask both segments in place, with the peers whose shares are held; pack and sign them."""
+    """Mask both segments in place, with the peers whose shares are held; pack and sign them.
+
+    A ciphertext goes with them under the same signature.
+    """
     update, scalars = segments
     secrets = opened.secrets
     pair, met = me.keys(secrets.mask_seed), opened.shares.met
@@ -117,6 +122,8 @@ def mask_opened(
         next_advert=next_advert,
         signature=b"",
     )
+    if ciphertext is not None:
+        message = EncryptedInput(**vars(message), ciphertext=ciphertext)
     if me.identity is None:
         return message
     text = input_to_sign(

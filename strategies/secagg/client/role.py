@@ -127,18 +127,25 @@ class ClientRole:
         """Answer a `Roster` alone (bootstrap)."""
         return self._boundary.answer(Roster, data, self._share)
 
-    def open_train(self, data: Buffer, binding: MaskBinding) -> Opened | Refusal:
+    def open_train(
+        self, data: Buffer, binding: MaskBinding | Callable[[int], MaskBinding]
+    ) -> Opened | Refusal:
         """Check a `TrainRequest` before training, and decrypt its shares.
 
-        `binding` must be made from the model and configuration that will really be used. The
-        stage does not move yet: that is for `mask`.
+        `binding` must be made from the model and configuration that will really be used; it
+        may be a function of the size of U2. The stage does not move yet: that is for `mask`.
         """
         return self._boundary.answer(
             TrainRequest, data, lambda request: self._open(request, binding)
         )
 
     def mask(
-        self, opened: Opened, update: Vector, scalars: NDArray[np.uint64], modulus_bits: int
+        self,
+        opened: Opened,
+        update: Vector,
+        scalars: NDArray[np.uint64],
+        modulus_bits: int,
+        ciphertext: Buffer | None = None,
     ) -> MaskedInput | Refusal:
         """Mask a contribution and return the reply to the opened request.
 
@@ -152,10 +159,12 @@ class ClientRole:
             Encoded scalars; copied.
         modulus_bits : int
             b.
+        ciphertext : bytes-like, optional
+            What is encrypted under the key that `update` then is.
         """
         return self._boundary.run(
             named(opened.request),
-            lambda: self._mask(opened, update, scalars, modulus_bits),
+            lambda: self._mask(opened, update, scalars, modulus_bits, ciphertext),
         )
 
     def forget(self, data: Buffer) -> None:
@@ -196,7 +205,10 @@ class ClientRole:
         upload, kept = share_seeds(roster, adverts, shape, own, self._me)
         return upload, self._stages.move(records, roster.attempt, Event.SHARE, kept)
 
-    def _open(self, request: TrainRequest, binding: MaskBinding) -> Opened:
+    def _open(
+        self, request: TrainRequest, given: MaskBinding | Callable[[int], MaskBinding]
+    ) -> Opened:
+        binding = given if isinstance(given, MaskBinding) else given(len(request.cohort))
         records = self._stages.records(named(request), binding.model)
         self._stages.check(records, request.attempt, Event.MASK)
         if request.next_attempt is not None:
@@ -206,7 +218,12 @@ class ClientRole:
         return open_request(request, binding, secrets, self._parameters, self._me)
 
     def _mask(
-        self, opened: Opened, update: Vector, scalars: NDArray[np.uint64], modulus_bits: int
+        self,
+        opened: Opened,
+        update: Vector,
+        scalars: NDArray[np.uint64],
+        modulus_bits: int,
+        ciphertext: Buffer | None,
     ) -> MaskedInput:
         right = update.dtype == word_dtype(modulus_bits) and scalars.dtype == np.uint64
         require(right, RefusalReason.BAD_INPUT, f"{update.dtype}, {scalars.dtype}")
@@ -226,6 +243,7 @@ class ClientRole:
             (update, np.append(scalars, np.uint64(1))),
             modulus_bits,
             advert.encode() if advert is not None else None,
+            ciphertext,
         )
         self._stages.commit(changes)
         if reply.signature and request.log_head != NO_LOG_HEAD:

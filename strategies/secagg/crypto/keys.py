@@ -155,6 +155,7 @@ def encapsulate(public_key: bytes) -> tuple[bytes, bytes]:
     return _kem_key(public_key[X25519_BYTES:]).encapsulate()
 
 
+@lru_cache(maxsize=4096)
 def is_public_key(public_key: bytes, *, hybrid: bool) -> bool:
     """Say whether bytes are a public key of this form, whose parts can be used."""
     due = X25519_BYTES + (KEM_KEY_BYTES if hybrid else 0)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector
 from strategies.secagg.signed_sum import SignedSum
+from strategies.secagg.wire import Buffer
 
 
 class Phase(IntEnum):
@@ -30,6 +31,16 @@ class AbandonedError(Exception):
     """An attempt that ended without a result; retry it as a new one, with new keys."""
 
 
+class MismatchError(Exception):
+    """Keys and ciphertexts that do not belong together: the sum is of no honest nodes."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"keys and ciphertexts do not match ({what}): a participant broke the sum, and"
+            " nobody can tell who"
+        )
+
+
 @dataclass(frozen=True)
 class UnmaskedSum:
     """The sum over the survivors.
@@ -44,6 +55,8 @@ class UnmaskedSum:
         U3, and U2 without U3.
     signed : SignedSum or None
         What the survivors have signed; None where identities are off.
+    ciphertexts : tuple of bytes-like
+        Of the survivors alone, where `update` is the sum of their keys; else empty.
     """
 
     update: Vector
@@ -51,3 +64,4 @@ class UnmaskedSum:
     survivors: tuple[int, ...]
     dropouts: tuple[int, ...]
     signed: SignedSum | None = None
+    ciphertexts: tuple[Buffer, ...] = ()

@@ -1,8 +1,9 @@
 """Recovery at the server: rebuild and check seeds from shares, open the sum."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from strategies.secagg.crypto.masking import (
     dropout_masks,
     survivor_masks,
 )
-from strategies.secagg.crypto.prg import Mask, Vector, apply_masks, reduce_modulus, word_dtype
+from strategies.secagg.crypto.prg import Mask, Vector, apply_masks, reduce_modulus
 from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
 from strategies.secagg.messages import (
     Advert,
@@ -29,7 +30,7 @@ from strategies.secagg.messages import (
     Roster,
     UnmaskReply,
 )
-from strategies.secagg.packing import add_packed
+from strategies.secagg.server.masked_sum import MaskedSum
 
 
 class RecoveryError(Exception):
@@ -95,24 +96,27 @@ PairPart = Callable[[int, int], bytes]
 def open_sum(
     members: Members,
     binding: bytes,
-    inputs: dict[int, MaskedInput],
+    inputs: Mapping[int, MaskedInput],
     replies: Mapping[int, UnmaskReply],
     dropouts: tuple[int, ...],
     pair_part: PairPart,
+    total: MaskedSum,
 ) -> tuple[Vector, NDArray[np.uint64]]:
-    """Add the survivors' inputs and take the masks off.
+    """Take the masks off the sum of the survivors' inputs.
 
     Rebuilds self-mask seeds of survivors and mask seeds of dropouts, never both of one node.
 
     Parameters
     ----------
-    inputs : dict of int to MaskedInput
-        By survivor; emptied, so that each payload can go as soon as it is added.
+    inputs : mapping of int to MaskedInput
+        By survivor, for the peers that each rejected.
     replies : mapping of int to UnmaskReply
         By answering survivor. Each share is the one that its dealer dealt, by its hash.
     pair_part : callable
         From the lower and the higher node of a pair to the part of the row that brought its
         secret.
+    total : MaskedSum
+        The sum of exactly these inputs.
 
     Returns
     -------
@@ -126,15 +130,9 @@ def open_sum(
     for gone, seed in mask_seeds.items():
         met = members.met_with(gone, survivors, inputs)
         masks += _dropout_masks(members, gone, seed, met, pair_part, binding)
-    first = inputs[survivors[0]]
-    update = np.zeros(first.num_parameters, word_dtype(first.modulus_bits))
-    scalars = np.zeros(len(first.scalars) // 8, np.uint64)
-    for node in survivors:
-        message = inputs.pop(node)
-        add_packed(message.update, first.modulus_bits, update)
-        scalars += np.frombuffer(message.scalars, "<u8")
+    update, scalars = total.opened()
     apply_masks((update, scalars), masks)
-    reduce_modulus(update, first.modulus_bits)
+    reduce_modulus(update, total.modulus_bits)
     return update, scalars
 
 
@@ -184,17 +182,67 @@ def _seeds(
         for node, share in reply.self_shares if self_masks else reply.mask_shares:
             if node in columns and holder in members.near[node]:
                 columns[node][members.point[holder]] = share
-    return {n: _checked_seed(members, n, column, self_masks) for n, column in columns.items()}
+    enough = {n: column for n, column in columns.items() if len(column) >= members.threshold}
+    seeds: dict[int, bytes] = {}
+    for points, block in blocks(enough, members.threshold):
+        lagrange = _lagrange(points)
+        for node in block:
+            shares = [columns[node][point] for point in points]
+            seeds[node] = _checked_seed(members, node, lagrange, shares, self_masks)
+    for node, column in columns.items():
+        if node not in seeds:
+            raise RecoveryError(f"{len(column)} shares of node {node}'s seed")
+    return {node: seeds[node] for node in columns}
+
+
+def blocks(
+    columns: Mapping[int, Collection[int]], threshold: int
+) -> list[tuple[tuple[int, ...], list[int]]]:
+    """Part nodes into blocks with the same t points, for the coefficients of all in one go.
+
+    On a sparse graph each node's seed is shared with others, and their number is what the
+    coefficients cost: its square for each set of points. Neighbourhoods on a ring overlap.
+
+    Parameters
+    ----------
+    columns : mapping of int to collection of int
+        By node, the points of those who gave a share of its seed, at least t.
+    threshold : int
+        t.
+
+    Returns
+    -------
+    list of (tuple of int, list of int)
+        t points, ascending, that all nodes of a block have; and the block.
+    """
+    # A set of points is an integer with a bit for each. Each node joins the block with which it
+    # has most points in common, if those are t.
+    common: list[int] = []
+    found: list[list[int]] = []
+    for node, points in columns.items():
+        own = sum(1 << point for point in points)
+        sizes = [(block & own).bit_count() for block in common]
+        at = max(range(len(sizes)), key=sizes.__getitem__, default=0)
+        if sizes and sizes[at] >= threshold:
+            common[at] &= own
+            found[at].append(node)
+        else:
+            common.append(own)
+            found.append([node])
+    return [
+        (_lowest(mask, threshold), block) for mask, block in zip(common, found, strict=True)
+    ]
+
+
+def _lowest(mask: int, number: int) -> tuple[int, ...]:
+    return tuple(islice((at for at in range(mask.bit_length()) if mask >> at & 1), number))
 
 
 def _checked_seed(
-    members: Members, node: int, shares: Mapping[int, bytes], self_mask: bool
+    members: Members, node: int, lagrange: list[int], shares: list[bytes], self_mask: bool
 ) -> bytes:
-    if len(shares) < members.threshold:
-        raise RecoveryError(f"{len(shares)} shares of node {node}'s seed")
-    points = tuple(sorted(shares)[: members.threshold])
     advert = members.adverts[node]
-    seed = shamir.combine(_lagrange(points), [shares[point] for point in points])
+    seed = shamir.combine(lagrange, shares)
     good = seed is not None and (
         commit(seed) == advert.commitment
         if self_mask

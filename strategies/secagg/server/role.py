@@ -10,7 +10,7 @@ In the steady state the strategy holds two roles: it passes the advert in a mask
 the shares in an unmask reply on to the role of the next attempt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import urandom
 
@@ -23,6 +23,7 @@ from strategies.secagg.messages import (
     NO_LOG_HEAD,
     ConfirmReply,
     ConfirmRequest,
+    EncryptedInput,
     MaskedInput,
     Roster,
     TrainRequest,
@@ -32,6 +33,7 @@ from strategies.secagg.messages import (
 from strategies.secagg.packing import packed_bytes
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.key_exchange import KeyExchange
+from strategies.secagg.server.masked_sum import MaskedSum
 from strategies.secagg.server.outcome import BadReplyError, Phase, UnmaskedSum
 from strategies.secagg.server.recovery import LyingDealerError, RecoveryError, open_sum
 from strategies.secagg.server.rows import Rows
@@ -65,7 +67,9 @@ class ServerRole(KeyExchange):
         disputes: Disputes | None = None,
     ) -> None:
         super().__init__(attempt, parameters, peers=peers, disputes=disputes)
+        # Without their payloads, which are in the sum.
         self._inputs: dict[int, MaskedInput] = {}
+        self._sum: MaskedSum | None = None
         self._payload_hashes: dict[int, bytes] = {}
         self._views: dict[int, bytes] = {}
         self._replies: dict[int, UnmaskReply] = {}
@@ -73,8 +77,10 @@ class ServerRole(KeyExchange):
         self._bound: MaskBinding | None = None
         self._log_head = NO_LOG_HEAD
         self._form: tuple[int, int, int] | None = None
+        self._is_ciphertext: Callable[[Buffer], bool] | None = None
         self.survivors: tuple[int, ...] = ()
         self._needed: tuple[int, ...] = ()
+        self._last_roster: tuple[Roster, bytes] | None = None
         #: Who sent an input that is not in the sum, for a dispute about shares.
         self.sat_out: tuple[int, ...] = ()
 
@@ -83,16 +89,23 @@ class ServerRole(KeyExchange):
         binding: MaskBinding,
         form: tuple[int, int, int] | None = None,
         log_head: bytes = NO_LOG_HEAD,
+        is_ciphertext: Callable[[Buffer], bool] | None = None,
     ) -> None:
         """Bind the attempt to the model and configuration that the train requests carry.
 
         ``form`` is what masked inputs must have: modulus bits, parameters, scalars. Without it
         the first one that comes decides. ``log_head`` is that of the run's log (40 bytes).
+        Where the inputs are keys, ``is_ciphertext`` says what may come beside them.
         """
         self._expect(Phase.MASKED)
         self._binding = binding.hash(self._members.roster, self.cohort, self._numbers, log_head)
         self._bound, self._log_head = binding, log_head
-        self._form = form
+        self._form, self._is_ciphertext = form, is_ciphertext
+
+    @property
+    def plan(self) -> bytes:
+        """The hash that all masks, and all ciphertexts, are bound to."""
+        return self._binding
 
     @property
     def _numbers(self) -> tuple[int, int, int]:
@@ -112,13 +125,15 @@ class ServerRole(KeyExchange):
     def add_masked(self, sender: int, data: Buffer) -> MaskedInput:
         """Take one masked input and return it, for the advert in it.
 
-        The payload is kept as a view of `data`, not copied.
+        The payload is added to the sum at once; `data` is not kept.
         """
-        message = self._decode(Phase.MASKED, MaskedInput, data)
+        is_ciphertext = self._is_ciphertext
+        kind = MaskedInput if is_ciphertext is None else EncryptedInput
+        message = self._decode(Phase.MASKED, kind, data)
         if sender not in self.cohort or sender in self._inputs:
             raise BadReplyError(f"masked input from {sender}: not in the cohort, or repeated")
-        first = next(iter(self._inputs.values()), message)
-        form, due = _form(message), self._form or _form(first)
+        form = _form(message)
+        due = self._form or form
         whole = len(message.scalars) >= 8 and len(message.scalars) % 8 == 0
         size = packed_bytes(message.num_parameters, message.modulus_bits)
         if form != due or not whole or len(message.update) != size:
@@ -131,8 +146,24 @@ class ServerRole(KeyExchange):
             signed = input_to_sign(self.attempt, self._binding, message.rejected, hashed)
             self._verify(sender, message.signature, signed, "masked input")
             self._payload_hashes[sender] = hashed
-        self._inputs[sender] = message
+        # Before the survivors are chosen: later nobody could be left out any more.
+        if is_ciphertext and not is_ciphertext(_ciphertext(message)):
+            raise BadReplyError(f"masked input from {sender}: no ciphertext of this attempt")
+        self._add_up(sender, message, due)
         return message
+
+    def _add_up(self, sender: int, message: MaskedInput, form: tuple[int, int, int]) -> None:
+        """Add an input to the sum, and keep of it what comes with its payload."""
+        if self._sum is None:
+            self._form, self._sum = form, MaskedSum(*form)
+        try:
+            self._sum.add(sender, message)
+        except OSError as error:
+            raise self._abandon(
+                f"a masked input of {len(message.update)} bytes cannot be kept: {error};"
+                " TMPDIR names the folder for temporary files, which needs room for all of them"
+            ) from error
+        self._inputs[sender] = replace(message, update=b"", scalars=b"", next_advert=None)
 
     def close_masked(self) -> tuple[int, ...]:
         """Fix and return U3; below the floor the attempt is abandoned, all inputs dropped."""
@@ -149,6 +180,8 @@ class ServerRole(KeyExchange):
             raise self._abandon(f"too few neighbours survive around {alone}")
         self.survivors, self._needed = chosen.survivors, chosen.needed
         self.sat_out = tuple(sorted(set(self._inputs) - set(self.survivors)))
+        for node in self.sat_out:
+            self._total.take_out(node)
         whole = self._peers is None or self.survivors == self.cohort
         self.phase = Phase.UNMASK if whole else Phase.CONFIRM
         return self.survivors
@@ -205,8 +238,14 @@ class ServerRole(KeyExchange):
             dropouts=self._needed,
             inputs=self._shown_inputs(),
             views=self._shown_views(),
-            next_roster=next_roster.encode() if next_roster is not None else None,
+            next_roster=self._encoded(next_roster) if next_roster is not None else None,
         )
+
+    def _encoded(self, roster: Roster) -> bytes:
+        """Return a roster's bytes, made once: with many nodes it is megabytes for each."""
+        if self._last_roster is None or self._last_roster[0] is not roster:
+            self._last_roster = roster, roster.encode()
+        return self._last_roster[1]
 
     def _shown_inputs(self) -> tuple[tuple[int, bytes], ...]:
         """Hash and signature of q masked inputs, where they show that all have one view."""
@@ -256,6 +295,9 @@ class ServerRole(KeyExchange):
         self._expect(Phase.UNMASK)
         inputs = {node: self._inputs[node] for node in self.survivors}
         signed = self._signed_sum()
+        # Of exactly the survivors, whose keys are in the sum; whoever sat out is not.
+        found = (_ciphertext(message) for message in inputs.values())
+        ciphertexts = tuple(found) if self._is_ciphertext else ()
         self._inputs.clear()
         try:
             update, scalars = open_sum(
@@ -265,6 +307,7 @@ class ServerRole(KeyExchange):
                 self._replies,
                 self._needed,
                 self._rows.pair_part,
+                self._total,
             )
         except LyingDealerError as error:
             self._disputes.prove(error.node, "what it dealt does not give its secrets")
@@ -278,7 +321,15 @@ class ServerRole(KeyExchange):
             )
         self._forget()
         self.phase = Phase.DONE
-        return UnmaskedSum(update, scalars[:-1], self.survivors, self.dropouts, signed)
+        return UnmaskedSum(
+            update, scalars[:-1], self.survivors, self.dropouts, signed, ciphertexts
+        )
+
+    @property
+    def _total(self) -> MaskedSum:
+        if self._sum is None:
+            raise RuntimeError("no masked input has come")
+        return self._sum
 
     def _signed_sum(self) -> SignedSum | None:
         """Return what the survivors have signed; None where identities are off."""
@@ -311,9 +362,17 @@ class ServerRole(KeyExchange):
     def _forget(self) -> None:
         for table in (self._inputs, self._views, self._replies):
             table.clear()
+        if self._sum is not None:
+            self._sum.close()
+        self._sum = None
         self._rows = Rows(self._members)
 
 
 def _form(message: MaskedInput) -> tuple[int, int, int]:
     """Return modulus bits, parameters and scalars, without the one that counts."""
     return message.modulus_bits, message.num_parameters, len(message.scalars) // 8 - 1
+
+
+def _ciphertext(message: MaskedInput) -> Buffer:
+    """Return what comes beside a masked key; nothing if it is none."""
+    return message.ciphertext if isinstance(message, EncryptedInput) else b""

@@ -35,8 +35,9 @@ for group in ("task", "algorithm", "aggregation", "privacy", "tracking"):
         try:
             load_config({group: option})
         except ConfigError as error:
-            # The bare csv and series have no columns, privacy has no defaults: all say so.
+            # Bare csv and series have no columns, images no classes, privacy no defaults.
             lacking = {"csv": "task.label", "series": "task.time"}
+            lacking |= {"ratings": "task.items", "images": "task.classes"}
             bare = option in lacking and lacking[option] in str(error)
             assert bare or (group == "privacy" and "no default" in str(error)), error
         print(group, option)
@@ -66,6 +67,7 @@ def test_the_bundle_is_the_same_every_time(bundle):
     assert build_fab_from_disk(ROOT) == bundle
 
 
+@pytest.mark.slow
 def test_the_bundle_works_where_it_is_installed(bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("FLWR_HOME", str(tmp_path))
     installed = install_from_fab(bundle, skip_prompt=True)

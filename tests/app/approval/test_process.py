@@ -104,6 +104,7 @@ def run_guarded(tmp_path, fab: bytes, policy: Path | None = None, **other: objec
     return reply, result
 
 
+@pytest.mark.slow
 def test_an_approved_bundle_runs_from_itself_and_signs_its_hash(policy, bundle, tmp_path):
     reply, result = run_guarded(tmp_path, bundle)
     assert result.returncode == 0, result.stderr
@@ -113,6 +114,7 @@ def test_an_approved_bundle_runs_from_itself_and_signs_its_hash(policy, bundle, 
     assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
 
+@pytest.mark.slow
 def test_of_an_altered_bundle_nothing_is_installed_or_imported(policy, altered, tmp_path):
     reply, result = run_guarded(tmp_path, altered)
     assert reply.error == [REFUSAL_CODE, "policy_refused"]
@@ -124,6 +126,7 @@ def test_of_an_altered_bundle_nothing_is_installed_or_imported(policy, altered, 
     assert "tacet bundle hash" in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_what_lies_there_under_the_same_name_is_not_taken(
     policy, bundle, altered, tmp_path, monkeypatch
 ):
@@ -136,6 +139,7 @@ def test_what_lies_there_under_the_same_name_is_not_taken(
     assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [{"fab_id": "evil/tacet"}, {"told": "00" * 32}, {"told": "/../../x"}]
 )
@@ -150,6 +154,7 @@ def test_the_servers_names_of_an_approved_bundle_lead_nowhere_else(
         assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
 
+@pytest.mark.slow
 def test_dependencies_of_a_bundle_are_not_installed(policy, altered, tmp_path):
     before = "import subprocess; subprocess.Popen = None"
     options = ["--allow-runtime-dependency-installation"]
@@ -157,6 +162,7 @@ def test_dependencies_of_a_bundle_are_not_installed(policy, altered, tmp_path):
     assert reply.error == [REFUSAL_CODE, "policy_refused"], result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
     [

@@ -100,6 +100,7 @@ def run(folder, steps: str, suppressed: bool = False, before: str = "") -> dict[
     return {**left, "output": done.stdout}
 
 
+@pytest.mark.slow
 def test_each_message_has_a_process_of_its_own(tmp_path):
     left = run(tmp_path, 'start(TaskType.CLIENT_APP, "a"); start(TaskType.CLIENT_APP, "b")')
     superexec = int(left["superexec"])
@@ -127,6 +128,7 @@ def test_each_message_has_a_process_of_its_own(tmp_path):
     assert len({*a["draws"]}) == 3
 
 
+@pytest.mark.slow
 def test_without_the_zygote_messages_go_the_long_way(tmp_path):
     steps = (
         "(zygote,) = children(); os.kill(zygote, signal.SIGKILL); os.waitpid(zygote, 0);"
@@ -137,6 +139,7 @@ def test_without_the_zygote_messages_go_the_long_way(tmp_path):
     assert "each message takes seconds longer" in left["output"]
 
 
+@pytest.mark.slow
 def test_a_zygote_that_hangs_is_killed_and_messages_go_the_long_way(tmp_path):
     steps = (
         "zygote._PATIENCE_SECONDS = 0.5; hanging = subprocess.Popen(['sleep', '600']);"
@@ -151,6 +154,7 @@ def test_a_zygote_that_hangs_is_killed_and_messages_go_the_long_way(tmp_path):
     assert left["output"].count("start the node again") == 2
 
 
+@pytest.mark.slow
 def test_a_library_that_is_missing_is_left_to_the_fork(tmp_path):
     steps = 'start(TaskType.CLIENT_APP, "a")'
     left = run(tmp_path, steps, before="sys.modules['torch'] = None")
@@ -158,16 +162,19 @@ def test_a_library_that_is_missing_is_left_to_the_fork(tmp_path):
     assert json.loads(left["a"])["draws"][2] is None
 
 
+@pytest.mark.slow
 def test_other_commands_are_started_as_flower_does(tmp_path):
     left = run(tmp_path, 'start(TaskType.AGENT_APP, "a")')
     assert left["a"] == f"{tmp_path}/scripts/flwr-agentapp\n"
 
 
+@pytest.mark.slow
 def test_what_is_to_be_silent_is_started_as_flower_does(tmp_path):
     left = run(tmp_path, 'start(TaskType.CLIENT_APP, "a")', suppressed=True)
     assert left["a"] == f"{tmp_path}/scripts/flwr-clientapp\n"
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_left_to_a_fork():
     code = (
         "import sys; from app.approval import zygote; zygote._preload();"

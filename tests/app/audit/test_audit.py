@@ -19,6 +19,18 @@ from tasks.records import LocalData
 from tests.kits.private_kit import FAST
 
 LOUD = AuditOptions(num_canaries=4, num_runs=6, confidence=0.99)
+GENERATOR = {
+    "task": "digits",
+    "algorithm": "gan",
+    "num-rounds": 2,
+    "free": "algorithm.made_up_batch=20",
+}
+CENTRED = {
+    "task": "mnist",
+    "algorithm": "fedadam",
+    "num-rounds": 2,
+    "free": "task.model=scattering",
+}
 
 
 def run_config(option="example_distributed", aggregation="secagg", noise=0.6, free="", **keys):
@@ -51,20 +63,22 @@ def audited(run_config, options=LOUD):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation", "keys"),
     [
         ("example_distributed", "secagg", {}),
         ("example_distributed", "secagg", {"num-rounds": 3}),
         ("example_central", "plain", {}),
+        ("example_central", "plain", GENERATOR),
+        ("example_distributed", "secagg", CENTRED),
         ("client_distributed", "secagg", {"free": "task.training.num_steps=2"}),
         ("client_central", "plain", {"free": "task.training.num_steps=2"}),
     ],
 )
 def test_canaries_are_seen_where_there_is_hardly_any_noise(option, aggregation, keys):
     """Each guess is right: the terms are those that the nodes add, in every round."""
-    free = keys.pop("free", "")
-    config = run_config(option, aggregation, noise=0.02, free=free, **keys)
+    config = run_config(option, aggregation, noise=0.02, **keys)
     options = (
         LOUD
         if option.startswith("example")
@@ -77,6 +91,7 @@ def test_canaries_are_seen_where_there_is_hardly_any_noise(option, aggregation, 
     assert found.one_run_epsilon < found.claim.epsilon
 
 
+@pytest.mark.slow
 def test_healthy_code_on_a_linear_task_is_not_refuted():
     """Records through the real path; the lower bounds are under what is claimed."""
     found = audited(run_config(), AuditOptions(num_canaries=8, num_runs=20, confidence=0.99))
@@ -89,6 +104,7 @@ def test_healthy_code_on_a_linear_task_is_not_refuted():
     assert found.share > 0.58
 
 
+@pytest.mark.slow
 def test_a_sampled_run_is_attacked_too():
     config = run_config(noise=0.02)
     config["overrides"] = config["overrides"].replace("sampling_rate=1", "sampling_rate=0.5")
@@ -99,6 +115,7 @@ def test_a_sampled_run_is_attacked_too():
     assert not found.is_refuted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation", "free", "keys", "match"),
     [
@@ -154,6 +171,7 @@ def test_places_of_a_real_run_are_not_read(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_made_up_records_need_no_number_of_nodes():
     """A task whose records are those of four hospitals, with T=3 nodes that hold none."""
     found = audited(run_config(noise=0.02, task="heart"))
@@ -232,6 +250,7 @@ def test_the_claim_counts_the_noise_of_all_who_must_survive():
     assert claim.largest_share == pytest.approx(alone.largest_share, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1.0, 0.3])
 def test_the_noise_that_a_share_allows_is_that_which_has_it(rate):
     plan, other = plan_of(1.0, rate), plan_of(0.7, rate)

@@ -304,6 +304,7 @@ def test_a_node_config_in_a_file_is_read_too(node, tmp_path, capsys):
     assert capsys.readouterr().out.endswith("no gap\n")
 
 
+@pytest.mark.slow
 def test_the_command_is_light_until_it_computes(state):
     script = (
         "import sys, app.cli.main;"

@@ -86,6 +86,7 @@ def test_a_running_one_shows_rounds_epsilon_and_time_left(running):
         assert part in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00", '{"status": "running"}'])
 def test_a_damaged_summary_is_one_line(run_config, text, capsys):
     simulate(run_config, 3)

@@ -20,9 +20,9 @@ from app.config.load import (
     options,
     resolved,
     task_config,
-    to_dict,
     to_yaml,
 )
+from app.config.plain import to_dict
 from tasks.registry import TASKS
 from tests import ROOT
 from tests.kits.private_options import OVERRIDES
@@ -41,6 +41,7 @@ def test_declared_defaults_are_the_schema_defaults():
     assert resolved(load_config(declared_run_config())) == resolved(load_config({}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [g for g in GROUP_KEYS if g != "task"])
 def test_every_option_composes(group):
     for option in options(group):
@@ -70,6 +71,7 @@ def test_free_overrides_may_choose_groups():
     assert isinstance(load_config({"overrides": "algorithm=fedadam"}).algorithm, FedAdamConfig)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run_config", "expected"),
     [
@@ -170,6 +172,7 @@ def test_cohorts_of_exact_sums_are_not_drawn(changes, what):
         load_config(given)
 
 
+@pytest.mark.slow
 def test_loading_from_many_threads_gives_the_same_config():
     configs = [{"overrides": f"task.training.batch_size={n}"} for n in range(1, 21)]
     with ThreadPoolExecutor(8) as pool:
@@ -233,7 +236,12 @@ def test_a_model_file_looks_nothing_up_either(monkeypatch):
         task_config("digits", {"test_fraction": "${oc.env:TACET_SECRET}"})
 
 
-@pytest.mark.parametrize("task", [*sorted(set(TASKS) - {"csv", "series"}), "csv_breast_cancer"])
+#: What these tasks learn from is for the user to say.
+BARE = {"csv", "images", "ratings", "series"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [*sorted(set(TASKS) - BARE), "csv_breast_cancer"])
 def test_a_configuration_as_dicts_is_what_omegaconf_makes_of_it(task):
     config = load_config({"task": task, "privacy": "none", "num-rounds": 3})
     expected = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)

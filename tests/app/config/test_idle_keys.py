@@ -23,6 +23,7 @@ def refused(run_config: dict) -> str:
     return str(info.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", SUMMED)
 @pytest.mark.parametrize("word", TRAINING)
 def test_the_gradient_sum_takes_no_key_of_local_training(option, word):
@@ -42,11 +43,21 @@ def test_patience_needs_held_out_records():
     assert "raise it" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run_config", "key"),
     [
         (composing("example_distributed", free="aggregation.codec.clip_range=1"), "clip_range"),
         (composing("client_central", free="aggregation.codec.clip_range=1"), "clip_range"),
+        (composing("client_central", free="aggregation.codec.value_bits=4"), "value_bits"),
+        (
+            composing("example_distributed", free="aggregation.codec.keep_fraction=0.5"),
+            "keep_fraction",
+        ),
+        (
+            composing("client_distributed", free="aggregation.codec.error_feedback=true"),
+            "error_feedback",
+        ),
         (
             composing("example_local", free="aggregation.codec.max_weight_examples=1"),
             "max_weight_examples",

@@ -56,6 +56,7 @@ MISREAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "seen"), [*MISREAD, ("2020", "the number 2020")])
 def test_a_column_that_yaml_misreads(load, name, seen):
     with pytest.raises(ConfigError) as caught:
@@ -67,6 +68,7 @@ def test_a_column_that_yaml_misreads(load, name, seen):
     assert list(load(key=f'"{name}"').numeric) == [name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "seen"), MISREAD)
 @pytest.mark.parametrize(
     ("key", "line", "text"),

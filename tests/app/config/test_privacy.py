@@ -6,6 +6,7 @@ from app.config.load import ConfigError, load_config
 from tests.kits.private_kit import MATRIX, composing, overrides
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "aggregation"), MATRIX)
 def test_each_legal_pair_composes(option, aggregation):
     assert load_config(composing(option, aggregation)).privacy.clip_norm == 0.5
@@ -14,7 +15,13 @@ def test_each_legal_pair_composes(option, aggregation):
 RULES = [
     # What the groups require of each other.
     ("example_distributed", "plain", "", {}, "aggregation=plain: distributed noise protects"),
-    ("client_distributed", "plain", "", {}, "take aggregation=secagg, or a local or central"),
+    (
+        "client_distributed",
+        "plain",
+        "",
+        {},
+        "take aggregation=secagg or aggregation=homomorphic",
+    ),
     (
         "client_distributed",
         "secagg",
@@ -178,6 +185,7 @@ RULES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "aggregation", "free", "keys", "words"), RULES)
 def test_what_gives_no_guarantee_is_refused_when_composed(
     option, aggregation, free, keys, words

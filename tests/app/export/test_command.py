@@ -96,6 +96,7 @@ def test_a_model_file_that_is_none(tmp_path, capsys, ebm):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "name", "told"),
     [

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from app.cli.main import main
 from app.export.export import FORMATS
@@ -22,6 +23,7 @@ def block(language: str) -> str:
     return found
 
 
+@pytest.mark.slow
 def test_the_page_works(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -79,6 +79,7 @@ def splits(node: Node) -> list[Split]:
     return [node, *splits(node.left), *splits(node.right)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "label"), MODELS)
 def test_onnxruntime_says_the_same(name, label):
     found = model(name, label)

@@ -20,7 +20,8 @@ from tasks.registry import TASKS
 from tasks.training.local import initial_model
 from tests.app.export.models import WORKLOADS
 from tests.kits.csv_kit import KEYS, REGRESSION
-from tests.tasks.test_contract import SERIES_KEYS, config_of
+from tests.tasks.test_contract import RATINGS_KEYS, SERIES_KEYS, config_of
+from tests.tasks.test_images import IMAGES_KEYS
 from tests.workloads.trees.tables import pooled
 from workloads.base import Setup
 from workloads.decisions import NotExportedError
@@ -75,20 +76,24 @@ def by_onnxruntime(
     return dict(zip(names, session.run(None, {name: inputs}), strict=True))
 
 
-#: Models that read sequences, which only TorchScript writes.
-SEQUENCES = {
+#: Models of sequences, ratings or actions, or with norms, which only TorchScript writes.
+SCRIPTED = {
+    "acrobot": {},
+    "cartpole": {},
+    "images": IMAGES_KEYS,
     "shakespeare": {"length": 12, "width": 8, "embedding": 4},
     "series": SERIES_KEYS,
+    "ratings": RATINGS_KEYS,
 }
 
 
 def test_every_task_is_there():
-    assert {name for name, _ in CASES.values()} | set(SEQUENCES) == set(TASKS)
+    assert {name for name, _ in CASES.values()} | set(SCRIPTED) == set(TASKS)
 
 
-@pytest.mark.parametrize("name", SEQUENCES)
-def test_a_model_of_sequences_goes_into_torchscript_alone(name):
-    task = TASKS[name](config_of(name, SEQUENCES[name]), seed=3)
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_a_model_of_other_layers_goes_into_torchscript_alone(name):
+    task = TASKS[name](config_of(name, SCRIPTED[name]), seed=3)
     model = initial_model(task).eval()
     with pytest.raises(NotExportedError, match="--format torchscript"):
         onnx_of_network(task, model)
@@ -168,6 +173,7 @@ def test_torchscript_and_parameters_are_the_model(case):
     np.testing.assert_array_equal(outputs_of(other, inputs), outputs_of(own, inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "torchscript", "safetensors"])
 def test_the_command_writes_a_run_of_a_neural_model(tmp_path, name):
     simulate({"task": "digits", "num-rounds": 1, "output-dir": str(tmp_path / "run")}, 3)

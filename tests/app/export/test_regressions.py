@@ -23,6 +23,7 @@ def rows_of(num: int = 200) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "algorithm", "more"), CASES)
 def test_onnxruntime_says_what_a_regression_says(tmp_path, label, algorithm, more):
     folder = clinic.run(label, algorithm, 8, **more)

@@ -144,6 +144,7 @@ def test_others_signatures_do_not_count(made, capsys):
     assert "which is none of other.key.pub" in said
 
 
+@pytest.mark.slow
 def test_every_file_of_an_entry_is_covered(copy):
     """One byte in seven of the entry and the card, and one in 97 of the larger files."""
     folder = copy / "models" / "masses" / "2"

@@ -8,7 +8,9 @@ import pytest
 from app.builders.workload import build_workload
 from app.config.load import load_config
 from app.node import exact_rules
+from app.simulation.in_process import simulate
 from strategies.rounds.attempt import RunStoppedError
+from strategies.rounds.loop import RoundLoop
 from tests.kits.ruled_nodes import COLUMNS, RuledNodes
 from workloads.statistics.glm import Glm
 from workloads.values import State
@@ -19,10 +21,12 @@ def run(tmp_path, number=4, changes=None, free=COLUMNS, **keys):
     return RuledNodes(tmp_path, number, changes).run(free, **keys)
 
 
+@pytest.mark.slow
 def test_an_honest_fit_goes_through(tmp_path):
     assert run(tmp_path)["records"] == 569
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "free", "keys", "reason"),
     [
@@ -40,6 +44,7 @@ def test_what_the_owner_has_not_allowed_is_refused(tmp_path, changes, free, keys
     assert reason is None or isinstance(refused.value, RunStoppedError)
 
 
+@pytest.mark.slow
 def test_another_reading_of_the_columns_passes_only_as_the_owner_wrote_it(tmp_path):
     other = ["task.partition.scheme=size_skew", "task.partition.min_examples=60"]
     free = f"{COLUMNS} {' '.join(other)}"
@@ -61,6 +66,7 @@ def steered(monkeypatch):
     monkeypatch.setattr(Glm, "apply", apply)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_on", [True, False])
 def test_a_question_that_a_few_records_answer_gets_zeros(tmp_path, monkeypatch, is_on, caplog):
     """At such coefficients nearly all probabilities are 0, and X'WX is one record's x x'."""
@@ -87,6 +93,7 @@ def test_a_question_that_a_few_records_answer_gets_zeros(tmp_path, monkeypatch, 
     assert second.total.any() != is_on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("free", "needed", "num_rounds"),
     [
@@ -113,6 +120,45 @@ def test_bins_are_no_narrower_than_the_owner_allows(
         run(tmp_path, 4, changes, free, **given)
 
 
+EBM = {"algorithm": "ebm", "num_rounds": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_on", [True, False])
+def test_few_held_out_records_are_not_scored(tmp_path, monkeypatch, is_on, caplog):
+    """Some 28 of a node's 142 records are held out, and all others are trained on."""
+    if not is_on:
+        monkeypatch.setattr(exact_rules, "_none_of", lambda records: records)
+    nodes = RuledNodes(tmp_path, 4, {"exact": ["ebm"], "min_effective_records": 60})
+    config = nodes.config("", **EBM)
+    outcome = simulate(config, 4)
+    assert ("accuracy" in outcome.metrics) != is_on
+    assert "it scores none" in caplog.text
+    # Of the last evaluation alone: the sums of training are whole.
+    assert caplog.text.count("4 clients added zeros") == 1
+
+
+def test_a_server_that_only_evaluates_gets_no_more_than_one_that_trains(
+    tmp_path, monkeypatch, caplog
+):
+    """Nodes with fewer records than their owner allows answer neither."""
+    opened = []
+
+    def score(self, state, checkpoint):
+        opened.append(self._closer.score(1, state))
+        raise RunStoppedError("seen enough")
+
+    monkeypatch.setattr(RoundLoop, "_run", score)
+    for number, least in enumerate((100, 143)):
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(RunStoppedError):
+            run(tmp_path / str(number), 4, {"exact": ["ebm"], "min_records": least}, "", **EBM)
+    first, second = opened
+    assert first.aggregate.sums["eval_num_examples"] > 0
+    assert second.aggregate is None
+    assert "min_records=143" in caplog.text
+
+
 STATISTICS = {"algorithm": "statistics", "num_rounds": 1}
 
 
@@ -122,6 +168,7 @@ def test_statistics_go_through_where_the_owner_lists_them(tmp_path):
     assert len(report["tables"]["correlations"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

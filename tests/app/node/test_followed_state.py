@@ -37,6 +37,7 @@ CASES = (
 )
 
 
+@pytest.mark.slow
 def test_an_honest_run_is_followed_to_its_end(tmp_path, subtests):
     """Every workload: the node's own step is the server's, from a state of the right type."""
     nodes = RuledNodes(tmp_path, changes={"exact": sorted({c[0] for c in CASES})}, signed=True)
@@ -59,6 +60,7 @@ def chosen(monkeypatch, server_round):
     monkeypatch.setattr(RoundStrategy, "step", step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_on", [True, False])
 @pytest.mark.parametrize("server_round", [2, 3])
 def test_chosen_coefficients_get_no_answer(tmp_path, monkeypatch, is_on, server_round):
@@ -85,6 +87,7 @@ def test_a_first_state_of_the_servers_own_gets_no_answer(tmp_path, monkeypatch):
         nodes.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -96,17 +99,18 @@ def test_a_first_state_of_the_servers_own_gets_no_answer(tmp_path, monkeypatch):
     ],
 )
 def test_no_other_question_passes_for_the_first(tmp_path, monkeypatch, changed):
-    def request(self, server_round, state):
-        return model_request(
+    def requests(self, server_round, state):
+        content = model_request(
             *changed(state, self.workload.query(state, server_round)), ConfigRecord(), None
         )
+        return lambda node: content
 
     def hash_asked(self, server_round, state):
         state, query = changed(state, self.workload.query(state, server_round))
         return hash_state(state, query.values, self.workload.loads_as)
 
     nodes = RuledNodes(tmp_path, signed=True)
-    monkeypatch.setattr(RoundStrategy, "request", request)
+    monkeypatch.setattr(RoundStrategy, "requests", requests)
     monkeypatch.setattr(RoundStrategy, "hash_asked", hash_asked)
     with pytest.raises(RunStoppedError, match=r"round 1.*state_unexplained"):
         nodes.run()
@@ -120,6 +124,7 @@ def in_float16(state):
     return State({k: v.astype(np.float16) for k, v in state.arrays.items()}, state.header)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_from_the_sum_in_its_checkpoint(tmp_path):
     nodes = RuledNodes(tmp_path, changes={"exact": ["gbdt"]}, signed=True)
     first = nodes.config(TREES, algorithm="gbdt", num_rounds=4)
@@ -131,6 +136,7 @@ def test_a_resumed_run_goes_on_from_the_sum_in_its_checkpoint(tmp_path):
     assert summary["num_rounds"] == 8
 
 
+@pytest.mark.slow
 def test_a_node_without_the_state_before_refuses(tmp_path):
     """It cannot tell what follows from a state that it has not seen."""
     nodes = RuledNodes(tmp_path, changes={"exact": ["gbdt"]}, signed=True)
@@ -207,6 +213,7 @@ def test_what_is_no_sum_is_refused(change):
         LastSum.of_arrays(SUM.to_arrays() | change)
 
 
+@pytest.mark.slow
 def test_nothing_is_followed_where_nobody_signs(tmp_path):
     """Without identities the server could play all the other nodes anyway."""
     nodes = RuledNodes(tmp_path)

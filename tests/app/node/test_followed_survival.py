@@ -23,6 +23,7 @@ def nodes_of(tmp_path, own_conf, algorithm, **changes) -> RuledNodes:
     return nodes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "free", "num_rounds"),
     [("cox", "", 15), ("cox", NONE, 15), ("kaplan_meier", "algorithm.by=sex", 1)],
@@ -34,6 +35,7 @@ def test_an_honest_run_is_followed_to_its_end(tmp_path, own_conf, algorithm, fre
     assert "no fit" not in report
 
 
+@pytest.mark.slow
 def test_one_event_does_not_pass_for_several(tmp_path, own_conf, monkeypatch):
     """Of several at a time there are sums of their own: of one they would be its record."""
     honest, opened = RoundStrategy.step, []

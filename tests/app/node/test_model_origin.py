@@ -93,6 +93,7 @@ def refused(run_config, caplog, server_round=1):
     return caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_untrained_passes(federation, tmp_path):
     for number, signers in enumerate(([], ["coordinator"])):
         folder = tmp_path / str(number)
@@ -118,6 +119,7 @@ def test_a_model_that_nobody_signed_gets_no_answer(federation, tmp_path, caplog,
     assert "give such an entry's folder as initial-model, or list the signer" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_on", [True, False])
 def test_an_entry_of_a_key_that_is_not_listed_gets_no_answer(
     federation, tmp_path, caplog, is_on
@@ -134,15 +136,16 @@ def test_an_entry_of_a_key_that_is_not_listed_gets_no_answer(
 
 def sends(monkeypatch, change):
     """Let the server send another entry with each request."""
-    honest = RoundStrategy.request
+    honest = RoundStrategy.requests
 
-    def request(self, server_round, state):
+    def requests(self, server_round, state):
         self.model_entry = change(server_round)
         return honest(self, server_round, state)
 
-    monkeypatch.setattr(RoundStrategy, "request", request)
+    monkeypatch.setattr(RoundStrategy, "requests", requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_on", [True, False])
 def test_an_entry_of_another_model_gets_no_answer(
     federation, tmp_path, monkeypatch, caplog, is_on
@@ -215,6 +218,7 @@ def test_a_model_in_place_of_the_signed_one_gets_no_answer(
     assert "the model has the hash" in refused(config, caplog)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signed", [True, False])
 def test_a_resumed_run_says_what_it_began_with(federation, tmp_path, monkeypatch, signed):
     """Killed under a policy without the rule, and resumed under one with it."""
@@ -239,6 +243,7 @@ def test_a_resumed_run_says_what_it_began_with(federation, tmp_path, monkeypatch
         simulate(again, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["", "x", "[" * 100_000, "{}", "\ud800"])
 def test_what_is_no_entry_is_refused(federation, tmp_path, monkeypatch, told):
     good = federation.begins(tmp_path, ["coordinator"], federation.entry("two"))
@@ -332,6 +337,7 @@ def hashes(states, seed: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_an_initial_state_follows_from_the_configuration_alone():
     for given in STATES:
         load_config(given)

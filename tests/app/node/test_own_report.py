@@ -72,6 +72,7 @@ def test_it_has_what_the_node_gave_and_how_the_model_does_there(tmp_path, aggreg
         np.testing.assert_allclose(own @ counts / counts.sum(), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_private_round_has_what_is_scored_anyway_and_what_was_charged(tmp_path):
     metrics = "privacy.metrics.every=1 privacy.metrics.noise_multiplier=1"
     option = "client_distributed"

@@ -83,6 +83,7 @@ for number in range(20):
 """
 
 
+@pytest.mark.slow
 def test_of_two_processes_exactly_one_wins_each_race(path):
     racers = [start(RACE, path, name) for name in ("first", "second")]
     for racer in racers:
@@ -184,6 +185,7 @@ def rows(path: Path) -> list[tuple]:
         return database.execute("SELECT run_id, stage, terms FROM secagg").fetchall()
 
 
+@pytest.mark.slow
 def test_the_records_of_a_run_that_is_over_become_one(path):
     store = SqliteStore(path)
     for run, last in ((1, 100.0), (2, 200.0)):
@@ -206,6 +208,7 @@ def test_the_records_of_a_run_that_is_over_become_one(path):
     assert all(one.terms != ENDED for one in store.records(2).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [13, 27])
 def test_no_copy_of_a_secret_is_left_when_rows_move_between_pages(path, seed):
     """SQLite copies rows when it balances pages; ``secure_delete`` alone fails both seeds."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 from unittest.mock import patch
 
+import pytest
 from flwr.app import RecordDict
 
 from app.node.protocol_store import ContextStore, SqliteStore
@@ -151,6 +152,7 @@ for store in (SqliteStore(folder / "s.sqlite"), ContextStore(state)):
 """
 
 
+@pytest.mark.slow
 def test_another_process_looks_at_no_more_after_many_closed_attempts(tmp_path):
     outputs = []
     for num_closed in (10, 300):

@@ -74,6 +74,7 @@ def without_noise(monkeypatch):
     monkeypatch.setattr(bounded_value, "draw", lambda *_: np.zeros(1, np.int64))
 
 
+@pytest.mark.slow
 def test_a_gain_is_that_of_the_nodes_own_records_and_charged_once(tmp_path, monkeypatch):
     without_noise(monkeypatch)
     nodes = nodes_of(tmp_path, first=GAIN)
@@ -170,6 +171,7 @@ def test_a_private_run_without_metrics_has_the_gain_in_its_last_round(tmp_path):
     assert {one[2] for one in charges(nodes)} == {"laplace", "distributed_discrete_gaussian"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["none", "client_distributed"])
 def test_nothing_is_published_unless_the_policy_says_so(tmp_path, option):
     nodes = nodes_of(tmp_path, option)
@@ -269,6 +271,7 @@ def test_a_policy_that_cannot_be_kept_is_refused(tmp_path, changes, told):
         load_policy(write_policy(tmp_path / "policy.yaml", values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["true", 1, None])
 def test_a_gain_needs_the_nodes_own_models(tmp_path, given, caplog):
     nodes = nodes_of(tmp_path, first=GAIN)
@@ -283,6 +286,7 @@ def test_a_gain_needs_the_nodes_own_models(tmp_path, given, caplog):
     assert set(lines_of(tmp_path)[0]["failures"].values()) == {"data_refused"}
 
 
+@pytest.mark.slow
 def test_the_coordinator_sees_who_gains_by_pseudonym(tmp_path):
     nodes = nodes_of(tmp_path, first={"publish_budget": True}, **GAIN)
     simulate(exact(tmp_path, nodes), 4)

@@ -143,6 +143,7 @@ def test_only_the_last_refusals_are_kept(tmp_path):
     assert [one.status for one in kept] == [Status.OPENED] + [Status.REFUSED] * 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_on", [True, False])
 def test_two_runs_over_cohorts_that_differ_by_one(tmp_path, monkeypatch, is_on, caplog):
     """The difference of two regressions' sums is one node's X'WX: refused across runs."""
@@ -159,6 +160,7 @@ def test_two_runs_over_cohorts_that_differ_by_one(tmp_path, monkeypatch, is_on, 
     assert "missing: n4" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_owner_allows_a_cohort_by_the_command(tmp_path, capsys):
     nodes = RuledNodes(tmp_path, 5, signed=True)
     nodes.run()

@@ -22,6 +22,7 @@ def same(found, due) -> None:
     np.testing.assert_array_equal(found.targets, due.targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fedavg", "gbdt"])
 def test_adults_test_set_is_scored_as_the_run_scored_it(tmp_path, algorithm):
     test_adult.write_folder(tmp_path)

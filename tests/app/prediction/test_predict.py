@@ -62,6 +62,7 @@ def said_by(folder) -> tuple[np.ndarray, tuple[str, ...]]:
     return softmax(outputs, axis=1), task.table.classes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "algorithm", "more"), KINDS)
 def test_every_row_has_what_the_model_says(tmp_path, capsys, label, algorithm, more):
     folder = run_of(label, algorithm, **more)
@@ -209,6 +210,7 @@ def refused(capsys, model, source, output) -> str:
     return error
 
 
+@pytest.mark.slow
 def test_refusals(tmp_path, capsys):
     source = clinic.write(tmp_path / "new.csv", NEW)
     folder, out = run_of("ill", "ebm"), tmp_path / "out.csv"

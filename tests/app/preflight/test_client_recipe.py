@@ -109,6 +109,7 @@ def test_who_gives_a_clip_norm_has_the_mean_itself(option):
     assert learning_rate(config, plan_of(config)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", ["", "privacy.clip_norm=0.5"])
 def test_a_learning_rate_is_taken_as_it_is_given(clip):
     config = load_config(run_config(words(free=f"privacy.learning_rate=3 {clip}")))

@@ -39,6 +39,7 @@ def noise_of(colluding):
     return Z * math.sqrt((T - colluding) / (T - C))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1.0, RATE])
 def test_example_distributed(tmp_path, rate):
     plan = planned(tmp_path, "example_distributed", rate=rate)
@@ -74,6 +75,7 @@ def test_skellam(tmp_path, option, rate):
     assert of_servers(plan) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1.0, RATE])
 def test_example_central(tmp_path, rate):
     plan = planned(tmp_path, "example_central", rate=rate)
@@ -83,6 +85,7 @@ def test_example_central(tmp_path, rate):
     assert of_servers(plan) == pytest.approx([expected], rel=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1.0, RATE])
 def test_example_local(tmp_path, rate):
     plan = planned(tmp_path, "example_local", "", rate=rate)

@@ -56,6 +56,7 @@ def test_a_step_is_as_long_as_the_noise_of_all_steps_bears(option, noise):
     assert rate == pytest.approx(step / 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_rounds", [1, 4, 30])
 @pytest.mark.parametrize("momentum", [0.5, 0.9, 0.99])
 def test_momentum_goes_as_far_in_all_rounds(momentum, num_rounds):
@@ -119,6 +120,7 @@ def test_a_plan_says_of_a_learning_rate_that_the_noise_does_not_suit_it(rate, to
     assert not told or "take 4" in recipe["objection"]
 
 
+@pytest.mark.slow
 def test_few_records_are_all_taken_and_of_many_as_few_as_do():
     few = plan_run(load_config(run_config(words(batch=243, rate=0.5)))).guarantee["proposal"]
     assert (few["sampling_rate"], few["expected_batch_size"]) == (1, 486)
@@ -132,6 +134,7 @@ def test_few_records_are_all_taken_and_of_many_as_few_as_do():
     assert "proposal" not in plan.guarantee
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", ["", "algorithm.average_from=70", "task.model='logistic'"])
 def test_a_proposal_can_be_pasted(capsys, free):
     """In place of the keys of a run, all of whose other overrides it keeps."""
@@ -151,6 +154,7 @@ def test_a_proposal_can_be_pasted(capsys, free):
     assert ("task.model" in taken["overrides"]) == ("task.model" in free)
 
 
+@pytest.mark.slow
 def test_an_average_of_the_users_is_kept_where_it_can_be(tmp_path):
     given = run_config(words(batch=30000, free="algorithm.average_from=0"))
     told = plan_run(load_given(given), given).guarantee["proposal"]["run_config"]
@@ -204,6 +208,7 @@ def test_momentum_that_begins_at_0_gains_little_in_few_steps(momentum, num_steps
     assert momentum_gain(momentum, num_steps) == pytest.approx(gain, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_low_rate_is_proposed_only_where_the_signal_bears_it():
     """A model with many parameters: the step alone would not tell of the noise."""
     noisy = words(batch=30000, free="task.model=mlp task.hidden=512")

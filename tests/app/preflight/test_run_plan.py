@@ -16,6 +16,7 @@ from app.preflight.run_plan import PlanError, plan_run
 from strategies.codec.stages import SumContext
 from tasks.breast_cancer import BreastCancer
 from tests.kits.private_kit import composing, run_config_of, sent_by
+from tests.kits.traced import Traced
 
 
 def test_every_number_of_colluders_below_t_has_its_epsilon():
@@ -156,6 +157,7 @@ def test_what_cannot_be_is_refused(free, words):
     assert words in str(info.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["example_central", "client_distributed"])
 @pytest.mark.parametrize(
     "free",
@@ -228,6 +230,7 @@ _METRICS = "privacy.metrics.every=1 privacy.metrics.noise_multiplier"
 _BIT = "privacy.adaptive_clip.bit_noise"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["client_distributed", "client_local", "client_central"])
 @pytest.mark.parametrize(
     ("given", "says"),
@@ -256,6 +259,7 @@ def test_noise_under_a_thousandth_of_a_step_is_refused():
         plan_run(load_config(run_config | {"overrides": words}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["client_distributed", "client_local", "client_central"])
 @pytest.mark.parametrize("given", [_METRICS, _BIT])
 def test_the_range_of_a_noise_is_that_of_what_can_be_encoded(option, given):
@@ -457,3 +461,40 @@ def test_exact_sums_that_nodes_follow_go_back_to_them(tmp_path, num_rounds):
     assert signed.bytes_down == plain.bytes_down + more
     assert ("groups of T=3" in signed.same_nodes) == (num_rounds > 1)
     assert not plain.same_nodes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("algorithm", "num_rounds", "free", "privacy"),
+    [
+        ("marginals", 2, "", "none"),
+        ("marginals", 3, "", "example_distributed"),
+        ("ebm", 2, "algorithm.binning=quantile algorithm.max_bins=8", "none"),
+    ],
+)
+def test_a_plan_says_what_a_node_is_sent_where_the_first_state_is_empty(
+    tmp_path, algorithm, num_rounds, free, privacy
+):
+    masked = "aggregation.min_survivors=3 rounds.deadline_seconds=2"
+    if privacy != "none":
+        masked += (
+            " privacy.noise_multiplier=3 privacy.delta=1e-4 privacy.population=3"
+            " privacy.sampling_rate=1 privacy.expected_batch_size=600"
+        )
+    traced = Traced(
+        {
+            "task": "breast_cancer",
+            "algorithm": algorithm,
+            "privacy": privacy,
+            "num-rounds": num_rounds,
+            "overrides": f"{masked} {free}",
+            "output-dir": str(tmp_path / "run"),
+        },
+        3,
+    )
+    sent = [message.content.array_records.get("arrays") for message, _ in traced.messages]
+    found = max(
+        sum(array.numpy().nbytes for array in arrays.values()) for arrays in sent if arrays
+    )
+    # Of edges there may be fewer, where a column has few values.
+    assert 0.9 * traced.plan().bytes_down <= found <= traced.plan().bytes_down

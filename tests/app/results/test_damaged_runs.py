@@ -119,7 +119,7 @@ def test_a_damaged_or_foreign_model_file_is_refused(run_config, tmp_path):
         ({}, {"config": None}, "'config' is missing"),
         ({}, {"workload": "x"}, "workload 'x' is none of"),
         ({}, {"workload": "ebm"}, "not in 'EbmConfig'"),
-        ({}, {"task": "tabular"}, "task 'tabular' is none of adult, breast_cancer, csv"),
+        ({}, {"task": "tabular"}, "task 'tabular' is none of acrobot, adult"),
         ({}, {"config": "{"}, "Expecting property name"),
         ({}, {"config": "[1]"}, "{path}"),
         ({}, {"config": '{"modle": "mlp"}'}, "Key 'modle' not in"),

@@ -56,6 +56,7 @@ def model_of(folder: Path) -> dict:
         return {**arrays, **file.metadata()}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_anywhere_and_resumed_is_as_its_log_says(tmp_path, whole):
     number = num_resumed = 0
     while killed_at(run_config := {**RUN, "output-dir": str(tmp_path / str(number))}, number):

@@ -57,6 +57,7 @@ def begun(store, tmp_path) -> MLflowRun:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "algorithm"), [("ill", "fedavg"), ("days", "gbdt")])
 def test_a_program_without_tacet_predicts_what_tacet_does(tmp_path, store, label, algorithm):
     more = {"model": "linear"} if label == "days" else {}
@@ -84,6 +85,7 @@ def test_a_program_without_tacet_predicts_what_tacet_does(tmp_path, store, label
         np.testing.assert_array_equal(np.array(found[column], values.dtype), values)
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_a_second_version(tmp_path, store):
     model = clinic.run("ill", "fedavg") / "model.safetensors"
     runs = [begun(store, tmp_path), begun(store, tmp_path)]

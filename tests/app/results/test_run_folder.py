@@ -90,6 +90,7 @@ def test_the_configuration_becomes_text_once_for_all_rounds(run_config, monkeypa
     assert len(texts) == len({id(given) for given in texts}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedavgm", "fedadam", "fedyogi"])
 @pytest.mark.parametrize("done", [0, 2])
 def test_a_resumed_run_is_as_one_that_never_stopped(run_config, tmp_path, algorithm, done):
@@ -235,6 +236,7 @@ def test_a_folder_whose_run_died_at_its_start_can_be_used(run_config, monkeypatc
     assert simulate(run_config, 3).num_rounds == 4
 
 
+@pytest.mark.slow
 def test_a_killed_process_keeps_its_rounds_and_its_folder_can_be_resumed(run_config):
     code = (
         "import sys, json; from app.simulation.in_process import simulate;"

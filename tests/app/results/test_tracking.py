@@ -54,6 +54,7 @@ def warnings_of(caplog) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
+@pytest.mark.slow
 def test_a_run_is_in_mlflow_as_it_is_in_its_folder(tmp_path, store, run_config, caplog):
     outcome = simulate(run_config, 3, draws_page=True)
     folder = Path(run_config["output-dir"])
@@ -103,6 +104,7 @@ def test_parameters_of_any_table_are_of_a_bounded_length(own_conf):
     assert len(found) < 100
 
 
+@pytest.mark.slow
 def test_epsilon_is_a_curve(tmp_path, store):
     free = (
         "privacy=example_distributed aggregation.min_survivors=3 aggregation.max_colluding=0"
@@ -268,6 +270,7 @@ def test_a_server_that_comes_back_is_told_everything(
     assert len(warnings_of(caplog)) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_slow_does_not_slow_the_rounds(run_config, monkeypatch):
     real = MLflowRun.log
 
@@ -349,7 +352,7 @@ def test_nodes_need_no_mlflow(run_config, store, monkeypatch):
     def without(client):
         def answer(message):
             with monkeypatch.context() as patch:
-                for name in [n for n in sys.modules if n.partition(".")[0] == "mlflow"]:
+                for name in [n for n in list(sys.modules) if n.partition(".")[0] == "mlflow"]:
                     patch.delitem(sys.modules, name)
                 patch.setitem(sys.modules, "mlflow", None)
                 return client(message)

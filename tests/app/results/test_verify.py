@@ -51,6 +51,7 @@ def head(folder):
     return Head(**json.loads((folder / "head.json").read_text()))
 
 
+@pytest.mark.slow
 def test_an_honest_run_is_as_its_log_says(private):
     found = verify(private)
     text = "\n".join(found.lines)
@@ -79,6 +80,7 @@ def test_a_head_that_was_kept_is_grown_from(tmp_path):
         verify(folder, Head(99, heads[1].root))
 
 
+@pytest.mark.slow
 def test_every_single_byte_that_is_changed_is_found_and_named(tmp_path):
     folder = tmp_path / "run"
     simulate({**SMALL, "output-dir": str(folder)}, 2)
@@ -106,6 +108,7 @@ def test_every_single_byte_that_is_changed_is_found_and_named(tmp_path):
 FILES = ["model.safetensors", "summary.json", "metrics.jsonl", "log.jsonl"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_gone_is_named(copy, name):
     (copy / name).unlink()
@@ -189,6 +192,7 @@ def test_an_observer_that_raises_at_the_end_makes_a_run_that_failed(tmp_path):
     assert "the run ended: failed" in verify(tmp_path / "run").lines
 
 
+@pytest.mark.slow
 def test_what_a_round_that_failed_has_released_counts(tmp_path):
     """Nodes were charged when they were asked, and the log says so."""
     folder = tmp_path / "run"
@@ -243,6 +247,7 @@ def test_what_a_kill_left_half_written_is_dropped(private, tmp_path):
     verify(folder)
 
 
+@pytest.mark.slow
 def test_a_thousand_rounds_take_seconds(tmp_path, private):
     """The aim is 5 s; what is asserted is that it is not quadratic."""
     folder = shutil.copytree(private, tmp_path / "copy")
@@ -330,6 +335,7 @@ def test_an_epsilon_of_no_release_is_none(copy):
         verify(copy)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_as_soon_as_it_is_resumed_has_spent_what_it_had(tmp_path, monkeypatch):
     folder = tmp_path / "run"
 

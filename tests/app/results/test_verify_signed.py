@@ -150,6 +150,7 @@ def test_a_model_whose_signatures_were_taken_out_is_not_called_signed(copy, keys
     assert any("model.safetensors: nobody" in line for line in found.not_verified)
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_after_its_end_verifies(nodes, keys):
     """Its first part has scored a model that is no longer there, under fewer rounds."""
     config = nodes.config(STEPS, algorithm="fedavg", num_rounds=1)
@@ -350,6 +351,7 @@ def test_another_key_signs_for_nobody(copy, keys, tmp_path):
         verify(copy, keys=other)
 
 
+@pytest.mark.slow
 def test_a_coordinator_who_shows_participants_another_log_is_found_out(
     nodes, keys, monkeypatch
 ):
@@ -370,6 +372,7 @@ def test_a_coordinator_who_shows_participants_another_log_is_found_out(
         verify(folder, node_file=nodes_file)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_signed_as_one_history(nodes, keys):
     config = nodes.config(STEPS, algorithm="fedavg", num_rounds=3)
     folder = Path(config["output-dir"])

@@ -17,6 +17,7 @@ from app.node.protocol_store import ContextStore
 from app.simulation.in_process import make_clients, simulate
 from privacy.database import DatabaseError
 from strategies.aggregation import Request
+from strategies.codec.codec import add_up
 from strategies.codec.run_state import RunState
 from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import Stage
@@ -85,6 +86,7 @@ class Spy:
         return flatten(before).astype(float) + sums / sum(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("aggregation", "overrides", "cap"),
     [
@@ -114,6 +116,48 @@ def test_the_model_without_a_node_is_the_mean_of_all_others(
         assert np.abs(own.update).max() > 1e-3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "free", ["value_bits=4", "keep_fraction=0.2 aggregation.codec.error_feedback=true"]
+)
+def test_what_was_encoded_is_taken_out_and_not_what_was_trained(tmp_path, monkeypatch, free):
+    """Of a compressed sum, with its coins and with what was left out before."""
+    given: dict = {}
+    nodes, spy = telling(tmp_path), Spy(monkeypatch)
+    contribute = client_side.contribute
+
+    def noting(request, session, attempt, context):
+        found = contribute(request, session, attempt, context)
+        kept = tuple(part.copy() for part in found)
+        given[session.node_id, request.query.server_round] = request.codec, context, kept
+        return found
+
+    monkeypatch.setattr(client_side, "contribute", noting)
+    simulate(run_of(tmp_path, nodes, f"aggregation.codec.{free}"), 4)
+    assert len(spy.without) == 4 * 3
+    for (node, number), arrays in spy.without.items():
+        others = [one for (i, r), one in given.items() if r == number - 1 and i != node]
+        codec, context, _ = others[0]
+        alone = replace(context, num_survivors=3)
+        found = add_up(codec, [one for *_, one in others], alone, has_metrics=True)
+        before = flatten(spy.given[node, number - 1][0]).astype(float)
+        np.testing.assert_allclose(flatten(arrays), before + found.mean(), atol=5e-6, rtol=0)
+
+
+def test_where_the_server_leaves_out_nothing_is_told(tmp_path):
+    nodes = telling(tmp_path, 2)
+    config = run_of(
+        tmp_path,
+        nodes,
+        "aggregation.through_codec=true aggregation.codec.value_bits=4",
+        aggregation="plain",
+        num_rounds=1,
+    )
+    simulate(config, 2)
+    assert all("by its own coins" in one["not_told"] for one in told(nodes, 0))
+
+
+@pytest.mark.slow
 def test_it_is_the_run_that_the_others_would_have_made(tmp_path, monkeypatch):
     nodes, spy = telling(tmp_path), Spy(monkeypatch)
     config = run_of(tmp_path, nodes)
@@ -131,6 +175,7 @@ def test_it_is_the_run_that_the_others_would_have_made(tmp_path, monkeypatch):
     assert own[1]["without"]["loss"] != own[1]["with"]["loss"]
 
 
+@pytest.mark.slow
 def test_alone_it_is_the_run_of_one_node(tmp_path, monkeypatch):
     # The same randomness as in a run of that node by itself.
     monkeypatch.setattr(client_side, "ALONE_STREAM", 3)
@@ -160,6 +205,7 @@ def test_with_it_are_the_scores_that_the_answer_has(tmp_path):
     assert [one["metrics"]["loss"] for one in rounds] == losses
 
 
+@pytest.mark.slow
 def test_under_client_privacy_it_takes_its_clipped_part_and_leaves_the_noise(
     tmp_path, monkeypatch
 ):
@@ -190,6 +236,7 @@ def test_under_client_privacy_it_takes_its_clipped_part_and_leaves_the_noise(
     assert {"with", "without", "alone"} <= told(nodes, 0)[-1].keys()
 
 
+@pytest.mark.slow
 def test_a_part_that_is_in_no_sum_is_not_taken_out(tmp_path):
     nodes = telling(tmp_path)
     config = run_of(tmp_path, nodes, "aggregation.min_survivors=3")
@@ -228,6 +275,7 @@ def test_a_part_is_in_a_sum_that_the_node_has_helped_to_open(stage):
     assert not is_in_sum(1, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "why"),
     [("fedadam", "optimiser keeps"), ("fedavgm", "optimiser keeps"), ("qfedavg", "averaged")],
@@ -271,6 +319,7 @@ def test_a_weight_that_a_server_makes_up_is_refused(weight):
         without_in_mean(model, model, OwnPart(np.ones(3), 1.0), weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", ["5", -2.0, float("nan"), 1e300, [1.0]])
 def test_a_request_with_another_weight_is_answered(tmp_path, monkeypatch, weight):
     seen = []

@@ -133,6 +133,7 @@ def test_rdp_behaves(mechanism, scale, factor, rate, times, delta):
     assert of(times=2 * times) >= of() * (1 - 1e-9)
 
 
+@pytest.mark.slow
 @given(sigma=st.floats(0.9, 5), rate=st.floats(1e-3, 0.5), steps=st.integers(1, 500))
 @settings(max_examples=2, deadline=None)
 def test_pld_behaves(sigma, rate, steps):

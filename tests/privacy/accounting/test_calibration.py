@@ -104,6 +104,7 @@ def test_by_rdp(mechanism, eps, delta, rate, steps):
     check(schedule_of, eps, delta, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("eps", "rate", "steps", "delta", "most", "skellam"),
     [

@@ -57,6 +57,7 @@ def test_equal_variance_is_not_enough():
     assert max(excesses(log_sum_of_discrete_gaussians(4.5, 2), (2, 1), 0.2, 9.0)) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "delta"), [(0.1, 1e-3), (0.5, 1e-2), (1.0, 1e-4)])
 @pytest.mark.parametrize("num_steps", [1, 3])
 def test_epsilon_of_several_steps_holds_in_both_directions(rate, delta, num_steps):

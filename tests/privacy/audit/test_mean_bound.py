@@ -18,6 +18,7 @@ def bounds(draw, number, confidence):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "mean"),
     [

@@ -53,6 +53,7 @@ def shares_above(epsilon, delta, m, r, confidence, num_trials, rng):
     return above(delta), above(0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.3, 1.0, 3.0])
 @pytest.mark.parametrize("r", [20, 200])
 def test_a_true_epsilon_is_seldom_refuted(epsilon, r):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.linalg import hadamard
 
-from privacy.bounding.rotation import Rotation, block_size, padded_dimension
+from privacy.bounding.rotation import Rotation, WholeRotation, block_size, padded_dimension
 
 SEED = bytes(range(32))
 GOLDEN = "--+-+---+++++----++---+--++++++-"
@@ -120,3 +120,26 @@ def test_wrong_arguments_are_refused():
         Rotation(4, SEED).forward(np.zeros(5))
     with pytest.raises(ValueError, match=r"\(4,\)"):
         Rotation(4, SEED).inverse(np.zeros(4))
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 7, 16, 17, 100, 255, 256, 1000])
+def test_the_whole_rotation_is_orthonormal_without_padding_and_its_parts_cover_it(dimension):
+    turn = WholeRotation(dimension, bytes(range(32)))
+    matrix = np.array([turn.forward(row) for row in np.eye(dimension)])
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(dimension), atol=1e-12)
+    back = np.array([turn.inverse(row) for row in matrix])
+    np.testing.assert_allclose(back, np.eye(dimension), atol=1e-12)
+    assert sum(turn.lengths) == dimension
+    assert min(turn.lengths) >= 1
+
+
+def test_the_whole_rotation_spreads_an_entry_and_changes_with_the_seed():
+    x = np.zeros(1000)
+    x[3] = 1.0
+    found = [WholeRotation(1000, bytes([i] * 32)).forward(x) for i in range(2)]
+    assert np.abs(found[0]).max() < 0.2
+    assert not np.allclose(found[0], found[1])
+    with pytest.raises(ValueError):
+        WholeRotation(0, bytes(32))
+    with pytest.raises(ValueError):
+        WholeRotation(5, bytes(31))

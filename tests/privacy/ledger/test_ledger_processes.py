@@ -33,6 +33,7 @@ print(made)
 """
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_cannot_both_spend_the_last_of_it(path):
     cap = repr(epsilon_of(PLAN))
     pipe = subprocess.PIPE
@@ -118,6 +119,7 @@ for number in range(1, 2000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "least"), [(0, 18), (9, 20)])
 def test_nothing_leaves_without_its_charge_wherever_the_node_dies(path, ledger, steps, least):
     charge(ledger, number=0)

@@ -22,6 +22,7 @@ def released(epsilon_of_one, value=0.1):
     return np.array([noised(value, BOUND, release) for _ in range(NUM)]), release
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0.5, 2.0])
 def test_the_noise_has_the_scale_of_the_whole_range_over_epsilon(wanted):
     found, release = released(wanted)
@@ -35,6 +36,7 @@ def test_the_noise_has_the_scale_of_the_whole_range_over_epsilon(wanted):
     assert abs(found.mean() - 0.1) < 8 * scale * math.sqrt(2 / NUM)
 
 
+@pytest.mark.slow
 def test_outputs_are_as_likely_as_epsilon_says():
     # The ratio of the chances of an event under the two values that are farthest apart.
     low, release = released(1.0, value=-5.0)

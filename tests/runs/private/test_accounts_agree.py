@@ -80,6 +80,7 @@ HISTORIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "aggregation", "free"), OPTIONS)
 @pytest.mark.parametrize("name", HISTORIES)
 def test_plan_report_and_ledgers_agree(tmp_path, option, aggregation, free, name):

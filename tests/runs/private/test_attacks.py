@@ -106,6 +106,7 @@ def test_in_a_private_run_no_row_causes_a_refusal(tmp_path):
     assert nobody.inputs.shape == (0, examples.inputs.shape[1])
 
 
+@pytest.mark.slow
 def test_a_run_over_files_without_a_usable_row_ends_like_any_other(tmp_path):
     for node in range(4):
         write_csv(tmp_path / f"{node}.csv")
@@ -148,6 +149,7 @@ def test_the_policys_records_are_the_ones_that_are_used(tmp_path):
         settings_of(own | {"data-path": str(tmp_path / "other.csv")}, config, True)
 
 
+@pytest.mark.slow
 def test_a_failure_in_training_is_noise_alone(monkeypatch, tmp_path):
     """Any record might be its reason; that there is no answer would tell of it."""
     simulate_in_this_process()

@@ -16,6 +16,7 @@ CASES = [("client_distributed", "secagg"), ("client_local", "plain")]
 # What a plan pays for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "aggregation"), CASES)
 @pytest.mark.parametrize(
     ("free", "num_charges"),
@@ -87,6 +88,7 @@ def test_spare_attempts_draw_cohorts_whose_aborts_are_taken_off_delta():
 # What stops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "aggregation"), CASES)
 def test_without_spare_attempts_the_run_stops_and_nodes_are_charged_once(
     tmp_path, option, aggregation
@@ -149,6 +151,7 @@ def of_600_seconds(tmp_path, population, num_rounds):
     )
 
 
+@pytest.mark.slow
 def test_a_client_that_sends_keys_and_never_trains_costs_two_waits_in_all(tmp_path):
     """T = 3 of four: its silences are two rounds apart, as its keys come late in between."""
     run_config, nodes = of_600_seconds(tmp_path, 4, 7)

@@ -38,6 +38,7 @@ def cohorts(traced) -> list[set[int]]:
     return [found[number] for number in sorted(found)]
 
 
+@pytest.mark.slow
 def test_a_poisson_cohort_charges_those_who_were_in_it(tmp_path):
     traced, nodes = run_with_ledgers(
         tmp_path, "client_distributed", "secagg", POISSON, number=8, deterministic=True, seed=1
@@ -104,6 +105,7 @@ def test_amplification_counts_the_nodes_that_are_surely_connected(
 FEW = "rounds.cohort_fraction=0.8 rounds.min_clients=2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "is_amplified"), [(16, True), (3, False)])
 def test_a_report_amplifies_by_the_nodes_that_were_drawn_among(tmp_path, number, is_amplified):
     run_config = run_config_of(tmp_path, "client_central", "plain", FEW, population=16)
@@ -116,6 +118,7 @@ def test_a_report_amplifies_by_the_nodes_that_were_drawn_among(tmp_path, number,
     assert traced.plan().adversaries[0].epsilon >= told["epsilon_model_only"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", [Reason.POLICY_REFUSED, None])
 def test_nothing_is_amplified_once_a_client_is_left_out(tmp_path, reason):
     """Whom chance does not draw may tell of the records that made it refuse, or fail."""
@@ -138,6 +141,7 @@ def test_nothing_is_amplified_once_a_client_is_left_out(tmp_path, reason):
     assert last["epsilon_model_only"] == last["epsilon"]
 
 
+@pytest.mark.slow
 def test_nothing_is_amplified_once_a_cohort_is_drawn_in_place_of_another(tmp_path):
     """Who answers may depend on records: a cohort that closes is drawn by more than coins."""
     failed = []

@@ -109,6 +109,7 @@ def lengths_by_node(monkeypatch, size: int):
     return updates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation"),
     [
@@ -179,6 +180,7 @@ CODECS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "mechanism"), CODECS)
 @pytest.mark.parametrize("bits", [16, 24, 32])
 def test_a_sum_in_which_all_pull_one_way_does_not_wrap(tmp_path, option, mechanism, bits):

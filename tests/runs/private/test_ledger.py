@@ -81,6 +81,7 @@ def killed(call, arrange, monkeypatch) -> None:
     assert os.waitstatus_to_exitcode(status) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arrange", "is_charged", "then"),
     [
@@ -202,6 +203,7 @@ def test_a_file_is_read_before_it_is_paid_for(tmp_path, monkeypatch, error, fail
     assert node.charges() == charges
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_refused_uncharged(tmp_path, monkeypatch):
     """A loss that couples records, on one node only: its code is another."""
     run_config = run_config_of(tmp_path, "example_distributed", "secagg", num_rounds=1)
@@ -250,6 +252,7 @@ def test_a_plain_node_pays_for_every_time_it_is_asked(tmp_path, monkeypatch):
 # Caps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation", "free"),
     [

@@ -44,6 +44,7 @@ def events(monkeypatch) -> list[str]:
     logger.removeHandler(handler)
 
 
+@pytest.mark.slow
 def test_a_node_whose_rows_all_misfit_warns_before_it_pays(tmp_path, events):
     for node in range(4):
         write_records(tmp_path / f"{node}.csv", node, 4)
@@ -64,6 +65,7 @@ def test_a_node_whose_rows_all_misfit_warns_before_it_pays(tmp_path, events):
     assert "charged" in events[place:]
 
 
+@pytest.mark.slow
 def test_one_broken_record_takes_no_other_with_it(tmp_path, events):
     for node in range(4):
         write_records(tmp_path / f"{node}.csv", node, 4)

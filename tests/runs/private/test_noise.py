@@ -97,6 +97,7 @@ DISTRIBUTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "mechanism"), DISTRIBUTED)
 def test_a_masked_sum_holds_a_share_of_every_survivor(
     tmp_path, opened, no_signal, unit, mechanism
@@ -156,6 +157,7 @@ def test_local_noise_is_whole_on_every_node(
     check_scale(in_clip_norms(aggregate, codec), deviation, kurtosis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation"),
     [("client_central", "plain"), ("example_central", "secagg")],
@@ -191,6 +193,7 @@ def test_a_local_step_without_a_gradient_is_noise(tmp_path, monkeypatch, opened,
 METRICS = "privacy.metrics.every=1 privacy.metrics.noise_multiplier=3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation", "num_nodes", "factor"),
     [
@@ -222,6 +225,7 @@ def test_metrics_have_noise_of_their_own(
     check_scale(values, 3 * np.sqrt(1200) * factor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation", "num_nodes", "factor"),
     [

@@ -104,6 +104,7 @@ def check_scalars(traced, encoded, option: str) -> None:
     assert traced.reports()[0]["metrics"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "aggregation"), MATRIX)
 @pytest.mark.usefixtures("one_is_empty")
 def test_every_field_of_every_reply(tmp_path, encoded, option, aggregation):
@@ -144,6 +145,7 @@ def test_every_field_of_every_reply(tmp_path, encoded, option, aggregation):
     check_scalars(traced, encoded, option)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["example_distributed", "example_local"])
 def test_an_empty_sample_looks_like_any_other(tmp_path, encoded, option):
     """At a rate of 1e-12 nobody draws a record: the replies are as long, and as noisy."""

@@ -111,6 +111,7 @@ def test_without_privacy_rounds_may_be_drawn_otherwise(tmp_path):
     assert simulate(more, 4).num_rounds == 2
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_steps_of_its_first_part(tmp_path, caplog):
     """Of another number of rounds another step would follow."""
     logging.getLogger("flwr").addHandler(caplog.handler)

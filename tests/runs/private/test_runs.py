@@ -46,6 +46,7 @@ def check_agreement(traced, nodes, num_charges):
     assert traced.grid.num_trips == plan.num_trips
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "aggregation"), MATRIX)
 def test_three_rounds_cost_what_was_planned_and_every_report_says_it(
     tmp_path, option, aggregation
@@ -81,6 +82,7 @@ RICH = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation", "free"), RICH, ids=[option for option, *_ in RICH]
 )
@@ -103,6 +105,7 @@ def test_metrics_and_clip_bits_are_planned_charged_and_reported(
     assert all(report["train_loss"] is None for report in reports)
 
 
+@pytest.mark.slow
 def test_sampled_records_are_planned_and_charged_alike(tmp_path):
     """With the accountant of privacy loss distributions: slow, so one round."""
     free = "task.training.num_steps=3"
@@ -148,6 +151,7 @@ def test_a_delta_that_is_no_promise_is_said_in_the_nodes_log(tmp_path, caplog, d
     assert all(re.fullmatch(pattern, line) for line in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "aggregation", "batch", "says"),
     [

@@ -39,8 +39,8 @@ def test_packing_is_the_little_endian_bit_stream(bits, data):
 def test_packing_refuses_other_types_widths_and_lengths():
     with pytest.raises(ValueError, match="uint32"):
         packing.pack(np.zeros(3, np.uint64), 24)
-    with pytest.raises(ValueError, match="modulus_bits=7"):
-        packing.pack(np.zeros(3, np.uint8), 7)
+    with pytest.raises(ValueError, match="modulus_bits=1 "):
+        packing.pack(np.zeros(3, np.uint8), 1)
     with pytest.raises(ValueError, match="10 bytes given"):
         packing.unpack(bytes(10), 24, 3)
     with pytest.raises(ValueError, match="not between 1 and 64"):
@@ -88,7 +88,7 @@ def test_a_modulus_too_small_names_values_and_mend():
 @pytest.mark.parametrize(
     "change",
     [
-        {"modulus_bits": 7},
+        {"modulus_bits": 1},
         {"modulus_bits": 65},
         {"clip_range": 0.0},
         {"clip_range": float("nan")},

@@ -18,6 +18,7 @@ def run_config(tmp_path):
     return secure_run(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["digits", "breast_cancer"])
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedadam"])
 def test_the_model_is_that_of_plain_through_the_codec_bit_for_bit(run_config, task, algorithm):

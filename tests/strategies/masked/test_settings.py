@@ -54,6 +54,7 @@ def test_a_modulus_that_is_too_small_is_refused_before_any_trip(run_config):
     assert sent == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("free", "expected"),
     [

@@ -95,6 +95,7 @@ def run_flowers(inner, num_rounds: int) -> dict[str, np.ndarray]:
     return to_parameters(arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_models_are_those_of_flowers_own_strategy(algorithm):
     ours = to_parameters(run_ours(strategy_for(algorithm), 4, to_arrays(START)))
@@ -106,6 +107,7 @@ def test_the_models_are_those_of_flowers_own_strategy(algorithm):
     assert moved > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_optimiser_state_survives_a_checkpoint(algorithm):
     straight = run_ours(strategy_for(algorithm), 5, to_arrays(START))

@@ -1,4 +1,5 @@
 import logging
+import weakref
 
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -257,3 +258,108 @@ def test_waiting_for_nodes_gives_up_at_the_deadline():
     grid, _, time = make({1: 0.0})
     assert grid.wait_for_nodes(2, 5) == [1]
     assert 5 <= time.now <= 6
+
+
+class CountingGrid(SlowGrid):
+    """Notes how many messages are under way, and how many are asked for at a time."""
+
+    def __init__(self, ready_at, time):
+        super().__init__(ready_at, time)
+        self.most_waiting = self.most_asked = 0
+
+    def pull_messages(self, message_ids):
+        ids = list(message_ids)
+        self.most_waiting = max(self.most_waiting, len(self._waiting))
+        self.most_asked = max(self.most_asked, len(ids))
+        return super().pull_messages(ids)
+
+
+def windowed(ready_at: dict[int, float], window: int | None):
+    time = FakeTime()
+    inner = CountingGrid(ready_at, time)
+    return PollingGrid(inner, sleep=time.sleep, clock=time.clock, window=window), inner, time
+
+
+@pytest.mark.parametrize("window", [1, 3, 10, 50, None])
+def test_no_more_messages_are_under_way_than_the_window_holds(window):
+    nodes = list(range(1, 21))
+    grid, inner, _ = windowed({node: 0.3 * (node % 5) for node in nodes}, window)
+    trip = grid.exchange(messages(nodes), deadline_seconds=60)
+    assert [reply.metadata.src_node_id for reply in trip.replies] == nodes
+    assert trip.silent == []
+    assert inner.most_waiting == min(20, window or 20)
+    assert len(inner.sent) == 20
+
+
+def test_who_was_not_asked_before_the_deadline_is_silent():
+    """One that never answers keeps its place in the window, and no other node waits for it."""
+    grid, inner, time = windowed({1: 1e9, 2: 0.0, 3: 0.0, 4: 1e9, 5: 0.0}, 2)
+    trip = grid.exchange(messages([1, 2, 3, 4, 5]), deadline_seconds=5)
+    assert [reply.metadata.src_node_id for reply in trip.replies] == [2, 3]
+    assert trip.silent == [1, 4, 5]
+    assert len(inner.sent) == 4
+    assert time.now == pytest.approx(5)
+
+
+def test_a_window_is_looked_at_often_while_others_wait():
+    grid, _, time = windowed({node: 3.0 * node for node in range(1, 6)}, 1)
+    grid.exchange(messages([1, 2, 3, 4, 5]), deadline_seconds=60)
+    assert max(time.waits[: len(time.waits) // 2]) <= 0.05
+
+
+def test_a_push_that_fails_for_one_lets_the_next_ones_in(monkeypatch):
+    grid, inner, _ = windowed({1: 0.0, 2: 0.0, 3: 0.0}, 1)
+    push = inner.push_messages
+    monkeypatch.setattr(
+        inner,
+        "push_messages",
+        lambda sent: [
+            None if m.metadata.dst_node_id == 1 else next(iter(push([m]))) for m in sent
+        ],
+    )
+    trip = grid.exchange(messages([1, 2, 3]), deadline_seconds=5)
+    assert [reply.metadata.src_node_id for reply in trip.replies] == [2, 3]
+    assert trip.silent == [1]
+
+
+def test_replies_are_taken_as_they_come_and_not_kept():
+    grid, _, _ = windowed({1: 2.0, 2: 0.5, 3: 1.0}, None)
+    taken: list[int] = []
+
+    def take(node: int, reply: Message) -> None:
+        assert reply.metadata.src_node_id == node
+        taken.append(node)
+
+    trip = grid.exchange(messages([1, 2, 3]), deadline_seconds=60, take=take)
+    assert taken == [2, 3, 1]
+    assert trip.replies == []
+    assert trip.silent == []
+
+
+def test_large_replies_are_fetched_few_at_a_time_and_each_goes_when_it_is_taken():
+    nodes = list(range(1, 9))
+    grid, inner, _ = windowed(dict.fromkeys(nodes, 0.0), None)
+    alive: list[weakref.ref[Message]] = []
+    most: list[int] = []
+
+    def take(node: int, reply: Message) -> None:
+        alive.append(weakref.ref(reply))
+        most.append(sum(one() is not None for one in alive))
+
+    grid.exchange(messages(nodes), deadline_seconds=60, take=take, reply_bytes=30 << 20)
+    assert inner.most_asked == 2
+    assert len(alive) == 8
+    assert max(most) <= 2
+
+
+def test_what_was_sent_is_counted_though_taking_a_reply_ends_the_trip():
+    grid, _, _ = windowed({1: 0.0, 2: 0.0}, None)
+
+    def take(node: int, reply: Message) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        grid.exchange(messages([1, 2]), deadline_seconds=5, take=take)
+    found = grid.traffic.take()
+    assert found["bytes_down"] == 16
+    assert found["bytes_up"] == 8

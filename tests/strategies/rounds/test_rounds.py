@@ -155,6 +155,7 @@ def test_without_deterministic_the_batch_order_is_the_operating_systems(run_conf
     assert any((models[0][n].numpy() != models[1][n].numpy()).any() for n in models[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedadam"])
 @pytest.mark.parametrize("aggregation", ["plain", "secagg"])
 def test_the_model_goes_to_the_cohort_in_its_order_with_the_round(
@@ -172,6 +173,7 @@ def test_the_model_goes_to_the_cohort_in_its_order_with_the_round(
     assert told == [{"server-round": number} for number in (1, 2, 3, 4) for _ in range(4)]
 
 
+@pytest.mark.slow
 def test_cohorts_are_drawn_anew_each_round(run_config):
     run_config["overrides"] += " rounds.cohort_fraction=0.5"
     run_config["num-rounds"] = 8
@@ -220,6 +222,7 @@ def test_a_run_that_improves_is_not_stopped(run_config):
     assert outcome.num_rounds == 6
 
 
+@pytest.mark.slow
 def test_too_few_connected_clients_is_a_clear_error(run_config):
     run_config["overrides"] += " rounds.min_clients=5"
     with pytest.raises(ConfigError, match=r"4 simulated clients, rounds.min_clients=5: start"):
@@ -227,6 +230,7 @@ def test_too_few_connected_clients_is_a_clear_error(run_config):
     assert not Path(run_config["output-dir"]).exists()
 
 
+@pytest.mark.slow
 def test_more_replies_than_clients_is_refused_before_any_is_contacted(run_config):
     run_config["overrides"] += " rounds.min_replies=5"
     with pytest.raises(ConfigError, match=r"4 simulated clients, rounds.min_replies=5"):
@@ -299,6 +303,7 @@ def test_a_task_that_cannot_be_spread_so_is_refused_before_the_folder_is_made(ru
     assert not Path(run_config["output-dir"]).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi"])
 def test_every_algorithm_learns(run_config, algorithm):
     run_config |= {"algorithm": algorithm, "num-rounds": 10, "overrides": ""}

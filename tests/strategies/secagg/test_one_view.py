@@ -83,7 +83,7 @@ def test_an_input_that_rejected_somebody_is_no_proof():
         assert message.rejected == ((world.ids[1],) if one == liar else ())
         server.add_masked(one, message.encode())
     proofs = tuple(
-        (one, message.payload_hash() + message.signature)
+        (one, server._payload_hashes[one] + message.signature)
         for one, message in server._inputs.items()
     )
     request = UnmaskRequest(attempt(), tuple(world.ids), (), proofs, (), None)

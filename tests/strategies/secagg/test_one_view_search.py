@@ -23,6 +23,7 @@ from tests.strategies.secagg.spy import Spy
 from tests.strategies.secagg.world import World, attempt, binding_for, ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few_givers", [False, True])
 @pytest.mark.parametrize("h", [2, 3, 4, 5])
 def test_nothing_opens_for_few_honest_nodes(h, few_givers):

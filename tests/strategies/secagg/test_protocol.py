@@ -35,6 +35,7 @@ def survivor_sets(draw):
     return n, t, sets
 
 
+@pytest.mark.slow
 @SLOW
 @given(survivor_sets(), st.sampled_from([8, 16, 20, 24, 32, 40]), st.integers(0, 1000))
 def test_sum_is_exact_over_every_survivor_set(case, bits, seed):

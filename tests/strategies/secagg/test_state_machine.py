@@ -62,6 +62,8 @@ class MaliciousServer(RuleBasedStateMachine):
         """Send a request to a node, perhaps ending its process at its write."""
         node = self.ids[at]
         store, role = self.world.stores[node], self.fresh_role(node)
+        # What is overdue goes first, in a write of its own.
+        store.expire(self.world.clock.now)
         before = dict(store.table)
         store.kill_before, store.kill_after = when == "before", when == "after"
         reply = None

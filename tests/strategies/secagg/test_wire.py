@@ -77,6 +77,7 @@ def test_random_bytes_raise_only_decode_error(data):
     assert decodes(data) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(ANY, st.data())
 def test_damaged_messages_raise_only_decode_error_or_are_canonical(message, data):

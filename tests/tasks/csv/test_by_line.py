@@ -96,6 +96,7 @@ ANY_LINE = st.one_of(
 ).map(lambda line: line.replace(b"\n", b"").replace(b"\r", b""))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(bad=st.lists(ANY_LINE, max_size=3), one=ANY_LINE, place=st.integers(0, 23))
 def test_one_record_more_moves_no_other_to_another_side(tmp_path_factory, bad, one, place):

@@ -181,6 +181,7 @@ def test_quotes_that_swallow_rows_do_not_hide_what_follows(tmp_path):
     assert age.startswith("column age: 1 row, first in line 9: 'old'")
 
 
+@pytest.mark.slow
 def test_two_thousand_columns_take_under_a_second(tmp_path):
     names = [f"gene {i}" for i in range(2000)]
     config = config_with(numeric={name: {"min": 0, "max": 1} for name in names}, categorical={})

@@ -215,6 +215,7 @@ def run(folder: Path, free: str, **keys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [LINEAR, RBF])
 def test_a_masked_run_is_as_right_as_scikit_learns_machine_of_all_records(tmp_path, free):
     """The same problem: weight_decay is 1 / (C n). And the file's model is the run's."""
@@ -244,6 +245,7 @@ def test_a_masked_run_is_as_right_as_scikit_learns_machine_of_all_records(tmp_pa
     assert told["records"] == len(targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [LINEAR, RBF])
 def test_a_run_that_hides_records_trains(tmp_path, free):
     private = (

@@ -37,7 +37,8 @@ def test_summary_is_logged_once_and_not_returned(tmp_path, logged):
         f"{file}: 40 rows, 40 used, 0 left out"
     ]
     assert type(data[0]) is LocalData
-    assert set(vars(data[0])) == {"train", "test"}
+    assert set(vars(data[0])) == {"train", "test", "personal"}
+    assert not data[0].personal
     for part in (data[0].train, data[0].test):
         assert type(part) is Examples
         assert set(vars(part)) == {"inputs", "targets", "columns", "weights"}

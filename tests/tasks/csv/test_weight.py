@@ -140,6 +140,7 @@ def run(folder: Path, files: list[str], algorithm: str, aggregation: str, free: 
     return simulate(config | {"overrides": free + few}, len(files)).state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ebm", "gbdt", "forest", "tree", "glm"])
 def test_one_node_and_seven_make_the_same_model_bit_for_bit(weighed, algorithm):
     alone = run(weighed, ["all"], algorithm, "plain")

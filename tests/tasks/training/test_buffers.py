@@ -9,12 +9,10 @@ from app.cli.main import main
 from app.config.load import ConfigError, load_config
 from tasks.base import ModelRefusedError
 from tasks.breast_cancer import BreastCancer
-from tasks.registry import TASKS
 from tasks.training.buffers import refuse_buffers
 from tasks.training.local import initial_model
 from tests.kits.private_kit import composing, sent_by
-from tests.tasks.test_contract import config_of
-from tests.tasks.training.test_record_gradients import choices
+from tests.tasks.training.test_record_gradients import choices, task_of
 
 
 class Scaled(nn.Module):
@@ -33,8 +31,8 @@ def with_layer(layer: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(("name", "keys"), choices())
-def test_all_models_of_ours_pass(name, keys):
-    refuse_buffers(initial_model(TASKS[name](config_of(name, keys), seed=0)))
+def test_all_models_of_ours_pass(name, keys, tmp_path):
+    refuse_buffers(initial_model(task_of(name, keys, tmp_path)))
 
 
 @pytest.mark.parametrize(

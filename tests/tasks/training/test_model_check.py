@@ -7,13 +7,11 @@ from opacus.layers import DPGRU, DPLSTM
 from torch import nn
 
 from tasks.base import ModelRefusedError
-from tasks.registry import TASKS
 from tasks.training.local import initial_model
 from tasks.training.model_check import admit_model, check_model, fix_model
 from tests.kits.per_record import clipped_sum, reference
 from tests.kits.three_classes import Three, three
-from tests.tasks.test_contract import config_of
-from tests.tasks.training.test_record_gradients import choices
+from tests.tasks.training.test_record_gradients import choices, task_of
 
 
 def with_norm(norm: nn.Module) -> nn.Module:
@@ -35,8 +33,8 @@ class Buffered(nn.Module):
 
 
 @pytest.mark.parametrize(("name", "keys"), choices())
-def test_all_models_of_ours_are_admitted(name, keys):
-    model = initial_model(TASKS[name](config_of(name, keys), seed=0))
+def test_all_models_of_ours_are_admitted(name, keys, tmp_path):
+    model = initial_model(task_of(name, keys, tmp_path))
     assert check_model(model) == check_model(model.eval()) == []
     assert admit_model(model) is model
 

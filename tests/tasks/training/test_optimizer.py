@@ -52,6 +52,7 @@ def test_every_step_is_torchs_own_bit_for_bit(config):
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_training_does_not_import_what_compiles_models(optimizer):
     code = f"""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import fields
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,22 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tasks.base import Regression
+from tasks.base import Regression, Task
 from tasks.models import SmallCNN, linear, mlp
 from tasks.records import Examples
 from tasks.registry import TASKS
 from tasks.schema import TaskConfig
 from tasks.training.local import get_parameters, initial_model
 from tasks.training.record_gradients import clipped_gradients
+from tests.kits.backbones import NEEDED_BY
 from tests.kits.per_record import bounded_sum, clipped_sum, gradient, reference
 from tests.kits.three_classes import Three, Twice, everything, frozen, three
-from tests.tasks.test_contract import SERIES_KEYS, UNFIT, config_of
+from tests.tasks.test_contract import RATINGS_KEYS, SERIES_KEYS, UNFIT, config_of
+from tests.tasks.test_images import IMAGES_KEYS
 
 CSV_KEYS = {
     "label": {"column": "ill", "classes": ["n", "y"]},
     "numeric": {"age": {"min": 0, "max": 100}, "pulse": {"min": 30, "max": 200}},
 }
-OF_THE_USER = {"csv": CSV_KEYS, "series": SERIES_KEYS}
+OF_THE_USER = {
+    "csv": CSV_KEYS,
+    "images": IMAGES_KEYS,
+    "series": SERIES_KEYS,
+    "ratings": RATINGS_KEYS,
+}
 
 
 def choices() -> list[tuple[str, dict]]:
@@ -46,9 +54,16 @@ def choices() -> list[tuple[str, dict]]:
     return found
 
 
+def task_of(name: str, keys: dict, folder: Path, seed: int = 0) -> Task:
+    """Return the task with these keys, and with the files that they need in the folder."""
+    needed = NEEDED_BY.get((name, keys.get("model")), lambda _: {})(folder)
+    return TASKS[name](config_of(name, keys | needed), seed=seed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "keys"), choices())
-def test_sum_is_autograds_for_every_task_and_model(name, keys):
-    task = TASKS[name](config_of(name, keys), seed=3)
+def test_sum_is_autograds_for_every_task_and_model(name, keys, tmp_path):
+    task = task_of(name, keys, tmp_path, seed=3)
     model = initial_model(task)
     examples = task.made_up(7)
     norms = [np.linalg.norm(gradient(task, model, examples, i)) for i in range(7)]
@@ -189,6 +204,7 @@ def moved(task, model, examples, indices, clip_norm: float) -> float:
     return math.sqrt(sum(step * step for step in steps)) * more.grid / clip_norm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_records", [64, 127, 128, 129])
 @pytest.mark.parametrize(("num_features", "num_classes"), [(9, 3), (13, 7), (9, 1)])
 def test_weights_that_cancel_do_not_amplify_rounding(num_records, num_features, num_classes):

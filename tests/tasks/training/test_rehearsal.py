@@ -143,6 +143,7 @@ def test_records_of_another_form_than_those_rehearsed_with_are_refused(examples,
         require_made_up(Three(), examples)
 
 
+@pytest.mark.slow
 def test_importing_opacus_leaves_the_root_logger_alone():
     code = (
         "import logging, tasks.training.dp_sgd as p;"
@@ -152,6 +153,7 @@ def test_importing_opacus_leaves_the_root_logger_alone():
     assert told.stdout.strip() == b"[] True"
 
 
+@pytest.mark.slow
 def test_opacus_as_a_whole_is_imported_only_by_who_wants_it():
     code = (
         "import sys, tasks.training.opacus_import as ours;"

@@ -55,6 +55,7 @@ def test_no_record_is_longer_than_the_bound(kind, size):
         assert found.max() <= workload.bound() ** 2 + 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_search_finds_none_that_is_longer_and_comes_near(kind):
     """Climb from random states and records to the longest term that there is."""

@@ -37,6 +37,7 @@ def auc_of(folder: Path) -> float:
     return float(roc_auc_score(records.targets, model.predict(records.columns)[:, 1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "num_rounds", "free"),
     [
@@ -79,6 +80,7 @@ def test_the_masked_sum_has_the_terms_of_all_and_the_noise_that_the_server_is_to
     assert told == pytest.approx(3 * np.sqrt(5 / 4))
 
 
+@pytest.mark.slow
 def test_early_stopping_and_the_participants_spread(tmp_path):
     free = (
         "privacy.delta=1e-4 privacy.noise_multiplier=0.5 algorithm.early_stopping_rounds=1"
@@ -104,6 +106,7 @@ def test_the_plan_has_one_term_of_each_client_and_round():
     assert found.guarantee["epsilon"] == pytest.approx(2, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "free", "told"),
     [

@@ -100,6 +100,7 @@ def private(epsilon: float) -> dict:
     return {"privacy": "example_distributed", "num-rounds": 6, "overrides": free}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keys", "least"), [({"num-rounds": 8}, 0.7), (private(20), 0.68)])
 def test_three_classes(tmp_path, run_config, keys, least):
     """The true scores are right about 0.75 of the records; the largest class is 0.37."""
@@ -112,6 +113,7 @@ def test_three_classes(tmp_path, run_config, keys, least):
     assert (found.argmax(axis=1) == label).mean() > least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keys", "least"), [({"num-rounds": 25}, 0.95), (private(20), 0.8)])
 def test_a_number(tmp_path, run_config, keys, least):
     """In the label's own unit; the noise of the label is under 1 % of its variance."""

@@ -262,6 +262,7 @@ def auc(folder: Path) -> float:
     return roc_auc_score(label, model.predict(columns)[:, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("free", "keys", "least", "most"),
     [
@@ -284,6 +285,7 @@ def test_what_only_two_columns_tell_together_takes_the_pair(
     assert least < auc(tmp_path / "run") <= most
 
 
+@pytest.mark.slow
 def test_the_masked_tables_are_the_pooled_ones_bit_for_bit(tmp_path):
     found = []
     pairs = "algorithm.interactions=[[worst area,mean texture],[worst area,mean smoothness]]"

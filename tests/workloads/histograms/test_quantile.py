@@ -301,6 +301,7 @@ def run(folder: Path, num_nodes: int, name: str, free: str = ALL, **keys):
     return simulate(config | {"overrides": f"{free} {FREE[name]}"} | given, num_nodes).state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FREE)
 def test_the_masked_model_is_the_pooled_one_bit_for_bit(tmp_path, name):
     alone = f"{ALL} rounds.min_clients=1 rounds.min_replies=1"
@@ -314,6 +315,7 @@ def test_the_masked_model_is_the_pooled_one_bit_for_bit(tmp_path, name):
     assert len(pooled.arrays["edges"]) > 30 * 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FREE)
 def test_the_model_file_predicts_by_the_edges(tmp_path, name):
     state = run(tmp_path / "run", 3, name)
@@ -343,6 +345,7 @@ def test_the_report_has_the_edges(tmp_path):
     np.testing.assert_array_equal(begins, column.edges)
 
 
+@pytest.mark.slow
 def test_it_learns_under_privacy(tmp_path):
     free = f"{PRIVATE_RUN} privacy.epsilon=8"
     state = run(tmp_path / "run", 5, "ebm", free, privacy="example_distributed")
@@ -353,6 +356,7 @@ def test_it_learns_under_privacy(tmp_path):
     assert 30 <= len(state.arrays["edges"]) <= 30 * 31
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path):
     whole = run(tmp_path / "whole", 3, "ebm", num_rounds=6)
     run(tmp_path / "run", 3, "ebm", num_rounds=3)
@@ -418,6 +422,7 @@ def ended(folder, free, algorithm="gbdt", num_rounds=12, **keys):
     return simulate(config, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["gbdt", "ebm"])
 def test_early_stopping_leaves_the_best_model_over_the_edges_too(tmp_path, algorithm):
     free = "algorithm.binning=quantile algorithm.fine_bins=64 algorithm.max_bins=8"

@@ -39,6 +39,7 @@ def records(num_nodes: int = 1, free: str = ALL):
     return columns, np.concatenate([part.targets for part in parts]), parts
 
 
+@pytest.mark.slow
 def test_the_masked_model_is_the_pooled_one_bit_for_bit(tmp_path):
     """However the records are spread: one node, seven uneven ones, masked or in the clear."""
     _, _, parts = records(7, UNEVEN)
@@ -62,6 +63,7 @@ def test_the_counts_are_those_of_the_records(tmp_path):
     np.testing.assert_array_equal(slots.sum(axis=1), np.bincount(targets) * columns.shape[1])
 
 
+@pytest.mark.slow
 def test_it_learns_without_privacy(tmp_path):
     run(tmp_path / "run", 3, "", num_rounds=30)
     task, model = load_model(tmp_path / "run" / "model.safetensors")
@@ -71,6 +73,7 @@ def test_it_learns_without_privacy(tmp_path):
     assert roc_auc_score(targets, model.predict(columns)[:, 1]) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", ["example_distributed", "example_central"])
 def test_it_learns_under_privacy_and_the_model_file_predicts(tmp_path, privacy):
     free = DISTRIBUTED if privacy == "example_distributed" else PRIVATE
@@ -131,6 +134,7 @@ def test_a_plan_says_what_it_costs(tmp_path):
     assert (release["name"], release["times"]) == ("update", 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "free", "told"),
     [
@@ -169,6 +173,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
         load_model(file)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path):
     whole = run(tmp_path / "whole", 3, "", num_rounds=7)
     run(tmp_path / "run", 3, "", num_rounds=5)
@@ -178,6 +183,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path):
         np.testing.assert_array_equal(found.arrays[name], values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", ["none", "example_central"])
 def test_the_curves_are_written_for_a_person_to_read(tmp_path, privacy):
     """What the report's curves add up to is what the model predicts."""

@@ -82,6 +82,7 @@ def test_the_worst_record_is_as_long_as_the_bound(label, keys):
     assert squares(workload, one) == pytest.approx(square, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_search_finds_none_that_is_longer_and_comes_near():
     """Climb from random records to the longest, over values in range and out of it."""
     workload, draws = statistics("number", DISTRIBUTED), np.random.default_rng(0)

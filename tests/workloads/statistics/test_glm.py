@@ -144,6 +144,7 @@ def test_numbers_from_files_and_a_missing_value(tmp_path, counts, family):
     assert report["left out, a value is missing"] == 5
 
 
+@pytest.mark.slow
 def test_however_records_are_spread_the_fit_is_the_same_bit_for_bit(tmp_path):
     uneven = f"{COLUMNS} task.partition.scheme=size_skew task.partition.min_examples=3"
     one, _ = run(

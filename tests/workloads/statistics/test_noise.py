@@ -126,6 +126,7 @@ def test_noised_cells_are_hidden_on_demand_only(min_cell):
         assert min(count for count in counts if count != "hidden") >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", ["example_distributed", "example_central"])
 @pytest.mark.parametrize("survivors", [4, 5])
 def test_the_server_knows_the_noise_that_is_in_its_sum(tmp_path, privacy, survivors):

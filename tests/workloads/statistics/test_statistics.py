@@ -104,6 +104,7 @@ def test_figures_equal_those_of_the_pooled_records(tmp_path):
         assert [list(row) for row in written] == [list(row) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["adult", "heart"])
 def test_real_records(tmp_path, data_dir, task):
     place = data_dir / task
@@ -302,6 +303,7 @@ def test_what_cannot_be_described_is_refused(keys, says):
         statistics(**keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "free", "says"),
     [

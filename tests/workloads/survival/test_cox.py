@@ -53,6 +53,7 @@ def test_by_participant_it_is_the_stratified_fit(whole):
     assert facts["events"] == targets[:, 1].sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [1, 3, 10])
 def test_pooled_it_is_the_fit_on_the_grid(least):
     """On the merged times; where nothing is merged, on the grid's own."""
@@ -122,6 +123,7 @@ def test_five_masked_nodes_give_the_stratified_fit(tmp_path, own_conf):
     assert [row[0] for row in rows[1:]] == [row[""] for row in report["rows"]]
 
 
+@pytest.mark.slow
 def test_five_masked_nodes_give_the_pooled_fit_bit_for_bit(tmp_path, own_conf):
     records = kit.made_up(260)
     free = "algorithm.strata=none"
@@ -138,6 +140,7 @@ def test_five_masked_nodes_give_the_pooled_fit_bit_for_bit(tmp_path, own_conf):
     np.testing.assert_allclose(found, beta, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, own_conf):
     """Though the state has other arrays after the round that counts."""
     parts = kit.dealt(kit.made_up(200), 4)

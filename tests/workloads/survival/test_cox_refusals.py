@@ -58,6 +58,7 @@ def test_under_privacy_it_says_what_to_take_instead(privacy):
         load_config(given | {"overrides": free})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("free", "says"),
     [

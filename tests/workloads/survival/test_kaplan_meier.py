@@ -201,6 +201,7 @@ def test_what_does_not_fit_the_columns_is_refused(own_conf, free, says):
         build_workload(load_config(given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("free", "says"),
     [

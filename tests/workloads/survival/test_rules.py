@@ -51,6 +51,7 @@ def parts_of(num: int) -> list:
     return [records.take(np.arange(node, num, 4)) for node in range(4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "free"),
     [("cox", ""), ("cox", "algorithm.strata=none"), ("kaplan_meier", "algorithm.by=sex")],
@@ -61,6 +62,7 @@ def test_honest_rounds_go_through(tmp_path, own_conf, algorithm, free):
     assert "no fit" not in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "num", "changes", "reason"),
     [
@@ -78,6 +80,7 @@ def test_what_the_owner_has_not_allowed_is_refused(
         run(tmp_path, own_conf, parts_of(num), "", algorithm, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", ["", "algorithm.strata=none"])
 def test_coefficients_that_single_out_a_record_get_zeros(
     tmp_path, own_conf, monkeypatch, logged, free

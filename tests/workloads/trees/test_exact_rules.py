@@ -85,6 +85,7 @@ def test_what_a_query_asks_of_one_record_alone_is_withheld():
     np.testing.assert_array_equal(weights, ends == node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gbdt", "forest", "tree"])
 def test_a_run_over_nodes_with_policies_goes_through(tmp_path, name, caplog, monkeypatch):
     """Of 140 records each: a deep tree has small nodes, and the run goes on without them."""
@@ -93,8 +94,8 @@ def test_a_run_over_nodes_with_policies_goes_through(tmp_path, name, caplog, mon
     report = run(tmp_path, changes=changes, free="", algorithm=name, num_rounds=6)
     assert report["trees"] >= 1
     assert "of this node's policy: it adds zeros there" in caplog.text
-    # Never the whole query.
-    assert "clients added zeros" not in caplog.text
+    # Never the whole query, but that for scores: fewer records than 60 are held out.
+    assert caplog.text.count("clients added zeros") == 1
 
 
 def test_trees_need_the_owners_consent(tmp_path):
@@ -102,6 +103,7 @@ def test_trees_need_the_owners_consent(tmp_path):
         run(tmp_path, free="", algorithm="gbdt", num_rounds=3)
 
 
+@pytest.mark.slow
 def test_trees_with_as_many_leaves_as_a_node_has_records_are_refused(tmp_path):
     changes = {"exact": ["tree"], "max_parameter_share": 0.02}
     with pytest.raises(RunStoppedError, match="too_few_records"):

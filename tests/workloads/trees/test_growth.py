@@ -172,6 +172,7 @@ def labelled(label: str, num: int, seed: int) -> Examples:
     return examples(data.columns, np.minimum((score * kinds).astype(int), kinds - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "keys"),
     [("gbdt", {"max_depth": 4}), ("forest", {"feature_fraction": 0.8}), ("tree", {})],
@@ -194,6 +195,7 @@ def test_it_learns_what_two_columns_say_together(name, keys, label):
     assert sum(told.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS)
 def test_random_trees_learn_what_two_columns_say_together(label):
     """Without noise; the curves alone cannot."""

@@ -38,6 +38,7 @@ def assert_same(found, other):
         np.testing.assert_array_equal(found.arrays[name], values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*KINDS, "random"])
 def test_the_masked_trees_are_the_pooled_ones_bit_for_bit(tmp_path, name):
     """However the records are spread: one node, seven uneven ones, masked or in the clear."""
@@ -53,6 +54,7 @@ def test_the_masked_trees_are_the_pooled_ones_bit_for_bit(tmp_path, name):
     assert len(pooled.arrays["column"]) > 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_rounds"), [("gbdt", 26), ("forest", 14), ("tree", 14)])
 def test_it_learns_and_ends_by_itself(tmp_path, name, num_rounds):
     outcome = run(tmp_path / "run", 3, ALL, name, num_rounds=num_rounds)
@@ -83,6 +85,7 @@ def test_one_tree_is_scikit_learns(tmp_path):
     np.testing.assert_allclose(model.predict(columns), peer.predict_proba(bins), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_boosting_is_near_scikit_learns(tmp_path):
     """On the same bins: the loss on the records, which trees grown alike lower alike."""
     free = f"{ALL} algorithm.max_depth=3 algorithm.lambda_l2=0 algorithm.learning_rate=0.1"
@@ -99,6 +102,7 @@ def test_boosting_is_near_scikit_learns(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", ["example_distributed", "example_central"])
 def test_random_trees_learn_under_privacy(tmp_path, privacy):
     free = DISTRIBUTED if privacy == "example_distributed" else PRIVATE
@@ -130,6 +134,7 @@ def test_a_plan_says_what_it_costs():
     assert plan.num_parameters == workload.length(workload.initial_state())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "keys", "free", "told"),
     [
@@ -184,6 +189,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
         load_model(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", ["algorithm.max_depth=3", "algorithm.structure=random"])
 def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path, free):
     whole = run(tmp_path / "whole", 3, free, "gbdt", num_rounds=7).state

@@ -38,6 +38,7 @@ def private(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_record_says_what_was_promised(private):
     text = privacy_record(gather(private))
     spent = json.loads((private / "summary.json").read_text())["privacy"]

@@ -67,6 +67,7 @@ def test_every_end_is_drawn(caplog):
     assert told == ["report: run/report.html"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("bug")])
 def test_what_fails_in_drawing_is_a_warning_and_ends_no_run(
     tmp_path, monkeypatch, caplog, error

@@ -68,6 +68,7 @@ def test_what_others_write_is_text_and_never_markup(tmp_path):
     assert page.figure(EVIL + "1").alt.startswith(f"Score by {EVIL}1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["日本語 {}", "$x^2_{}$ \\frac", "a\n\tb\x07 {}", "🙂 {}", "x" * 200 + "{}"]
 )
@@ -181,6 +182,7 @@ def test_a_thousand_rounds_are_a_small_page_in_seconds(tmp_path):
     assert page.table("node", "which").rows[0][2:] == ["1,000", "1-1000"]
 
 
+@pytest.mark.slow
 def test_sixty_columns_of_many_bins_are_a_small_page(tmp_path):
     page = draw(tmp_path, [round_line(1)], report=curves(75, 256, ("a", "b", "c")))
     small = [one for one in page.figures if one.title.startswith("column ")]
@@ -191,6 +193,7 @@ def test_sixty_columns_of_many_bins_are_a_small_page(tmp_path):
     assert all(one == ticks[0] for one in ticks)
 
 
+@pytest.mark.slow
 def test_hundreds_of_classes_groups_and_columns_are_a_small_page(tmp_path):
     names = [f"class {number}" for number in range(300)]
     rows = [

@@ -31,6 +31,7 @@ def read(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text())
 
 
+@pytest.mark.slow
 def test_a_private_run_says_what_is_spent_and_what_is_not_protected(tmp_path):
     page, summary = run(tmp_path / "run", task="digits", num_rounds=3, overrides=PRIVATE)
     assert page.sections == BASE
@@ -71,6 +72,7 @@ def test_a_neural_model_has_curves_scores_and_hashes(tmp_path):
     assert (folder / "config.yaml").read_text().strip() in page.text
 
 
+@pytest.mark.slow
 def test_a_boosted_model_has_the_curve_of_each_column(tmp_path):
     folder = tmp_path / "run"
     page, _ = run(folder, task="breast_cancer", algorithm="ebm", num_rounds=4)
@@ -103,6 +105,7 @@ def test_a_regression_has_a_forest_of_its_coefficients(tmp_path):
     assert "Intercept" not in figure.alt
 
 
+@pytest.mark.slow
 def test_statistics_are_tables_with_a_histogram_of_each_number(tmp_path):
     folder = tmp_path / "run"
     page, _ = run(folder, task="breast_cancer", algorithm="statistics")

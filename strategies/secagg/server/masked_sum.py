@@ -1,0 +1,79 @@
+"""The running sum of masked inputs, and where they are kept in case one must come out again.
+
+An input is added as it comes, so that the memory for many is that for one. Whether it stays in
+the sum is known only once all have come: a complaint about shares leaves two nodes out. So each
+input is kept as it was sent, first in memory, and beyond `MEMORY_BYTES` of all of them in a
+temporary file; who is left out is subtracted again, which is exact modulo 2^b. The file has no
+name, so that nothing of it is left after a crash, and holds what was sent and nothing else:
+whoever reads the disk sees no more than the server has been sent, masked.
+"""
+
+from tempfile import SpooledTemporaryFile
+from weakref import finalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.secagg.crypto.prg import Vector, word_dtype
+from strategies.secagg.messages import MaskedInput
+from strategies.secagg.packing import add_packed, packed_bytes, subtract_packed
+
+#: Inputs are kept in memory up to so many bytes, all together.
+MEMORY_BYTES = 64 << 20
+
+
+class MaskedSum:
+    """The sum of one attempt's masked inputs, masks included.
+
+    Parameters
+    ----------
+    modulus_bits, num_parameters, num_scalars : int
+        The form of each input; the scalars without the one that counts.
+    """
+
+    def __init__(self, modulus_bits: int, num_parameters: int, num_scalars: int) -> None:
+        self.modulus_bits = modulus_bits
+        self._update = np.zeros(num_parameters, word_dtype(modulus_bits))
+        self._scalars = np.zeros(num_scalars + 1, np.uint64)
+        self._size = packed_bytes(num_parameters, modulus_bits) + self._scalars.nbytes
+        self._kept = SpooledTemporaryFile(MEMORY_BYTES, prefix="tacet-")  # noqa: SIM115
+        # However an attempt ends: a run may stop anywhere between two messages.
+        finalize(self, self._kept.close)
+        self._nodes: list[int] = []
+
+    def add(self, node: int, message: MaskedInput) -> None:
+        """Add a node's input, which has the form, and keep it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be kept; then it is not in the sum either.
+        """
+        place = len(self._nodes) * self._size
+        if place + self._size > MEMORY_BYTES:
+            # Before a large input is copied in memory.
+            self._kept.rollover()
+        self._kept.seek(place)
+        self._kept.write(message.update)
+        self._kept.write(message.scalars)
+        self._nodes.append(node)
+        add_packed(message.update, self.modulus_bits, self._update)
+        self._scalars += np.frombuffer(message.scalars, "<u8")
+
+    def take_out(self, node: int) -> None:
+        """Subtract the input of a node again."""
+        self._kept.seek(self._nodes.index(node) * self._size)
+        subtract_packed(self._kept.read, self.modulus_bits, self._update)
+        self._scalars -= np.frombuffer(self._kept.read(self._scalars.nbytes), "<u8")
+
+    def opened(self) -> tuple[Vector, NDArray[np.uint64]]:
+        """Return both sums, to take the masks off in place; what was kept goes.
+
+        Only the low b bits of the first one mean anything: reduce it modulo 2^b.
+        """
+        self.close()
+        return self._update, self._scalars
+
+    def close(self) -> None:
+        """Drop what was kept."""
+        self._kept.close()

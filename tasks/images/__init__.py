@@ -1,0 +1,1 @@
+"""Images of a participant's own: a folder for each class."""

@@ -1,0 +1,1 @@
+"""Policies learnt in environments of gymnasium, each node in one with a physics of its own."""

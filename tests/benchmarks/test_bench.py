@@ -1,0 +1,75 @@
+"""``benchmarks.bench`` reads ratios from what other benchmarks write, and fails by them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bench
+
+
+def case(system, client, server):
+    sizes = {"clients": 20, "parameters": 100_000, "dropouts": 2}
+    measured = {"client": client, "server": server}
+    floors = {"client_floor": 1.0, "server_floor": 2.0}
+    return {"system": system, "case": sizes, "measured": measured, **floors}
+
+
+WRITTEN = {
+    "benchmarks.secagg": {"rows": [case(bench.CLASSICAL, 7, 20), case(bench.SIGNED, 20, 40)]},
+    "benchmarks.simulated_round": {"rows": [{"nodes": 10, "times_flower": 1.5}]},
+}
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Let each benchmark write these figures; None: it writes none."""
+    found = json.loads(json.dumps(WRITTEN))
+
+    def run(command, **options):
+        figures = found[command[2]]
+        assert command[:2] == [sys.executable, "-m"]
+        if figures is not None:
+            Path(command[-1]).write_text(json.dumps(figures))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return found
+
+
+def test_ratios_are_told_and_written(written, tmp_path, capsys):
+    file = tmp_path / "bench.json"
+    assert bench.main(["--small", "--json", str(file)]) == 0
+    ratios = json.loads(file.read_text())["ratios"]
+    assert [one["value"] for one in ratios] == [7, 10, 20, 20, 1.5]
+    lines = capsys.readouterr().out.splitlines()[2:7]
+    assert [line.split()[-3:] for line in lines] == [
+        [f"{one['value']:.3g}", f"{one['most']:g}", "PASS"] for one in ratios
+    ]
+
+
+def test_a_ratio_above_its_limit_fails(written, capsys):
+    written["benchmarks.simulated_round"]["rows"][0]["times_flower"] = 3.0
+    assert bench.main(["--small"]) == 1
+    assert capsys.readouterr().out.count("FAIL") == 1
+
+
+def test_a_benchmark_that_writes_nothing_fails_and_the_others_are_told(written, capsys):
+    written["benchmarks.secagg"] = None
+    assert bench.main(["--small"]) == 1
+    told = capsys.readouterr().out
+    assert "benchmarks.secagg --cases 20,100000,2 --repeats 3 wrote no figures" in told
+    assert "round of 10 nodes" in told
+
+
+def test_the_whole_reads_what_the_benchmarks_write():
+    ours, flower = case(bench.CLASSICAL, 1, 1), case("flower", 50, 100)
+    (client, server) = bench.WHOLE[0].ratios({"rows": [ours, flower]})
+    assert (client.value, server.value) == (0.02, 0.01)
+    rows = [
+        {"system": system, "clients": 50, "times_flower": times}
+        for system, times in (("plain", 3.0), ("secagg", 0.9))
+    ]
+    assert [one.value for one in bench.WHOLE[1].ratios({"rows": rows})] == [0.9]
+    assert [one.value for one in bench.WHOLE[2].ratios({"rows": rows})] == [0.9]

@@ -1,0 +1,335 @@
+"""Encrypt, add, decrypt: against Python's integers, at the corners, and where it must fail."""
+
+import hashlib
+import importlib.util
+
+import numpy as np
+import pytest
+
+from strategies.homomorphic import scheme as module
+from strategies.homomorphic.arithmetic import NUMPY, compiled_arithmetic
+from strategies.homomorphic.parameters import Slots
+from strategies.homomorphic.public import public_key, public_polynomial
+from strategies.homomorphic.scheme import MismatchError, Scheme
+from strategies.secagg.crypto.prg import word_dtype
+from tests.strategies.homomorphic import oracle
+from tests.strategies.homomorphic.oracle import PRIMES, N
+from tests.strategies.secagg.world import stream
+
+PLAN = hashlib.sha256(b"plan").digest()
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
+ARITHMETICS = [
+    pytest.param(lambda: NUMPY, id="numpy"),
+    pytest.param(
+        compiled_arithmetic,
+        id="numba",
+        marks=pytest.mark.skipif(not HAS_NUMBA, reason="the extra numba is not installed"),
+    ),
+]
+
+
+def words_of(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return signed numbers modulo 2^b."""
+    unsigned = values.astype(np.int64).view(np.uint64) & np.uint64(2**bits - 1)
+    return unsigned.astype(word_dtype(bits))
+
+
+def numbers_for(scheme: Scheme, seed: int) -> list[np.ndarray]:
+    """Return an update of each participant, whose sums fill the range, at its ends too."""
+    slots = scheme.slots
+    rng = np.random.Generator(np.random.PCG64(seed))
+    half, n = 2 ** (slots.modulus_bits - 1), slots.num_contributions
+    found = [
+        rng.integers(-(half // n), (half - 1) // n + 1, slots.num_values) for _ in range(n)
+    ]
+    for i, values in enumerate(found):
+        values[:1] = -(half // n)
+        values[1:2] = (half - 1) // n
+        if i == 0 and len(values) > 3:
+            # One participant alone may reach both ends.
+            values[2:4] = -half, half - 1
+        elif len(values) > 3:
+            values[2:4] = 0
+    return found
+
+
+def encrypted(scheme, numbers, seed=0, plan=PLAN, arithmetic=NUMPY):
+    bits = scheme.slots.modulus_bits
+    return [
+        scheme.encrypt(words_of(values, bits), plan, stream(seed + i), arithmetic)
+        for i, values in enumerate(numbers)
+    ]
+
+
+def key_sum(pairs) -> np.ndarray:
+    return np.sum([key for key, _ in pairs], axis=0, dtype=np.uint16)
+
+
+def opened(scheme, pairs, plan=PLAN, arithmetic=NUMPY):
+    texts = [text for _, text in pairs]
+    return scheme.decrypt(key_sum(pairs), texts, plan, arithmetic)
+
+
+def small(num_values: int = 300, bits: int = 16, n: int = 3) -> Scheme:
+    return Scheme(Slots.of(num_values, bits, n))
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 31, 32, 48, 63])
+@pytest.mark.parametrize(("n", "length"), [(3, "1"), (7, "some"), (3, "kN + 1")])
+def test_the_sum_is_exact(bits, n, length):
+    full = Slots.of(10, bits, n).values_in_full
+    size = {"1": 1, "some": 1000, "kN - 1": full - 1, "kN + 1": full + 1}[length]
+    scheme = Scheme(Slots.of(size, bits, n))
+    numbers = numbers_for(scheme, bits)
+    pairs = encrypted(scheme, numbers)
+    assert all(scheme.is_sound(text) for _, text in pairs)
+    assert {len(text) for _, text in pairs} == {scheme.num_bytes}
+    np.testing.assert_array_equal(opened(scheme, pairs), words_of(sum(numbers), bits))
+
+
+def test_the_sum_is_exact_over_many_and_over_any_survivors():
+    scheme = small(200, 32, 40)
+    numbers = numbers_for(scheme, 1)
+    pairs = encrypted(scheme, numbers)
+    for chosen in (range(40), range(0, 40, 3), (4, 39)):
+        found = opened(scheme, [pairs[i] for i in chosen])
+        np.testing.assert_array_equal(found, words_of(sum(numbers[i] for i in chosen), 32))
+
+
+@pytest.mark.parametrize(
+    ("bits", "size"), [(8, 50), pytest.param(48, 3 * N + 5, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_a_ciphertext_is_what_its_definition_says(monkeypatch, arithmetic, bits, size):
+    """Bytes of c_j = a_j s + T e_j + P_j, by Kronecker products and Python's integers."""
+    scheme = Scheme(Slots.of(size, bits, 3))
+    slots, drawn = scheme.slots, []
+
+    def noting(num, bits_of):
+        drawn.append(module_sample(num, bits_of))
+        return drawn[-1].copy()
+
+    module_sample = module.sample
+    monkeypatch.setattr(module, "sample", noting)
+    words = words_of(numbers_for(scheme, 5)[0], bits)
+    key, text = scheme.encrypt(words, PLAN, stream(9), arithmetic())
+    secret, *errors = (values.astype(np.int64).tolist() for values in drawn)
+    assert key.view(np.int16).tolist() == secret
+    expected = b""
+    for number in range(slots.num_polynomials):
+        length, public = slots.length(number), oracle.public_points(PLAN, number)
+        start = number * slots.values_in_full
+        part = words[start : start + slots.values_in_full].tolist()
+        plain = oracle.plaintexts(part, bits, slots.num_slots, length)
+        for i, prime in enumerate(PRIMES):
+            a = backward_checked(i, public[i])
+            product = oracle.negacyclic(a, secret, prime)
+            scaled = [error << (bits * slots.num_slots) for error in errors[number]]
+            rows = zip(product[:length], scaled, plain, strict=True)
+            expected += oracle.packed([sum(row) % prime for row in rows])
+    assert bytes(text) == expected
+
+
+def backward_checked(number: int, points: list[int]) -> list[int]:
+    """Return the coefficients of a polynomial, which has these values where we look."""
+    from strategies.homomorphic import ring
+
+    found = ring.backward(number, np.array(points, np.uint32)).tolist()
+    place = oracle.point(PRIMES[number], 1234)
+    assert oracle.value_at(found, place, PRIMES[number]) == points[1234]
+    return found
+
+
+KNOWN = {
+    "public": "dccf865ed71de8b0d670484b79eb29ddb69593d64e152b437315370af84c9cd0",
+    "ciphertext": "4f6d6340039aa1ad8bea5900307f5e91c83736671438b4b9609342d18fe52f96",
+    "key": "e1c4b77d5bd9ae1726eac289ee021d37d50f4413a67772605a204078324df0d8",
+}
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_known_answers(arithmetic):
+    """What two versions, or two machines, must agree on."""
+    scheme = Scheme(Slots.of(50_000, 32, 10))
+    values = np.arange(50_000, dtype=np.int64) * 7919 % 200_003 - 100_001
+    key, text = scheme.encrypt(words_of(values, 32), PLAN, stream(1), arithmetic())
+    found = {
+        "public": public_polynomial(public_key(PLAN), 1).astype("<u4").tobytes(),
+        "ciphertext": bytes(text),
+        "key": key.astype("<u2").tobytes(),
+    }
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == KNOWN
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_both_arithmetics_open_the_same(arithmetic):
+    for bits, size in ((8, 100), (16, 11 * N + 3), (32, 500), (63, 900)):
+        scheme = small(size, bits, 4)
+        numbers = numbers_for(scheme, 3)
+        pairs = encrypted(scheme, numbers, arithmetic=arithmetic())
+        found = opened(scheme, pairs, arithmetic=arithmetic())
+        np.testing.assert_array_equal(found, words_of(sum(numbers), bits))
+
+
+def corner(scheme: Scheme, sign: int, beyond: int = 0):
+    """Return words and the sum of a ciphertext with extreme numbers and errors of +-(B + x)."""
+    slots = scheme.slots
+    bits, k, length = slots.modulus_bits, slots.num_slots, slots.length(0)
+    digit = -(2 ** (bits - 1)) if sign < 0 else 2 ** (bits - 1) - 1
+    words = [digit % 2**bits] * slots.num_values
+    error = sign * (slots.largest_sum + beyond)
+    plain = oracle.plaintexts(words, bits, k, length)
+    values = [p + (error << (bits * k)) for p in plain]
+    text = b"".join(oracle.packed([v % prime for v in values]) for prime in PRIMES)
+    return np.array(words, word_dtype(bits)), text
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32, 48, 63])
+@pytest.mark.parametrize("n", [3, 1000, 10_000])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_errors_of_b_and_extreme_numbers_open_exactly(monkeypatch, bits, n, sign, arithmetic):
+    scheme = small(16 * Slots.of(10, bits, n).num_slots, bits, n)
+    words, text = corner(scheme, sign)
+    monkeypatch.setattr(Scheme, "_require_spread", lambda *_: None)
+    found = scheme.decrypt(np.zeros(N, np.uint16), [text], PLAN, arithmetic())
+    np.testing.assert_array_equal(found, words)
+    _, beyond = corner(scheme, sign, 1)
+    with pytest.raises(MismatchError, match="errors is"):
+        scheme.decrypt(np.zeros(N, np.uint16), [beyond], PLAN, arithmetic())
+
+
+@pytest.mark.parametrize("error", [0, 13])
+def test_errors_that_nobody_draws_are_found_out(error):
+    """All of them small, and their mean square is not that of one participant's."""
+    scheme = small(1100, 16, 1)
+    words, _ = corner(scheme, 1)
+    slots = scheme.slots
+    plain = oracle.plaintexts(words.tolist(), 16, slots.num_slots, slots.length(0))
+    values = [p + (error << (16 * slots.num_slots)) for p in plain]
+    text = b"".join(oracle.packed([v % prime for v in values]) for prime in PRIMES)
+    with pytest.raises(MismatchError, match="mean square"):
+        scheme.decrypt(np.zeros(N, np.uint16), [text], PLAN)
+
+
+def test_a_slot_more_than_fits_fails():
+    """Past capacity what comes out is wrong, whatever the checks make of so few."""
+    fitting = Slots.of(100, 31, 1000)
+    too_full = Slots(100, 31, 1000, fitting.num_slots + 1, fitting.largest_sum)
+    scheme = Scheme(too_full)
+    words, text = corner(scheme, 1)
+    try:
+        found = scheme.decrypt(np.zeros(N, np.uint16), [text], PLAN)
+    except MismatchError:
+        return
+    assert (found != words).mean() > 0.1
+
+
+def test_sums_of_ten_thousand_keys_and_errors_stay_within_b():
+    """By a Gaussian with their variance: of a million none is beyond, and B is not idle."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    largest = np.abs(np.rint(rng.standard_normal(1_000_000) * 6.4 * 100)).max()
+    most = Slots.of(1_000_000, 32, 10_000).largest_sum
+    assert 0.4 * most < largest <= most
+
+
+def test_a_wrap_damages_its_slot_and_the_next_by_one_step():
+    scheme = small(11, 16, 2)
+    numbers = [np.zeros(11, np.int64) for _ in range(2)]
+    numbers[0][4] = numbers[1][4] = 20_000
+    found = opened(scheme, encrypted(scheme, numbers)).view(np.int16)
+    assert found[4:6].tolist() == [40_000 - 65_536, 1]
+    assert not found[:4].any()
+    assert not found[6:].any()
+
+
+def test_the_server_sees_integers_and_not_one_wrap():
+    """The plaintexts are not reduced modulo T: a negative top slot borrows from the errors."""
+    scheme = small(11, 16, 2)
+    low = np.full(11, -(2**15), np.int64)
+    pairs = encrypted(scheme, [low, np.zeros(11, np.int64)])
+    np.testing.assert_array_equal(opened(scheme, pairs), words_of(low, 16))
+
+
+def test_every_encryption_has_a_key_and_errors_of_its_own():
+    scheme = small()
+    values = np.zeros(300, np.uint16)
+    pairs = [scheme.encrypt(values, PLAN) for _ in range(20)]
+    assert len({key.tobytes() for key, _ in pairs}) == len({bytes(t) for _, t in pairs}) == 20
+    # A key is no function of what the errors are drawn from.
+    asked = []
+    scheme.encrypt(values, PLAN, lambda n: asked.append(n) or bytes([len(asked)] * n))
+    assert asked == [16, 16]
+
+
+def test_keys_and_errors_are_as_wide_as_they_must_be():
+    """Neither ternary keys nor errors of zero, nor a deviation that is a little smaller."""
+    scheme = small(11 * N, 16, 2)
+    zero = np.zeros(11 * N, np.uint16)
+    pairs = [scheme.encrypt(zero, PLAN) for _ in range(4)]
+    keys = np.stack([key.view(np.int16) for key, _ in pairs]).astype(float)
+    assert abs(keys.var() / 6.4**2 - 1) < 6 * (2 / keys.size) ** 0.5
+    for key, text in pairs:
+        # Alone, with its own key, the errors are seen: their mean square is checked in there.
+        assert not scheme.decrypt(key, [text], PLAN).any()
+
+
+def test_the_plan_decides_the_public_polynomials():
+    scheme = small()
+    pairs = encrypted(scheme, numbers_for(scheme, 1))
+    with pytest.raises(MismatchError):
+        opened(scheme, pairs, plan=hashlib.sha256(b"another").digest())
+
+
+@pytest.mark.parametrize("damage", ["bit", "short", "long", "residue", "last residue"])
+def test_what_is_no_ciphertext_is_not_sound(damage):
+    scheme = small(700, 24, 3)
+    _, text = encrypted(scheme, numbers_for(scheme, 1))[0]
+    length = scheme.slots.length(0)
+    rows = oracle.unpacked(bytes(text), 7 * length)
+    if damage == "bit":
+        # Every residue below its prime stays a ciphertext: the signature sees such a change.
+        text[0] ^= 1
+        assert scheme.is_sound(text)
+        return
+    if damage == "short":
+        text = text[:-1]
+    elif damage == "long":
+        text = text + b"\0"
+    else:
+        at = 3 * length if damage == "residue" else 7 * length - 1
+        rows[at] = PRIMES[at // length]
+        text = oracle.packed(rows)
+        below = oracle.packed([*rows[:at], rows[at] - 1, *rows[at + 1 :]])
+        assert scheme.is_sound(below)
+    assert not scheme.is_sound(text)
+
+
+@pytest.mark.parametrize("wrong", ["dtype", "length", "shape"])
+def test_another_update_than_planned_is_refused(wrong):
+    scheme = small()
+    values = {
+        "dtype": np.zeros(300, np.uint32),
+        "length": np.zeros(299, np.uint16),
+        "shape": np.zeros((300, 1), np.uint16),
+    }[wrong]
+    with pytest.raises(ValueError, match="300 numbers modulo 2\\^16 belong"):
+        scheme.encrypt(values, PLAN)
+
+
+def test_the_hash_is_of_every_number():
+    base = Slots.of(100_000, 24, 50)
+    others = [
+        Slots.of(100_001, 24, 50),
+        Slots.of(100_000, 25, 50),
+        Slots.of(100_000, 24, 51),
+        Slots(100_000, 24, 50, base.num_slots - 1, base.largest_sum),
+        Slots(100_000, 24, 50, base.num_slots, base.largest_sum + 1),
+    ]
+    codec = hashlib.sha256(b"codec").digest()
+    hashes = {Scheme(slots).bound_to(codec) for slots in [base, *others]}
+    hashes.add(Scheme(base).bound_to(hashlib.sha256(b"other").digest()))
+    assert len(hashes) == 7
+    described = Scheme(base).describe()
+    assert set(described) > {"name", "version", "degree", "primes", "sigma"}
+    assert described["primes"] == PRIMES

@@ -1,0 +1,1 @@
+"""A recommender by alternating least squares."""

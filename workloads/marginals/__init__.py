@@ -1,0 +1,1 @@
+"""A synthetic table from masked, noised marginals."""
