@@ -30,11 +30,12 @@ def test_intruders_whose_flower_keys_are_registered_are_left_out(federation):
     (line,) = lines(federation, "intruders")
     assert line["num_replies"] == 3
     failures = line["failures"]
-    # The stranger's own check, and the server's of the second advert with one identity.
+    # The stranger's own check, and the server's of the second advert with one identity: either
+    # may be the later, and in training another one than in the evaluation beside it.
     assert failures.pop(federation.node_id(stranger)) == "data_refused"
-    ((left_out, cause),) = failures.items()
-    assert left_out in (federation.node_id(0), federation.node_id(twin))
-    assert cause == "malformed_reply"
+    assert failures
+    assert failures.keys() <= {federation.node_id(0), federation.node_id(twin)}
+    assert set(failures.values()) == {"malformed_reply"}
 
 
 def test_an_altered_bundle_runs_nowhere(federation, tmp_path):
