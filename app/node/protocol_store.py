@@ -128,8 +128,9 @@ class ContextStore:
 
     A run has two of Flower's records. One has the few open attempts, which every message looks
     at. The other has the tombstones, which are only looked up: each under its attempt, and
-    where it is REVEALED also under its model. Nothing is kept elsewhere: each message may be
-    answered by another process.
+    where it is REVEALED also under its model. Only the latest of these are kept, as Flower
+    moves the whole context with each message: a simulated server repeats nothing from long ago.
+    Nothing is kept elsewhere: each message may be answered by another process.
 
     Parameters
     ----------
@@ -193,6 +194,8 @@ class ContextStore:
         closed[name] = row
         if record.stage is Stage.REVEALED and record.model:
             closed[record.model.hex()] = row
+        for old in [*islice(closed, max(0, len(closed) - _MOST_CLOSED))]:
+            del closed[old]
 
     def _table(self, run_id: int, kind: str) -> ConfigRecord:
         # Changed where it is: to make the whole record anew would look at every attempt.
@@ -200,6 +203,8 @@ class ContextStore:
 
 
 _OPEN, _CLOSED = "/secagg/open", "/secagg/closed"
+# Rows, two where a sum was opened.
+_MOST_CLOSED = 128
 _LOCAL = "never leaves the node"
 
 

@@ -22,6 +22,7 @@ from tasks.training.personal import get_personal, set_personal
 NUM = 3
 _WORDS = "task.personal=[classifier] task.training.num_steps=3"
 HEAD = {"classifier.weight", "classifier.bias"}
+_ROUNDED = 2e-5
 
 
 def run_of(tmp_path, nodes=None, words="", **more):
@@ -74,16 +75,20 @@ class ByHand:
         return {name: sum(one[name] for one in sums) / count for name in ("loss", "accuracy")}
 
     def require_like(self, nodes, folder):
-        """Compare the run's model, and each node's own part, with these."""
+        """Compare the run's model, and each node's own part, with these.
+
+        Means are summed in another order here, and training makes more of the difference: as
+        much as 5e-6 on some processors. The heads of two nodes are further apart.
+        """
         file = Path(folder) / "model.safetensors"
         found = read_model(file).state.arrays
         assert not HEAD & found.keys()
         for name, values in self.shared.items():
-            np.testing.assert_allclose(found[name], values, atol=1e-6)
+            np.testing.assert_allclose(found[name], values, atol=_ROUNDED)
         for node in range(NUM):
             _, model = load_model(file, nodes.state(node))
             for name, values in get_personal(model).items():
-                np.testing.assert_allclose(values, self.heads[node][name], atol=1e-6)
+                np.testing.assert_allclose(values, self.heads[node][name], atol=_ROUNDED)
                 assert np.abs(values - self.heads[node - 1][name]).max() > 1e-4
 
 

@@ -71,7 +71,7 @@ def counted(counts: Counter[str]) -> Iterator[None]:
             sys.setprofile(None)
 
 
-def fill(store: Store, num_closed: int) -> None:
+def fill(store: Store, first: int, end: int) -> None:
     """Give a run attempts that are over, half of them with a sum opened."""
     terms = hashlib.sha256(PARAMETERS.to_bytes()).digest()
     stages = (Stage.REVEALED, Stage.CLOSED)
@@ -82,7 +82,7 @@ def fill(store: Store, num_closed: int) -> None:
                 Stage.NONE,
                 Record(stages[number % 2], 2000.0, terms, number.to_bytes(32, "big")),
             )
-            for number in range(num_closed)
+            for number in range(first, end)
         ]
     )
 
@@ -102,13 +102,13 @@ def cost_of_a_round(make: Callable[[], Store]) -> Counter[str]:
 
 
 def cost_in_a_file(path: Path, num_closed: int) -> Counter[str]:
-    fill(SqliteStore(path), num_closed)
+    fill(SqliteStore(path), 0, num_closed)
     return cost_of_a_round(lambda: SqliteStore(path))
 
 
 def cost_in_a_context(num_closed: int) -> Counter[str]:
     kept = [RecordDict()]
-    fill(ContextStore(kept[0]), num_closed)
+    fill(ContextStore(kept[0]), 0, num_closed)
 
     def make() -> ContextStore:
         # As Flower moves the context to the worker that answers, and back.
@@ -135,20 +135,33 @@ def test_a_message_costs_the_same_after_many_closed_attempts_in_a_context():
     check_flat(cost_in_a_context(10), cost_in_a_context(300))
 
 
+def test_a_context_does_not_grow_with_a_run_and_keeps_its_latest_attempts():
+    sizes = []
+    for num_closed in (300, 1000):
+        state = RecordDict()
+        for number in range(0, num_closed, 2):
+            fill(ContextStore(state), number, number + 2)
+        sizes.append(len(pickle.dumps(state)))
+        last = [AttemptId(RUN, num_closed - back, 0) for back in range(1, 65)]
+        found = ContextStore(state).records(RUN, last)
+        assert found.keys() >= {*last}
+    assert abs(sizes[0] - sizes[1]) < 0.01 * sizes[0]
+
+
 ELSEWHERE = """
 import pickle, sys
 from collections import Counter
 from pathlib import Path
 from app.node.protocol_store import ContextStore, SqliteStore
 from tests.app.node.test_protocol_store_cost import NOW, counted
-folder = Path(sys.argv[1])
+folder, last = Path(sys.argv[1]), int(sys.argv[2])
 state = pickle.loads((folder / "state").read_bytes())
 for store in (SqliteStore(folder / "s.sqlite"), ContextStore(state)):
     counts = Counter()
     with counted(counts):
         store.expire(5.0)
-        found = store.records(NOW.run_id, [NOW], (8).to_bytes(32, "big"))
-    print(sorted(key.round for key in found), counts)
+        found = store.records(NOW.run_id, [NOW], last.to_bytes(32, "big"))
+    print(last in {key.round for key in found}, len(found), counts)
 """
 
 
@@ -158,11 +171,11 @@ def test_another_process_looks_at_no_more_after_many_closed_attempts(tmp_path):
     for num_closed in (10, 300):
         folder, state = tmp_path / str(num_closed), RecordDict()
         folder.mkdir()
-        fill(SqliteStore(folder / "s.sqlite"), num_closed)
-        fill(ContextStore(state), num_closed)
+        fill(SqliteStore(folder / "s.sqlite"), 0, num_closed)
+        fill(ContextStore(state), 0, num_closed)
         (folder / "state").write_bytes(pickle.dumps(state))
-        command = [sys.executable, "-c", ELSEWHERE, str(folder)]
+        command = [sys.executable, "-c", ELSEWHERE, str(folder), str(num_closed - 2)]
         outputs.append(subprocess.run(command, cwd=ROOT, stdout=-1, text=True, check=True))
     few, many = (done.stdout for done in outputs)
-    assert few.count("[0, 8] Counter({") == few.count("'records': 2") == 2
+    assert few.count("True 2 Counter({") == few.count("'records': 2") == 2
     assert few == many
