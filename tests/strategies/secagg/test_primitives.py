@@ -26,6 +26,14 @@ def test_any_threshold_of_shares_gives_the_seed(seed, threshold, extra, random):
     assert all(shamir.is_element(share) for share in shares.values())
 
 
+@pytest.mark.parametrize("most", [300, 511, 512, 65_535])
+def test_many_shares_at_points_far_apart_give_the_seed(most):
+    """Where several differences of points have a product that just fits 63 bits."""
+    points = [1, *range(most - 150, most + 1)]
+    shares = shamir.split(b"\xa5" * 32, len(points), points, stream(4))
+    assert shamir.combine(shamir.coefficients(points), shares) == b"\xa5" * 32
+
+
 @given(SEEDS, SEEDS)
 def test_shares_below_the_threshold_fit_every_seed(seed, other):
     """Two of three shares plus a well-chosen third give any seed: they exclude nothing."""
