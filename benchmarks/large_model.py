@@ -39,9 +39,9 @@ def run_config(parameters: int) -> dict[str, Scalar]:
     return {
         "task": "breast_cancer",
         "aggregation": "secagg",
-        # A step moves the output by as much as all hidden units together.
+        # The wider, the more a step moves the output, which is a sum over hidden units.
         "overrides": f"task.model=mlp task.hidden={hidden} task.training.num_steps=2"
-        f" task.training.learning_rate={1 / hidden:.1e}"
+        f" task.training.learning_rate={min(0.3, 1000 / hidden):.1e}"
         " rounds.deadline_seconds=7200 aggregation.secrets_seconds=14400",
     }
 

@@ -1,14 +1,13 @@
-"""The cases, vectors, clocks and floors for measuring both protocols."""
+"""The cases, vectors and clocks for measuring both protocols."""
 
 import hashlib
 import statistics
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from strategies.secagg.graph import ProtocolParameters
@@ -20,9 +19,6 @@ MODULUS_BITS = 32
 WORD_BYTES = 4
 
 _COMPLETE_UP_TO = 100
-_CHUNK_BYTES = 1 << 18
-_RATE_BYTES = 1 << 28
-_RATE_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -139,37 +135,3 @@ class Clock:
             yield
         finally:
             self.seconds += time.process_time() - started
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Bytes a second of this machine, with one thread, in chunks that stay in the cache."""
-
-    keystream: float
-    adding: float
-
-    def seconds(self, num_masks: float, num_bytes: int) -> float:
-        """Return the least time in which so many masks are generated and added."""
-        return num_masks * num_bytes * (1 / self.keystream + 1 / self.adding)
-
-
-def measure_rates() -> Rates:
-    """Measure AES-128-CTR as OpenSSL does it, and numpy's addition of words."""
-    zeros, buffer = bytes(_CHUNK_BYTES), bytearray(_CHUNK_BYTES + 15)
-    encryptor = Cipher(algorithms.AES128(bytes(16)), modes.CTR(bytes(16))).encryptor()
-    total = np.zeros(_CHUNK_BYTES // WORD_BYTES, np.uint32)
-    mask = np.ones_like(total)
-    return Rates(
-        _rate(lambda: encryptor.update_into(zeros, buffer)),
-        _rate(lambda: np.add(total, mask, out=total)),
-    )
-
-
-def _rate(work: Callable[[], object]) -> float:
-    num_chunks, best = _RATE_BYTES // _CHUNK_BYTES, 0.0
-    for _ in range(_RATE_REPEATS):
-        started = time.process_time()
-        for _ in range(num_chunks):
-            work()
-        best = max(best, _RATE_BYTES / (time.process_time() - started))
-    return best

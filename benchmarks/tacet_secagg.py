@@ -247,14 +247,6 @@ def measure_peaks(case: Case) -> Peaks:
     return attempt.peaks
 
 
-def num_masks(case: Case) -> tuple[float, float]:
-    """Return how many masks a client, and on average the server, must generate."""
-    survivors = len(case.surviving)
-    neighbors = case.num_neighbors
-    met = survivors * neighbors / (case.clients - 1)
-    return neighbors + 1, survivors + case.dropouts * met
-
-
 def _identities(num_clients: int) -> list[Identity]:
     seeds = [hashlib.sha256(f"{i}".encode()).digest() for i in range(num_clients)]
     publics = [_public(seed) for seed in seeds]

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import flower_secagg, secagg, tacet_secagg
 from benchmarks.secagg_cases import Case, Measured
+from benchmarks.secagg_floors import Rates, num_masks
 
 
 def test_both_sums_are_right_within_their_stated_error():
@@ -60,12 +61,16 @@ def test_secagg_says_which_required_figure_is_missed():
 
     ours = [row(secagg.CLASSICAL, 1.0, 1.0), row(secagg.SIGNED, 2.0, 2.0)]
     verdicts = secagg.requirements([*ours, row("flower", 61.0, 499.0)], peaks)
-    assert [one.holds for one in verdicts] == [True, True, False, True, False, True, False]
+    holds = [True, True, False, True, True, False, False, True, False, True, False]
+    assert [one.holds for one in verdicts] == holds
     assert str(verdicts[2]) == "FAIL  server's peak, vectors: 4, at most 3"
-    assert str(verdicts[3]) == (
+    assert str(verdicts[5]) == (
+        "FAIL  tacet, hybrid, signed: client, times its floor: 2, at most 1.5"
+    )
+    assert str(verdicts[7]) == (
         "PASS  tacet, classical: client, times faster than Flower's: 61, at least 60"
     )
-    assert len(secagg.requirements(ours, peaks)) == 3
+    assert len(secagg.requirements(ours, peaks)) == 7
 
 
 def test_peaks_are_in_vectors():
@@ -88,11 +93,22 @@ def test_memory_alone_can_be_measured(tmp_path, capsys):
 
 def test_large_cases_take_the_default_graph():
     assert not Case.of(100, 10, 10).is_sparse
-    assert tacet_secagg.num_masks(Case.of(100, 10, 10)) == (100, 90 + 10 * 90 * 99 / 99)
+    assert num_masks(Case.of(100, 10, 10)) == (100, 90 + 10 * 90 * 99 / 99)
     many = Case.of(500, 10, 150)
     assert many.is_sparse
     assert many.num_neighbors < 499
     assert len(many.dropped) == 150
+
+
+def test_floors_count_masks_and_a_secret_for_each_pair():
+    rates = Rates(keystream=2.0, adding=2.0, agreement=1e3, sealing=1e6, opening=1e9)
+    case = Case.of(5, 3, 1)
+    assert rates.floors(case, agreed=False) == (5 * 12, 8 * 12)
+    assert rates.floors(case, agreed=True) == (60 + 8e3, 96 + 4e3)
+    assert rates.floors(case, agreed=True, hybrid=True) == (
+        60 + 8e3 + 6e6 + 6e9,
+        96 + 4e3 + 2e9,
+    )
 
 
 @pytest.mark.parametrize("text", ["5,200", "2,200,0", "5,200,5", "5,0,1"])
