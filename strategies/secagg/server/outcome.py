@@ -55,8 +55,6 @@ class UnmaskedSum:
         U3, and U2 without U3.
     signed : SignedSum or None
         What the survivors have signed; None where identities are off.
-    ciphertexts : tuple of bytes-like
-        Of the survivors alone, where `update` is the sum of their keys; else empty.
     """
 
     update: Vector
@@ -64,4 +62,29 @@ class UnmaskedSum:
     survivors: tuple[int, ...]
     dropouts: tuple[int, ...]
     signed: SignedSum | None = None
-    ciphertexts: tuple[Buffer, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenedKeys:
+    """The sum of the survivors' keys, and what it opens.
+
+    Parameters
+    ----------
+    key_sum : ndarray of shape (k,), int64
+        Over the integers.
+    ciphertexts : tuple of bytes-like
+        Of exactly the survivors.
+    survivors, dropouts : tuple of int
+        U3, and U2 without U3.
+    misfits : tuple of int
+        Survivors whose shares do not fit the others': they lie, or were dealt something false.
+    signed : SignedSum or None
+        What the survivors have signed; None where identities are off.
+    """
+
+    key_sum: NDArray[np.int64]
+    ciphertexts: tuple[Buffer, ...]
+    survivors: tuple[int, ...]
+    dropouts: tuple[int, ...]
+    misfits: tuple[int, ...] = ()
+    signed: SignedSum | None = None
