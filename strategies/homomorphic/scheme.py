@@ -12,15 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.homomorphic import packing, ring, scalars
+from strategies.homomorphic import ring, scalars
 from strategies.homomorphic.arithmetic import Arithmetic, arithmetic_for
+from strategies.homomorphic.encrypted_sum import EncryptedSum
 from strategies.homomorphic.packing import Places
 from strategies.homomorphic.parameters import (
     DEGREE,
@@ -162,31 +163,25 @@ class Scheme:
         public = public_polynomial(public_key(plan), number)
         return scalars.products(public, key, self._scalar_length)
 
-    def is_sound(self, ciphertext: Buffer) -> bool:
-        """Return whether bytes are a ciphertext: by length, and residues below their primes."""
-        if len(ciphertext) != self.num_bytes:
-            return False
-        return all(
-            packing.is_reduced(part, self._length(number))
-            for number, part in self._polynomials(ciphertext)
-        )
+    def new_sum(self, arithmetic: Arithmetic | None = None) -> SchemeSum:
+        """Return a sum of no ciphertexts yet."""
+        return SchemeSum(self, arithmetic)
 
     def decrypt(
         self,
         key_sum: NDArray[np.int64],
-        ciphertexts: Sequence[Buffer],
+        total: EncryptedSum,
         plan: bytes,
         arithmetic: Arithmetic | None = None,
     ) -> tuple[Vector, NDArray[np.uint64]]:
-        """Add ciphertexts and open their sum.
+        """Open a sum of ciphertexts.
 
         Parameters
         ----------
         key_sum : ndarray of shape (N,), int64
             The sum of the keys of exactly these ciphertexts.
-        ciphertexts : sequence of bytes-like
-            At least one, each sound. Read polynomial by polynomial, so that nothing beside
-            them is as long.
+        total : EncryptedSum
+            From `new_sum`, of at least one.
         plan : bytes
             As `encrypt` has it.
         arithmetic : Arithmetic, optional
@@ -210,13 +205,10 @@ class Scheme:
         found = np.empty(
             slots.num_coefficients * slots.num_slots, word_dtype(slots.modulus_bits)
         )
-        parts = [dict(self._polynomials(ciphertext)) for ciphertext in ciphertexts]
-        for number in range(slots.num_polynomials):
-            total = np.zeros((len(PRIMES), slots.length(number)), np.uint64)
-            for part in parts:
-                using.add(part[number], total)
+        *updates, last = total.totals
+        for number, residues in enumerate(updates):
             products = using.product(public_polynomial(public_key(plan), number), prepared)
-            opened = using.collect(total, products, Places.of(slots))
+            opened = using.collect(residues, products, Places.of(slots))
             if opened is None:
                 raise MismatchError("an error has over 32 bits")
             words, errors = opened
@@ -224,18 +216,14 @@ class Scheme:
             squares += int(np.dot(errors, errors))
             start = number * slots.values_in_full
             found[start : start + len(words)] = words
-        number = slots.num_polynomials
-        beside, more = self._open_scalars(key_sum, [part[number] for part in parts], plan)
-        self._require_spread(squares + more, len(ciphertexts))
+        beside, more = self._open_scalars(key_sum, last, plan)
+        self._require_spread(squares + more, total.count)
         return found[: slots.num_values], beside
 
     def _open_scalars(
-        self, key_sum: NDArray[np.int64], parts: Sequence[memoryview], plan: bytes
+        self, key_sum: NDArray[np.int64], total: NDArray[np.uint64], plan: bytes
     ) -> tuple[NDArray[np.uint64], int]:
         """Return the sums of scalars, and the sum of the squares of their errors."""
-        total = np.zeros((len(PRIMES), self._scalar_length), np.uint64)
-        for part in parts:
-            packing.add(part, total)
         products = self._scalar_products(key_sum, plan, self.slots.num_polynomials)
         found, errors = scalars.collect_scalars(total, products)
         largest = max(map(abs, errors), default=0)
@@ -253,20 +241,35 @@ class Scheme:
         if not -spread <= ratio - 1 <= spread + 2 * _X / count:
             raise MismatchError(f"the mean square of the errors is {ratio:.4g} of what is due")
 
-    def _length(self, number: int) -> int:
-        """Return the coefficients of one polynomial that travel."""
-        is_last = number == self.slots.num_polynomials
-        return self._scalar_length if is_last else self.slots.length(number)
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Return the coefficients of each polynomial that travel, the scalars' the last."""
+        slots = self.slots
+        return (*map(slots.length, range(slots.num_polynomials)), self._scalar_length)
 
     def _polynomials(self, ciphertext: Buffer) -> list[tuple[int, memoryview]]:
         """Return the parts of a ciphertext, by the number of the polynomial."""
         view, start = memoryview(ciphertext).cast("B"), 0
         found: list[tuple[int, memoryview]] = []
-        for number in range(self.slots.num_polynomials + 1):
-            size = packed_bytes(len(PRIMES) * self._length(number), PRIME_BITS)
+        for number, length in enumerate(self.lengths):
+            size = packed_bytes(len(PRIMES) * length, PRIME_BITS)
             found.append((number, view[start : start + size]))
             start += size
         return found
+
+
+class SchemeSum(EncryptedSum):
+    """A sum of ciphertexts that knows their scheme."""
+
+    def __init__(self, scheme: Scheme, arithmetic: Arithmetic | None = None) -> None:
+        super().__init__(scheme.lengths, arithmetic)
+        self._scheme = scheme
+
+    def opened(
+        self, key_sum: NDArray[np.int64], plan: bytes
+    ) -> tuple[Vector, NDArray[np.uint64]]:
+        """Open the sum; see `Scheme.decrypt`."""
+        return self._scheme.decrypt(key_sum, self, plan, self._arithmetic)
 
 
 def _require_small(what: str, values: NDArray[np.int64], most: int) -> None:

@@ -11,7 +11,7 @@ from flwr.app import Message, RecordDict
 
 from strategies.codec.codec import form_of, public_seed
 from strategies.codec.stages import SumContext
-from strategies.masked.encryption import Encryption, Form, Integers, bind
+from strategies.masked.encryption import Form, Integers, OpenableSum, bind
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -84,7 +84,7 @@ class MaskedRound:
         self._num_asked = 0
         # The next round's role, on its way; and when its keys and shares are all there.
         self._following: ServerRole | None = None
-        self._encryption: Encryption | None = None
+        self._ciphertexts: OpenableSum | None = None
         self.ready: ServerRole | None = None
 
     def run(self, role: ServerRole | None) -> RoundResult:
@@ -176,11 +176,10 @@ class MaskedRound:
         asked_hash = self._strategy.hash_asked(asked.number, asked.state)
         form = self._form(len(role.cohort), training=self._training)
         encryption = settings.encryption_for(role, form, len(role.cohort))
-        self._encryption = encryption
         bound = bind(codec, asked_hash, settings.config_hash, encryption)
         role.bind_masks(bound, form, self._strategy.log_head)
         if isinstance(role, KeyRole) and encryption is not None:
-            role.is_ciphertext = encryption.is_sound
+            role.ciphertexts = self._ciphertexts = encryption.new_sum()
         kind = message_kind(training=self._training)
         posts = [
             Post(node, kind, self._model_content(role, content, following, node, ahead))
@@ -264,10 +263,10 @@ class MaskedRound:
             If keys and ciphertexts do not match. As of any sum that cannot be, see `check_sum`:
             nodes have helped to open it, and do so once for each model.
         """
-        if self._encryption is None:
-            raise RuntimeError("no masks are bound")
+        if self._ciphertexts is None:
+            raise RuntimeError("no ciphertext has come")
         try:
-            return self._encryption.decrypt(opened.key_sum, opened.ciphertexts, plan)
+            return self._ciphertexts.opened(opened.key_sum, plan)
         except MismatchError as error:
             raise RunStoppedError(
                 f"round {self._asked.number}: {error}; the model of the round before stands"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,12 +15,21 @@ from strategies.codec.codec import Codec, mask_binding
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.keys import RandomBytes
 from strategies.secagg.crypto.prg import Vector
+from strategies.secagg.server.key_role import CiphertextSum
 from strategies.secagg.wire import Buffer
 
 #: Modulus bits, length and number of scalars of a contribution.
 Form = tuple[int, int, int]
 #: An update and its scalars, as integers.
 Integers = tuple[Vector, NDArray[np.uint64]]
+
+
+class OpenableSum(CiphertextSum, Protocol):
+    """A sum of ciphertexts, which the sum of their keys opens."""
+
+    def opened(self, key_sum: NDArray[np.int64], plan: bytes) -> Integers:
+        """Return the sums of the contributions, or raise ``MismatchError``."""
+        ...
 
 
 class Encryption(Protocol):
@@ -40,14 +48,8 @@ class Encryption(Protocol):
         """Return the ciphertext of a contribution under a key of this attempt alone."""
         ...
 
-    def is_sound(self, ciphertext: Buffer) -> bool:
-        """Return whether bytes are a ciphertext."""
-        ...
-
-    def decrypt(
-        self, key_sum: NDArray[np.int64], ciphertexts: Sequence[Buffer], plan: bytes
-    ) -> Integers:
-        """Return the sums of the contributions, or raise ``MismatchError``."""
+    def new_sum(self) -> OpenableSum:
+        """Return a sum of no ciphertexts yet."""
         ...
 
 

@@ -69,8 +69,8 @@ MUTATIONS = (
     Mutation(
         "ciphertexts-are-added-before-complaints",
         _SERVER,
-        "if node in self.survivors and isinstance(message, EncryptedInput)",
-        "if isinstance(message, EncryptedInput)",
+        "self.ciphertexts.take_out(node)",
+        "pass",
         _PROTOCOL,
     ),
     Mutation(
@@ -83,8 +83,8 @@ MUTATIONS = (
     Mutation(
         "any-bytes-are-a-ciphertext",
         _SERVER,
-        "if not self.is_ciphertext(message.ciphertext):",
-        "if False:",
+        "if total is None or not total.add(sender, ciphertext):",
+        "if total is None or (total.add(sender, ciphertext) and False):",
         _PROTOCOL,
     ),
     Mutation(
@@ -176,14 +176,14 @@ MUTATIONS = (
     Mutation(
         "residues-are-not-looked-at",
         f"{_PACKAGE}packing.py",
-        "int(value) < prime for value, prime",
+        "value < prime for value, prime",
         "True for value, prime",
         _OF_SCHEME,
     ),
     Mutation(
         "the-spread-of-errors-is-not-looked-at",
         _SCHEME,
-        "self._require_spread(squares + more, len(ciphertexts))",
+        "self._require_spread(squares + more, total.count)",
         "pass",
         (*_OF_SCHEME, *_PROTOCOL),
     ),
@@ -199,6 +199,13 @@ MUTATIONS = (
         _SCHEME,
         "if largest > self.slots.largest_sum:",
         "if False:",
+        _OF_SCHEME,
+    ),
+    Mutation(
+        "what-is-no-ciphertext-stays-in-the-sum",
+        f"{_PACKAGE}encrypted_sum.py",
+        "self._undo(parts[: done + 1])",
+        "pass",
         _OF_SCHEME,
     ),
     Mutation(

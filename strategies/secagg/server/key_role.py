@@ -5,9 +5,9 @@ seed, inputs are ciphertexts, and each survivor answers with one share of the su
 survivors' keys. Any t of them open that sum; who dropped out costs nothing more.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from os import urandom
+from typing import Protocol
 
 from strategies.secagg.crypto.identity import Peers
 from strategies.secagg.crypto.packed import FalseAnswersError, Packing, is_share, open_vector
@@ -19,6 +19,22 @@ from strategies.secagg.server.role import ServerRole
 from strategies.secagg.server.rows import KeyRows
 from strategies.secagg.server.survivors import Survivors
 from strategies.secagg.wire import AttemptId, Buffer
+
+
+class CiphertextSum(Protocol):
+    """The running sum of ciphertexts, which knows what is one."""
+
+    def add(self, node: int, ciphertext: Buffer) -> bool:
+        """Add a node's ciphertext, or say that it is none; `OSError` if it cannot be kept."""
+        ...
+
+    def take_out(self, node: int) -> None:
+        """Subtract the ciphertext of a node again."""
+        ...
+
+    def close(self) -> None:
+        """Drop what was kept; the sum stays."""
+        ...
 
 
 class KeyRole(ServerRole):
@@ -45,8 +61,8 @@ class KeyRole(ServerRole):
         self._key_length = key_length
         self._packing: Packing | None = None
         self._key_shares: dict[int, bytes] = {}
-        #: Says what is a ciphertext of this attempt; until it is set, nothing.
-        self.is_ciphertext: Callable[[Buffer], bool] = lambda _: False
+        #: Where ciphertexts go; until it is set, nothing is one.
+        self.ciphertexts: CiphertextSum | None = None
 
     @property
     def packing(self) -> Packing:
@@ -74,18 +90,27 @@ class KeyRole(ServerRole):
         message = self._decode(Phase.MASKED, EncryptedInput, data)
         self._check_sender(sender, message)
         self._check_signed(sender, message)
-        # Before the survivors are chosen: later nobody could be left out any more.
-        if not self.is_ciphertext(message.ciphertext):
-            raise BadReplyError(f"input from {sender}: no ciphertext of this attempt")
-        self._inputs[sender] = replace(message, next_advert=None)
+        self._add_ciphertext(sender, message.ciphertext)
+        self._inputs[sender] = replace(message, ciphertext=b"", next_advert=None)
         return message
+
+    def _add_ciphertext(self, sender: int, ciphertext: Buffer) -> None:
+        total = self.ciphertexts
+        try:
+            # Before the survivors are chosen: later nobody could be left out any more.
+            if total is None or not total.add(sender, ciphertext):
+                raise BadReplyError(f"input from {sender}: no ciphertext of this attempt")
+        except OSError as error:
+            raise self._not_kept(len(ciphertext), error) from error
 
     def _chosen(self, sitting_out: frozenset[int]) -> Survivors:
         """Return who is in the sum: nothing of a dropout is needed."""
         return Survivors(tuple(sorted(set(self._inputs) - sitting_out)), ())
 
     def _leave_out(self, node: int) -> None:
-        """Do nothing: ciphertexts are added when the survivors are known."""
+        """Take the ciphertext of a node that sits out from the sum again."""
+        if self.ciphertexts is not None:
+            self.ciphertexts.take_out(node)
 
     def add_unmask(self, sender: int, data: Buffer) -> KeyReply:
         """Take one survivor's share of the sum of keys, and return the reply."""
@@ -117,11 +142,6 @@ class KeyRole(ServerRole):
         nodes = {point: node for node, point in self._members.point.items()}
         found = OpenedKeys(
             opened.values,
-            tuple(
-                message.ciphertext
-                for node, message in self._inputs.items()
-                if node in self.survivors and isinstance(message, EncryptedInput)
-            ),
             self.survivors,
             self.dropouts,
             tuple(nodes[point] for point in opened.misfits),
@@ -134,3 +154,5 @@ class KeyRole(ServerRole):
     def _forget(self) -> None:
         super()._forget()
         self._key_shares.clear()
+        if self.ciphertexts is not None:
+            self.ciphertexts.close()

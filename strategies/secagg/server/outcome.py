@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector
 from strategies.secagg.signed_sum import SignedSum
-from strategies.secagg.wire import Buffer
 
 
 class Phase(IntEnum):
@@ -66,14 +65,12 @@ class UnmaskedSum:
 
 @dataclass(frozen=True)
 class OpenedKeys:
-    """The sum of the survivors' keys, and what it opens.
+    """The sum of the survivors' keys, which opens that of their ciphertexts.
 
     Parameters
     ----------
     key_sum : ndarray of shape (k,), int64
         Over the integers.
-    ciphertexts : tuple of bytes-like
-        Of exactly the survivors.
     survivors, dropouts : tuple of int
         U3, and U2 without U3.
     misfits : tuple of int
@@ -83,7 +80,6 @@ class OpenedKeys:
     """
 
     key_sum: NDArray[np.int64]
-    ciphertexts: tuple[Buffer, ...]
     survivors: tuple[int, ...]
     dropouts: tuple[int, ...]
     misfits: tuple[int, ...] = ()

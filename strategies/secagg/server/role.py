@@ -35,7 +35,7 @@ from strategies.secagg.packing import packed_bytes
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.key_exchange import KeyExchange
 from strategies.secagg.server.masked_sum import MaskedSum
-from strategies.secagg.server.outcome import BadReplyError, Phase, UnmaskedSum
+from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase, UnmaskedSum
 from strategies.secagg.server.recovery import LyingDealerError, RecoveryError, open_sum
 from strategies.secagg.server.rows import Rows
 from strategies.secagg.server.survivors import Survivors, choose_survivors
@@ -159,11 +159,14 @@ class ServerRole(KeyExchange):
         try:
             self._sum.add(sender, message)
         except OSError as error:
-            raise self._abandon(
-                f"a masked input of {len(message.update)} bytes cannot be kept: {error};"
-                " TMPDIR names the folder for temporary files, which needs room for all of them"
-            ) from error
+            raise self._not_kept(len(message.update), error) from error
         self._inputs[sender] = replace(message, update=b"", scalars=b"", next_advert=None)
+
+    def _not_kept(self, num_bytes: int, error: OSError) -> AbandonedError:
+        return self._abandon(
+            f"a masked input of {num_bytes} bytes cannot be kept: {error}; TMPDIR names the"
+            " folder for temporary files, which needs room for all of them"
+        )
 
     def close_masked(self) -> tuple[int, ...]:
         """Fix and return U3; below the floor the attempt is abandoned, all inputs dropped."""

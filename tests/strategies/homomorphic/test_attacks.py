@@ -17,7 +17,7 @@ from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets
 from strategies.secagg.crypto import packed
 from strategies.secagg.messages import EncryptedInput, Refusal, UnmaskRequest
 from strategies.secagg.server.key_role import KeyRole
-from tests.strategies.homomorphic.world import DIMENSION, EncryptedWorld
+from tests.strategies.homomorphic.world import DIMENSION, EncryptedWorld, added
 from tests.strategies.secagg.world import LARGER, PARAMETERS, attempt, ok, refusal_name
 
 
@@ -49,7 +49,7 @@ def test_a_mixing_of_other_sets_or_weights_opens_nothing():
     texts = {node: bytes(EncryptedInput.decode(data).ciphertext) for node, data in sent.items()}
     survivors = server.close_masked()
     key = world.unmask(server, survivors).key_sum
-    right, _ = scheme.decrypt(key, [texts[node] for node in survivors], server.plan)
+    right, _ = added(scheme, [texts[node] for node in survivors]).opened(key, server.plan)
     np.testing.assert_array_equal(right, world.sum_over(survivors))
     sets = [c for size in range(1, 6) for c in combinations(world.ids, size)]
     mixed = [list(c) for c in sets if c != survivors]
@@ -58,7 +58,7 @@ def test_a_mixing_of_other_sets_or_weights_opens_nothing():
     hits = 0
     for nodes in mixed:
         with pytest.raises(MismatchError):
-            scheme.decrypt(key, [texts[node] for node in nodes], server.plan)
+            added(scheme, [texts[node] for node in nodes]).opened(key, server.plan)
         total = np.sum([numbers_of(texts[n]) for n in nodes], axis=0)
         found = forced(scheme, key, total, server.plan)
         hits += int((found == world.sum_over(nodes)[: len(found)]).sum())
@@ -104,7 +104,7 @@ def test_the_seeds_of_an_attempt_open_no_ciphertext():
         for part in (seed[:16], seed[-16:]):
             key = sample(8192, Keystream(part)).astype(np.int64)
             with pytest.raises(MismatchError):
-                scheme.decrypt(key, [text], server.plan)
+                added(scheme, [text]).opened(key, server.plan)
 
 
 def shares_of(world: EncryptedWorld, server: KeyRole, dealer: int) -> dict[int, bytes]:
@@ -193,7 +193,7 @@ def test_a_node_that_is_put_back_counts_among_colluders():
     assert not found.any()
     # Neither opens by itself.
     with pytest.raises(MismatchError):
-        scheme.decrypt(np.zeros(8192, np.int64), [first.ciphertext], server.plan)
+        added(scheme, [first.ciphertext]).opened(np.zeros(8192, np.int64), server.plan)
 
 
 def test_a_node_that_is_put_back_before_it_dealt_has_another_key():

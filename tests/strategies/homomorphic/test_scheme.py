@@ -12,8 +12,10 @@ from strategies.homomorphic.parameters import Slots
 from strategies.homomorphic.public import public_key, public_polynomial
 from strategies.homomorphic.scheme import MismatchError, Scheme, draw_key
 from strategies.secagg.crypto.prg import word_dtype
+from strategies.secagg.server import masked_sum
 from tests.strategies.homomorphic import oracle
 from tests.strategies.homomorphic.oracle import PRIMES, N
+from tests.strategies.homomorphic.world import added
 from tests.strategies.secagg.world import stream
 
 NUM_SCALARS = 5
@@ -81,12 +83,21 @@ def key_sum(pairs) -> np.ndarray:
 def opened(scheme, pairs, plan=PLAN, arithmetic=NUMPY):
     """Return the sum of the numbers, after a look at that of the scalars."""
     texts = [text for _, text, _ in pairs]
-    found, beside = scheme.decrypt(key_sum(pairs), texts, plan, arithmetic)
+    found, beside = added(scheme, texts, arithmetic).opened(key_sum(pairs), plan)
     expected = np.zeros(NUM_SCALARS, np.uint64)
     for _, _, one in pairs:
         expected += one
     np.testing.assert_array_equal(beside, expected)
     return found
+
+
+def is_sound(scheme: Scheme, text: bytes) -> bool:
+    """Say whether something is added, by either arithmetic."""
+    found = {scheme.new_sum(one.values[0]()).add(0, text) for one in ARITHMETICS[:1]}
+    if HAS_NUMBA:
+        found.add(scheme.new_sum(compiled_arithmetic()).add(0, text))
+    (answer,) = found
+    return answer
 
 
 def small(num_values: int = 300, bits: int = 16, n: int = 3) -> Scheme:
@@ -101,7 +112,7 @@ def test_the_sum_is_exact(bits, n, length):
     scheme = Scheme(Slots.of(size, bits, n), NUM_SCALARS)
     numbers = numbers_for(scheme, bits)
     pairs = encrypted(scheme, numbers)
-    assert all(scheme.is_sound(text) for _, text, _ in pairs)
+    assert all(is_sound(scheme, text) for _, text, _ in pairs)
     assert {len(text) for _, text, _ in pairs} == {scheme.num_bytes}
     np.testing.assert_array_equal(opened(scheme, pairs), words_of(sum(numbers), bits))
 
@@ -229,16 +240,16 @@ def test_errors_of_b_and_extreme_numbers_open_exactly(monkeypatch, bits, n, sign
     words, text = corner(scheme, sign)
     monkeypatch.setattr(Scheme, "_require_spread", lambda *_: None)
     zero = np.zeros(N, np.int64)
-    found, scalars = scheme.decrypt(zero, [text], PLAN, arithmetic())
+    found, scalars = added(scheme, [text], arithmetic()).opened(zero, PLAN)
     np.testing.assert_array_equal(found, words)
     assert scalars.tolist() == [-(2**63) * n % 2**64] * NUM_SCALARS
     _, beyond = corner(scheme, sign, 1)
     with pytest.raises(MismatchError, match="errors is"):
-        scheme.decrypt(zero, [beyond], PLAN, arithmetic())
+        added(scheme, [beyond], arithmetic()).opened(zero, PLAN)
     # Of the numbers alone, or of the scalars alone.
     for mixed in (text[:-189] + beyond[-189:], beyond[:-189] + text[-189:]):
         with pytest.raises(MismatchError, match="errors is"):
-            scheme.decrypt(zero, [mixed], PLAN, arithmetic())
+            added(scheme, [mixed], arithmetic()).opened(zero, PLAN)
 
 
 @pytest.mark.parametrize("error", [0, 13])
@@ -252,7 +263,7 @@ def test_errors_that_nobody_draws_are_found_out(error):
     text = b"".join(oracle.packed([v % prime for v in values]) for prime in PRIMES)
     text += beside(scheme, [error] * 8)
     with pytest.raises(MismatchError, match="mean square"):
-        scheme.decrypt(np.zeros(N, np.int64), [text], PLAN)
+        added(scheme, [text]).opened(np.zeros(N, np.int64), PLAN)
 
 
 def test_a_slot_more_than_fits_fails():
@@ -262,7 +273,7 @@ def test_a_slot_more_than_fits_fails():
     scheme = Scheme(too_full, NUM_SCALARS)
     words, text = corner(scheme, 1)
     try:
-        found, _ = scheme.decrypt(np.zeros(N, np.int64), [text], PLAN)
+        found, _ = added(scheme, [text]).opened(np.zeros(N, np.int64), PLAN)
     except MismatchError:
         return
     assert (found != words).mean() > 0.1
@@ -318,7 +329,7 @@ def test_keys_and_errors_are_as_wide_as_they_must_be():
     for key in drawn:
         text = scheme.encrypt(key, zero, PLAN)
         # Alone, with its own key, the errors are seen: their mean square is checked in there.
-        assert not scheme.decrypt(key.astype(np.int64), [text], PLAN)[0].any()
+        assert not added(scheme, [text]).opened(key.astype(np.int64), PLAN)[0].any()
 
 
 def test_the_errors_of_scalars_are_as_wide_as_the_others(monkeypatch):
@@ -326,7 +337,7 @@ def test_the_errors_of_scalars_are_as_wide_as_the_others(monkeypatch):
     text = scheme.encrypt(draw_key(stream(1)), (np.zeros(0, np.uint16), zeros(N)), PLAN)
     seen = []
     monkeypatch.setattr(Scheme, "_require_spread", lambda _, squares, n: seen.append(squares))
-    scheme.decrypt(draw_key(stream(1)).astype(np.int64), [text], PLAN)
+    added(scheme, [text]).opened(draw_key(stream(1)).astype(np.int64), PLAN)
     assert abs(seen[0] / N / 6.4**2 - 1) < 6 * (2 / N) ** 0.5
 
 
@@ -345,12 +356,12 @@ def test_scalars_alone_are_opened_too(num_scalars):
         for key, one in zip(keys, given, strict=True)
     ]
     total = np.sum(keys, axis=0, dtype=np.int64)
-    update, found = scheme.decrypt(total, texts, PLAN)
+    update, found = added(scheme, texts).opened(total, PLAN)
     assert not len(update)
     np.testing.assert_array_equal(found, given[0] * np.uint64(3) - np.uint64(3))
     assert len(texts[0]) == scheme.num_bytes == -(-num_scalars // 8) * 189
     with pytest.raises(MismatchError):
-        scheme.decrypt(total, texts[:2], PLAN)
+        added(scheme, texts[:2]).opened(total, PLAN)
 
 
 @pytest.mark.parametrize("num_scalars", [0, N + 1])
@@ -390,7 +401,7 @@ def test_what_is_no_ciphertext_is_not_sound(damage):
     if damage == "bit":
         # Every residue below its prime stays a ciphertext: the signature sees such a change.
         text[0] ^= 1
-        assert scheme.is_sound(text)
+        assert is_sound(scheme, text)
         return
     if damage == "short":
         text = text[:-1]
@@ -400,15 +411,49 @@ def test_what_is_no_ciphertext_is_not_sound(damage):
         last[8] = PRIMES[1]
         text = text[:-189] + oracle.packed(last)
         last[8] -= 1
-        assert scheme.is_sound(text[:-189] + oracle.packed(last))
+        assert is_sound(scheme, text[:-189] + oracle.packed(last))
     else:
         at = 3 * length if damage == "residue" else 7 * length - 1
         rows[at] = PRIMES[at // length]
         beside = bytes(text[-189:])
         text = oracle.packed(rows) + beside
         below = oracle.packed([*rows[:at], rows[at] - 1, *rows[at + 1 :]])
-        assert scheme.is_sound(below + beside)
-    assert not scheme.is_sound(text)
+        assert is_sound(scheme, below + beside)
+    assert not is_sound(scheme, text)
+
+
+def no_room(*_) -> None:
+    raise OSError("no room")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_what_is_no_ciphertext_or_sits_out_leaves_the_sum_as_it_was(
+    monkeypatch, arithmetic, in_memory
+):
+    monkeypatch.setattr(masked_sum, "MEMORY_BYTES", 1 << 40 if in_memory else 1)
+    scheme = small(5 * N + 100, 32, 5)
+    numbers = numbers_for(scheme, 1)
+    pairs = encrypted(scheme, numbers)
+    total = scheme.new_sum(arithmetic())
+    wrong = bytearray(pairs[4][1])
+    # In the second of three polynomials, so that the first is in the sum already.
+    at = scheme.slots.length(0) * 7 * 27 // 8
+    wrong[at : at + 4] = b"\xff\xff\xff\xff"
+    for node in (1, 0, 2):
+        assert not total.add(node, bytes(wrong))
+        assert total.add(node, pairs[node][1])
+    full = pytest.MonkeyPatch()
+    with full.context() as patched:
+        patched.setattr(masked_sum.Kept, "add", no_room)
+        with pytest.raises(OSError, match="no room"):
+            total.add(3, pairs[3][1])
+    total.take_out(1)
+    assert total.count == 2
+    chosen = [pairs[0], pairs[2]]
+    found, _ = total.opened(key_sum(chosen), PLAN)
+    np.testing.assert_array_equal(found, words_of(numbers[0] + numbers[2], 32))
+    total.close()
 
 
 @pytest.mark.parametrize("wrong", ["dtype", "length", "shape", "scalars"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from strategies.homomorphic.parameters import DEGREE, Slots
-from strategies.homomorphic.scheme import Scheme, draw_key
+from strategies.homomorphic.scheme import Scheme, SchemeSum, draw_key
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.role import ClientRole
@@ -17,6 +17,14 @@ from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import World, binding_for, ok
 
 BITS, DIMENSION, NUM_SCALARS = 16, 60, 3
+
+
+def added(scheme: Scheme, texts: Iterable[bytes], arithmetic=None) -> SchemeSum:
+    """Return the sum of ciphertexts."""
+    total = scheme.new_sum(arithmetic)
+    for number, text in enumerate(texts):
+        assert total.add(number, text)
+    return total
 
 
 class EncryptedWorld(World):
@@ -65,7 +73,7 @@ class EncryptedWorld(World):
         """Bind the server's attempt, and return its scheme."""
         scheme = self.scheme(len(server.cohort))
         server.bind_masks(self.bound(len(server.cohort)))
-        server.is_ciphertext = scheme.is_sound
+        server.ciphertexts = scheme.new_sum()
         return scheme
 
     def open(self, server: KeyRole, node: int, following=None) -> Opened:
@@ -97,8 +105,7 @@ class EncryptedWorld(World):
         return server.finish_keys()
 
     def decrypted(self, server: KeyRole, total: OpenedKeys) -> tuple[Vector, np.ndarray]:
-        scheme = self.scheme(len(server.cohort))
-        return scheme.decrypt(total.key_sum, total.ciphertexts, server.plan)
+        return server.ciphertexts.opened(total.key_sum, server.plan)
 
     def sum_over(self, nodes: Iterable[int]) -> Vector:
         return np.sum([self.inputs[node] for node in nodes], axis=0, dtype=np.uint16)
