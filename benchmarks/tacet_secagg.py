@@ -15,7 +15,7 @@ from flwr.app import RecordDict
 from app.node.protocol_store import ContextStore
 from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, WORD_BYTES, Case, Clock, Measured
 from strategies.codec.fixed_point import FixedPoint
-from strategies.homomorphic.arithmetic import PAYS_FROM, has_numba
+from strategies.homomorphic.arithmetic import PAYS_FROM, arithmetic_for
 from strategies.homomorphic.config import HomomorphicConfig
 from strategies.homomorphic.parameters import DEGREE
 from strategies.homomorphic.public import public_polynomial
@@ -117,12 +117,13 @@ class _Attempt:
         """Make the tables that each process makes once, and all that numba compiles."""
         key = draw_key()
         update = np.zeros(self.case.parameters, np.uint32)
-        for _ in range(PAYS_FROM if has_numba() else 1):
-            # From so many polynomials on a process takes what is compiled.
-            text = encryption.encrypt(key, (update, _SCALARS), _HASH)
-            total = encryption.new_sum()
-            total.add(0, text)
-            total.opened(key.astype(np.int64), _HASH)
+        # From so many polynomials on a process takes what is compiled, if that is installed.
+        arithmetic_for(PAYS_FROM)
+        # As received: numba compiles for what cannot be written, too.
+        text = bytes(encryption.encrypt(key, (update, _SCALARS), _HASH))
+        total = encryption.new_sum()
+        total.add(0, text)
+        total.opened(key.astype(np.int64), _HASH)
 
     @contextmanager
     def client(self, node: int) -> Generator[ClientRole]:

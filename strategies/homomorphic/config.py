@@ -16,7 +16,7 @@ from strategies.homomorphic.parameters import (
     Slots,
 )
 from strategies.homomorphic.scheme import Scheme, draw_key
-from strategies.masked.config import SecAggConfig
+from strategies.masked.config import Graph, SecAggConfig
 from strategies.masked.encryption import Form, KeyedEncryption
 from strategies.secagg.crypto.keys import RandomBytes
 from strategies.secagg.sizes import key_bytes
@@ -54,8 +54,26 @@ class HomomorphicConfig(SecAggConfig):
 
     See ``docs/homomorphic.md``. The keys are those of ``secagg``. An update that is shorter
     than one polynomial of the encryption, whole numbers modulo 2^64, and numbers of fewer than
-    8 bits (``value_bits`` with few nodes) stay under masks.
+    8 bits (``value_bits`` with few nodes) stay under masks. Every node holds a share of every
+    key, so that there is no sparse graph.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.graph is not Graph.sparse,
+            "aggregation.graph=sparse with aggregation=homomorphic: every node holds a share of"
+            " every key; take aggregation.graph=complete, or aggregation=secagg",
+        )
+
+    def is_sparse(self, num_simulated: int | None) -> bool:
+        """Return that everyone shares with everyone, in a simulation too."""
+        return False
+
+    def idle_keys(self, *, is_private: bool) -> dict[str, str]:
+        """Return what is for a sparse graph, and for identities that are on."""
+        idle = super().idle_keys(is_private=is_private)
+        return idle | {"max_dropout_fraction": "the graph is complete: nothing is chosen by it"}
 
     def check_place(self, num_simulated: int | None) -> None:
         """Refuse a deployment in which nodes do not make sure that all have one view.

@@ -13,7 +13,7 @@ from strategies.homomorphic import scheme as scheme_module
 from strategies.homomorphic.config import HomomorphicConfig
 from strategies.homomorphic.scheme import Scheme
 from strategies.masked import attempt as attempt_module
-from strategies.masked.config import SecAggConfig
+from strategies.masked.config import Graph, SecAggConfig
 from strategies.masked.encryption import bind
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import AGGREGATIONS, aggregation_of
@@ -112,6 +112,19 @@ def test_a_deployment_without_identities_is_refused():
     config.check_place(5)
     HomomorphicConfig(identities=True, min_survivors=4).check_place(None)
     SecAggConfig().check_place(None)
+
+
+def test_everyone_shares_with_everyone():
+    """One share of a sum is over all whose keys are in it, so each node holds one of each."""
+    for num_simulated in (None, 5, 1000):
+        assert not HomomorphicConfig().is_sparse(num_simulated)
+        assert not HomomorphicConfig().parameters(num_simulated).is_sparse
+    assert SecAggConfig().is_sparse(1000)
+    assert "max_dropout_fraction" in HomomorphicConfig().idle_keys(is_private=False)
+    with pytest.raises(
+        ValueError, match=r"graph=sparse with .* take aggregation.graph=complete"
+    ):
+        HomomorphicConfig(graph=Graph.sparse)
 
 
 def test_both_halves_ask_where_they_run(run_config, monkeypatch):
