@@ -54,13 +54,14 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Numbers:
-    """n, T, t and c of a run, and further overrides."""
+    """n, T, t and c of a run, further overrides, and the aggregation."""
 
     num_nodes: int
     min_survivors: int
     threshold: int
     max_colluding: int = 1
     more: str = ""
+    aggregation: str = "secagg"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Federation:
         write_peers(peers, named)
         run_config = {
             "task": "breast_cancer",
-            "aggregation": "secagg",
+            "aggregation": numbers.aggregation,
             "overrides": (
                 "task.training.num_steps=1 task.partition.min_examples=1"
                 f" aggregation.identities=true aggregation.peers_file={peers}"
@@ -118,6 +119,7 @@ class Federation:
         workload = build_workload(config)
         self.state = _initial_state(config, workload)
         self.codec = build_coding(config, workload, workload.length(self.state)).codec
+        self.aggregation = config.aggregation
         self.parameters = config.aggregation.parameters(None)
         self.peers = peers_of(peers)
         self._config_hash = config_hash(config)
