@@ -24,7 +24,8 @@ from strategies.codec.codec import mask_binding
 from strategies.masked.messages import ADVERT, CONFIRM, SHARE, UNMASK, unwrap, wrap
 from strategies.rounds.records import to_arrays
 from strategies.secagg.client.memory import NoMemory
-from strategies.secagg.client.sharing import OwnNode, open_shares
+from strategies.secagg.client.opening import open_shares
+from strategies.secagg.client.sharing import OwnNode
 from strategies.secagg.client.store import SharedSecrets
 from strategies.secagg.messages import (
     FIELD_BYTES,

@@ -137,6 +137,20 @@ MUTATIONS = (
         _PROTOCOL,
     ),
     Mutation(
+        "a-dealt-share-may-have-any-length",
+        "strategies/secagg/client/opening.py",
+        "if text is None or len(text) != packing.share_bytes + HEADS_BYTES:",
+        "if text is None:",
+        _PROTOCOL,
+    ),
+    Mutation(
+        "a-dealt-share-may-be-no-field-element",
+        _PACKED,
+        'int(np.frombuffer(data, "<u4").max()) < PRIME',
+        "True",
+        (*_OF_PACKED, *_PROTOCOL),
+    ),
+    Mutation(
         "an-honest-holder-is-called-a-liar-for-a-misfit",
         _SERVER,
         "        self._forget()\n        self.phase = Phase.DONE",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import check_cohort, require
 from strategies.secagg.client.memory import names
-from strategies.secagg.client.sharing import OpenedShares, OwnNode, open_shares
+from strategies.secagg.client.opening import OpenedShares, open_shares
+from strategies.secagg.client.sharing import OwnNode
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.identity import input_to_sign
 from strategies.secagg.crypto.masking import input_masks

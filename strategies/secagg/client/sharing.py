@@ -1,18 +1,15 @@
-"""The client's keys and shares: drawing an advert, sharing seeds, opening received shares."""
+"""The client's keys and shares: drawing an advert, sharing seeds or a key."""
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.client.memory import Memory
-from strategies.secagg.client.store import SHARE_PAIR_BYTES, AdvertisedSecrets, SharedSecrets
+from strategies.secagg.client.store import AdvertisedSecrets, SharedSecrets
 from strategies.secagg.crypto import packed, shamir
 from strategies.secagg.crypto.hybrid import (
     hash_part,
-    open_pair_secret,
-    pair_secret,
     seal_pair_secret,
 )
 from strategies.secagg.crypto.identity import (
@@ -31,13 +28,10 @@ from strategies.secagg.crypto.keys import (
     hash_pair,
     seal,
     share_key,
-    unseal,
 )
-from strategies.secagg.crypto.masking import Met
 from strategies.secagg.crypto.packed import Packing
 from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.messages import (
-    FIELD_BYTES,
     HEAD_BYTES,
     KEPT_HEADS,
     NO_HEAD,
@@ -48,13 +42,12 @@ from strategies.secagg.messages import (
     Roster,
     ShareRow,
     SharesUpload,
-    TrainRequest,
 )
-from strategies.secagg.wire import AttemptId, DecodeError, Wire
+from strategies.secagg.wire import AttemptId, Wire
 
 _NO_SEED = bytes(SEED_BYTES)
-_HEADS_BYTES = KEPT_HEADS * HEAD_BYTES
-_Row = TypeVar("_Row", bound=Wire)
+#: Of all heads that are sealed with shares.
+HEADS_BYTES = KEPT_HEADS * HEAD_BYTES
 
 
 @dataclass(frozen=True)
@@ -209,124 +202,9 @@ class _Dealer:
         fresh, kem_text = encapsulate(peer.share_key)
         key = share_key(agreed + fresh, self.roster, *ends)
         nonce = me.random_bytes(NONCE_BYTES)
-        shown = b"".join(heads).ljust(_HEADS_BYTES, b"\0")
+        shown = b"".join(heads).ljust(HEADS_BYTES, b"\0")
         sealed = seal(key, self.roster, ends, text + shown, nonce, hash_part(part))
         if self.is_key:
             return KeyRow(sealed, kem_text), part
         hashes = hash_pair(text, self.roster, *ends)
         return ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part), part
-
-
-@dataclass(frozen=True, repr=False)
-class OpenedShares:
-    """What a node got from its neighbours in U2.
-
-    `held` are the 66-byte share pairs by node, its own among them, or the shares of keys; `met`
-    the neighbours that it masks with, nobody where keys are dealt; `rejected` those whose row
-    is missing or false in any part, ascending; `shown` the heads of its own ledger that the
-    others know.
-    """
-
-    held: dict[int, bytes]
-    met: tuple[Met, ...]
-    rejected: tuple[int, ...]
-    shown: frozenset[bytes]
-
-
-def open_shares(request: TrainRequest, secrets: SharedSecrets, me: OwnNode) -> OpenedShares:
-    """Check and decrypt the rows addressed to this node."""
-    received, cohort = dict(request.rows), set(request.cohort)
-    receiver = _Receiver(me, secrets, me.keys(secrets.mask_seed), me.keys(secrets.share_seed))
-    held, met, rejected = {me.node_id: secrets.own_shares}, list[Met](), list[int]()
-    shown = set[bytes]()
-    for peer, known in secrets.peers:
-        if peer not in cohort:
-            continue
-        data = received.get(peer, b"")
-        found = receiver.open_key(peer, known, data) if secrets.num_packed else None
-        if not secrets.num_packed and (pair := receiver.open(peer, known, data)) is not None:
-            found, one = pair
-            met.append(one)
-        if found is None:
-            rejected.append(peer)
-        else:
-            held[peer] = found[:-_HEADS_BYTES]
-            shown.update(_heads(found[-_HEADS_BYTES:]))
-    return OpenedShares(held, tuple(met), tuple(rejected), frozenset(shown - {NO_HEAD}))
-
-
-@dataclass(frozen=True)
-class _Receiver:
-    """A node that opens the rows addressed to it."""
-
-    me: OwnNode
-    secrets: SharedSecrets
-    mask_keys: KeyPair
-    share_keys: KeyPair
-
-    def open_key(self, peer: int, known: bytes, data: bytes) -> bytes | None:
-        """Return the text in a row with shares of a key; None if a part is false."""
-        secrets, ends = self.secrets, (peer, self.me.node_id)
-        row = _decoded(KeyRow, data)
-        fresh = self.share_keys.decapsulate(row.kem_text) if row is not None else None
-        if row is None or fresh is None:
-            return None
-        agreed = known[X25519_BYTES : 2 * X25519_BYTES]
-        key = share_key(agreed + fresh, secrets.roster, *ends)
-        text = unseal(key, secrets.roster, ends, row.sealed, hash_part(b""))
-        num_members = len(secrets.members)
-        packing = Packing(len(secrets.key), secrets.num_packed, secrets.threshold, num_members)
-        if text is None or len(text) != packing.share_bytes + _HEADS_BYTES:
-            return None
-        return text if packed.is_share(text[:-_HEADS_BYTES], packing) else None
-
-    def open(self, peer: int, known: bytes, data: bytes) -> tuple[bytes, Met] | None:
-        """Return the text in a row and whom to mask with; None if a part is false."""
-        row = _decoded(ShareRow, data)
-        if row is None:
-            return None
-        roster, ends = self.secrets.roster, (peer, self.me.node_id)
-        mask_key, rest = known[:X25519_BYTES], known[X25519_BYTES:]
-        agreed, own_part = rest[:X25519_BYTES], rest[X25519_BYTES:]
-        fresh = self.share_keys.decapsulate(row.kem_text)
-        secret = self._pair_secret(peer, row)
-        if fresh is None or secret is None:
-            return None
-        key = share_key(agreed + fresh, roster, *ends)
-        text = unseal(key, roster, ends, row.sealed, hash_part(row.pair_part))
-        if text is None or not _is_pair(text, row, roster, ends):
-            return None
-        is_lower = peer < self.me.node_id
-        part_hash = hash_part(row.pair_part) if is_lower else own_part
-        return text, Met(peer, mask_key, secret, part_hash)
-
-    def _pair_secret(self, peer: int, row: ShareRow) -> bytes | None:
-        """Return K: sent by the lower node, derived where this is the lower one."""
-        roster, me = self.secrets.roster, self.me
-        if peer < me.node_id:
-            return open_pair_secret(self.mask_keys, row.pair_part, roster, (peer, me.node_id))
-        if row.pair_part:
-            return None
-        if not me.is_hybrid:
-            return b""
-        return pair_secret(self.secrets.mask_seed, roster, (me.node_id, peer))
-
-
-def _heads(sealed: bytes) -> list[bytes]:
-    return [sealed[i : i + HEAD_BYTES] for i in range(0, len(sealed), HEAD_BYTES)]
-
-
-def _decoded(cls: type[_Row], data: bytes) -> _Row | None:
-    try:
-        return cls.decode(data)
-    except DecodeError:
-        return None
-
-
-def _is_pair(text: bytes, row: ShareRow, roster: bytes, ends: tuple[int, int]) -> bool:
-    """Say whether a text begins with two field elements, those that the row's hashes are of."""
-    pair = text[:SHARE_PAIR_BYTES]
-    elements = len(text) == SHARE_PAIR_BYTES + _HEADS_BYTES and all(
-        shamir.is_element(share) for share in (pair[:FIELD_BYTES], pair[FIELD_BYTES:])
-    )
-    return elements and hash_pair(pair, roster, *ends) == row.mask_hash + row.self_hash

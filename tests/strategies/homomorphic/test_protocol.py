@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from strategies.homomorphic.public import public_key
+from strategies.homomorphic.scheme import draw_key
 from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets, SharedSecrets
 from strategies.secagg.client.transitions import Stage
+from strategies.secagg.crypto import packed as packed_shares
+from strategies.secagg.crypto.packed import PRIME
 from strategies.secagg.messages import (
     EncryptedInput,
     KeyReply,
@@ -32,6 +35,7 @@ from tests.strategies.secagg.world import (
     binding_for,
     ok,
     refusal_name,
+    stream,
 )
 
 
@@ -414,6 +418,66 @@ def test_a_false_answer_among_t_is_seen_in_the_sum():
     add_false(world, server, replies, {world.ids[4]: 11})
     with pytest.raises(MismatchError, match="do not match"):
         world.decrypted(server, server.finish_keys())
+
+
+def deals_falsely(monkeypatch, liar_key: bytes, change) -> None:
+    """Have one node deal something else than shares of its key."""
+    honest = packed_shares.deal
+
+    def deal(values, packing, random_bytes):
+        shares = honest(values, packing, random_bytes)
+        return change(shares) if values.tobytes() == liar_key else shares
+
+    monkeypatch.setattr(packed_shares, "deal", deal)
+
+
+@pytest.mark.parametrize("what", ["length", "element"])
+def test_a_dealer_of_what_is_no_share_is_left_out(monkeypatch, what):
+    """Each receiver says so: a wrong form is its lie, and so are too many disputes."""
+    world = EncryptedWorld(LARGER, 7)
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
+    liar = world.ids[3]
+    changes = {
+        "length": lambda shares: shares[:, :-1],
+        "element": lambda shares: np.full_like(shares, PRIME),
+    }
+    key = draw_key(stream(7))
+    world.roles[liar]._draw_key = lambda _: key.copy()
+    deals_falsely(monkeypatch, key.tobytes(), changes[what])
+    world.share(server, roster, world.ids)
+    world.prepare(server)
+    honest = [node for node in world.ids if node != liar]
+    sent = world.send(server, world.ids)
+    assert all(EncryptedInput.decode(sent[node]).rejected == (liar,) for node in honest)
+    assert list(server.close_masked()) == honest
+    assert set(world.disputes.liars) == {liar}
+    world.check(server, world.unmask(server, honest), honest)
+
+
+def test_a_dealer_that_deals_one_false_share_makes_its_holder_a_misfit_and_no_liar(monkeypatch):
+    """The holder cannot see it, and its honest answer fits no others: it is not blamed."""
+    world = EncryptedWorld(replace(PARAMETERS, min_survivors=7), 9)
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
+    liar, holder = world.ids[3], world.ids[5]
+
+    def one_false(shares):
+        shares[world.ids.index(holder), 17] ^= 1
+        return shares
+
+    key = draw_key(stream(7))
+    world.roles[liar]._draw_key = lambda _: key.copy()
+    world.keys[liar] = [key.tobytes()]
+    deals_falsely(monkeypatch, key.tobytes(), one_false)
+    world.share(server, roster, world.ids)
+    world.prepare(server)
+    world.send(server, world.ids)
+    server.close_masked()
+    total = world.unmask(server, world.ids)
+    assert total.misfits == (holder,)
+    assert not world.disputes.liars
+    world.check(server, total, world.ids)
 
 
 @pytest.mark.parametrize("what", ["length", "element", "signature", "stranger", "repeated"])
