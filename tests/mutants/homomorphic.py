@@ -138,8 +138,15 @@ MUTATIONS = (
     ),
     Mutation(
         "a-dealt-share-may-have-any-length",
+        _PACKED,
+        "if len(data) != packing.share_bytes:",
+        "if False:",
+        (*_OF_PACKED, *_PROTOCOL),
+    ),
+    Mutation(
+        "what-is-dealt-is-taken-as-it-comes",
         "strategies/secagg/client/opening.py",
-        "if text is None or len(text) != packing.share_bytes + HEADS_BYTES:",
+        "if text is None or not packed.is_share(text[:-HEADS_BYTES], packing):",
         "if text is None:",
         _PROTOCOL,
     ),

@@ -83,9 +83,9 @@ class _Receiver:
         text = unseal(key, secrets.roster, ends, row.sealed, hash_part(b""))
         num_members = len(secrets.members)
         packing = Packing(len(secrets.key), secrets.num_packed, secrets.threshold, num_members)
-        if text is None or len(text) != packing.share_bytes + HEADS_BYTES:
+        if text is None or not packed.is_share(text[:-HEADS_BYTES], packing):
             return None
-        return text if packed.is_share(text[:-HEADS_BYTES], packing) else None
+        return text
 
     def open(self, peer: int, known: bytes, data: bytes) -> tuple[bytes, Met] | None:
         """Return the text in a row and whom to mask with; None if a part is false."""
