@@ -19,6 +19,7 @@ from strategies.secagg.messages import (
     SharesUpload,
     UnmaskRequest,
 )
+from strategies.secagg.server import masked_sum
 from strategies.secagg.server.outcome import (
     AbandonedError,
     BadReplyError,
@@ -169,6 +170,19 @@ def test_what_is_no_ciphertext_is_no_input_though_signed(what):
     world.send(server, rest)
     server.close_masked()
     world.check(server, world.unmask(server, rest), rest)
+
+
+def test_a_ciphertext_that_cannot_be_kept_ends_the_attempt_and_says_where(world, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    server = world.ready(attempt())
+    world.prepare(server)
+    good = world.encrypted(world.open(server, world.ids[0]), world.ids[0]).encode()
+    monkeypatch.setattr(masked_sum.Kept, "add", full)
+    with pytest.raises(AbandonedError, match="No space left on device; TMPDIR names"):
+        server.add_masked(world.ids[0], good)
+    assert server.phase is Phase.ABANDONED
 
 
 def test_until_a_server_knows_what_is_a_ciphertext_nothing_is(world):

@@ -1,5 +1,6 @@
 """Packed shares: what any t of them give back, what t - l tell, and which are false."""
 
+import hashlib
 import os
 from itertools import combinations
 
@@ -64,6 +65,17 @@ def test_a_share_is_a_value_of_the_polynomial_through_the_entries():
         assert [lagrange(points, here, i) for i in range(1, 9)] == [
             table[i][number] for i in range(1, 9)
         ]
+
+
+def test_known_answers():
+    """What two versions, or two machines, must agree on: who deals and who opens differ."""
+    packing = Packing(8192, 17, 34, 50)
+    values = (np.arange(8192) * 31 % 41 - 20).astype(np.int8)
+    shares = packed.deal(values, packing, stream(3)).astype("<u4").tobytes()
+    assert hashlib.sha256(shares).hexdigest() == KNOWN
+
+
+KNOWN = "f456d5b601b5af790035107e247929aafbd75cb9a88dbc4eab30e9d2ac4f540e"
 
 
 def determinant(matrix: list[list[int]]) -> int:
