@@ -62,11 +62,19 @@ class Scheme:
     slots : Slots
         How numbers stand in coefficients, and what their sum has room for.
     num_scalars : int
-        Beside an update.
+        Beside an update, from 1 to 8,192.
+
+    Raises
+    ------
+    ValueError
+        For another number of scalars.
     """
 
     slots: Slots
     num_scalars: int
+
+    def __post_init__(self) -> None:
+        scalars.num_coefficients(self.num_scalars)
 
     def describe(self) -> dict[str, object]:
         """Return every number on which an encryption depends."""

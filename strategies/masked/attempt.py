@@ -148,7 +148,7 @@ class MaskedRound:
         form = self._form(num_members, training=self._training)
         try:
             self._settings.encryption_for(role, form, num_members)
-        except ValueError:
+        except RunStoppedError:
             return False
         return True
 

@@ -83,12 +83,15 @@ class SecAggSettings:
 
         Raises
         ------
-        ValueError
+        RunStoppedError
             If its members have dealt keys, and there is no such encryption.
         """
         if not isinstance(role, KeyRole) or self.encryption is None:
             return None
-        return self.encryption.scheme(form, num_members)
+        try:
+            return self.encryption.scheme(form, num_members)
+        except ValueError as error:
+            raise RunStoppedError(f"aggregation={self.name}: {error}") from None
 
     def say_limits(self, num_members: int) -> None:
         """Log which guarantees a small cohort lacks."""

@@ -15,11 +15,14 @@ from strategies.homomorphic.scheme import Scheme
 from strategies.masked import attempt as attempt_module
 from strategies.masked.config import Graph, SecAggConfig
 from strategies.masked.encryption import bind
+from strategies.masked.settings import SecAggSettings
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import AGGREGATIONS, aggregation_of
 from strategies.rounds.attempt import RunStoppedError
 from strategies.secagg.client import role as role_module
 from strategies.secagg.messages import MaskedInput
+from strategies.secagg.server.disputes import Disputes
+from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import MismatchError
 from tests.kits.private_kit import policy, write_policy
 from tests.kits.secure_kit import assert_same, other, secure_run, through_codec
@@ -112,6 +115,28 @@ def test_a_deployment_without_identities_is_refused():
     config.check_place(5)
     HomomorphicConfig(identities=True, min_survivors=4).check_place(None)
     SecAggConfig().check_place(None)
+
+
+def test_a_contribution_that_cannot_be_encrypted_stops_the_run_and_says_why():
+    """But where keys were dealt a round ago for another form: then it begins with new ones."""
+    settings = SecAggSettings(
+        run_id=1,
+        parameters=HomomorphicConfig().parameters(5),
+        coding=None,
+        config_hash=bytes(32),
+        disputes=Disputes(1),
+        name="homomorphic",
+        encryption=HomomorphicConfig().encryption,
+    )
+    role = settings.new_role(1, 0, (32, 50_000, 7), 5)
+    assert isinstance(role, KeyRole)
+    assert settings.encryption_for(role, (32, 10, 7), 5).num_bytes == 2 * 189
+    for form, why in (((6, 50_000, 7), "modulus_bits=6"), ((32, 50_000, 9000), "9000 scalars")):
+        with pytest.raises(RunStoppedError, match=f"aggregation=homomorphic: {why}"):
+            settings.encryption_for(role, form, 5)
+    masked = settings.new_role(1, 0, (32, 40_000, 7), 5)
+    assert not isinstance(masked, KeyRole)
+    assert settings.encryption_for(masked, (32, 50_000, 7), 5) is None
 
 
 def test_everyone_shares_with_everyone():

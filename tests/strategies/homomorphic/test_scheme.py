@@ -366,9 +366,8 @@ def test_scalars_alone_are_opened_too(num_scalars):
 
 @pytest.mark.parametrize("num_scalars", [0, N + 1])
 def test_other_numbers_of_scalars_than_a_polynomial_has_are_refused(num_scalars):
-    scheme = Scheme(Slots.of(0, 32, 3), num_scalars)
     with pytest.raises(ValueError, match=f"{num_scalars} scalars: .* from 1 to 8192"):
-        _ = scheme.num_bytes
+        Scheme(Slots.of(0, 32, 3), num_scalars)
 
 
 def test_honest_errors_are_within_their_range_and_the_range_is_not_idle():
