@@ -70,6 +70,18 @@ def test_one_entry_a_polynomial_more_than_the_rule_allows_is_learned_something_o
             assert attack(one_more) is not None, (n, c, t)
 
 
+@pytest.mark.parametrize(("n", "c", "t"), [(4, 2, 4), (5, 2, 4), (5, 2, 5), (5, 3, 5)])
+def test_with_fewer_drawn_values_than_colluders_these_need_no_answer(n, c, t):
+    """t - l >= c, which the rule implies: else the colluders' own shares tell of each key."""
+    too_few = Numbers(n, c, t, t - c + 1)
+    forms, _ = learned(seen(too_few, {}))
+    assert len(forms) == n - c
+    assert not is_of_one_sum(too_few, forms, 1)
+    forms, _ = learned(seen(Numbers(n, c, t, t - c), {}))
+    assert not len(forms)
+    assert Numbers.of(n, c, t).num_packed <= t - c
+
+
 @pytest.mark.parametrize("rule", list(HOLES))
 def test_each_rule_off_has_a_hole(rule):
     n, c, t = HOLES[rule]
