@@ -106,7 +106,8 @@ class Row:
     def cells(self) -> list[str]:
         """Return the formatted cells."""
         case, found = self.case, self.measured
-        graph = f"{case.num_neighbors} neighbours" if case.is_sparse else "complete"
+        is_sparse = case.is_sparse and self.system != ENCRYPTED
+        graph = f"{case.num_neighbors} neighbours" if is_sparse else "complete"
         return [
             self.system,
             _named(case),

@@ -15,18 +15,25 @@ from flwr.app import RecordDict
 from app.node.protocol_store import ContextStore
 from benchmarks.secagg_cases import CLIP_RANGE, MODULUS_BITS, WORD_BYTES, Case, Clock, Measured
 from strategies.codec.fixed_point import FixedPoint
+from strategies.homomorphic.arithmetic import PAYS_FROM, arithmetic_for
 from strategies.homomorphic.config import HomomorphicConfig
+from strategies.homomorphic.parameters import DEGREE
 from strategies.homomorphic.public import public_polynomial
+from strategies.homomorphic.scheme import draw_key
 from strategies.masked.config import SecAggConfig
+from strategies.masked.encryption import Encryption, OpenableSum
 from strategies.secagg import graph
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client import checks
 from strategies.secagg.client.checks import TrustPolicy
+from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.role import ClientRole
-from strategies.secagg.crypto import identity, keys
+from strategies.secagg.crypto import identity, keys, packed
 from strategies.secagg.crypto.identity import Identity, pin
+from strategies.secagg.crypto.prg import Vector
 from strategies.secagg.messages import Refusal
 from strategies.secagg.server import masked_sum, recovery
+from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import Phase
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.sizes import key_bytes
@@ -81,25 +88,42 @@ class _Attempt:
                 store=ContextStore(RecordDict()),
                 bundle=_HASH,
                 trust=TrustPolicy(identity),
+                draw_key=draw_key,
             )
             for node, identity in zip(self.ids, known, strict=True)
         }
         peers = known[0].peers if known[0] else None
-        self.server = ServerRole(AttemptId(_RUN, 1, 0), parameters, peers=peers)
+        config = HomomorphicConfig() if encrypted else SecAggConfig()
+        form = MODULUS_BITS, case.parameters, len(_SCALARS)
+        self.encryption: Encryption | None = None
+        self.total: OpenableSum | None = None
+        name = AttemptId(_RUN, 1, 0)
+        if config.encryption is None:
+            self.server = ServerRole(name, parameters, peers=peers)
+        elif not config.encryption.pays_for(*form[:2], n):
+            raise ValueError(f"{case.parameters} parameters are too few to be encrypted")
+        else:
+            length = config.encryption.key_length
+            self.server = KeyRole(name, parameters, length, peers=peers)
+            self.encryption = config.encryption.scheme(form, n)
+            self._warm_up(self.encryption)
         self.grid = FixedPoint(
             modulus_bits=MODULUS_BITS, clip_range=CLIP_RANGE, num_contributions=n
         )
         self.survivors = [self.ids[i] for i in case.surviving]
         self.peaks = Peaks(0.0, 0.0, 0.0)
-        config = HomomorphicConfig() if encrypted else SecAggConfig()
-        self.encryption = config.encryption(MODULUS_BITS, case.parameters, n)
-        if encrypted and self.encryption is None:
-            raise ValueError(f"{case.parameters} parameters are too few to be encrypted")
-        if self.encryption is not None:
-            # What numba compiles, and the tables that each process makes once.
-            small = np.zeros(case.parameters, np.uint32)
-            key, text = self.encryption.encrypt(small, _HASH)
-            self.encryption.decrypt(key, [text], _HASH)
+
+    def _warm_up(self, encryption: Encryption) -> None:
+        """Make the tables that each process makes once, and all that numba compiles."""
+        key = draw_key()
+        update = np.zeros(self.case.parameters, np.uint32)
+        # From so many polynomials on a process takes what is compiled, if that is installed.
+        arithmetic_for(PAYS_FROM)
+        # As received: numba compiles for what cannot be written, too.
+        text = bytes(encryption.encrypt(key, (update, _SCALARS), _HASH))
+        total = encryption.new_sum()
+        total.add(0, text)
+        total.opened(key.astype(np.int64), _HASH)
 
     @contextmanager
     def client(self, node: int) -> Generator[ClientRole]:
@@ -126,8 +150,9 @@ class _Attempt:
                 server.add_shares(node, upload)
         with running():
             server.close_shares()
-            sound = self.encryption.is_sound if self.encryption else None
-            server.bind_masks(_BINDING, is_ciphertext=sound)
+            server.bind_masks(_BINDING)
+            if isinstance(server, KeyRole) and self.encryption is not None:
+                server.ciphertexts = self.total = self.encryption.new_sum()
 
     def train(self, traced: int | None = None) -> int:
         """Run the train trip; return the bytes of a reply."""
@@ -144,13 +169,7 @@ class _Attempt:
             if node == traced:
                 tracemalloc.start()
             with self.client(node) as role:
-                if self.encryption is None:
-                    masked = role.mask(opened, vector, _SCALARS, MODULUS_BITS)
-                else:
-                    key, text = self.encryption.encrypt(vector, opened.binding)
-                    bits, _ = self.encryption.masked_form
-                    masked = role.mask(opened, key, _SCALARS, bits, text)
-                reply = _ok(masked).encode()
+                reply = self._contribution(role, opened, vector)
             if node == traced:
                 self.peaks = replace(self.peaks, client=1 + self._stop_tracing())
             del vector
@@ -182,10 +201,7 @@ class _Attempt:
         if traced:
             tracemalloc.start()
         with running():
-            opened = server.finish()
-            update = opened.update
-            if self.encryption is not None:
-                update = self.encryption.decrypt(update, opened.ciphertexts, server.plan)
+            update = self._opened()
         if traced:
             opening = 1 + self._stop_tracing()
             self.peaks = replace(self.peaks, server=max(opening, self.peaks.server))
@@ -201,6 +217,20 @@ class _Attempt:
             error=self.case.error(total),
             error_bound=len(self.survivors) * self.grid.step / 2,
         )
+
+    def _contribution(self, role: ClientRole, opened: Opened, vector: Vector) -> bytes:
+        """Return the bytes of a client's reply."""
+        if self.encryption is None or opened.key is None:
+            return _ok(role.mask(opened, vector, _SCALARS, MODULUS_BITS)).encode()
+        text = self.encryption.encrypt(opened.key, (vector, _SCALARS), opened.binding)
+        return _ok(role.encrypted(opened, text)).encode()
+
+    def _opened(self) -> Vector:
+        """Return the sum of the updates."""
+        server = self.server
+        if self.total is None or not isinstance(server, KeyRole):
+            return server.finish().update
+        return self.total.opened(server.finish_keys().key_sum, server.plan)[0]
 
     def _confirm(self) -> None:
         """Have the survivors sign their view."""
@@ -228,7 +258,9 @@ def run(case: Case, *, hybrid: bool, identities: bool, encrypted: bool = False) 
     num_bytes = attempt.train()
     figures = vars(attempt.unmask())
     parameters = attempt.parameters
-    size = key_bytes(case.clients, parameters, signed=identities) / case.num_neighbors
+    length = DEGREE if encrypted else 0
+    size = key_bytes(case.clients, parameters, signed=identities, key_length=length)
+    size /= case.clients - 1 if encrypted else case.num_neighbors
     more = {"bytes_per_parameter": num_bytes / case.parameters, "key_bytes_per_peer": size}
     return Measured(**figures | more)
 
@@ -261,6 +293,7 @@ def _forget() -> None:
     """Empty the caches that parties share in this process only."""
     shared = keys._public_key, keys._kem_key, identity._public_key
     shared = (*shared, keys.is_public_key, checks._advert)
+    shared = (*shared, packed.interpolation)
     for cached in (*shared, graph._ring, recovery._lagrange, public_polynomial):
         cached.cache_clear()
 

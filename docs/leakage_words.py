@@ -7,6 +7,9 @@ from strategies.secagg.messages import (
     ConfirmReply,
     ConfirmRequest,
     EncryptedInput,
+    KeyReply,
+    KeyRoster,
+    KeyRow,
     MaskedInput,
     Refusal,
     Roster,
@@ -24,7 +27,9 @@ READERS: dict[type[Wire], str] = {
     AdvertRequest: "the node asked",
     Advert: "the server; in the roster, every member of the attempt",
     Roster: "every member of the attempt",
+    KeyRoster: "every member of the attempt",
     ShareRow: "the server, sealed; opened, the one neighbour that it is for",
+    KeyRow: "the server, sealed; opened, the one member that it is for",
     SharesUpload: "the server; each row the one neighbour it names",
     TrainRequest: "the node asked",
     MaskedInput: "the server; its payload's hash and its signature, every survivor",
@@ -33,6 +38,7 @@ READERS: dict[type[Wire], str] = {
     ConfirmReply: "the server; in the unmask request, every survivor",
     UnmaskRequest: "every survivor",
     UnmaskReply: "the server",
+    KeyReply: "the server",
     Refusal: "the server; it travels as Flower's error reply, see below",
 }
 
@@ -52,7 +58,8 @@ REFUSALS: dict[R, str] = {
     R.BAD_KEY: "a public key of low order, with which everyone agrees on zero",
     R.WRONG_ADVERT: "an advert of another attempt, or out of order",
     R.ROSTER_TOO_SMALL: "the roster has fewer than T or c + 2 members",
-    R.BAD_THRESHOLD: "threshold or degree are not those that the parameters give",
+    R.BAD_THRESHOLD: "threshold, degree or entries of a polynomial are not those that the"
+    " parameters give",
     R.COHORT_TOO_SMALL: "U2 has fewer than T members",
     R.NOT_IN_COHORT: "U2 names somebody who is not in the roster",
     R.SHARES_TOO_FEW: "too few of the shares sent to this node decrypt",
@@ -64,7 +71,8 @@ REFUSALS: dict[R, str] = {
     R.BOTH_SHARES: "a node stands among survivors and dropouts",
     R.VIEW_NOT_SIGNED: "too few signatures show that the others have this node's view",
     R.VIEW_BROKEN: "a signature is false, or for another view than this node's",
-    R.BAD_INPUT: "this node's own contribution does not have the agreed integer type",
+    R.BAD_INPUT: "this node's own contribution does not have the agreed integer type, or is"
+    " masked where a key was dealt",
     R.ATTEMPT_CLOSED: "this attempt ended here: refused, expired, or replaced",
     R.SHARES_UNEXPECTED: "shares of nodes that are no neighbours in U2",
     R.LEFT_OUT: "U2 or U3 lacks this node, which shared or masked",

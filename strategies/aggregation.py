@@ -28,6 +28,9 @@ from workloads.base import Workload
 from workloads.model_arrays import hash_arrays, hash_state
 from workloads.values import Contribution, Query, State
 
+#: Of a scalar on the wire: a word modulo 2^64.
+SCALAR_BYTES = 8
+
 
 @dataclass
 class CodecConfig:
@@ -127,13 +130,18 @@ class AggregationConfig:
         """Return the requests to each node in a round, one after the other."""
         return 1
 
-    def key_bytes(self, num_nodes: int) -> int:
-        """Return the bytes to and from a node in a round beside state and contribution."""
+    def key_bytes(self, num_nodes: int, num_values: int, bits: int) -> int:
+        """Return the bytes to and from a node in a round beside state and contribution.
+
+        For updates of so many numbers of so many bits.
+        """
         return 0
 
-    def update_bytes(self, num_values: int, bits: int, num_nodes: int) -> int:
-        """Return the bytes of an update of so many numbers of so many bits, from a node."""
-        return ceil(num_values * bits / 8)
+    def contribution_bytes(
+        self, num_values: int, num_scalars: int, bits: int, num_nodes: int
+    ) -> int:
+        """Return the bytes of an update of so many numbers of so many bits, and scalars."""
+        return ceil(num_values * bits / 8) + SCALAR_BYTES * num_scalars
 
     def work(self, num_values: int, bits: int, num_nodes: int) -> str:
         """Return what the arithmetic of a round takes, in words; empty where it is little."""

@@ -24,6 +24,7 @@ from privacy.accounting.adversaries import Adversary, adversaries
 from privacy.accounting.domination import transfer
 from privacy.accounting.epsilon import Accountant, accountant, epsilon, pld_objection
 from privacy.plan.plan import PrivacyPlan
+from strategies.aggregation import SCALAR_BYTES
 from strategies.codec.codec import Codec
 from strategies.codec.compressed_codec import CompressedCodec
 from strategies.codec.exact_codecs import FixedPointCodec
@@ -185,7 +186,7 @@ def _in_common(config: AppConfig, workload: Workload, codec: Codec, length: int)
         bytes_down_first=whole if bytes_down != whole else 0,
         bytes_up=bytes_up,
         bytes_up_first=bytes_first if bytes_first != bytes_up else 0,
-        key_bytes=aggregation.key_bytes(cohort),
+        key_bytes=aggregation.key_bytes(cohort, *form),
         work=aggregation.work(*form, cohort),
         malicious_server=_malicious_server(config),
         same_nodes=_same_nodes(config) if is_followed else "",
@@ -262,15 +263,15 @@ def _bytes_down(config: AppConfig, arrays: Arrays) -> int:
 
 def _bytes_up(config: AppConfig, workload: Workload, codec: Codec, length: int) -> int:
     """Return the bytes of a contribution on the wire, without keys and envelopes."""
-    scalars = 8 * len(codec.scalar_names)
+    num_scalars = len(codec.scalar_names)
     if _sends_floats(config, workload):
-        return length * np.dtype(np.float32).itemsize + scalars
+        return length * np.dtype(np.float32).itemsize + SCALAR_BYTES * num_scalars
     bits = codec.bits(_cohort(config))
     if aggregation_of(config.aggregation).sees_contributions:
         # Only what is masked is packed.
         bits = 8 * word_dtype(bits).itemsize
-    sent = config.aggregation.update_bytes(codec.length(length), bits, _cohort(config))
-    return sent + scalars
+    cohort, num_values = _cohort(config), codec.length(length)
+    return config.aggregation.contribution_bytes(num_values, num_scalars, bits, cohort)
 
 
 def _guarantee(plan: PrivacyPlan) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Arithmetic:
     name: str
     product: Callable[[NDArray[np.uint32], NDArray[np.uint64]], NDArray[np.uint64]]
     spread: Callable[[Vector, NDArray[Any], NDArray[np.uint64], Places], Buffer]
-    add: Callable[[Buffer, NDArray[np.uint64]], None]
+    add: Callable[[Buffer, NDArray[np.uint64]], bool]
     collect: Callable[
         [NDArray[np.uint64], NDArray[np.uint64], Places],
         tuple[Vector, NDArray[np.int64]] | None,

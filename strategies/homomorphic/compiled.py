@@ -27,6 +27,7 @@ _WIDTH, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _WORD, _BYTE = np.uint64(64), np.uint64(8)
 _ERROR_BITS = np.uint64(32)
+_PRIMES = np.array(PRIMES, np.uint64)
 
 
 @_compile
@@ -92,20 +93,26 @@ def _spread(
 
 
 @_compile
-def _add(packed: Any, total: Any) -> None:
-    """Add packed residues to total; a row is a whole number of groups of 27 bytes."""
+def _add(packed: Any, total: Any, primes: Any) -> bool:
+    """Add packed residues to total; a row is a whole number of groups of 27 bytes.
+
+    Return whether each is below its prime.
+    """
     mask = np.uint64((1 << PRIME_BITS) - 1)
-    at = 0
+    at, largest, below = 0, _ZERO, True
     for i in range(total.shape[0]):
-        held, num_held = _ZERO, _ZERO
+        held, num_held, largest = _ZERO, _ZERO, _ZERO
         for c in range(total.shape[1]):
             while num_held < np.uint64(PRIME_BITS):
                 held |= np.uint64(packed[at]) << num_held
                 at += 1
                 num_held += _BYTE
             total[i, c] += held & mask
+            largest = max(largest, held & mask)
             held >>= np.uint64(PRIME_BITS)
             num_held -= np.uint64(PRIME_BITS)
+        below = below and largest < primes[i]
+    return below
 
 
 @_compile
@@ -183,9 +190,9 @@ def spread(
     return out.data
 
 
-def add(packed: Buffer, total: NDArray[np.uint64]) -> None:
+def add(packed: Buffer, total: NDArray[np.uint64]) -> bool:
     """Add one packed polynomial to a sum, as ``packing.add``."""
-    _add(np.frombuffer(packed, np.uint8), total)
+    return bool(_add(np.frombuffer(packed, np.uint8), total, _PRIMES))
 
 
 def collect(

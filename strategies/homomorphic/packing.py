@@ -181,15 +181,20 @@ def residues_of(packed: Buffer, length: int) -> NDArray[np.uint32]:
     return unpack(packed, PRIME_BITS, len(PRIMES) * length).reshape(len(PRIMES), length)
 
 
-def is_reduced(packed: Buffer, length: int) -> bool:
-    """Return whether each residue of one packed polynomial is below its prime."""
-    most = residues_of(packed, length).max(axis=1)
-    return all(int(value) < prime for value, prime in zip(most, PRIMES, strict=True))
+def add(packed: Buffer, total: NDArray[np.uint64]) -> bool:
+    """Add one packed polynomial to a sum of shape (7, L), which is reduced in the end.
+
+    Returns whether each of its residues is below its prime.
+    """
+    residues = residues_of(packed, total.shape[1])
+    total += residues
+    most = residues.max(axis=1).tolist()
+    return all(value < prime for value, prime in zip(most, PRIMES, strict=True))
 
 
-def add(packed: Buffer, total: NDArray[np.uint64]) -> None:
-    """Add one packed polynomial to a sum of shape (7, L), which is reduced in the end."""
-    total += residues_of(packed, total.shape[1])
+def subtract(packed: Buffer, total: NDArray[np.uint64]) -> None:
+    """Undo `add`."""
+    total -= residues_of(packed, total.shape[1])
 
 
 def collect(

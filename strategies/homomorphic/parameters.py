@@ -26,8 +26,8 @@ SIGMA = 6.4
 MOST_MODULUS_BITS = {1024: 25, 2048: 51, 4096: 101, 8192: 202}
 #: The deviation that the tables are for.
 TABLE_SIGMA = 3.2
-#: The sum of the keys travels modulo 2^16, in two's complement.
-KEY_BITS = 16
+#: Bits of one of the scalars, and of the room for a sum of them: the most nodes give 77.
+SCALAR_BITS, SCALAR_SUM_BITS = 64, 80
 #: Bits of a number below which it stays under masks, which are shorter than a ciphertext then.
 FEWEST_BITS = 8
 #: Bits of a number from which it stays under masks: such rings are for whole numbers.
@@ -55,7 +55,7 @@ class Slots:
     Attributes
     ----------
     num_values : int
-        d: numbers of an update.
+        d: numbers of an update; none where only scalars are summed.
     modulus_bits : int
         b: bits of each, from 8 to 63.
     num_contributions : int
@@ -89,12 +89,12 @@ class Slots:
             raise ValueError(
                 f"{num_contributions} contributions: a sum has from 1 to {MAX_MEMBERS}"
             )
-        if num_values < 1:
-            raise ValueError(f"num_values={num_values}: must be at least 1")
+        if num_values < 0:
+            raise ValueError(f"num_values={num_values}: must be at least 0")
         for num_slots in range(MODULUS.bit_length() // modulus_bits, 0, -1):
-            most = largest_sum(
-                DEGREE + _grouped(-(-num_values // num_slots)), num_contributions
-            )
+            # Of the key, of the scalars at most, and of the numbers.
+            count = 2 * DEGREE + grouped(-(-num_values // num_slots))
+            most = largest_sum(count, num_contributions)
             if _fits(num_slots, modulus_bits, most):
                 return Slots(num_values, modulus_bits, num_contributions, num_slots, most)
         raise AssertionError("one number of 63 bits fits among 10,000 contributions")
@@ -102,7 +102,7 @@ class Slots:
     @property
     def num_coefficients(self) -> int:
         """Return the coefficients that travel: those in use, in whole groups."""
-        return _grouped(-(-self.num_values // self.num_slots))
+        return grouped(-(-self.num_values // self.num_slots))
 
     @property
     def num_polynomials(self) -> int:
@@ -134,7 +134,8 @@ class Slots:
         return bits
 
 
-def _grouped(num_coefficients: int) -> int:
+def grouped(num_coefficients: int) -> int:
+    """Return so many coefficients in whole groups."""
     return -(-num_coefficients // GROUP) * GROUP
 
 

@@ -1,9 +1,9 @@
-"""Encrypt an update under a fresh key, add ciphertexts, open a sum with the sum of the keys.
+"""Encrypt an update and scalars under a key, add ciphertexts, open a sum with the sum of keys.
 
-A ciphertext of an update is, for each polynomial j, c_j = a_j s + T e_j + P_j, taken modulo q
-and X^N + 1: a_j public, s the node's key of this one attempt, e_j fresh errors, P_j its
-numbers. Sums of ciphertexts are ciphertexts of sums, under the sum S of the keys. What is
-opened, beside the sum of the updates, is S and the sums of errors: see ``docs/homomorphic.md``
+A ciphertext is, for each polynomial j, c_j = a_j s + T e_j + P_j, taken modulo q and X^N + 1:
+a_j public, s the node's key of this one attempt, e_j fresh errors, P_j its numbers. The last
+polynomial has the scalars. Sums of ciphertexts are ciphertexts of sums, under the sum S of the
+keys. What is opened, beside the sums, is S and the sums of errors: see ``docs/homomorphic.md``
 for what these tell.
 """
 
@@ -12,22 +12,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.homomorphic import packing, ring
+from strategies.homomorphic import ring, scalars
 from strategies.homomorphic.arithmetic import Arithmetic, arithmetic_for
+from strategies.homomorphic.encrypted_sum import EncryptedSum
 from strategies.homomorphic.packing import Places
 from strategies.homomorphic.parameters import (
     DEGREE,
-    KEY_BITS,
     NAME,
     PRIME_BITS,
     PRIMES,
+    SCALAR_SUM_BITS,
     SIGMA,
     VERSION,
     Slots,
@@ -42,25 +43,43 @@ from strategies.secagg.wire import Buffer
 RandomBytes = Callable[[int], bytes]
 
 _DOMAIN = b"tacet/kahe/v1/scheme"
-# Of the mean square of all errors: an honest sum is out of it with a chance of 2e-9.
-_DEVIATIONS = 6.0
+# The mean square of all errors of an honest sum is out of its range with a chance of 2e-9, by
+# twice exp(-x) (Laurent and Massart, Annals of Statistics 28 (2000), lemma 1).
+_X = 20.8
+
+
+def draw_key(random_bytes: RandomBytes = os.urandom) -> NDArray[np.int8]:
+    """Draw a key, shape (N,), from bits of the operating system that serve nothing else."""
+    return sample(DEGREE, Keystream(random_bytes(SEED_BYTES)))
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The encryption of the updates of one attempt.
+    """The encryption of the contributions of one attempt.
 
     Attributes
     ----------
     slots : Slots
         How numbers stand in coefficients, and what their sum has room for.
+    num_scalars : int
+        Beside an update, from 1 to 8,192.
+
+    Raises
+    ------
+    ValueError
+        For another number of scalars.
     """
 
     slots: Slots
+    num_scalars: int
+
+    def __post_init__(self) -> None:
+        scalars.num_coefficients(self.num_scalars)
 
     def describe(self) -> dict[str, object]:
         """Return every number on which an encryption depends."""
         numbers = {"degree": DEGREE, "primes": PRIMES, "sigma": SIGMA}
+        numbers |= {"num_scalars": self.num_scalars, "scalar_bits": SCALAR_SUM_BITS}
         return {"name": NAME, "version": VERSION, **numbers, **asdict(self.slots)}
 
     def bound_to(self, codec: bytes) -> bytes:
@@ -69,28 +88,33 @@ class Scheme:
         return hashlib.sha256(_DOMAIN + codec + text).digest()
 
     @property
-    def masked_form(self) -> tuple[int, int]:
-        """Return the bits of each entry of a key under masks, and how many there are."""
-        return KEY_BITS, DEGREE
-
-    @property
     def num_bytes(self) -> int:
         """Return the bytes of a ciphertext."""
-        return self.slots.num_bytes
+        return self.slots.num_bytes + packed_bytes(
+            len(PRIMES) * self._scalar_length, PRIME_BITS
+        )
+
+    @property
+    def _scalar_length(self) -> int:
+        return scalars.num_coefficients(self.num_scalars)
 
     def encrypt(
         self,
-        values: Vector,
+        key: NDArray[np.int8],
+        contribution: tuple[Vector, NDArray[np.uint64]],
         plan: bytes,
         random_bytes: RandomBytes = os.urandom,
         arithmetic: Arithmetic | None = None,
-    ) -> tuple[Vector, Buffer]:
-        """Encrypt an update under a key that is drawn here and used for nothing else.
+    ) -> Buffer:
+        """Encrypt a contribution under a key that is used for nothing else.
 
         Parameters
         ----------
-        values : ndarray of shape (d,), of `prg.word_dtype(b)`
-            Numbers modulo 2^b, noise included.
+        key : ndarray of shape (N,), int8
+            From `draw_key`, for this one attempt.
+        contribution : tuple of ndarray
+            The update, shape (d,), of `prg.word_dtype(b)`: numbers modulo 2^b, noise included.
+            The scalars, uint64.
         plan : bytes
             The hash of the node's own mask binding, of which the public polynomials are made.
         random_bytes : callable
@@ -100,62 +124,72 @@ class Scheme:
 
         Returns
         -------
-        ndarray of shape (N,), uint16, and bytes-like
-            The key modulo 2^16, to be masked in place, and the ciphertext. The caller must
-            keep neither the key nor a copy of it.
+        bytes-like
+            The ciphertext.
         """
-        slots = self.slots
-        if values.shape != (slots.num_values,) or values.dtype != word_dtype(
-            slots.modulus_bits
-        ):
-            raise ValueError(
-                f"{values.dtype} of shape {values.shape} where {slots.num_values} numbers"
-                f" modulo 2^{slots.modulus_bits} belong"
-            )
+        slots, (values, words_beside) = self.slots, contribution
+        self._require_form(values, words_beside)
         using = arithmetic or arithmetic_for(slots.num_polynomials)
-        key = sample(DEGREE, Keystream(random_bytes(SEED_BYTES)))
-        prepared = ring.prepare(key)
+        prepared = self._prepared(key)
         errors_of = Keystream(random_bytes(SEED_BYTES))
         out = bytearray(self.num_bytes)
-        for number, part in self._polynomials(out):
-            errors = sample(slots.length(number), errors_of)
-            public = public_polynomial(public_key(plan), number)
-            start = number * slots.values_in_full
+        *updates, (number, last) = self._polynomials(out)
+        for at, part in updates:
+            errors = sample(slots.length(at), errors_of)
+            public = public_polynomial(public_key(plan), at)
+            start = at * slots.values_in_full
             words = values[start : start + slots.values_in_full]
             products = using.product(public, prepared)
             part[:] = using.spread(words, errors, products, Places.of(slots))
             errors[:] = 0
             products[:] = 0
-        masked = key.astype(np.int16).view(word_dtype(KEY_BITS))
-        key[:] = 0
         prepared[:] = 0
-        return masked, out
-
-    def is_sound(self, ciphertext: Buffer) -> bool:
-        """Return whether bytes are a ciphertext: by length, and residues below their primes."""
-        if len(ciphertext) != self.num_bytes:
-            return False
-        return all(
-            packing.is_reduced(part, self.slots.length(number))
-            for number, part in self._polynomials(ciphertext)
+        errors = sample(self._scalar_length, errors_of)
+        last[:] = scalars.spread_scalars(
+            words_beside, errors, self._scalar_products(key, plan, number)
         )
+        errors[:] = 0
+        return out
+
+    def _require_form(self, values: Vector, words_beside: NDArray[np.uint64]) -> None:
+        slots = self.slots
+        due = (slots.num_values,), word_dtype(slots.modulus_bits), (self.num_scalars,)
+        if (values.shape, values.dtype, words_beside.shape) != due:
+            raise ValueError(
+                f"{values.dtype} of shape {values.shape} and {len(words_beside)} scalars where"
+                f" {slots.num_values} numbers modulo 2^{slots.modulus_bits} and"
+                f" {self.num_scalars} scalars belong"
+            )
+
+    def _prepared(self, key: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return the transform of a key; without an update there is nothing to multiply."""
+        return ring.prepare(key) if self.slots.num_polynomials else np.zeros(0, np.uint64)
+
+    def _scalar_products(
+        self, key: NDArray[np.integer], plan: bytes, number: int
+    ) -> NDArray[np.int64]:
+        public = public_polynomial(public_key(plan), number)
+        return scalars.products(public, key, self._scalar_length)
+
+    def new_sum(self, arithmetic: Arithmetic | None = None) -> SchemeSum:
+        """Return a sum of no ciphertexts yet."""
+        return SchemeSum(self, arithmetic)
 
     def decrypt(
         self,
-        key_sum: Vector,
-        ciphertexts: Sequence[Buffer],
+        key_sum: NDArray[np.int64],
+        total: EncryptedSum,
         plan: bytes,
         arithmetic: Arithmetic | None = None,
-    ) -> Vector:
-        """Add ciphertexts and open their sum.
+    ) -> tuple[Vector, NDArray[np.uint64]]:
+        """Open a sum of ciphertexts.
 
         Parameters
         ----------
-        key_sum : ndarray of shape (N,), uint16
-            The sum modulo 2^16 of the keys of exactly these ciphertexts.
-        ciphertexts : sequence of bytes-like
-            At least one, each sound. Read polynomial by polynomial, so that nothing beside
-            them is as long.
+        key_sum : ndarray of shape (N,), int64
+            The sum of the keys of exactly these ciphertexts.
+        total : EncryptedSum
+            From `new_sum`, of at least one.
         plan : bytes
             As `encrypt` has it.
         arithmetic : Arithmetic, optional
@@ -163,8 +197,8 @@ class Scheme:
 
         Returns
         -------
-        ndarray of shape (d,), of `prg.word_dtype(b)`
-            The sum of the numbers modulo 2^b.
+        ndarray of shape (d,), of `prg.word_dtype(b)`, and ndarray of shape (k,), uint64
+            The sums of the numbers modulo 2^b, and of the scalars modulo 2^64.
 
         Raises
         ------
@@ -173,19 +207,16 @@ class Scheme:
         """
         slots = self.slots
         using = arithmetic or arithmetic_for(slots.num_polynomials)
-        keys = key_sum.view(np.int16).astype(np.int64)
-        _require_small("the sum of the keys", keys, slots.largest_sum)
-        prepared, squares = ring.prepare(keys), 0
+        _require_small("the sum of the keys", key_sum, slots.largest_sum)
+        prepared = self._prepared(key_sum)
+        squares = 0
         found = np.empty(
             slots.num_coefficients * slots.num_slots, word_dtype(slots.modulus_bits)
         )
-        parts = [dict(self._polynomials(ciphertext)) for ciphertext in ciphertexts]
-        for number in range(slots.num_polynomials):
-            total = np.zeros((len(PRIMES), slots.length(number)), np.uint64)
-            for part in parts:
-                using.add(part[number], total)
+        *updates, last = total.totals
+        for number, residues in enumerate(updates):
             products = using.product(public_polynomial(public_key(plan), number), prepared)
-            opened = using.collect(total, products, Places.of(slots))
+            opened = using.collect(residues, products, Places.of(slots))
             if opened is None:
                 raise MismatchError("an error has over 32 bits")
             words, errors = opened
@@ -193,25 +224,60 @@ class Scheme:
             squares += int(np.dot(errors, errors))
             start = number * slots.values_in_full
             found[start : start + len(words)] = words
-        self._require_spread(squares, len(ciphertexts))
-        return found[: slots.num_values]
+        beside, more = self._open_scalars(key_sum, last, plan)
+        self._require_spread(squares + more, total.count)
+        return found[: slots.num_values], beside
+
+    def _open_scalars(
+        self, key_sum: NDArray[np.int64], total: NDArray[np.uint64], plan: bytes
+    ) -> tuple[NDArray[np.uint64], int]:
+        """Return the sums of scalars, and the sum of the squares of their errors."""
+        products = self._scalar_products(key_sum, plan, self.slots.num_polynomials)
+        found, errors = scalars.collect_scalars(total, products)
+        largest = max(map(abs, errors), default=0)
+        if largest > self.slots.largest_sum:
+            raise MismatchError(
+                f"a sum of errors is {largest} where {self.slots.largest_sum} is possible"
+            )
+        return found[: self.num_scalars], sum(error * error for error in errors)
 
     def _require_spread(self, squares: int, num_ciphertexts: int) -> None:
         """Refuse errors whose mean square is none of so many independent ones."""
-        count = self.slots.num_coefficients
+        count = self.slots.num_coefficients + self._scalar_length
         ratio = squares / count / (num_ciphertexts * SIGMA**2)
-        if not abs(ratio - 1) <= _DEVIATIONS * sqrt(2 / count):
+        spread = 2 * sqrt(_X / count)
+        if not -spread <= ratio - 1 <= spread + 2 * _X / count:
             raise MismatchError(f"the mean square of the errors is {ratio:.4g} of what is due")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Return the coefficients of each polynomial that travel, the scalars' the last."""
+        slots = self.slots
+        return (*map(slots.length, range(slots.num_polynomials)), self._scalar_length)
 
     def _polynomials(self, ciphertext: Buffer) -> list[tuple[int, memoryview]]:
         """Return the parts of a ciphertext, by the number of the polynomial."""
         view, start = memoryview(ciphertext).cast("B"), 0
         found: list[tuple[int, memoryview]] = []
-        for number in range(self.slots.num_polynomials):
-            size = packed_bytes(len(PRIMES) * self.slots.length(number), PRIME_BITS)
+        for number, length in enumerate(self.lengths):
+            size = packed_bytes(len(PRIMES) * length, PRIME_BITS)
             found.append((number, view[start : start + size]))
             start += size
         return found
+
+
+class SchemeSum(EncryptedSum):
+    """A sum of ciphertexts that knows their scheme."""
+
+    def __init__(self, scheme: Scheme, arithmetic: Arithmetic | None = None) -> None:
+        super().__init__(scheme.lengths, arithmetic)
+        self._scheme = scheme
+
+    def opened(
+        self, key_sum: NDArray[np.int64], plan: bytes
+    ) -> tuple[Vector, NDArray[np.uint64]]:
+        """Open the sum; see `Scheme.decrypt`."""
+        return self._scheme.decrypt(key_sum, self, plan, self._arithmetic)
 
 
 def _require_small(what: str, values: NDArray[np.int64], most: int) -> None:

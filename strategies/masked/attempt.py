@@ -11,7 +11,7 @@ from flwr.app import Message, RecordDict
 
 from strategies.codec.codec import form_of, public_seed
 from strategies.codec.stages import SumContext
-from strategies.masked.encryption import Encryption, bind, masked_form
+from strategies.masked.encryption import Form, Integers, OpenableSum, bind
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -34,17 +34,18 @@ from strategies.rounds.attempt import (
 from strategies.rounds.records import message_kind
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
-from strategies.secagg.crypto.prg import Vector
 from strategies.secagg.messages import Roster
 from strategies.secagg.packing import packed_bytes
+from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import (
     AbandonedError,
     BadReplyError,
     MismatchError,
+    OpenedKeys,
     Phase,
-    UnmaskedSum,
 )
 from strategies.secagg.server.role import ServerRole
+from strategies.secagg.signed_sum import SignedSum
 from strategies.secagg.wire import Wire
 from workloads.values import Aggregate
 
@@ -83,7 +84,7 @@ class MaskedRound:
         self._num_asked = 0
         # The next round's role, on its way; and when its keys and shares are all there.
         self._following: ServerRole | None = None
-        self._encryption: Encryption | None = None
+        self._ciphertexts: OpenableSum | None = None
         self.ready: ServerRole | None = None
 
     def run(self, role: ServerRole | None) -> RoundResult:
@@ -116,8 +117,8 @@ class MaskedRound:
         )
 
     def _run(self, role: ServerRole | None) -> RoundResult:
-        if role is None or role.attempt.round != self._asked.number:
-            role = self._bootstrap(self._new_role(self._asked.number))
+        if role is None or role.attempt.round != self._asked.number or not self._suits(role):
+            role = self._bootstrap()
         self._num_asked = max(self._num_asked, len(role.cohort))
         self._collect_masked(role)
         if len(role.survivors) < self._strategy.min_replies:
@@ -131,16 +132,33 @@ class MaskedRound:
             log.warning("client %d breaks the protocol: %s", node, liars[node])
         return dict.fromkeys(set(liars) - known, Reason.PROTOCOL_BROKEN)
 
-    def _new_role(self, number: int) -> ServerRole:
+    def _new_role(self, number: int, num_members: int, *, training: bool) -> ServerRole:
         """Begin an attempt with a new number, as a node takes part in each only once."""
-        return self._settings.new_role(number, next(self._attempts))
+        form = self._form(num_members, training=training)
+        return self._settings.new_role(number, next(self._attempts), form, num_members)
 
-    def _bootstrap(self, role: ServerRole) -> ServerRole:
+    def _form(self, num_members: int, *, training: bool) -> Form:
+        """Return the form of contributions, of a round like this one."""
+        size = self._strategy.workload.length(self._asked.state) if training else 0
+        return form_of(self._settings.coding.codec, size, num_members)
+
+    def _suits(self, role: ServerRole) -> bool:
+        """Return whether what nodes have dealt a round ago is for what is asked now."""
+        num_members = len(role.cohort)
+        form = self._form(num_members, training=self._training)
+        try:
+            self._settings.encryption_for(role, form, num_members)
+        except RunStoppedError:
+            return False
+        return True
+
+    def _bootstrap(self) -> ServerRole:
         """Exchange keys and shares in two trips of their own."""
         cohort = self._asked.draw(self._asked.number)
         self._settings.check_fits(len(cohort))
         self._settings.say_limits(len(cohort))
         self._num_asked = len(cohort)
+        role = self._new_role(self._asked.number, len(cohort), training=self._training)
         self._ask_all(cohort, ADVERT, role.advert_request(), role.add_advert)
         roster = role.close_adverts()
         self._ask_all(role.members, SHARE, roster, role.add_shares)
@@ -156,16 +174,12 @@ class MaskedRound:
         codec = settings.coding.codec
         content = self._strategy.requests(asked.number, asked.state)
         asked_hash = self._strategy.hash_asked(asked.number, asked.state)
-        size = self._strategy.workload.length(asked.state) if self._training else 0
-        form = form_of(codec, size, len(role.cohort))
-        encryption = settings.encryption_for(form, len(role.cohort))
-        self._encryption = encryption
-        role.bind_masks(
-            bind(codec, asked_hash, settings.config_hash, encryption),
-            masked_form(form, encryption),
-            self._strategy.log_head,
-            encryption.is_sound if encryption else None,
-        )
+        form = self._form(len(role.cohort), training=self._training)
+        encryption = settings.encryption_for(role, form, len(role.cohort))
+        bound = bind(codec, asked_hash, settings.config_hash, encryption)
+        role.bind_masks(bound, form, self._strategy.log_head)
+        if isinstance(role, KeyRole) and encryption is not None:
+            role.ciphertexts = self._ciphertexts = encryption.new_sum()
         kind = message_kind(training=self._training)
         posts = [
             Post(node, kind, self._model_content(role, content, following, node, ahead))
@@ -209,13 +223,12 @@ class MaskedRound:
         following = self._following
         roster = _close_adverts(following)
         self._unmask(role, following, roster)
-        total = role.finish()
+        sums, signed = self._opened(role)
         if following is not None and roster is not None:
             self._keep_if_shared(following)
         coding = self._settings.coding
         aggregate = coding.codec.decode(
-            self._decrypted(total, role.plan),
-            total.scalars,
+            *sums,
             SumContext(
                 seed=public_seed(role.attempt),
                 num_contributions=len(role.cohort),
@@ -223,10 +236,26 @@ class MaskedRound:
             ),
             has_metrics=coding.has_metrics(self._asked.number, training=self._training),
         )
-        return replace(self._result(role, aggregate), signed=total.signed)
+        return replace(self._result(role, aggregate), signed=signed)
 
-    def _decrypted(self, total: UnmaskedSum, plan: bytes) -> Vector:
-        """Return the sum of the updates, from that of their keys where they are encrypted.
+    def _opened(self, role: ServerRole) -> tuple[Integers, SignedSum | None]:
+        """Return the sums, and what the survivors have signed."""
+        if not isinstance(role, KeyRole):
+            total = role.finish()
+            return (total.update, total.scalars), total.signed
+        opened = role.finish_keys()
+        for node in opened.misfits:
+            log.warning(
+                "client %d: its share of the sum of keys does not fit the others', which opened"
+                " the sum without it: it lies, or somebody has dealt it a false share",
+                node,
+            )
+        # Which of both nobody can tell.
+        self._failures |= dict.fromkeys(opened.misfits, Reason.IN_DISPUTE)
+        return self._decrypted(opened, role.plan), opened.signed
+
+    def _decrypted(self, opened: OpenedKeys, plan: bytes) -> Integers:
+        """Return the sums of the contributions, from that of their keys.
 
         Raises
         ------
@@ -234,10 +263,10 @@ class MaskedRound:
             If keys and ciphertexts do not match. As of any sum that cannot be, see `check_sum`:
             nodes have helped to open it, and do so once for each model.
         """
-        if self._encryption is None:
-            return total.update
+        if self._ciphertexts is None:
+            raise RuntimeError("no ciphertext has come")
         try:
-            return self._encryption.decrypt(total.update, total.ciphertexts, plan)
+            return self._ciphertexts.opened(opened.key_sum, plan)
         except MismatchError as error:
             raise RunStoppedError(
                 f"round {self._asked.number}: {error}; the model of the round before stands"
@@ -292,7 +321,8 @@ class MaskedRound:
         except (RunStoppedError, CohortTooSmallError):
             # Too few for the next round is the next round's matter.
             return []
-        self._following = self._new_role(self._asked.number + 1)
+        # The last evaluation asks for no update, but what was dealt for one does for it.
+        self._following = self._new_role(self._asked.number + 1, len(cohort), training=True)
         return cohort
 
     def _keep_if_shared(self, following: ServerRole) -> None:

@@ -10,7 +10,7 @@ from strategies.aggregation import ClientSide
 from strategies.codec.codec import form_of, public_seed
 from strategies.codec.stages import SumContext
 from strategies.masked.config import SecAggConfig
-from strategies.masked.encryption import Encryption, bind
+from strategies.masked.encryption import Encryption, Form, bind
 from strategies.masked.messages import (
     ADVERT,
     CONFIRM,
@@ -78,12 +78,12 @@ def _masked(
     _require(lambda: config.check_update(codec.bits(1), codec.length(size)))
     asked = request.hash()
 
-    def encryption_of(num_members: int) -> Encryption | None:
-        form = form_of(codec, size, num_members)
-        return config.encryption(*form[:2], num_members)
+    def encryption_of(num_members: int) -> Encryption:
+        return _encryption(config, form_of(codec, size, num_members), num_members)
 
-    def binding(num_members: int) -> MaskBinding:
-        return bind(codec, asked, side.config_hash, encryption_of(num_members))
+    def binding(num_members: int, is_key: bool) -> MaskBinding:
+        encryption = encryption_of(num_members) if is_key else None
+        return bind(codec, asked, side.config_hash, encryption)
 
     opened = role.open_train(data, binding)
     if isinstance(opened, Refusal):
@@ -95,13 +95,23 @@ def _masked(
     side.check_fits(num_members)
     shared = SumContext(seed=public_seed(attempt), num_contributions=num_members)
     update, sums = side.contribute(attempt.attempt, shared)
-    encryption = encryption_of(num_members)
-    if encryption is None:
+    if opened.key is None:
         return role.mask(opened, update, sums, codec.bits(num_members))
-    # Under a key that is drawn here, for this attempt alone: it leaves under masks, or not at
-    # all where the attempt is masked already.
-    key, ciphertext = encryption.encrypt(update, opened.binding)
-    return role.mask(opened, key, sums, encryption.masked_form[0], ciphertext)
+    encryption = encryption_of(num_members)
+    # It leaves if the stage moves, and is dropped if the attempt has been answered already.
+    ciphertext = encryption.encrypt(opened.key, (update, sums), opened.binding)
+    return role.encrypted(opened, ciphertext)
+
+
+def _encryption(config: SecAggConfig, form: Form, num_members: int) -> Encryption:
+    """Return the encryption of contributions of a form, or refuse."""
+    if config.encryption is None:
+        # No key is dealt without one.
+        raise RequestRefusedError(Reason.MALFORMED_REQUEST)
+    try:
+        return config.encryption.scheme(form, num_members)
+    except ValueError as error:
+        raise RequestRefusedError(Reason.CONFIG_REFUSED) from error
 
 
 def _require(check: Callable[[], None]) -> None:
@@ -122,5 +132,6 @@ def _role(side: ClientSide, trust: TrustPolicy, memory: Memory) -> ClientRole:
         bundle=side.bundle,
         memory=memory,
         trust=trust,
+        draw_key=config.encryption.draw_key if config.encryption else None,
         lifetime_seconds=config.secrets_seconds,
     )

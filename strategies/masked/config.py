@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from strategies.aggregation import AggregationConfig
-from strategies.masked.encryption import Encryption
+from strategies.masked.encryption import KeyedEncryption
 from strategies.secagg.client.store import MAX_LIFETIME_SECONDS
 from strategies.secagg.graph import COMPLETE_UP_TO, ProtocolParameters
 from strategies.secagg.sizes import key_bytes
@@ -126,7 +126,7 @@ class SecAggConfig(AggregationConfig):
         """Return mask and unmask; with identities, a round with dropouts takes one more."""
         return 2
 
-    def key_bytes(self, num_nodes: int) -> int:
+    def key_bytes(self, num_nodes: int, num_values: int, bits: int) -> int:
         """Return the bytes of keys, shares and signatures; 0 where the numbers do not fit."""
         try:
             return key_bytes(num_nodes, self.parameters(None), signed=self.identities)
@@ -159,10 +159,9 @@ class SecAggConfig(AggregationConfig):
     def check_place(self, num_simulated: int | None) -> None:
         """Raise ``ValueError`` where this may not run: None is a deployment."""
 
-    def encryption(
-        self, modulus_bits: int, length: int, num_contributions: int
-    ) -> Encryption | None:
-        """Return how updates of this form are encrypted; None where they are masked as such."""
+    @property
+    def encryption(self) -> KeyedEncryption | None:
+        """Return how updates are encrypted; None where they are masked."""
         return None
 
     def parameters(self, num_simulated: int | None) -> ProtocolParameters:

@@ -4,7 +4,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
 from strategies.codec.arrays import BadArrayError, read_vector, write_bytes
 from strategies.refusals import Reason
-from strategies.secagg.messages import MaskedInput, Refusal
+from strategies.secagg.messages import EncryptedInput, MaskedInput, Refusal
 from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import Wire
 
@@ -25,7 +25,7 @@ class BadContentError(ValueError):
 
 def wrap(message: Wire) -> RecordDict:
     """Return the content that carries a protocol message."""
-    if isinstance(message, MaskedInput):
+    if isinstance(message, MaskedInput | EncryptedInput):
         # As an array, Flower moves a large payload in chunks.
         return RecordDict({_RECORD: ArrayRecord({_KEY: write_bytes(message.parts())})})
     return RecordDict({_RECORD: ConfigRecord({_KEY: message.encode()})})

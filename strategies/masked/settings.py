@@ -1,15 +1,15 @@
 """The settings that all attempts of a run with secure aggregation share."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from strategies.codec.run_state import RunState
-from strategies.masked.encryption import Encryption, Form
+from strategies.masked.encryption import Encryption, Form, KeyedEncryption
 from strategies.rounds.attempt import RunStoppedError
 from strategies.secagg.crypto.identity import Peers
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.server.disputes import Disputes
+from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.wire import AttemptId
 
@@ -36,9 +36,8 @@ class SecAggSettings:
         Who is at fault, over the whole run.
     name : str
         Of the aggregation, for messages.
-    encryption : callable
-        From modulus bits and length of an update, and the size of the cohort, to how it is
-        encrypted; None where it is masked as it is.
+    encryption : KeyedEncryption or None
+        How long updates are encrypted; None where all are masked.
     """
 
     run_id: int
@@ -48,16 +47,20 @@ class SecAggSettings:
     peers: Peers | None = None
     disputes: Disputes
     name: str
-    encryption: Callable[[int, int, int], Encryption | None]
+    encryption: KeyedEncryption | None
 
-    def new_role(self, number: int, attempt: int) -> ServerRole:
-        """Return the server's role for one attempt at a round."""
-        return ServerRole(
-            AttemptId(self.run_id, number, attempt),
-            self.parameters,
-            peers=self.peers,
-            disputes=self.disputes,
-        )
+    def new_role(self, number: int, attempt: int, form: Form, num_members: int) -> ServerRole:
+        """Return the server's role for one attempt at a round, with contributions of a form.
+
+        Its members deal keys where those are encrypted, and seeds of masks where not.
+        """
+        name = AttemptId(self.run_id, number, attempt)
+        numbers, peers, disputes = self.parameters, self.peers, self.disputes
+        encryption = self.encryption
+        if encryption is None or not encryption.pays_for(*form[:2], num_members):
+            return ServerRole(name, numbers, peers=peers, disputes=disputes)
+        length = encryption.key_length
+        return KeyRole(name, numbers, length, peers=peers, disputes=disputes)
 
     def check_fits(self, num_members: int) -> None:
         """Stop the run, before anything is sent, if its numbers do not fit the cohort.
@@ -73,10 +76,20 @@ class SecAggSettings:
         except ValueError as error:
             raise RunStoppedError(f"aggregation={self.name}: {error}") from None
 
-    def encryption_for(self, form: Form, num_members: int) -> Encryption | None:
-        """Return how updates of a form are encrypted, or stop the run as `check_fits` does."""
+    def encryption_for(
+        self, role: ServerRole, form: Form, num_members: int
+    ) -> Encryption | None:
+        """Return how contributions of a form are encrypted for a role; None if they are masked.
+
+        Raises
+        ------
+        RunStoppedError
+            If its members have dealt keys, and there is no such encryption.
+        """
+        if not isinstance(role, KeyRole) or self.encryption is None:
+            return None
         try:
-            return self.encryption(*form[:2], num_members)
+            return self.encryption.scheme(form, num_members)
         except ValueError as error:
             raise RunStoppedError(f"aggregation={self.name}: {error}") from None
 

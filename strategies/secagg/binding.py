@@ -4,10 +4,11 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from strategies.secagg.messages import LOG_HEAD_BYTES, Roster
+from strategies.secagg.messages import LOG_HEAD_BYTES, KeyRoster, Roster
 from strategies.secagg.wire import NODES
 
 _ROSTER_DOMAIN = b"tacet/secagg/v2/roster"
+_KEY_ROSTER_DOMAIN = b"tacet/secagg/v2/roster-of-keys"
 _ADVERTS_DOMAIN = b"tacet/secagg/v2/adverts"
 _PLAN_DOMAIN = b"tacet/secagg/v3/plan"
 
@@ -22,13 +23,15 @@ def adverts_hash(adverts: tuple[bytes, ...]) -> bytes:
 
 
 def roster_hash(roster: Roster) -> bytes:
-    """Return SHA-256 over attempt, adverts, degree and threshold (32 bytes).
+    """Return SHA-256 over attempt, adverts, degree, threshold and what is dealt (32 bytes).
 
     The edges are a function of the adverts and the degree, so binding those binds the graph.
     """
-    shape = struct.pack(">HH", roster.num_neighbors, roster.threshold)
+    shape, domain = struct.pack(">HH", roster.num_neighbors, roster.threshold), _ROSTER_DOMAIN
+    if isinstance(roster, KeyRoster):
+        shape, domain = shape + struct.pack(">H", roster.num_packed), _KEY_ROSTER_DOMAIN
     body = roster.attempt.to_bytes() + adverts_hash(roster.adverts) + shape
-    return hashlib.sha256(_ROSTER_DOMAIN + body).digest()
+    return hashlib.sha256(domain + body).digest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ connected) `failure_probability` bounds.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import comb
 
@@ -27,11 +27,15 @@ DEFAULT_FAILURE_PROBABILITY = 1e-9
 
 @dataclass(frozen=True)
 class Shape:
-    """The graph of one roster: n members, k neighbours each, threshold t."""
+    """The graph of one roster: n members, k neighbours each, threshold t.
+
+    Where keys are dealt, and not seeds, `num_packed` are the entries in each polynomial.
+    """
 
     num_members: int
     num_neighbors: int
     threshold: int
+    num_packed: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -119,6 +123,24 @@ class ProtocolParameters:
         t = self.threshold or default_threshold(k + 1)
         self._check_threshold(k + 1, t, self.survivors(n))
         return Shape(n, k, t)
+
+    def key_shape(self, num_members: int) -> Shape:
+        """Return the graph for a roster whose members deal keys: a complete one.
+
+        A member gives one share of the sum over all survivors, and so must hold one of each.
+        Two views of an attempt may find honest givers, one of all that shared and one that is
+        signed: then of one of them at most n + c - t shares are known, the colluders' among
+        them, and so many must hide every entry. So l = 2t - n - c entries are in a polynomial
+        of degree below t; see ``docs/homomorphic.md``.
+
+        Raises
+        ------
+        ValueError
+            As `shape`.
+        """
+        whole = replace(self, is_sparse=False).shape(num_members)
+        most = 2 * whole.threshold - num_members - self.max_colluding
+        return replace(whole, num_packed=min(most, whole.threshold - 1))
 
     def survivors(self, num_members: int) -> int:
         """Return T for a roster of n members."""

@@ -53,7 +53,8 @@ KEM_TEXT_BYTES = 1088
 # KEM ciphertext, the pair's secret under AES-GCM, its hash.
 PAIR_PART_BYTES = KEM_TEXT_BYTES + 12 + 32 + 16 + 32
 MAX_ADVERT_BYTES = 4096
-MAX_ROW_BYTES = 4096
+MAX_SHARE_BYTES = 32_768  # of a dealt key: 4 for each of at most 8,192 polynomials
+MAX_ROW_BYTES = MAX_SHARE_BYTES + 4096
 INPUT_PROOF_BYTES = 32 + SIGNATURE_BYTES  # hash of the payload, signature
 NO_IDENTITY = bytes(32)
 NO_HEAD = bytes(HEAD_BYTES)
@@ -106,6 +107,14 @@ class Roster(Wire):
 
 
 @dataclass(frozen=True)
+class KeyRoster(Roster):
+    """Server to client under `homomorphic`: a roster whose members deal keys, and no seeds."""
+
+    TYPE: ClassVar[int] = 14
+    num_packed: Annotated[int, Field(U16, "public: entries of a key in each polynomial")]
+
+
+@dataclass(frozen=True)
 class ShareRow(Wire):
     """Client to server to one peer: a dealer's shares for one neighbour.
 
@@ -141,6 +150,21 @@ class ShareRow(Wire):
 
 
 @dataclass(frozen=True)
+class KeyRow(Wire):
+    """Client to server to one peer under `homomorphic`: a dealer's shares of its key.
+
+    Sealed with them are heads, and it has no signature of its own: as a `ShareRow`. There are
+    no hashes, for no share is shown to the server, only sums of them.
+    """
+
+    TYPE: ClassVar[int] = 15
+    sealed: Annotated[bytes, Field(blob(MAX_ROW_BYTES), "AES-GCM under a key the server lacks")]
+    kem_text: Annotated[
+        bytes, Field(blob(KEM_TEXT_BYTES), "ML-KEM-768 ciphertext for the receiver's share key")
+    ]
+
+
+@dataclass(frozen=True)
 class SharesUpload(Signed):
     """Client to server: a row of shares for each neighbour."""
 
@@ -148,10 +172,11 @@ class SharesUpload(Signed):
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
     rows: Annotated[
         tuple[tuple[int, bytes], ...],
-        Field(table(MAX_ROW_BYTES), "ShareRows; the receivers are the graph"),
+        Field(table(MAX_ROW_BYTES), "ShareRows or KeyRows; the receivers are the graph"),
     ]
     own_hashes: Annotated[
-        bytes, Field(fixed(64), "hashes of the dealer's shares of its own two seeds")
+        bytes,
+        Field(fixed(64), "hashes of the dealer's shares of its own two seeds; or zeros"),
     ]
     signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
@@ -165,7 +190,7 @@ class TrainRequest(Wire):
     cohort: Annotated[tuple[int, ...], Field(NODES, "public: U2, the nodes that shared")]
     rows: Annotated[
         tuple[tuple[int, bytes], ...],
-        Field(table(MAX_ROW_BYTES), "ShareRows by dealer, for this receiver alone"),
+        Field(table(MAX_ROW_BYTES), "ShareRows or KeyRows by dealer, for this receiver alone"),
     ]
     binding: Annotated[bytes, Field(HASH, "public: the server's hash of the mask binding")]
     log_head: Annotated[
@@ -206,22 +231,23 @@ class MaskedInput(Wire):
 
 
 @dataclass(frozen=True)
-class EncryptedInput(MaskedInput):
-    """Client to server under `homomorphic`: a masked key, and the update encrypted under it.
-
-    `update` is the key, modulo 2^16, so that only the sum of keys is opened.
-    """
+class EncryptedInput(Wire):
+    """Client to server under `homomorphic`: update and scalars, encrypted under a dealt key."""
 
     TYPE: ClassVar[int] = 13
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
     ciphertext: Annotated[
         Buffer, Field(PAYLOAD, "RLWE: looks uniform to whoever lacks the sum's keys")
     ]
+    rejected: Annotated[
+        tuple[int, ...], Field(NODES, "which received ciphertexts were false, no data")
+    ]
+    next_advert: Annotated[bytes | None, Field(option(blob(MAX_ADVERT_BYTES)), "an Advert")]
+    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
     def payload_hash(self) -> bytes:
-        """Return SHA-256 of masked values and ciphertext (32 bytes), for the signature."""
-        digest = hashlib.sha256(super().payload_hash())
-        digest.update(self.ciphertext)
-        return digest.digest()
+        """Return SHA-256 of the ciphertext (32 bytes), which a signature covers."""
+        return hashlib.sha256(self.ciphertext).digest()
 
 
 @dataclass(frozen=True)
@@ -289,6 +315,20 @@ class UnmaskReply(Signed):
 
 
 @dataclass(frozen=True)
+class KeyReply(Signed):
+    """Client to server under `homomorphic`: what it holds of the sum of the survivors' keys."""
+
+    TYPE: ClassVar[int] = 16
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    share: Annotated[
+        bytes,
+        Field(blob(MAX_SHARE_BYTES), "of the sum over the survivors only, once an attempt"),
+    ]
+    next_shares: Annotated[bytes | None, Field(option(blob()), "a SharesUpload")]
+    signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
+
+
+@dataclass(frozen=True)
 class Refusal(Wire):
     """Client to server: an enumerated reason and nothing else."""
 
@@ -301,7 +341,9 @@ MESSAGES: tuple[type[Wire], ...] = (
     AdvertRequest,
     Advert,
     Roster,
+    KeyRoster,
     ShareRow,
+    KeyRow,
     SharesUpload,
     TrainRequest,
     MaskedInput,
@@ -310,5 +352,6 @@ MESSAGES: tuple[type[Wire], ...] = (
     ConfirmReply,
     UnmaskRequest,
     UnmaskReply,
+    KeyReply,
     Refusal,
 )

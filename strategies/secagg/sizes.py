@@ -1,17 +1,27 @@
 """The bytes of the protocol's messages, from the messages themselves."""
 
+from dataclasses import replace
+
+from strategies.secagg.crypto.keys import NONCE_BYTES, TAG_BYTES
+from strategies.secagg.crypto.packed import Packing
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     FIELD_BYTES,
+    HEAD_BYTES,
     INPUT_PROOF_BYTES,
     KEM_KEY_BYTES,
     KEM_TEXT_BYTES,
+    KEPT_HEADS,
     NO_LOG_HEAD,
     PAIR_PART_BYTES,
     SEALED_BYTES,
     SIGNATURE_BYTES,
     X25519_BYTES,
     Advert,
+    EncryptedInput,
+    KeyReply,
+    KeyRoster,
+    KeyRow,
     MaskedInput,
     Roster,
     ShareRow,
@@ -32,7 +42,7 @@ def steady_round(
     num_parameters: int = 0,
     modulus_bits: int = 32,
     num_scalars: int = 0,
-) -> tuple[Wire, ...]:
+) -> tuple[TrainRequest, MaskedInput, UnmaskRequest, UnmaskReply]:
     """Return the four messages of the middle client in a steady round where nobody is missing.
 
     They are train and unmask, each down and up; keys and shares of the next round ride along.
@@ -75,7 +85,40 @@ def steady_round(
     )
 
 
-def key_bytes(num_members: int, parameters: ProtocolParameters, *, signed: bool) -> int:
-    """Return what one client sends and receives in a steady round beside model and update."""
-    messages = steady_round(num_members, parameters, signed=signed)
+def keyed_round(
+    num_members: int, parameters: ProtocolParameters, *, signed: bool, key_length: int
+) -> tuple[Wire, ...]:
+    """Return the same four messages where keys are dealt, with a ciphertext of no bytes."""
+    after, shape = AttemptId(1, 2, 1), parameters.key_shape(num_members)
+    train, masked, unmask, reply = steady_round(
+        num_members, replace(parameters, is_sparse=False), signed=signed
+    )
+    packing = Packing(key_length, shape.num_packed, shape.threshold, shape.num_members)
+    share, heads = packing.share_bytes, KEPT_HEADS * HEAD_BYTES
+    text = bytes(KEM_TEXT_BYTES * parameters.is_hybrid)
+    row = KeyRow(bytes(NONCE_BYTES + share + heads + TAG_BYTES), text).encode()
+    rows = tuple((node, row) for node in range(shape.num_neighbors))
+    signature = bytes(SIGNATURE_BYTES if signed else 0)
+    upload = SharesUpload(after, rows, bytes(64), signature).encode()
+    roster = Roster.decode(unmask.next_roster or b"")
+    keys = KeyRoster(**vars(roster), num_packed=shape.num_packed).encode()
+    return (
+        replace(train, rows=rows),
+        EncryptedInput(masked.attempt, b"", (), masked.next_advert, signature),
+        replace(unmask, next_roster=keys),
+        KeyReply(reply.attempt, bytes(share), upload, signature),
+    )
+
+
+def key_bytes(
+    num_members: int, parameters: ProtocolParameters, *, signed: bool, key_length: int = 0
+) -> int:
+    """Return what one client sends and receives in a steady round beside model and update.
+
+    With a `key_length` its peers get shares of a key, and none of seeds.
+    """
+    if key_length:
+        messages = keyed_round(num_members, parameters, signed=signed, key_length=key_length)
+    else:
+        messages = steady_round(num_members, parameters, signed=signed)
     return sum(len(message.encode()) for message in messages)

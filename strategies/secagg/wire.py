@@ -334,6 +334,11 @@ class Signed(Wire):
         return message
 
 
+def is_message(cls: type[Wire], data: Buffer | None) -> bool:
+    """Say whether bytes begin as a message of this class."""
+    return data is not None and bytes(data[2:4]) == bytes([VERSION, cls.TYPE])
+
+
 def peek_attempt(data: Buffer) -> AttemptId | None:
     """Return the attempt a possibly broken message names, so that it can be closed."""
     try:

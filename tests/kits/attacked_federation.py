@@ -24,7 +24,8 @@ from strategies.codec.codec import mask_binding
 from strategies.masked.messages import ADVERT, CONFIRM, SHARE, UNMASK, unwrap, wrap
 from strategies.rounds.records import to_arrays
 from strategies.secagg.client.memory import NoMemory
-from strategies.secagg.client.sharing import OwnNode, open_shares
+from strategies.secagg.client.opening import open_shares
+from strategies.secagg.client.sharing import OwnNode
 from strategies.secagg.client.store import SharedSecrets
 from strategies.secagg.messages import (
     FIELD_BYTES,
@@ -54,13 +55,14 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Numbers:
-    """n, T, t and c of a run, and further overrides."""
+    """n, T, t and c of a run, further overrides, and the aggregation."""
 
     num_nodes: int
     min_survivors: int
     threshold: int
     max_colluding: int = 1
     more: str = ""
+    aggregation: str = "secagg"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Federation:
         write_peers(peers, named)
         run_config = {
             "task": "breast_cancer",
-            "aggregation": "secagg",
+            "aggregation": numbers.aggregation,
             "overrides": (
                 "task.training.num_steps=1 task.partition.min_examples=1"
                 f" aggregation.identities=true aggregation.peers_file={peers}"
@@ -118,6 +120,7 @@ class Federation:
         workload = build_workload(config)
         self.state = _initial_state(config, workload)
         self.codec = build_coding(config, workload, workload.length(self.state)).codec
+        self.aggregation = config.aggregation
         self.parameters = config.aggregation.parameters(None)
         self.peers = peers_of(peers)
         self._config_hash = config_hash(config)

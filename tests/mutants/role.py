@@ -174,14 +174,14 @@ _OF_MASKING = (
         _ROWS,
     ),
     _in(
-        "sharing",
+        "opening",
         "a-node-does-not-say-whom-it-rejects",
         "rejected.append(peer)",
         "pass",
         _LIARS,
     ),
     _in(
-        "sharing",
+        "opening",
         "hashes-of-shares-are-not-checked",
         "elements and hash_pair(pair, roster, *ends) == row.mask_hash + row.self_hash",
         "elements",

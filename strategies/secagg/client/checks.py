@@ -19,7 +19,13 @@ from strategies.secagg.crypto.identity import (
 )
 from strategies.secagg.crypto.keys import is_public_key
 from strategies.secagg.graph import ProtocolParameters, Shape
-from strategies.secagg.messages import X25519_BYTES, Advert, Roster, UnmaskRequest
+from strategies.secagg.messages import (
+    X25519_BYTES,
+    Advert,
+    KeyRoster,
+    Roster,
+    UnmaskRequest,
+)
 from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.wire import NODES, AttemptId
 
@@ -83,13 +89,14 @@ def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:
     n = len(roster.adverts)
     floor = max(parameters.survivors(n), parameters.max_colluding + 2)
     require(n >= floor, RefusalReason.ROSTER_TOO_SMALL, f"{n} under {floor}")
+    is_key = isinstance(roster, KeyRoster)
     try:
-        shape = parameters.shape(n)
+        shape = parameters.key_shape(n) if is_key else parameters.shape(n)
     except ValueError as error:
         raise ProtocolRefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
-    told = (roster.num_neighbors, roster.threshold)
-    due = (shape.num_neighbors, shape.threshold)
-    require(told == due, RefusalReason.BAD_THRESHOLD, f"told k, t = {told}, due {due}")
+    told = (roster.num_neighbors, roster.threshold, roster.num_packed if is_key else 0)
+    due = (shape.num_neighbors, shape.threshold, shape.num_packed)
+    require(told == due, RefusalReason.BAD_THRESHOLD, f"told k, t, l = {told}, due {due}")
     return shape
 
 

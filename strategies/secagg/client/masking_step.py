@@ -1,4 +1,4 @@
-"""The client's train step: check and decrypt before training, mask after it.
+"""The client's train step: check and decrypt before training, mask or encrypt after it.
 
 Decision where `protocol.md` leaves room: on the complete graph at least T members' shares
 must have decrypted before a node masks, else t of its closed neighbourhood; the same floor
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.checks import check_cohort, require
 from strategies.secagg.client.memory import names
-from strategies.secagg.client.sharing import OpenedShares, OwnNode, open_shares
+from strategies.secagg.client.opening import OpenedShares, open_shares
+from strategies.secagg.client.sharing import OwnNode
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.identity import input_to_sign
 from strategies.secagg.crypto.masking import input_masks
@@ -44,6 +45,13 @@ class Opened:
     quorum: int
     secrets: SharedSecrets
     shares: OpenedShares
+
+    @property
+    def key(self) -> NDArray[np.int8] | None:
+        """The key that was dealt for this attempt alone; None where inputs are masked."""
+        if not self.secrets.num_packed:
+            return None
+        return np.frombuffer(self.secrets.key, np.int8)
 
     @property
     def held(self) -> dict[int, bytes]:
@@ -100,12 +108,8 @@ def mask_opened(
     segments: tuple[Vector, NDArray[np.uint64]],
     modulus_bits: int,
     next_advert: bytes | None,
-    ciphertext: Buffer | None = None,
 ) -> MaskedInput:
-    """Mask both segments in place, with the peers whose shares are held; pack and sign them.
-
-    A ciphertext goes with them under the same signature.
-    """
+    """Mask both segments in place, with the peers whose shares are held; pack and sign them."""
     update, scalars = segments
     secrets = opened.secrets
     pair, met = me.keys(secrets.mask_seed), opened.shares.met
@@ -122,18 +126,34 @@ def mask_opened(
         next_advert=next_advert,
         signature=b"",
     )
-    if ciphertext is not None:
-        message = EncryptedInput(**vars(message), ciphertext=ciphertext)
+    return replace(message, signature=_signature(opened, me, message))
+
+
+def encrypted_input(
+    opened: Opened, me: OwnNode, ciphertext: Buffer, next_advert: bytes | None
+) -> EncryptedInput:
+    """Return what is encrypted under the key of the attempt, signed."""
+    message = EncryptedInput(
+        attempt=opened.request.attempt,
+        ciphertext=ciphertext,
+        rejected=opened.rejected,
+        next_advert=next_advert,
+        signature=b"",
+    )
+    return replace(message, signature=_signature(opened, me, message))
+
+
+def _signature(opened: Opened, me: OwnNode, message: MaskedInput | EncryptedInput) -> bytes:
     if me.identity is None:
-        return message
+        return b""
     text = input_to_sign(
         message.attempt, opened.binding, message.rejected, message.payload_hash()
     )
-    return replace(message, signature=me.identity.sign(text))
+    return me.identity.sign(text)
 
 
 def secrets_after_masking(opened: Opened) -> MaskedSecrets:
-    """Return what to keep for the unmask trip: the shares held, not the node's own seeds."""
+    """Return what to keep for the unmask trip: the shares held, and no own seed or key."""
     secrets = opened.secrets
     return MaskedSecrets(
         roster=secrets.roster,
@@ -146,4 +166,5 @@ def secrets_after_masking(opened: Opened) -> MaskedSecrets:
         held=tuple(sorted(opened.held.items())),
         rejected=opened.rejected,
         signed=bytes(32),
+        num_packed=secrets.num_packed,
     )

@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from strategies.secagg.client import checks
 from strategies.secagg.client.checks import ProtocolRefusedError, TrustPolicy, require
 from strategies.secagg.client.masking_step import (
     Opened,
+    encrypted_input,
     mask_opened,
     open_request,
     secrets_after_masking,
@@ -34,7 +36,7 @@ from strategies.secagg.client.masking_step import (
 from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.refusing import ErrorBoundary, named
 from strategies.secagg.client.remembering import remember, require_allowed
-from strategies.secagg.client.sharing import OwnNode, draw_advert, share_seeds
+from strategies.secagg.client.sharing import OwnNode, draw_advert, share_secrets
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
     AdvertisedSecrets,
@@ -44,6 +46,7 @@ from strategies.secagg.client.store import (
     Store,
 )
 from strategies.secagg.client.transitions import Event
+from strategies.secagg.crypto import packed
 from strategies.secagg.crypto.identity import reply_to_sign, sign, view_to_sign
 from strategies.secagg.crypto.keys import RandomBytes
 from strategies.secagg.crypto.prg import Vector, word_dtype
@@ -55,6 +58,9 @@ from strategies.secagg.messages import (
     AdvertRequest,
     ConfirmReply,
     ConfirmRequest,
+    EncryptedInput,
+    KeyReply,
+    KeyRoster,
     MaskedInput,
     Refusal,
     Roster,
@@ -64,7 +70,9 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import AttemptId, Buffer, peek_attempt
+from strategies.secagg.wire import AttemptId, Buffer, is_message, peek_attempt
+
+_Input = TypeVar("_Input", MaskedInput, EncryptedInput)
 
 
 class ClientRole:
@@ -85,6 +93,9 @@ class ClientRole:
     trust : TrustPolicy
         Identity, peers and approved bundles. With an identity, every message is signed and
         shares are given for one view of the attempt only.
+    draw_key : callable, optional
+        From ``random_bytes`` to a fresh key, of which a roster may ask that it be dealt: shape
+        (k,), int8. Without it seeds are shared, and no roster of keys is answered.
     lifetime_seconds : float
         Secrets are deleted this long after the last step of their attempt.
     clock, random_bytes : callable
@@ -101,12 +112,13 @@ class ClientRole:
         bundle: bytes,
         memory: Memory | None = None,
         trust: TrustPolicy | None = None,
+        draw_key: Callable[[RandomBytes], NDArray[np.int8]] | None = None,
         lifetime_seconds: float = 3600.0,
         clock: Callable[[], float] = time.time,
         random_bytes: RandomBytes = os.urandom,
     ) -> None:
         self._trust = trust or TrustPolicy()
-        self._parameters = parameters
+        self._parameters, self._draw_key = parameters, draw_key
         self._memory = memory or NoMemory()
         self._me = OwnNode(
             node_id=node_id,
@@ -125,15 +137,21 @@ class ClientRole:
 
     def share(self, data: Buffer) -> SharesUpload | Refusal:
         """Answer a `Roster` alone (bootstrap)."""
-        return self._boundary.answer(Roster, data, self._share)
+        return self._boundary.answer(self._roster_type(data), data, self._share)
+
+    def _roster_type(self, data: Buffer) -> type[Roster]:
+        """Return the roster that bytes must be: one of keys only where keys can be drawn."""
+        is_key = self._draw_key is not None and is_message(KeyRoster, data)
+        return KeyRoster if is_key else Roster
 
     def open_train(
-        self, data: Buffer, binding: MaskBinding | Callable[[int], MaskBinding]
+        self, data: Buffer, binding: MaskBinding | Callable[[int, bool], MaskBinding]
     ) -> Opened | Refusal:
         """Check a `TrainRequest` before training, and decrypt its shares.
 
-        `binding` must be made from the model and configuration that will really be used; it
-        may be a function of the size of U2. The stage does not move yet: that is for `mask`.
+        `binding` must be made from the model and configuration that will really be used; it may
+        be a function of the size of U2 and of whether a key was dealt. The stage does not move
+        yet: that is for `mask` or `encrypted`.
         """
         return self._boundary.answer(
             TrainRequest, data, lambda request: self._open(request, binding)
@@ -145,7 +163,6 @@ class ClientRole:
         update: Vector,
         scalars: NDArray[np.uint64],
         modulus_bits: int,
-        ciphertext: Buffer | None = None,
     ) -> MaskedInput | Refusal:
         """Mask a contribution and return the reply to the opened request.
 
@@ -159,12 +176,18 @@ class ClientRole:
             Encoded scalars; copied.
         modulus_bits : int
             b.
-        ciphertext : bytes-like, optional
-            What is encrypted under the key that `update` then is.
         """
         return self._boundary.run(
-            named(opened.request),
-            lambda: self._mask(opened, update, scalars, modulus_bits, ciphertext),
+            named(opened.request), lambda: self._mask(opened, update, scalars, modulus_bits)
+        )
+
+    def encrypted(self, opened: Opened, ciphertext: Buffer) -> EncryptedInput | Refusal:
+        """Return the reply to an opened request for which a key was dealt.
+
+        `ciphertext` must be under `Opened.key`, which is gone with this: encrypt once.
+        """
+        return self._boundary.run(
+            named(opened.request), lambda: self._encrypted(opened, ciphertext)
         )
 
     def forget(self, data: Buffer) -> None:
@@ -176,8 +199,11 @@ class ClientRole:
         """Answer a `ConfirmRequest`: sign the view with this survivor set, once."""
         return self._boundary.answer(ConfirmRequest, data, self._confirm)
 
-    def unmask(self, data: Buffer) -> UnmaskReply | Refusal:
-        """Answer an `UnmaskRequest`: one share of each node of U2, never both."""
+    def unmask(self, data: Buffer) -> UnmaskReply | KeyReply | Refusal:
+        """Answer an `UnmaskRequest`: one share of each node of U2, never both.
+
+        Where keys were dealt, one share of the sum of the survivors' keys.
+        """
         return self._boundary.answer(UnmaskRequest, data, self._unmask)
 
     def _advertise(self, request: AdvertRequest) -> Advert:
@@ -202,18 +228,26 @@ class ClientRole:
         self._stages.check(records, roster.attempt, Event.SHARE)
         own = AdvertisedSecrets.decode(records[roster.attempt].secrets)
         adverts, shape = checks.check_roster(roster, own.advert, self._parameters, self._trust)
-        upload, kept = share_seeds(roster, adverts, shape, own, self._me)
+        key = b""
+        if self._draw_key is not None and shape.num_packed:
+            # For this attempt alone; the stage moves before a share leaves, and as it is used.
+            key = self._draw_key(self._me.random_bytes).tobytes()
+        upload, kept = share_secrets(roster, adverts, shape, own, self._me, key)
         return upload, self._stages.move(records, roster.attempt, Event.SHARE, kept)
 
     def _open(
-        self, request: TrainRequest, given: MaskBinding | Callable[[int], MaskBinding]
+        self, request: TrainRequest, given: MaskBinding | Callable[[int, bool], MaskBinding]
     ) -> Opened:
-        binding = given if isinstance(given, MaskBinding) else given(len(request.cohort))
-        records = self._stages.records(named(request), binding.model)
+        records = self._stages.records(named(request))
         self._stages.check(records, request.attempt, Event.MASK)
         if request.next_attempt is not None:
             self._stages.check(records, request.next_attempt, Event.ADVERTISE)
         secrets = SharedSecrets.decode(records[request.attempt].secrets)
+        is_key = secrets.num_packed > 0
+        binding = (
+            given if isinstance(given, MaskBinding) else given(len(request.cohort), is_key)
+        )
+        records = self._stages.records(named(request), binding.model)
         checks.check_model(records, request.attempt, binding.model)
         return open_request(request, binding, secrets, self._parameters, self._me)
 
@@ -223,10 +257,23 @@ class ClientRole:
         update: Vector,
         scalars: NDArray[np.uint64],
         modulus_bits: int,
-        ciphertext: Buffer | None,
     ) -> MaskedInput:
         right = update.dtype == word_dtype(modulus_bits) and scalars.dtype == np.uint64
         require(right, RefusalReason.BAD_INPUT, f"{update.dtype}, {scalars.dtype}")
+        require(opened.key is None, RefusalReason.BAD_INPUT, "a mask where a key was dealt")
+        segments = update, np.append(scalars, np.uint64(1))
+        return self._contribute(
+            opened, lambda advert: mask_opened(opened, self._me, segments, modulus_bits, advert)
+        )
+
+    def _encrypted(self, opened: Opened, ciphertext: Buffer) -> EncryptedInput:
+        require(opened.key is not None, RefusalReason.BAD_INPUT, "no key was dealt")
+        return self._contribute(
+            opened, lambda advert: encrypted_input(opened, self._me, ciphertext, advert)
+        )
+
+    def _contribute(self, opened: Opened, message: Callable[[bytes | None], _Input]) -> _Input:
+        """Move the stage, and return the message, which gets the advert of the next attempt."""
         request = opened.request
         records = self._stages.records(named(request), opened.model)
         checks.check_model(records, request.attempt, opened.model)
@@ -237,14 +284,7 @@ class ClientRole:
             advert, change = self._drawn(records, request.next_attempt)
             changes.append(change)
         changes += self._stages.closing_retried(records, request.attempt, opened.model)
-        reply = mask_opened(
-            opened,
-            self._me,
-            (update, np.append(scalars, np.uint64(1))),
-            modulus_bits,
-            advert.encode() if advert is not None else None,
-            ciphertext,
-        )
+        reply = message(advert.encode() if advert is not None else None)
         self._stages.commit(changes)
         if reply.signature and request.log_head != NO_LOG_HEAD:
             # Before it leaves: a signature is out, and this node's owner can tell over what.
@@ -269,7 +309,7 @@ class ClientRole:
         self._stages.commit([self._stages.move(records, request.attempt, Event.CONFIRM, kept)])
         return ConfirmReply(request.attempt, identity.sign(message))
 
-    def _unmask(self, request: UnmaskRequest) -> UnmaskReply:
+    def _unmask(self, request: UnmaskRequest) -> UnmaskReply | KeyReply:
         records = self._stages.records(named(request))
         self._stages.check(records, request.attempt, Event.UNMASK)
         secrets = MaskedSecrets.decode(records[request.attempt].secrets)
@@ -286,17 +326,29 @@ class ClientRole:
         changes += self._stages.closing_retried(records, request.attempt, model)
         upload: SharesUpload | None = None
         if request.next_roster is not None:
-            upload, change = self._shared(records, Roster.decode(request.next_roster))
+            cls = self._roster_type(request.next_roster)
+            upload, change = self._shared(records, cls.decode(request.next_roster))
             changes.append(change)
         self._stages.commit(changes)
         remember(self._me, request, secrets, stage)
-        survivors, dropouts = set(request.survivors), set(request.dropouts)
-        held = secrets.held
-        reply = UnmaskReply(
-            attempt=request.attempt,
-            self_shares=tuple((n, s[FIELD_BYTES:]) for n, s in held if n in survivors),
-            mask_shares=tuple((n, s[:FIELD_BYTES]) for n, s in held if n in dropouts),
-            next_shares=upload.encode() if upload is not None else None,
-            signature=b"",
-        )
+        reply = _reply(request, secrets, upload.encode() if upload is not None else None)
         return reply.with_signature(sign(identity, reply_to_sign(secrets.binding, reply)))
+
+
+def _reply(
+    request: UnmaskRequest, secrets: MaskedSecrets, next_shares: bytes | None
+) -> UnmaskReply | KeyReply:
+    """Return the shares asked for, unsigned."""
+    held = secrets.held
+    if secrets.num_packed:
+        survivors = set(request.survivors)
+        share = packed.add_shares([share for node, share in held if node in survivors])
+        return KeyReply(request.attempt, share, next_shares, b"")
+    survivors, dropouts = set(request.survivors), set(request.dropouts)
+    return UnmaskReply(
+        attempt=request.attempt,
+        self_shares=tuple((n, s[FIELD_BYTES:]) for n, s in held if n in survivors),
+        mask_shares=tuple((n, s[:FIELD_BYTES]) for n, s in held if n in dropouts),
+        next_shares=next_shares,
+        signature=b"",
+    )

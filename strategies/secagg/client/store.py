@@ -9,7 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol
 
 from strategies.secagg.client.transitions import FINAL, OPEN, Stage
-from strategies.secagg.messages import FIELD_BYTES, HEAD_BYTES, MAX_ADVERT_BYTES
+from strategies.secagg.messages import (
+    FIELD_BYTES,
+    HEAD_BYTES,
+    MAX_ADVERT_BYTES,
+    MAX_SHARE_BYTES,
+)
 from strategies.secagg.wire import (
     HASH,
     NODES,
@@ -18,8 +23,8 @@ from strategies.secagg.wire import (
     Field,
     Wire,
     blob,
-    fixed,
     rows,
+    table,
 )
 
 _LOCAL = "never leaves the node"
@@ -149,6 +154,10 @@ class SharedSecrets(Wire):
     (`hybrid.hash_part`); `own_shares` are this
     node's shares of its own two seeds; `signers` are the members' fingerprints and heads, empty
     without identities.
+
+    Where a key is dealt, `num_packed` are its entries in each polynomial, `key` is the key, a
+    byte for each entry, `own_shares` what the node holds of it, and there are no seeds but
+    `share_seed`.
     """
 
     TYPE: ClassVar[int] = 66
@@ -158,21 +167,24 @@ class SharedSecrets(Wire):
     members: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
     signers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32 + HEAD_BYTES), _LOCAL)]
     peers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(96), _LOCAL)]
-    own_shares: Annotated[bytes, Field(fixed(SHARE_PAIR_BYTES), _LOCAL)]
+    own_shares: Annotated[bytes, Field(blob(MAX_SHARE_BYTES), _LOCAL)]
     mask_seed: Annotated[bytes, Field(HASH, _LOCAL)]
     share_seed: Annotated[bytes, Field(HASH, _LOCAL)]
     self_seed: Annotated[bytes, Field(HASH, _LOCAL)]
+    num_packed: Annotated[int, Field(U16, _LOCAL)] = 0
+    key: Annotated[bytes, Field(blob(MAX_SHARE_BYTES), _LOCAL)] = b""
 
 
 @dataclass(frozen=True)
 class MaskedSecrets(Wire):
-    """Kept from mask to unmask; the node's own seeds are gone.
+    """Kept from mask to unmask; the node's own seeds, and its key, are gone.
 
     `binding` is the hash of the mask binding, `quorum` the signatures that show one view,
     `min_survivors` T, `floor` the least survivors among those whose shares it
     holds, `cohort` U2, `signers` as before; `held` the share pairs (mask seed, self-mask seed)
-    of the closed neighbourhood; `rejected` the neighbours it did not mask with; `signed` the
-    hash of the survivor set it signed, or zeros.
+    of the closed neighbourhood, or, with `num_packed` above 0, the shares of keys; `rejected`
+    the neighbours it did not mask with; `signed` the hash of the survivor set it signed, or
+    zeros.
     """
 
     TYPE: ClassVar[int] = 67
@@ -183,6 +195,7 @@ class MaskedSecrets(Wire):
     floor: Annotated[int, Field(U16, _LOCAL)]
     cohort: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
     signers: Annotated[tuple[tuple[int, bytes], ...], Field(rows(32 + HEAD_BYTES), _LOCAL)]
-    held: Annotated[tuple[tuple[int, bytes], ...], Field(rows(SHARE_PAIR_BYTES), _LOCAL)]
+    held: Annotated[tuple[tuple[int, bytes], ...], Field(table(MAX_SHARE_BYTES), _LOCAL)]
     rejected: Annotated[tuple[int, ...], Field(NODES, _LOCAL)]
     signed: Annotated[bytes, Field(HASH, _LOCAL)]
+    num_packed: Annotated[int, Field(U16, _LOCAL)] = 0

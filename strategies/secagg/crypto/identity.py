@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from strategies.secagg.crypto.keys import SEED_BYTES, Use, bind, derive
-from strategies.secagg.messages import NO_IDENTITY, Advert, SharesUpload, UnmaskReply
+from strategies.secagg.messages import NO_IDENTITY, Advert, KeyReply, SharesUpload, UnmaskReply
 from strategies.secagg.wire import NODES, AttemptId
 
 Peers = Mapping[bytes, bytes]
@@ -148,6 +148,6 @@ def view_to_sign(
     return bind(Use.SIGN_VIEW, attempt.to_bytes(), roster, binding, NODES.write(survivors))
 
 
-def reply_to_sign(binding: bytes, reply: UnmaskReply) -> bytes:
+def reply_to_sign(binding: bytes, reply: UnmaskReply | KeyReply) -> bytes:
     """Return the bytes that the signature of an unmask reply covers."""
     return bind(Use.SIGN_REPLY, binding, reply.body)

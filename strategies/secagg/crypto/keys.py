@@ -28,7 +28,7 @@ from strategies.secagg.messages import KEM_KEY_BYTES, KEM_TEXT_BYTES, X25519_BYT
 
 SEED_BYTES = 32
 _SHA256 = SHA256()
-NONCE_BYTES = 12
+NONCE_BYTES, TAG_BYTES = 12, 16  # of AES-GCM
 RandomBytes = Callable[[int], bytes]
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from strategies.secagg.crypto.identity import Peers, advert_to_sign, shares_to_sign, verify
 from strategies.secagg.crypto.keys import is_public_key
-from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import X25519_BYTES, Advert, AdvertRequest, Roster, SharesUpload
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase
@@ -69,14 +69,23 @@ class KeyExchange:
         ids = sorted(self._adverts)
         adverts = tuple(self._adverts[node].encode() for node in ids)
         try:
-            shape = self._parameters.shape(len(ids))
+            shape = self._shape(len(ids))
         except ValueError as error:
             raise self._abandon(str(error)) from error
-        roster = Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
+        roster = self._roster(shape, adverts)
         self._members = Members.of(roster, shape, self._parameters, self._adverts)
-        self._rows = Rows(self._members)
+        self._rows = self._new_rows()
         self.phase = Phase.SHARES
         return roster
+
+    def _shape(self, num_members: int) -> Shape:
+        return self._parameters.shape(num_members)
+
+    def _roster(self, shape: Shape, adverts: tuple[bytes, ...]) -> Roster:
+        return Roster(self.attempt, shape.threshold, shape.num_neighbors, adverts)
+
+    def _new_rows(self) -> Rows:
+        return Rows(self._members)
 
     @property
     def members(self) -> tuple[int, ...]:

@@ -16,10 +16,48 @@ from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector, word_dtype
 from strategies.secagg.messages import MaskedInput
-from strategies.secagg.packing import add_packed, packed_bytes, subtract_packed
+from strategies.secagg.packing import Read, add_packed, packed_bytes, subtract_packed
+from strategies.secagg.wire import Buffer
 
 #: Inputs are kept in memory up to so many bytes, all together.
 MEMORY_BYTES = 64 << 20
+
+
+class Kept:
+    """What nodes have sent, each as many bytes: to be read again if one is left out.
+
+    Parameters
+    ----------
+    num_bytes : int
+        Of each.
+    """
+
+    def __init__(self, num_bytes: int) -> None:
+        self._size = num_bytes
+        self._file = SpooledTemporaryFile(MEMORY_BYTES, prefix="tacet-")  # noqa: SIM115
+        # However an attempt ends: a run may stop anywhere between two messages.
+        finalize(self, self._file.close)
+        self._nodes: list[int] = []
+
+    def add(self, node: int, *parts: Buffer) -> None:
+        """Keep what a node has sent; `OSError` if it cannot be kept."""
+        place = len(self._nodes) * self._size
+        if place + self._size > MEMORY_BYTES:
+            # Before what is large is copied in memory.
+            self._file.rollover()
+        self._file.seek(place)
+        for part in parts:
+            self._file.write(part)
+        self._nodes.append(node)
+
+    def reader(self, node: int) -> Read:
+        """Return what reads it again, so many bytes at a time."""
+        self._file.seek(self._nodes.index(node) * self._size)
+        return self._file.read
+
+    def close(self) -> None:
+        """Drop all."""
+        self._file.close()
 
 
 class MaskedSum:
@@ -35,11 +73,8 @@ class MaskedSum:
         self.modulus_bits = modulus_bits
         self._update = np.zeros(num_parameters, word_dtype(modulus_bits))
         self._scalars = np.zeros(num_scalars + 1, np.uint64)
-        self._size = packed_bytes(num_parameters, modulus_bits) + self._scalars.nbytes
-        self._kept = SpooledTemporaryFile(MEMORY_BYTES, prefix="tacet-")  # noqa: SIM115
-        # However an attempt ends: a run may stop anywhere between two messages.
-        finalize(self, self._kept.close)
-        self._nodes: list[int] = []
+        size = packed_bytes(num_parameters, modulus_bits) + self._scalars.nbytes
+        self._kept = Kept(size)
 
     def add(self, node: int, message: MaskedInput) -> None:
         """Add a node's input, which has the form, and keep it.
@@ -49,22 +84,15 @@ class MaskedSum:
         OSError
             If it cannot be kept; then it is not in the sum either.
         """
-        place = len(self._nodes) * self._size
-        if place + self._size > MEMORY_BYTES:
-            # Before a large input is copied in memory.
-            self._kept.rollover()
-        self._kept.seek(place)
-        self._kept.write(message.update)
-        self._kept.write(message.scalars)
-        self._nodes.append(node)
+        self._kept.add(node, message.update, message.scalars)
         add_packed(message.update, self.modulus_bits, self._update)
         self._scalars += np.frombuffer(message.scalars, "<u8")
 
     def take_out(self, node: int) -> None:
         """Subtract the input of a node again."""
-        self._kept.seek(self._nodes.index(node) * self._size)
-        subtract_packed(self._kept.read, self.modulus_bits, self._update)
-        self._scalars -= np.frombuffer(self._kept.read(self._scalars.nbytes), "<u8")
+        read = self._kept.reader(node)
+        subtract_packed(read, self.modulus_bits, self._update)
+        self._scalars -= np.frombuffer(read(self._scalars.nbytes), "<u8")
 
     def opened(self) -> tuple[Vector, NDArray[np.uint64]]:
         """Return both sums, to take the masks off in place; what was kept goes.

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector
 from strategies.secagg.signed_sum import SignedSum
-from strategies.secagg.wire import Buffer
 
 
 class Phase(IntEnum):
@@ -55,8 +54,6 @@ class UnmaskedSum:
         U3, and U2 without U3.
     signed : SignedSum or None
         What the survivors have signed; None where identities are off.
-    ciphertexts : tuple of bytes-like
-        Of the survivors alone, where `update` is the sum of their keys; else empty.
     """
 
     update: Vector
@@ -64,4 +61,26 @@ class UnmaskedSum:
     survivors: tuple[int, ...]
     dropouts: tuple[int, ...]
     signed: SignedSum | None = None
-    ciphertexts: tuple[Buffer, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenedKeys:
+    """The sum of the survivors' keys, which opens that of their ciphertexts.
+
+    Parameters
+    ----------
+    key_sum : ndarray of shape (k,), int64
+        Over the integers.
+    survivors, dropouts : tuple of int
+        U3, and U2 without U3.
+    misfits : tuple of int
+        Survivors whose shares do not fit the others': they lie, or were dealt something false.
+    signed : SignedSum or None
+        What the survivors have signed; None where identities are off.
+    """
+
+    key_sum: NDArray[np.int64]
+    survivors: tuple[int, ...]
+    dropouts: tuple[int, ...]
+    misfits: tuple[int, ...] = ()
+    signed: SignedSum | None = None

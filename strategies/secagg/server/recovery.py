@@ -26,6 +26,7 @@ from strategies.secagg.crypto.prg import Mask, Vector, apply_masks, reduce_modul
 from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
 from strategies.secagg.messages import (
     Advert,
+    EncryptedInput,
     MaskedInput,
     Roster,
     UnmaskReply,
@@ -66,10 +67,13 @@ class Members:
     ) -> "Members":
         """Draw the graph of a roster."""
         ids, seed = sorted(adverts), adverts_hash(roster.adverts)
-        near = {
-            node: frozenset(ids[member] for member in neighborhood(shape, seed, at))
-            for at, node in enumerate(ids)
-        }
+        if shape.is_complete:
+            near = dict.fromkeys(ids, frozenset(ids))
+        else:
+            near = {
+                node: frozenset(ids[member] for member in neighborhood(shape, seed, at))
+                for at, node in enumerate(ids)
+            }
         point = {node: at + 1 for at, node in enumerate(ids)}
         return Members(
             roster=roster_hash(roster),
@@ -82,7 +86,10 @@ class Members:
         )
 
     def met_with(
-        self, node: int, survivors: Iterable[int], inputs: Mapping[int, MaskedInput]
+        self,
+        node: int,
+        survivors: Iterable[int],
+        inputs: Mapping[int, MaskedInput] | Mapping[int, MaskedInput | EncryptedInput],
     ) -> list[int]:
         """Return the survivors that masked with a node, in the given order."""
         near = self.near[node]

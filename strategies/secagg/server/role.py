@@ -10,7 +10,7 @@ In the steady state the strategy holds two roles: it passes the advert in a mask
 the shares in an unmask reply on to the role of the next attempt.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import urandom
 
@@ -24,6 +24,7 @@ from strategies.secagg.messages import (
     ConfirmReply,
     ConfirmRequest,
     EncryptedInput,
+    KeyReply,
     MaskedInput,
     Roster,
     TrainRequest,
@@ -34,10 +35,10 @@ from strategies.secagg.packing import packed_bytes
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.key_exchange import KeyExchange
 from strategies.secagg.server.masked_sum import MaskedSum
-from strategies.secagg.server.outcome import BadReplyError, Phase, UnmaskedSum
+from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase, UnmaskedSum
 from strategies.secagg.server.recovery import LyingDealerError, RecoveryError, open_sum
 from strategies.secagg.server.rows import Rows
-from strategies.secagg.server.survivors import choose_survivors
+from strategies.secagg.server.survivors import Survivors, choose_survivors
 from strategies.secagg.signed_sum import SignedInput, SignedSum
 from strategies.secagg.wire import AttemptId, Buffer
 
@@ -68,7 +69,7 @@ class ServerRole(KeyExchange):
     ) -> None:
         super().__init__(attempt, parameters, peers=peers, disputes=disputes)
         # Without their payloads, which are in the sum.
-        self._inputs: dict[int, MaskedInput] = {}
+        self._inputs: dict[int, MaskedInput | EncryptedInput] = {}
         self._sum: MaskedSum | None = None
         self._payload_hashes: dict[int, bytes] = {}
         self._views: dict[int, bytes] = {}
@@ -77,7 +78,6 @@ class ServerRole(KeyExchange):
         self._bound: MaskBinding | None = None
         self._log_head = NO_LOG_HEAD
         self._form: tuple[int, int, int] | None = None
-        self._is_ciphertext: Callable[[Buffer], bool] | None = None
         self.survivors: tuple[int, ...] = ()
         self._needed: tuple[int, ...] = ()
         self._last_roster: tuple[Roster, bytes] | None = None
@@ -89,18 +89,16 @@ class ServerRole(KeyExchange):
         binding: MaskBinding,
         form: tuple[int, int, int] | None = None,
         log_head: bytes = NO_LOG_HEAD,
-        is_ciphertext: Callable[[Buffer], bool] | None = None,
     ) -> None:
         """Bind the attempt to the model and configuration that the train requests carry.
 
         ``form`` is what masked inputs must have: modulus bits, parameters, scalars. Without it
         the first one that comes decides. ``log_head`` is that of the run's log (40 bytes).
-        Where the inputs are keys, ``is_ciphertext`` says what may come beside them.
         """
         self._expect(Phase.MASKED)
         self._binding = binding.hash(self._members.roster, self.cohort, self._numbers, log_head)
         self._bound, self._log_head = binding, log_head
-        self._form, self._is_ciphertext = form, is_ciphertext
+        self._form = form
 
     @property
     def plan(self) -> bytes:
@@ -122,35 +120,37 @@ class ServerRole(KeyExchange):
             self.attempt, self.cohort, rows, self._binding, self._log_head, next_attempt
         )
 
-    def add_masked(self, sender: int, data: Buffer) -> MaskedInput:
+    def add_masked(self, sender: int, data: Buffer) -> MaskedInput | EncryptedInput:
         """Take one masked input and return it, for the advert in it.
 
         The payload is added to the sum at once; `data` is not kept.
         """
-        is_ciphertext = self._is_ciphertext
-        kind = MaskedInput if is_ciphertext is None else EncryptedInput
-        message = self._decode(Phase.MASKED, kind, data)
-        if sender not in self.cohort or sender in self._inputs:
-            raise BadReplyError(f"masked input from {sender}: not in the cohort, or repeated")
+        message = self._decode(Phase.MASKED, MaskedInput, data)
+        self._check_sender(sender, message)
         form = _form(message)
         due = self._form or form
         whole = len(message.scalars) >= 8 and len(message.scalars) % 8 == 0
         size = packed_bytes(message.num_parameters, message.modulus_bits)
         if form != due or not whole or len(message.update) != size:
             raise BadReplyError(f"masked input from {sender}: form {form}, due {due}")
+        self._check_signed(sender, message)
+        self._add_up(sender, message, due)
+        return message
+
+    def _check_sender(self, sender: int, message: MaskedInput | EncryptedInput) -> None:
+        if sender not in self.cohort or sender in self._inputs:
+            raise BadReplyError(f"masked input from {sender}: not in the cohort, or repeated")
         peers = self._members.near[sender].intersection(self.cohort) - {sender}
         if not peers.issuperset(message.rejected):
             raise BadReplyError(f"masked input from {sender}: rejects others than its peers")
-        if self._peers is not None:
-            hashed = message.payload_hash()
-            signed = input_to_sign(self.attempt, self._binding, message.rejected, hashed)
-            self._verify(sender, message.signature, signed, "masked input")
-            self._payload_hashes[sender] = hashed
-        # Before the survivors are chosen: later nobody could be left out any more.
-        if is_ciphertext and not is_ciphertext(_ciphertext(message)):
-            raise BadReplyError(f"masked input from {sender}: no ciphertext of this attempt")
-        self._add_up(sender, message, due)
-        return message
+
+    def _check_signed(self, sender: int, message: MaskedInput | EncryptedInput) -> None:
+        if self._peers is None:
+            return
+        hashed = message.payload_hash()
+        signed = input_to_sign(self.attempt, self._binding, message.rejected, hashed)
+        self._verify(sender, message.signature, signed, "masked input")
+        self._payload_hashes[sender] = hashed
 
     def _add_up(self, sender: int, message: MaskedInput, form: tuple[int, int, int]) -> None:
         """Add an input to the sum, and keep of it what comes with its payload."""
@@ -159,11 +159,14 @@ class ServerRole(KeyExchange):
         try:
             self._sum.add(sender, message)
         except OSError as error:
-            raise self._abandon(
-                f"a masked input of {len(message.update)} bytes cannot be kept: {error};"
-                " TMPDIR names the folder for temporary files, which needs room for all of them"
-            ) from error
+            raise self._not_kept(len(message.update), error) from error
         self._inputs[sender] = replace(message, update=b"", scalars=b"", next_advert=None)
+
+    def _not_kept(self, num_bytes: int, error: OSError) -> AbandonedError:
+        return self._abandon(
+            f"a masked input of {num_bytes} bytes cannot be kept: {error}; TMPDIR names the"
+            " folder for temporary files, which needs room for all of them"
+        )
 
     def close_masked(self) -> tuple[int, ...]:
         """Fix and return U3; below the floor the attempt is abandoned, all inputs dropped."""
@@ -171,9 +174,7 @@ class ServerRole(KeyExchange):
         self._floor(len(self._inputs), "masked inputs")
         complaints = {node: message.rejected for node, message in self._inputs.items()}
         self._note(complaints)
-        chosen = choose_survivors(
-            self._members, self.cohort, self._inputs, self._disputes.sitting_out(complaints)
-        )
+        chosen = self._chosen(self._disputes.sitting_out(complaints))
         self._floor(len(chosen.survivors), "survivors of disputes about shares")
         alone = [n for n in chosen.survivors if not self._can_open(n, chosen.survivors)]
         if alone:
@@ -181,10 +182,17 @@ class ServerRole(KeyExchange):
         self.survivors, self._needed = chosen.survivors, chosen.needed
         self.sat_out = tuple(sorted(set(self._inputs) - set(self.survivors)))
         for node in self.sat_out:
-            self._total.take_out(node)
+            self._leave_out(node)
         whole = self._peers is None or self.survivors == self.cohort
         self.phase = Phase.UNMASK if whole else Phase.CONFIRM
         return self.survivors
+
+    def _chosen(self, sitting_out: frozenset[int]) -> Survivors:
+        return choose_survivors(self._members, self.cohort, self._inputs, sitting_out)
+
+    def _leave_out(self, node: int) -> None:
+        """Take the input of a node that sits out from the sum again."""
+        self._total.take_out(node)
 
     def _note(self, complaints: Mapping[int, tuple[int, ...]]) -> None:
         """Note who is in dispute; a row without its form is its dealer's lie."""
@@ -276,13 +284,10 @@ class ServerRole(KeyExchange):
         order: list[int] = np.argsort(words).tolist()
         return sorted(nodes[at] for at in order[: self._members.quorum])
 
-    def add_unmask(self, sender: int, data: Buffer) -> UnmaskReply:
+    def add_unmask(self, sender: int, data: Buffer) -> UnmaskReply | KeyReply:
         """Take one survivor's shares and return the reply, for the next shares in it."""
         reply = self._decode(Phase.UNMASK, UnmaskReply, data)
-        if sender not in self.survivors or sender in self._replies:
-            raise BadReplyError(f"unmask reply from {sender}: no survivor, or repeated")
-        signed = reply_to_sign(self._binding, reply)
-        self._verify(sender, reply.signature, signed, "unmask reply")
+        self._check_reply(sender, reply)
         if not self._rows.holds_what_was_dealt(sender, reply):
             self._disputes.prove(sender, "it gave a share that was never dealt to it")
             raise BadReplyError(f"unmask reply from {sender}: a share that was never dealt")
@@ -290,14 +295,21 @@ class ServerRole(KeyExchange):
         self._replies[sender] = replace(reply, next_shares=None)
         return reply
 
+    def _check_reply(self, sender: int, reply: UnmaskReply | KeyReply) -> None:
+        if sender not in self.survivors or sender in self._replies:
+            raise BadReplyError(f"unmask reply from {sender}: no survivor, or repeated")
+        signed = reply_to_sign(self._binding, reply)
+        self._verify(sender, reply.signature, signed, "unmask reply")
+
     def finish(self) -> UnmaskedSum:
         """Return the sum, or raise `AbandonedError`."""
         self._expect(Phase.UNMASK)
-        inputs = {node: self._inputs[node] for node in self.survivors}
+        inputs = {
+            node: message
+            for node, message in self._inputs.items()
+            if node in self.survivors and isinstance(message, MaskedInput)
+        }
         signed = self._signed_sum()
-        # Of exactly the survivors, whose keys are in the sum; whoever sat out is not.
-        found = (_ciphertext(message) for message in inputs.values())
-        ciphertexts = tuple(found) if self._is_ciphertext else ()
         self._inputs.clear()
         try:
             update, scalars = open_sum(
@@ -321,9 +333,7 @@ class ServerRole(KeyExchange):
             )
         self._forget()
         self.phase = Phase.DONE
-        return UnmaskedSum(
-            update, scalars[:-1], self.survivors, self.dropouts, signed, ciphertexts
-        )
+        return UnmaskedSum(update, scalars[:-1], self.survivors, self.dropouts, signed)
 
     @property
     def _total(self) -> MaskedSum:
@@ -371,8 +381,3 @@ class ServerRole(KeyExchange):
 def _form(message: MaskedInput) -> tuple[int, int, int]:
     """Return modulus bits, parameters and scalars, without the one that counts."""
     return message.modulus_bits, message.num_parameters, len(message.scalars) // 8 - 1
-
-
-def _ciphertext(message: MaskedInput) -> Buffer:
-    """Return what comes beside a masked key; nothing if it is none."""
-    return message.ciphertext if isinstance(message, EncryptedInput) else b""

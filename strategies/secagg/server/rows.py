@@ -1,9 +1,12 @@
 """The rows of shares that nodes have dealt, as the server keeps and passes them on."""
 
-from strategies.secagg.crypto.keys import Use, share_hash
+from strategies.secagg.crypto.keys import NONCE_BYTES, TAG_BYTES, Use, share_hash
 from strategies.secagg.messages import (
+    HEAD_BYTES,
     KEM_TEXT_BYTES,
+    KEPT_HEADS,
     PAIR_PART_BYTES,
+    KeyRow,
     ShareRow,
     SharesUpload,
     UnmaskReply,
@@ -53,11 +56,14 @@ class Rows:
     def is_sound(self, dealer: int, receiver: int) -> bool:
         """Say whether a row has its form; if not, that is the dealer's own doing."""
         try:
-            row = ShareRow.decode(self._inbox[receiver][dealer])
+            return self._has_form(self._inbox[receiver][dealer], dealer < receiver)
         except (DecodeError, KeyError):
             return False
-        is_hybrid = self._members.is_hybrid
-        due = KEM_TEXT_BYTES * is_hybrid, PAIR_PART_BYTES * (is_hybrid and dealer < receiver)
+
+    def _has_form(self, data: bytes, is_lower: bool) -> bool:
+        """Say whether a row of the lower or the higher node of a pair has its parts."""
+        row, is_hybrid = ShareRow.decode(data), self._members.is_hybrid
+        due = KEM_TEXT_BYTES * is_hybrid, PAIR_PART_BYTES * (is_hybrid and is_lower)
         return (len(row.kem_text), len(row.pair_part)) == due
 
     def holds_what_was_dealt(self, holder: int, reply: UnmaskReply) -> bool:
@@ -81,3 +87,28 @@ class Rows:
     def _own_hash(self, dealer: int, offset: int) -> bytes:
         """Return one of the hashes that a dealer gave of what it dealt to itself."""
         return self._own.get(dealer, b"")[offset : offset + 32]
+
+
+class KeyRows(Rows):
+    """The rows of an attempt whose members deal keys.
+
+    Parameters
+    ----------
+    members : Members
+        U1.
+    share_bytes : int
+        Bytes of a share of a key.
+    """
+
+    def __init__(self, members: Members, share_bytes: int) -> None:
+        super().__init__(members)
+        heads = KEPT_HEADS * HEAD_BYTES
+        self._due = (
+            NONCE_BYTES + share_bytes + heads + TAG_BYTES,
+            KEM_TEXT_BYTES * members.is_hybrid,
+        )
+
+    def _has_form(self, data: bytes, is_lower: bool) -> bool:
+        """Say whether a row has its parts, the same of both nodes."""
+        row = KeyRow.decode(data)
+        return (len(row.sealed), len(row.kem_text)) == self._due

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from strategies.secagg.messages import MaskedInput
+from strategies.secagg.messages import EncryptedInput, MaskedInput
 from strategies.secagg.server.recovery import Members
 
 
@@ -18,7 +18,7 @@ class Survivors:
 def choose_survivors(
     members: Members,
     cohort: Iterable[int],
-    inputs: Mapping[int, MaskedInput],
+    inputs: Mapping[int, MaskedInput | EncryptedInput],
     sitting_out: frozenset[int],
 ) -> Survivors:
     """Return the largest survivor set whose sum the shares that are held can open.

@@ -1,5 +1,6 @@
-"""Three attacks on one ciphertext: by mixing, by an opened seed, by two sums of keys."""
+"""Three attacks on one ciphertext: by mixing, by what else is known, by two sums of keys."""
 
+import os
 from copy import deepcopy
 from itertools import combinations
 
@@ -11,19 +12,26 @@ from strategies.homomorphic.packing import Places
 from strategies.homomorphic.parameters import SIGMA
 from strategies.homomorphic.public import public_key, public_polynomial
 from strategies.homomorphic.sampler import Keystream, sample
-from strategies.homomorphic.scheme import MismatchError, Scheme
-from strategies.secagg.client.store import SharedSecrets
+from strategies.homomorphic.scheme import MismatchError, Scheme, draw_key
+from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets
+from strategies.secagg.crypto import packed
 from strategies.secagg.messages import EncryptedInput, Refusal, UnmaskRequest
-from tests.strategies.homomorphic.world import DIMENSION, EncryptedWorld
-from tests.strategies.secagg.world import LARGER, PARAMETERS, attempt, refusal_name
+from strategies.secagg.server.key_role import KeyRole
+from tests.strategies.homomorphic.world import DIMENSION, EncryptedWorld, added
+from tests.strategies.secagg.world import LARGER, PARAMETERS, attempt, ok, refusal_name
 
 
 def forced(scheme: Scheme, key: np.ndarray, total: np.ndarray, plan: bytes) -> np.ndarray:
     """Return what a key opens of a sum of residues, with no check of what comes out."""
-    prepared = ring.prepare(key.view(np.int16).astype(np.int64))
+    prepared = ring.prepare(key.astype(np.int64))
     products = ring.product(public_polynomial(public_key(plan), 0), prepared)
     opened = packing.collect(total % PRIMES, products, Places.of(scheme.slots))
     return opened[0][:DIMENSION] if opened else np.zeros(0, np.uint16)
+
+
+def numbers_of(text: bytes) -> np.ndarray:
+    """Return the residues of the numbers, the scalars' aside."""
+    return packing.residues_of(text[:-189], 8).astype(np.uint64)
 
 
 PRIMES = np.array([[f.prime] for f in ring.fields()], np.uint64)
@@ -36,12 +44,12 @@ def test_a_mixing_of_other_sets_or_weights_opens_nothing():
     scheme = world.prepare(server)
     *present, gone = world.ids
     sent = world.send(server, present)
-    # One masked input is lost: its ciphertext is here all the same.
-    sent[gone] = world.masked(world.open(server, gone), gone).encode()
-    texts = {node: EncryptedInput.decode(data).ciphertext for node, data in sent.items()}
+    # One input is lost: its ciphertext is here all the same.
+    sent[gone] = world.encrypted(world.open(server, gone), gone).encode()
+    texts = {node: bytes(EncryptedInput.decode(data).ciphertext) for node, data in sent.items()}
     survivors = server.close_masked()
-    key = world.unmask(server, survivors).update
-    right = scheme.decrypt(key, [texts[node] for node in survivors], server.plan)
+    key = world.unmask(server, survivors).key_sum
+    right, _ = added(scheme, [texts[node] for node in survivors]).opened(key, server.plan)
     np.testing.assert_array_equal(right, world.sum_over(survivors))
     sets = [c for size in range(1, 6) for c in combinations(world.ids, size)]
     mixed = [list(c) for c in sets if c != survivors]
@@ -50,50 +58,90 @@ def test_a_mixing_of_other_sets_or_weights_opens_nothing():
     hits = 0
     for nodes in mixed:
         with pytest.raises(MismatchError):
-            scheme.decrypt(key, [texts[node] for node in nodes], server.plan)
-        total = sum(packing.residues_of(texts[n], 8).astype(np.uint64) for n in nodes)
+            added(scheme, [texts[node] for node in nodes]).opened(key, server.plan)
+        total = np.sum([numbers_of(texts[n]) for n in nodes], axis=0)
         found = forced(scheme, key, total, server.plan)
         hits += int((found == world.sum_over(nodes)[: len(found)]).sum())
     # Of 2,100 numbers of 16 bits about 0.03 agree by chance.
     assert hits <= 2
 
 
-def test_no_seed_that_is_opened_gives_a_key():
-    """Two worlds whose seeds, stores and plans are the same: no key is in both.
+def test_no_seed_that_is_kept_or_sent_gives_a_key():
+    """Two worlds whose seeds and adverts are the same: no key is in both.
 
-    Whatever a server opens, or a node has stored, is the same in both.
+    So that no key is made of anything that the protocol has beside it.
     """
     worlds = [EncryptedWorld(PARAMETERS, with_identities=True) for _ in range(2)]
-    plans, stored, keys = [], [], []
+    rosters, stored, keys = [], [], []
     for world in worlds:
-        server = world.ready(attempt())
-        world.prepare(server)
+        server = world.server(attempt())
+        rosters.append(world.bootstrap(server).encode())
         record = world.stores[world.ids[0]].table[attempt()]
-        stored.append(SharedSecrets.decode(record.secrets).self_seed)
-        world.send(server, world.ids)
-        plans.append(server.plan)
+        stored.append(AdvertisedSecrets.decode(record.secrets))
+        for node in world.ids:
+            # From here on the operating system's bits, as outside of tests.
+            world.roles[node] = world.role(node, random_bytes=os.urandom)
+            ok(world.roles[node].share(rosters[-1]))
         keys.append({key for found in world.keys.values() for key in found})
+    assert rosters[0] == rosters[1]
     assert stored[0] == stored[1]
-    assert plans[0] == plans[1]
     assert len(keys[0]) == len(keys[1]) == len(worlds[0].ids)
     assert not keys[0] & keys[1]
 
 
 def test_the_seeds_of_an_attempt_open_no_ciphertext():
-    """By the ways in which a key might have been made of a seed that is shared."""
+    """By the ways in which a key might have been made of a seed of the protocol."""
     world = EncryptedWorld(PARAMETERS)
-    server = world.ready(attempt())
-    scheme = world.prepare(server)
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
     node = world.ids[0]
-    record = world.stores[node].table[attempt()]
-    secrets = SharedSecrets.decode(record.secrets)
+    seeds = AdvertisedSecrets.decode(world.stores[node].table[attempt()].secrets)
+    world.share(server, roster, world.ids)
+    scheme = world.prepare(server)
     sent = world.send(server, world.ids)
     text = EncryptedInput.decode(sent[node]).ciphertext
-    for seed in (secrets.self_seed, secrets.mask_seed, server.plan, record.secrets[-16:]):
+    for seed in (seeds.self_seed, seeds.mask_seed, seeds.share_seed, server.plan):
         for part in (seed[:16], seed[-16:]):
-            key = sample(8192, Keystream(part)).astype(np.int16).view(np.uint16)
+            key = sample(8192, Keystream(part)).astype(np.int64)
             with pytest.raises(MismatchError):
-                scheme.decrypt(key, [text], server.plan)
+                added(scheme, [text]).opened(key, server.plan)
+
+
+def shares_of(world: EncryptedWorld, server: KeyRole, dealer: int) -> dict[int, bytes]:
+    """Return what every member holds of one dealer's key, as the members know it."""
+    found = {}
+    for node in world.ids:
+        kept = MaskedSecrets.decode(world.stores[node].table[attempt()].secrets)
+        found[server._members.point[node]] = dict(kept.held)[dealer]
+    return found
+
+
+def test_what_colluders_and_server_hold_opens_no_ciphertext():
+    """Any t - l shares of a key: another, drawn at random, goes with them just as well."""
+    world = EncryptedWorld(PARAMETERS)
+    server = world.ready(attempt())
+    world.prepare(server)
+    victim = world.ids[0]
+    world.send(server, world.ids)
+    shares, packing = shares_of(world, server, victim), server.packing
+    (key,) = (np.frombuffer(one, np.int8) for one in world.keys[victim])
+    hidden = packing.threshold - packing.num_packed
+    assert hidden == 2
+    nodes = (*range(-1, -packing.num_packed - 1, -1),)
+    for known in combinations(sorted(shares), hidden):
+        # Any other key goes with these shares: a polynomial through both is of degree below t.
+        other = np.frombuffer(draw_key().tobytes(), np.int8).astype(np.int64)
+        table = np.mod(other, packed.PRIME).astype(np.uint64).reshape(-1, len(nodes)).T
+        held = np.stack([np.frombuffer(shares[i], "<u4") for i in known]).astype(np.uint64)
+        rest = tuple(i for i in sorted(shares) if i not in known)
+        matrix = packed.interpolation((*nodes, *known), rest)
+        made = packed.multiply(matrix, np.concatenate([table, held]))
+        whole = {i: row.astype("<u4").tobytes() for i, row in zip(rest, made, strict=True)}
+        whole |= {i: shares[i] for i in known}
+        found = packed.open_vector(whole, packing, os.urandom)
+        np.testing.assert_array_equal(found.values, other)
+    opened = packed.open_vector(shares, packing, os.urandom)
+    np.testing.assert_array_equal(opened.values, key)
 
 
 def test_two_sums_of_keys_are_not_opened_by_two_views():
@@ -126,31 +174,42 @@ def test_a_view_is_signed_for_one_set_of_ciphertexts():
         )
 
 
-def test_a_node_that_is_put_back_has_another_key():
-    """And so its two ciphertexts tell no more than two of any nodes."""
+def test_a_node_that_is_put_back_counts_among_colluders():
+    """Its key serves twice then: the difference of both ciphertexts is that of its inputs.
+
+    This is what the documents say of it. Nothing but its own input is in danger.
+    """
     world = EncryptedWorld(PARAMETERS)
     server = world.ready(attempt())
     scheme = world.prepare(server)
     node = world.ids[0]
     before = deepcopy(world.stores[node].table)
-    first = world.masked(world.open(server, node), node)
+    first = world.encrypted(world.open(server, node), node)
     world.stores[node].table = before
-    second = world.masked(world.open(server, node), node)
-    one, two = (np.frombuffer(key, np.int16).astype(int) for key in world.keys[node])
-    assert (one != two).mean() > 0.9
-    # Neither alone, nor the difference of both, opens with what either is masked by.
-    difference = packing.residues_of(first.ciphertext, 8).astype(np.uint64) + (
-        PRIMES - packing.residues_of(second.ciphertext, 8)
-    )
-    found = forced(scheme, (one * 0).astype(np.int16).view(np.uint16), difference, server.plan)
-    assert (found != 0).any()
+    second = world.encrypted(world.open(server, node), node)
+    assert len(world.keys[node]) == 1
+    difference = numbers_of(first.ciphertext) + PRIMES - numbers_of(second.ciphertext)
+    found = forced(scheme, np.zeros(8192, np.int64), difference, server.plan)
+    assert not found.any()
+    # Neither opens by itself.
+    with pytest.raises(MismatchError):
+        added(scheme, [first.ciphertext]).opened(np.zeros(8192, np.int64), server.plan)
+
+
+def test_a_node_that_is_put_back_before_it_dealt_has_another_key():
+    world = EncryptedWorld(PARAMETERS)
+    server = world.server(attempt())
+    roster, node = world.bootstrap(server).encode(), world.ids[0]
+    before = deepcopy(world.stores[node].table)
+    ok(world.roles[node].share(roster))
+    world.stores[node].table = before
+    ok(world.roles[node].share(roster))
+    assert len(set(world.keys[node])) == 2
 
 
 def test_what_is_opened_of_keys_is_wide_enough():
     """The hint theorem takes the deviation of one key for granted, whatever the others are."""
-    scheme = Scheme(EncryptedWorld(PARAMETERS).scheme().slots)
-    values = np.zeros(DIMENSION, np.uint16)
-    keys = [scheme.encrypt(values, bytes(32))[0].view(np.int16) for _ in range(6)]
+    keys = [draw_key() for _ in range(6)]
     total = np.sum(keys, axis=0, dtype=np.int64)
     assert abs(total.var() / (6 * SIGMA**2) - 1) < 6 * (2 / len(total)) ** 0.5
     # A ternary key is known wherever the sum of two is at its end; of these none ever is.

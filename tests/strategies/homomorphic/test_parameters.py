@@ -103,7 +103,7 @@ def test_what_is_chosen_fits_and_one_more_does_not(bits, num):
     [
         (5, 7, 3, "modulus_bits=7"),
         (5, 64, 3, "modulus_bits=64"),
-        (0, 16, 3, "num_values=0"),
+        (-1, 16, 3, "num_values=-1"),
         (5, 16, 0, "0 contributions"),
         (5, 16, 10_001, "10001 contributions"),
     ],

@@ -13,13 +13,16 @@ from strategies.homomorphic import scheme as scheme_module
 from strategies.homomorphic.config import HomomorphicConfig
 from strategies.homomorphic.scheme import Scheme
 from strategies.masked import attempt as attempt_module
-from strategies.masked.config import SecAggConfig
-from strategies.masked.encryption import bind, masked_form
+from strategies.masked.config import Graph, SecAggConfig
+from strategies.masked.encryption import bind
+from strategies.masked.settings import SecAggSettings
 from strategies.refusals import Reason, RequestRefusedError
 from strategies.registry import AGGREGATIONS, aggregation_of
 from strategies.rounds.attempt import RunStoppedError
 from strategies.secagg.client import role as role_module
-from strategies.secagg.messages import EncryptedInput, MaskedInput
+from strategies.secagg.messages import MaskedInput
+from strategies.secagg.server.disputes import Disputes
+from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import MismatchError
 from tests.kits.private_kit import policy, write_policy
 from tests.kits.secure_kit import assert_same, other, secure_run, through_codec
@@ -48,14 +51,14 @@ def noted(monkeypatch):
             drawn.append(key)
             super().__init__(key, *rest)
 
-    opening = role_module.open_request
+    sharing = role_module.share_secrets
 
-    def noting(request, binding, secrets, *rest):
-        seeds.append(secrets.self_seed + secrets.mask_seed)
-        return opening(request, binding, secrets, *rest)
+    def noting(roster, adverts, shape, own, *rest):
+        seeds.append(own.self_seed + own.mask_seed + own.share_seed)
+        return sharing(roster, adverts, shape, own, *rest)
 
     monkeypatch.setattr(scheme_module, "Keystream", Noting)
-    monkeypatch.setattr(role_module, "open_request", noting)
+    monkeypatch.setattr(role_module, "share_secrets", noting)
     return drawn, seeds
 
 
@@ -63,11 +66,12 @@ def test_the_model_is_that_of_secagg_bit_for_bit(run_config, noted):
     """And no key comes from a seed that is shared: the server opens those of the survivors."""
     drawn, seeds = noted
     encrypted = simulate(run_config, 3)
-    assert len(drawn) == len(set(drawn)) == 2 * 3
-    assert len(seeds) == 2 * 3  # the last evaluation has no update
+    # Of a key and of errors: of the round, and of the last evaluation, which has no update.
+    assert len(drawn) == len(set(drawn)) == 4 * 3
+    assert len(seeds) == 2 * 3
     assert not any(key in seed for key in drawn for seed in seeds)
     masked = simulate(other(run_config, "-masked", aggregation="secagg"), 3)
-    assert len(drawn) == 6
+    assert len(drawn) == 12
     assert_same(encrypted.arrays, masked.arrays)
     assert encrypted.metrics == masked.metrics
     clear = simulate(through_codec(run_config), 3)
@@ -113,6 +117,41 @@ def test_a_deployment_without_identities_is_refused():
     SecAggConfig().check_place(None)
 
 
+def test_a_contribution_that_cannot_be_encrypted_stops_the_run_and_says_why():
+    """But where keys were dealt a round ago for another form: then it begins with new ones."""
+    settings = SecAggSettings(
+        run_id=1,
+        parameters=HomomorphicConfig().parameters(5),
+        coding=None,
+        config_hash=bytes(32),
+        disputes=Disputes(1),
+        name="homomorphic",
+        encryption=HomomorphicConfig().encryption,
+    )
+    role = settings.new_role(1, 0, (32, 50_000, 7), 5)
+    assert isinstance(role, KeyRole)
+    assert settings.encryption_for(role, (32, 10, 7), 5).num_bytes == 2 * 189
+    for form, why in (((6, 50_000, 7), "modulus_bits=6"), ((32, 50_000, 9000), "9000 scalars")):
+        with pytest.raises(RunStoppedError, match=f"aggregation=homomorphic: {why}"):
+            settings.encryption_for(role, form, 5)
+    masked = settings.new_role(1, 0, (32, 40_000, 7), 5)
+    assert not isinstance(masked, KeyRole)
+    assert settings.encryption_for(masked, (32, 50_000, 7), 5) is None
+
+
+def test_everyone_shares_with_everyone():
+    """One share of a sum is over all whose keys are in it, so each node holds one of each."""
+    for num_simulated in (None, 5, 1000):
+        assert not HomomorphicConfig().is_sparse(num_simulated)
+        assert not HomomorphicConfig().parameters(num_simulated).is_sparse
+    assert SecAggConfig().is_sparse(1000)
+    assert "max_dropout_fraction" in HomomorphicConfig().idle_keys(is_private=False)
+    with pytest.raises(
+        ValueError, match=r"graph=sparse with .* take aggregation.graph=complete"
+    ):
+        HomomorphicConfig(graph=Graph.sparse)
+
+
 def test_both_halves_ask_where_they_run(run_config, monkeypatch):
     from types import SimpleNamespace
 
@@ -142,11 +181,8 @@ def test_both_halves_ask_where_they_run(run_config, monkeypatch):
     ],
 )
 def test_what_is_shorter_than_its_key_stays_under_masks(bits, length, encrypted):
-    found = HomomorphicConfig().encryption(bits, length, 50)
-    assert (found is not None) is encrypted
-    assert SecAggConfig().encryption(bits, length, 50) is None
-    form = (bits, length, 7)
-    assert masked_form(form, found) == ((16, 8192, 7) if encrypted else form)
+    assert HomomorphicConfig().encryption.pays_for(bits, length, 50) is encrypted
+    assert SecAggConfig().encryption is None
 
 
 @pytest.mark.slow
@@ -155,24 +191,26 @@ def test_sums_of_few_values_stay_under_masks(run_config, noted):
     run_config["num-rounds"] = 2
     run_config["overrides"] += " aggregation.codec.value_bits=4"
     simulate(run_config, 3)
-    assert len(noted[0]) == 2 * 3
+    # Keys for the second round were dealt by the form of the first: they are not used.
+    assert len(noted[0]) == (2 + 1) * 3
 
 
 def test_the_masks_are_bound_to_the_encryption():
-    config = HomomorphicConfig()
+    scheme = HomomorphicConfig().encryption.scheme
     plan = plan_of({"aggregation": "secagg"})
     codec = plan[1]
     bound = [
         bind(codec, bytes(32), bytes(32), one)
         for one in (
             None,
-            config.encryption(32, 50_000, 5),
-            config.encryption(32, 50_001, 5),
-            config.encryption(32, 50_000, 6),
-            config.encryption(31, 50_000, 5),
+            scheme((32, 50_000, 7), 5),
+            scheme((32, 50_001, 7), 5),
+            scheme((32, 50_000, 7), 6),
+            scheme((31, 50_000, 7), 5),
+            scheme((32, 50_000, 8), 5),
         )
     ]
-    assert len({one.codec for one in bound}) == 5
+    assert len({one.codec for one in bound}) == 6
     assert {one.model for one in bound} == {bytes(32)}
 
 
@@ -192,11 +230,13 @@ def test_the_plan_says_bytes_and_both_costs():
         for name in ("homomorphic", "secagg")
     }
     ours, masked = found["homomorphic"], found["secagg"]
-    scheme = HomomorphicConfig().encryption(32, 41_601, 5)
-    scalars = masked.bytes_up - 4 * 41_601
-    assert ours.bytes_up == scheme.num_bytes + 16_384 + scalars
+    num_scalars, rest = divmod(masked.bytes_up - 4 * 41_601, 8)
+    scheme = HomomorphicConfig().encryption.scheme((32, 41_601, num_scalars), 5)
+    assert not rest
+    assert ours.bytes_up == scheme.num_bytes
     assert ours.num_trips == masked.num_trips
-    assert ours.key_bytes == masked.key_bytes > 0
+    # Two entries a polynomial: 16 kB for each of 4 peers, both ways.
+    assert ours.key_bytes - masked.key_bytes == pytest.approx(8 * 16_384, rel=0.2)
     (work,) = [text for name, text in plan_rows(ours) if name == "work"]
     assert "aggregation=secagg" in work
     assert f"modulus_bits={scheme.slots.widest_bits} takes no more bytes" in work
@@ -288,8 +328,3 @@ def test_a_private_run_has_the_epsilon_of_secagg(run_config):
     assert plans[0].guarantee == plans[1].guarantee
     assert plans[0].adversaries == plans[1].adversaries
     assert plans[0].modulus == plans[1].modulus
-
-
-def test_an_encrypted_input_is_a_masked_one_with_more():
-    assert issubclass(EncryptedInput, MaskedInput)
-    assert EncryptedInput.TYPE != MaskedInput.TYPE

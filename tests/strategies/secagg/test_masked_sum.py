@@ -85,9 +85,9 @@ def test_the_file_has_no_name_and_holds_what_was_sent_alone(monkeypatch, tmp_pat
         one = message(vector, scalars, 20)
         total.add(node, one)
         sent += bytes(one.update) + one.scalars
-    total._kept.flush()
+    total._kept._file.flush()
     assert list(tmp_path.iterdir()) == []
-    file = total._kept.fileno()
+    file = total._kept._file.fileno()
     assert os.fstat(file).st_nlink == 0
     assert os.pread(file, len(sent) + 1, 0) == sent
     total.take_out(1)
@@ -100,7 +100,7 @@ def test_a_sum_that_is_dropped_closes_its_file(monkeypatch):
     monkeypatch.setattr(masked_sum, "MEMORY_BYTES", 1)
     total = MaskedSum(20, 100, 2)
     total.add(1, message(*inputs(1, 100, 20)[0], 20))
-    file = total._kept.fileno()
+    file = total._kept._file.fileno()
     del total
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
         os.fstat(file)

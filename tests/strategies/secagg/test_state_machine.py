@@ -23,6 +23,7 @@ from strategies.secagg.messages import (
     NO_LOG_HEAD,
     Advert,
     AdvertRequest,
+    KeyReply,
     MaskedInput,
     Refusal,
     Roster,
@@ -273,7 +274,7 @@ class MaliciousServer(RuleBasedStateMachine):
             self.keep_advert(reply.attempt, at, reply.encode())
         elif isinstance(reply, SharesUpload):
             self.keep_shares(reply, at)
-        elif isinstance(reply, UnmaskReply):
+        elif isinstance(reply, UnmaskReply | KeyReply):
             self.took(at, reply.attempt, reply)
 
     @rule(seconds=st.sampled_from([1.0, 60.0]))

@@ -154,7 +154,11 @@ class World:
         self.scalars = {node: rng.integers(0, 2**64, 3, dtype=np.uint64) for node in self.ids}
 
     def role(
-        self, node: int, parameters: ProtocolParameters | None = None, random_bytes=None
+        self,
+        node: int,
+        parameters: ProtocolParameters | None = None,
+        random_bytes=None,
+        draw_key=None,
     ) -> ClientRole:
         return ClientRole(
             node_id=node,
@@ -167,6 +171,7 @@ class World:
             lifetime_seconds=100.0,
             clock=self.clock,
             random_bytes=random_bytes or stream(1000 * self.seed + node),
+            draw_key=draw_key,
         )
 
     def server(self, attempt: AttemptId) -> ServerRole:
