@@ -42,6 +42,17 @@ def add(commands: Any) -> None:
         help="the own file of a node, its state-path, where a part of the model stays on each"
         " node (task.personal)",
     )
+    export.add_argument(
+        "--prune",
+        type=float,
+        metavar="SHARE",
+        help="set this share of a network's weights to zero, those of least magnitude",
+    )
+    export.add_argument(
+        "--quantize",
+        choices=("int8",),
+        help="write a network's weights as 8-bit integers; onnx only",
+    )
     export.set_defaults(run=_export)
 
 
@@ -50,6 +61,13 @@ def _export(arguments: argparse.Namespace) -> list[str]:
     from app.export.export import ExportError, export
 
     try:
-        return export(arguments.model, arguments.format, arguments.output, arguments.node_state)
+        return export(
+            arguments.model,
+            arguments.format,
+            arguments.output,
+            arguments.node_state,
+            prune=arguments.prune,
+            quantize=arguments.quantize is not None,
+        )
     except ExportError as error:
         raise CommandError(str(error)) from None

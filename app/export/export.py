@@ -13,6 +13,7 @@ from app.export.network import onnx_of_network, parameters_of, torchscript_of
 from app.export.onnx_file import MissingPackageError, onnx_file
 from app.export.ratings_json import ratings_json
 from app.export.regression_onnx import regression_onnx
+from app.export.smaller import NotSmallerError, pruned, quantized
 from app.results.model_file import (
     ModelFileError,
     TableModel,
@@ -37,6 +38,7 @@ _REFUSALS = (
     ModelFileError,
     NewFileError,
     NotExportedError,
+    NotSmallerError,
     TooLargeError,
 )
 
@@ -62,7 +64,15 @@ class Format:
     serves: Callable[[type[Workload]], bool]
 
 
-def export(model: Path, name: str, output: Path, node_state: Path | None = None) -> list[str]:
+def export(
+    model: Path,
+    name: str,
+    output: Path,
+    node_state: Path | None = None,
+    *,
+    prune: float | None = None,
+    quantize: bool = False,
+) -> list[str]:
     """Write a model in another format; return what its user has to know, line by line.
 
     Parameters
@@ -75,6 +85,10 @@ def export(model: Path, name: str, output: Path, node_state: Path | None = None)
         The file; there must be none yet.
     node_state : Path, optional
         The own file of a node, as of ``load_model``.
+    prune : float, optional
+        The share of a network's weights to set to zero.
+    quantize : bool
+        Whether a network's weights are written as 8-bit integers, which ``onnx`` alone has.
 
     Raises
     ------
@@ -87,11 +101,30 @@ def export(model: Path, name: str, output: Path, node_state: Path | None = None)
         file = model_file_of(model)
         workload, kind = workload_of(file)
         _require_format(file, workload, kind, name)
-        content, lines = FORMATS[name].write(*load_model(file, node_state))
+        _require_smaller(kind, name, prune, quantize=quantize)
+        task, loaded = load_model(file, node_state)
+        told = pruned(task, loaded, prune) if prune is not None else []
+        content, lines = FORMATS[name].write(task, loaded)
+        if quantize:
+            content, more = quantized(task, content)
+            told += more
         write_new(output, content)
     except _REFUSALS as error:
         raise ExportError(str(error)) from None
-    return [f"{output}: {workload} as {name}", *lines]
+    return [f"{output}: {workload} as {name}", *lines, *told]
+
+
+def _require_smaller(
+    kind: type[Workload], name: str, prune: float | None, *, quantize: bool
+) -> None:
+    """Refuse what makes a network smaller where there is none, or no such format."""
+    if prune is not None and not kind.has_model:
+        raise NotSmallerError("--prune: only networks have weights to prune; leave it out")
+    if quantize and (name != "onnx" or not kind.has_model):
+        raise NotSmallerError(
+            "--quantize: only a network's --format onnx has integers, with which onnxruntime"
+            " computes; leave it out"
+        )
 
 
 def _require_format(file: Path, workload: str, kind: type[Workload], name: str) -> None:
