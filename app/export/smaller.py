@@ -1,7 +1,6 @@
 """A neural model made smaller: weights pruned to zero, and weights as 8-bit integers.
 
-Pruning sets the weights of least magnitude over all layers to zero (Han et al., Learning both
-weights and connections, NeurIPS 2015). Quantisation is onnxruntime's dynamic one: weights are
+Pruning is by magnitude (`tasks.pruning`). Quantisation is onnxruntime's dynamic one: weights are
 8-bit integers with a scale for each output channel, and inputs of a layer are made so as they
 come (Jacob et al., Quantization and training of neural networks, CVPR 2018).
 """
@@ -11,16 +10,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.export.onnx_file import MissingPackageError, require_onnx
 from tasks.base import Task
-
-if TYPE_CHECKING:
-    from torch import nn
 
 # Records of nobody, on which the smaller model is held against the model.
 _NUM_MADE_UP = 200
@@ -30,14 +26,13 @@ class NotSmallerError(ValueError):
     """A model cannot be made smaller so. The message is one line, with the mend."""
 
 
-def pruned(task: Task, model: nn.Module, share: float) -> list[str]:
+def pruned(task: Task, model: Any, share: float) -> list[str]:
     """Set a share of a model's weights to zero, in place; return what its user has to know.
 
     Parameters
     ----------
     task : Task
     model : torch.nn.Module
-        Weights are its parameters with two dimensions and more; biases stay.
     share : float
         Above 0 and below 1.
 
@@ -46,26 +41,18 @@ def pruned(task: Task, model: nn.Module, share: float) -> list[str]:
     NotSmallerError
         If the share is none, or the model has no weights.
     """
-    from torch.nn.utils import prune
+    from tasks.pruning import prune_weights
+    from tasks.training.local import outputs_of
 
     if not 0 < share < 1:
         raise NotSmallerError(f"--prune {share:g}: a share of the weights, above 0 and below 1")
-    weights = [
-        (module, name)
-        for module in model.modules()
-        for name, values in module.named_parameters(recurse=False)
-        if values.dim() > 1
-    ]
-    if not weights:
-        raise NotSmallerError("--prune: the model has no weights but biases")
-    before = _outputs(task, model)
-    prune.global_unstructured(weights, pruning_method=prune.L1Unstructured, amount=share)
-    for module, name in weights:
-        prune.remove(module, name)
-    values = [getattr(module, name) for module, name in weights]
-    zeros, number = (sum(map(count, values)) for count in (_zeros, lambda one: one.numel()))
+    inputs = task.made_up(_NUM_MADE_UP).inputs
+    before = outputs_of(model, inputs)
+    zeros, number = prune_weights(model, share)
+    if not number:
+        raise NotSmallerError("--prune: the model has no weights, but biases; leave it out")
     found = f"{zeros:,} of {number:,} weights are 0, and the file is smaller once compressed"
-    return [f"pruned: {found}; {_moved(before, _outputs(task, model))}"]
+    return [f"pruned: {found}; {_moved(before, outputs_of(model, inputs))}"]
 
 
 def quantized(task: Task, content: bytes) -> tuple[bytes, list[str]]:
@@ -105,18 +92,6 @@ def quantized(task: Task, content: bytes) -> tuple[bytes, list[str]]:
     moved = _moved(_answers(content, inputs), _answers(smaller, inputs))
     sizes = f"{len(content):,} bytes are {len(smaller):,} now"
     return smaller, [f"quantised: weights are int8; {sizes}; {moved}"]
-
-
-def _zeros(values: Any) -> int:
-    return int((values == 0).sum())
-
-
-def _outputs(task: Task, model: nn.Module) -> NDArray[np.float64]:
-    import torch
-
-    inputs = torch.from_numpy(task.made_up(_NUM_MADE_UP).inputs)
-    with torch.inference_mode():
-        return model.eval()(inputs).double().numpy()
 
 
 def _answers(content: bytes, inputs: NDArray[Any]) -> NDArray[np.float64]:
