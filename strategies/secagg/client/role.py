@@ -212,6 +212,14 @@ class ClientRole:
             self._stages.compact()
         advert, change = self._drawn(records, request.attempt)
         self._stages.commit([change, *self._stages.closing_others(records, request.attempt)])
+        # One that began at the same time knew nothing of this one. With both open, some nodes
+        # could mask in one order and some in the other, and each attempt get enough proofs and
+        # half of the answers: of dealt keys these tell a part of both sums.
+        now = self._stages.records(named(request))
+        others = [one.attempt for one in self._stages.closing_others(now, request.attempt)]
+        if others:
+            self._stages.close([request.attempt, *others])
+            raise ProtocolRefusedError(RefusalReason.WRONG_STAGE, "two attempts began at once")
         return advert
 
     def _drawn(self, records: Records, attempt: AttemptId) -> tuple[Advert, Change]:

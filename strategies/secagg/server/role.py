@@ -182,7 +182,11 @@ class ServerRole(KeyExchange):
         self.survivors, self._needed = chosen.survivors, chosen.needed
         self.sat_out = tuple(sorted(set(self._inputs) - set(self.survivors)))
         for node in self.sat_out:
-            self._leave_out(node)
+            try:
+                self._leave_out(node)
+            except OSError as error:
+                cause = f"what node {node} sent cannot be read again: {error}"
+                raise self._abandon(cause) from error
         whole = self._peers is None or self.survivors == self.cohort
         self.phase = Phase.UNMASK if whole else Phase.CONFIRM
         return self.survivors

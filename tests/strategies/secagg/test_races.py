@@ -107,3 +107,18 @@ def test_a_model_whose_sum_was_opened_while_it_trained_again_is_not_masked():
     )
     assert refusal_name(reply) == "MODEL_REPEATED"
     assert world.stores[node].table[attempt(2)].stage is Stage.CLOSED
+
+
+def test_of_two_attempts_that_begin_at_once_neither_knows_of_the_other_and_one_is_refused(
+    monkeypatch,
+):
+    """Both open, nodes could mask in two orders, and of dealt keys half of each sum be told."""
+    world = World(PARAMETERS, 5)
+    node = world.ids[0]
+
+    def advertise(number: int):
+        return lambda role: role.advertise(AdvertRequest(attempt(number)).encode())
+
+    early, late = both_at_once(world, node, monkeypatch, advertise(1), advertise(2))
+    ok(early)
+    assert refusal_name(late) == "WRONG_STAGE"
