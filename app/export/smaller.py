@@ -1,8 +1,8 @@
 """A neural model made smaller: weights pruned to zero, and weights as 8-bit integers.
 
 Pruning is by magnitude (`tasks.pruning`). Quantisation is onnxruntime's dynamic one: weights
-are 8-bit integers with a scale for each output channel, and inputs of a layer are made so as
-they come (Jacob et al., Quantization and training of neural networks, CVPR 2018).
+are 8-bit integers, and the inputs of a layer are made so over a whole batch as they come
+(Jacob et al., Quantization and training of neural networks, CVPR 2018).
 """
 
 from __future__ import annotations
