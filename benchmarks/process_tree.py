@@ -8,22 +8,12 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
+from app.simulation.superlink import tree
+
 _PROC = Path("/proc")
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LOOK_SECONDS = 0.2
-
-
-def tree(pid: int) -> list[int]:
-    """Return a process and all below it."""
-    parents: dict[int, int] = {}
-    for one in _PROC.iterdir():
-        if one.name.isdigit() and (fields := _stat(int(one.name))):
-            parents[int(one.name)] = int(fields[1])
-    found = {pid}
-    while more := {one for one, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sorted(found)
 
 
 def cpu_seconds(pids: list[int]) -> float:
@@ -34,6 +24,15 @@ def cpu_seconds(pids: list[int]) -> float:
 def largest_bytes(pids: list[int]) -> int:
     """Return the resident bytes of the largest process; what it shares counts too."""
     return max((int(fields[21]) for pid in pids if (fields := _stat(pid))), default=0) * _PAGE
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of each process; many times a second, so not by starting ``ps``."""
+    return {
+        int(one.name): int(fields[1])
+        for one in _PROC.iterdir()
+        if one.name.isdigit() and (fields := _stat(int(one.name)))
+    }
 
 
 def _stat(pid: int) -> list[str]:
@@ -84,7 +83,7 @@ class TreeWatch(Thread):
         self._look()
 
     def _look(self) -> None:
-        pids = tree(self._pid)
+        pids = sorted(tree(self._pid, _parents()))
         self.peak_bytes = max(self.peak_bytes, largest_bytes(pids))
         lines = self._file.read_bytes().count(b"\n") if self._file.exists() else 0
         if lines > len(self._marks):

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,12 +116,18 @@ def descendants(pid: int, name: str = "") -> list[int]:
         check=True,
     )
     rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
-    below = {pid}
-    # Parents may come after their children in the list.
-    while more := {int(p) for p, parent, *_ in rows if int(parent) in below} - below:
-        below |= more
-    found = {int(p) for p, _, *args in rows if int(p) in below and name in "".join(args)}
-    return sorted(found - {pid})
+    below = tree(pid, {int(one): int(parent) for one, parent, *_ in rows})
+    found = {int(one) for one, _, *args in rows if name in "".join(args)}
+    return sorted((found & below) - {pid})
+
+
+def tree(pid: int, parents: Mapping[int, int]) -> set[int]:
+    """Return a process and all below it, of the parents of all processes."""
+    found = {pid}
+    # Parents may come after their children.
+    while more := {one for one, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
