@@ -169,12 +169,12 @@ def build_coding(config: AppConfig, workload: Workload, length: int) -> RunState
     private = config.privacy.private
     if private is None:
         codec = exact_codec(config, workload, length)
+        told = {"scores": workload.scores, "tells_weight": workload.averages_updates}
         if isinstance(codec, CompressedCodec):
-            told = workload.averages_updates
-            return CompressedRunState(codec, workload.scores, tells_weight=told)
+            return CompressedRunState(codec, **told)
         if nodes_follow(config, workload):
             return FollowedRunState(codec, workload.scores, workload.loads_as)
-        return RunState(codec, workload.scores, tells_weight=workload.averages_updates)
+        return RunState(codec, **told)
     adaptive = private.adaptive
     clip = adaptive and AdaptiveClip(
         target_quantile=adaptive.target_quantile,
