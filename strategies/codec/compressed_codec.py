@@ -17,7 +17,6 @@ from strategies.codec.compression import (
     SQUARE_PREFIX,
     Keep,
     MeasureParts,
-    RotateWhole,
     RoundAtRandom,
     ScaleParts,
 )
@@ -25,6 +24,7 @@ from strategies.codec.exact_codecs import FixedPointCodec
 from strategies.codec.stages import (
     CodecStage,
     Passing,
+    Rotate,
     SumContext,
     run_backward,
     run_forward,
@@ -218,7 +218,7 @@ class CompressedCodec(FixedPointCodec):
 
     @property
     def _stages(self) -> tuple[CodecStage, ...]:
-        first, rotate = self._first_stages, RotateWhole(self.dimension)
+        first, rotate = self._first_stages, Rotate(WholeRotation, self.dimension)
         if self.is_whole:
             units = (self.clip_range,) * len(self.lengths)
             return (*first, MeasureParts(rotate, ScaleParts(units, self.lengths)), self._grid)

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.bounding.rotation import WholeRotation
 from privacy.bounding.rounding import dithered
 from privacy.noise.randomness import secure_generator
 from strategies.codec.fixed_point import to_signed
-from strategies.codec.stages import NUM_CLIPPED, Passing, SumContext
+from strategies.codec.stages import NUM_CLIPPED, Passing, Rotate, SumContext
 from strategies.secagg.crypto.prg import word_dtype
 
 #: The mean square of a part's entries, over survivors, by the number of the part.
@@ -26,31 +25,6 @@ CLIPPED_SHARE = "clipped_share"
 _KEPT_DOMAIN = b"tacet: entries that are kept, version 1\0"
 # Squares in units of the range travel in steps of 2^-40, beside scalars in steps of 2^-20.
 _SQUARE_UNIT = 2.0**20
-
-
-@dataclass(frozen=True)
-class RotateWhole:
-    """Spread a vector's length over its entries by a public random rotation, without padding.
-
-    Unbiased: orthonormal, and undone on the sum.
-
-    Attributes
-    ----------
-    dimension : int
-        Length of the vector.
-    """
-
-    dimension: int
-
-    def forward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the rotated vector."""
-        found = WholeRotation(self.dimension, context.seed).forward(passing.vector)
-        return replace(passing, vector=found)
-
-    def backward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the sum with the rotation undone."""
-        found = WholeRotation(self.dimension, context.seed).inverse(passing.vector)
-        return replace(passing, vector=found)
 
 
 @dataclass(frozen=True)
@@ -107,13 +81,13 @@ class MeasureParts:
 
     Attributes
     ----------
-    rotate : RotateWhole
+    rotate : Rotate
         What would be done to it.
     scale : ScaleParts
         Its ranges are the units.
     """
 
-    rotate: RotateWhole
+    rotate: Rotate
     scale: ScaleParts
 
     def forward(self, passing: Passing, context: SumContext) -> Passing:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from privacy.bounding.bounded_sum import BoundedSum, no_terms, one_term
 from privacy.bounding.clipping import clip_l2
+from privacy.bounding.rotation import Rotation
 from privacy.bounding.rounding import dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
@@ -19,13 +20,14 @@ from privacy.plan.release import Mechanism
 from privacy.unit import Unit
 from strategies.codec import possible
 from strategies.codec.codec import hash_numbers
-from strategies.codec.private_stages import Rotate, RoundWithNoise
+from strategies.codec.private_stages import RoundWithNoise
 from strategies.codec.stages import (
     CodecStage,
     CountEach,
     Passing,
     Quantise,
     Reduce,
+    Rotate,
     SumContext,
     run_backward,
     run_forward,
@@ -100,7 +102,7 @@ class PrivateCodec:
             # Private already: only the sum must fit.
             grid = Quantise(self.modulus_bits, self.clip_range, terms.population)
             return (CountEach(), grid)
-        rotate = (Rotate(terms.dimension),) if terms.is_rotated else ()
+        rotate = (Rotate(Rotation, terms.dimension),) if terms.is_rotated else ()
         return (CountEach(), *rotate, RoundWithNoise(self.plan), Reduce(self.modulus_bits))
 
     @property

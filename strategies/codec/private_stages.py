@@ -1,4 +1,4 @@
-"""The stages of private codecs: the rotation, and the rounding with noise."""
+"""The stage of private codecs: the rounding with noise."""
 
 from __future__ import annotations
 
@@ -7,36 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.bounding.rotation import Rotation
 from privacy.bounding.rounding import conditional, dithered
 from privacy.noise.draw import draw
 from privacy.noise.randomness import secure_generator
 from privacy.plan.plan import PrivacyPlan
 from strategies.codec.fixed_point import to_signed
 from strategies.codec.stages import Passing, SumContext
-
-
-@dataclass(frozen=True)
-class Rotate:
-    """Spread a vector's length over its entries by a public random rotation.
-
-    Attributes
-    ----------
-    dimension : int
-        Length of the vector before padding.
-    """
-
-    dimension: int
-
-    def forward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the rotated vector, padded."""
-        rotated = Rotation(self.dimension, context.seed).forward(passing.vector)
-        return replace(passing, vector=rotated)
-
-    def backward(self, passing: Passing, context: SumContext) -> Passing:
-        """Return the sum with the rotation undone and the padding removed."""
-        found = Rotation(self.dimension, context.seed).inverse(passing.vector)
-        return replace(passing, vector=found)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.bounding.rotation import Rotation, WholeRotation
 from strategies.codec.fixed_point import CHUNK, FixedPoint, to_signed
 from strategies.secagg.crypto.prg import word_dtype
 from workloads.values import NUM_EXAMPLES, TRAIN_LOSS
@@ -164,6 +165,34 @@ class CountEach:
     def backward(self, passing: Passing, context: SumContext) -> Passing:
         """Take the number of survivors for the weight of the sum."""
         return replace(passing, weight=float(context.num_survivors))
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Spread a vector's length over its entries by a public random rotation.
+
+    Unbiased: orthonormal, and undone on the sum.
+
+    Attributes
+    ----------
+    kind : type of Rotation or WholeRotation
+        The rotation, with padding or without.
+    dimension : int
+        Length of the vector, before padding.
+    """
+
+    kind: type[Rotation] | type[WholeRotation]
+    dimension: int
+
+    def forward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the rotated vector."""
+        found = self.kind(self.dimension, context.seed).forward(passing.vector)
+        return replace(passing, vector=found)
+
+    def backward(self, passing: Passing, context: SumContext) -> Passing:
+        """Return the sum with the rotation undone, and padding removed."""
+        found = self.kind(self.dimension, context.seed).inverse(passing.vector)
+        return replace(passing, vector=found)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,19 @@ from strategies.codec.compression import (
     CLIPPED_SHARE,
     Keep,
     MeasureParts,
-    RotateWhole,
     RoundAtRandom,
     ScaleParts,
 )
 from strategies.codec.exact_codecs import FixedPointCodec
 from strategies.codec.run_state import CompressedRunState
-from strategies.codec.stages import NUM_CLIPPED, Passing, SumContext, run_backward, run_forward
+from strategies.codec.stages import (
+    NUM_CLIPPED,
+    Passing,
+    Rotate,
+    SumContext,
+    run_backward,
+    run_forward,
+)
 from strategies.masked.opened_sum import report_counts
 from strategies.secagg.crypto.prg import apply_masks, reduce_modulus
 from strategies.secagg.packing import pack, unpack
@@ -140,7 +146,7 @@ def test_equal_words_are_kept_from_the_first_on(monkeypatch):
 def test_all_but_the_rounding_is_undone_exactly_in_any_composition():
     d = 1000
     x = np.random.default_rng(0).normal(size=d)
-    rotate, scale = RotateWhole(d), ScaleParts((0.5, 3.0), (488, 512))
+    rotate, scale = Rotate(WholeRotation, d), ScaleParts((0.5, 3.0), (488, 512))
     for stages in (
         (rotate, scale, Keep(d, d, 1.0)),
         (rotate, Keep(d, d, 1.0)),
