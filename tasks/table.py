@@ -175,6 +175,17 @@ class Table:
         values[rng.random(values.shape) < 0.1] = np.nan
         return values
 
+    def require_columns(self, values: NDArray[np.float64] | None) -> None:
+        """Refuse ``Examples.columns`` that are no rows of this table.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or not as many columns.
+        """
+        if values is None or values.shape[1:] != (len(self.columns),):
+            raise ValueError("the task's records have not the columns of its table")
+
 
 def table_csv(
     table: Table,

@@ -192,11 +192,8 @@ class TableSum(TableWorkload):
         made_up = self.task.made_up(_NUM_MADE_UP)
         for state, server_round in states:
             self._weighted(state, Query(server_round), made_up)
-        columns = None if records is None else records.train.columns
-        if records is not None and (
-            columns is None or columns.shape[1:] != (self.bins.num_columns,)
-        ):
-            raise ValueError("the task's records have not the columns of its table")
+        if records is not None:
+            self.table.require_columns(records.train.columns)
 
 
 def _parts(records: Any, size: int) -> Iterator[Any]:

@@ -145,10 +145,8 @@ class Marginals(Workload):
         self._layout.single_places(made_up)
         if self._layout.pairs:
             self._layout.pair_places(made_up, np.zeros(self._layout.num_cells))
-        columns = None if records is None else records.train.columns
-        due = (len(self.task.table.columns),)
-        if records is not None and (columns is None or columns.shape[1:] != due):
-            raise ValueError("the task's records have not the columns of its table")
+        if records is not None:
+            self.task.table.require_columns(records.train.columns)
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator

@@ -104,10 +104,8 @@ class Statistics(Workload):
         made_up = self.task.made_up(_NUM_MADE_UP)
         for _ in self._layout.parts(made_up):
             pass
-        columns = None if records is None else records.train.columns
-        due = (len(self.task.table.columns),)
-        if records is not None and (columns is None or columns.shape[1:] != due):
-            raise ValueError("the task's records have not the columns of its table")
+        if records is not None:
+            self.task.table.require_columns(records.train.columns)
 
     def contribute(
         self, state: State, query: Query, records: Records, rng: np.random.Generator
