@@ -134,9 +134,8 @@ class MaskedRound:
 
     def _new_role(self, number: int, num_members: int, *, training: bool) -> ServerRole:
         """Begin an attempt with a new number, as a node takes part in each only once."""
-        numbers = self._settings.parameters
         # Of as few as may be left of them: sums of fewer can have fewer bits (`value_bits`).
-        least = min(num_members, max(numbers.min_survivors or 0, numbers.max_colluding + 2))
+        least = min(num_members, self._settings.parameters.floor(0))
         form = self._form(least, training=training)
         return self._settings.new_role(number, next(self._attempts), form, num_members)
 

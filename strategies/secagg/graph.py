@@ -146,6 +146,10 @@ class ProtocolParameters:
         """Return T for a roster of n members."""
         return self.min_survivors or default_threshold(num_members)
 
+    def floor(self, num_members: int) -> int:
+        """Return how many members must be left: T, and two that are honest; n may be 0."""
+        return max(self.survivors(num_members), self.max_colluding + 2)
+
     def quorum(self, shape: Shape) -> int:
         """Return q: the signatures that show one view of the attempt to a node.
 

@@ -87,7 +87,7 @@ def _advert(data: bytes) -> Advert:
 
 def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:
     n = len(roster.adverts)
-    floor = max(parameters.survivors(n), parameters.max_colluding + 2)
+    floor = parameters.floor(n)
     require(n >= floor, RefusalReason.ROSTER_TOO_SMALL, f"{n} under {floor}")
     is_key = isinstance(roster, KeyRoster)
     try:

@@ -131,11 +131,7 @@ class KeyExchange:
             raise RuntimeError(f"called in phase {self.phase.name}, belongs in {phase.name}")
 
     def _floor(self, count: int, what: str) -> None:
-        parameters, num_members = self._parameters, len(self.members)
-        least = (
-            parameters.survivors(num_members) if num_members else parameters.min_survivors or 0
-        )
-        floor = max(least, parameters.max_colluding + 2)
+        floor = self._parameters.floor(len(self.members))
         if count < floor:
             raise self._abandon(f"{count} {what} where at least {floor} are needed")
 
