@@ -18,6 +18,13 @@ _SEARCH = (f"{_HERE}test_key_search.py",)
 
 MUTATIONS = (
     Mutation(
+        "keys-are-dealt-by-the-bits-of-all-who-were-drawn",
+        "strategies/masked/attempt.py",
+        "form = self._form(least, training=training)",
+        "form = self._form(num_members, training=training)",
+        _RUNS,
+    ),
+    Mutation(
         "keys-are-ternary",
         _SCHEME,
         "return sample(DEGREE, Keystream(random_bytes(SEED_BYTES)))",

@@ -79,6 +79,7 @@ _OF_ROLE = (
         "[change]",
         _REPLAYS,
     ),
+    _in("role", "two-attempts-that-begin-at-once-stay-open", "if others:", "if False:", _RACES),
     _in(
         "role",
         "self-mask-shares-of-dropouts",

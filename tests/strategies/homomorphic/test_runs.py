@@ -26,6 +26,7 @@ from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import MismatchError
 from tests.kits.private_kit import policy, write_policy
 from tests.kits.secure_kit import assert_same, other, secure_run, through_codec
+from tests.kits.traced import with_faults
 
 # 32 * 1300 + 1 = 41,601 parameters, just over the 5 * 8,192 of one polynomial at 32 bits.
 LARGE = "task.model=mlp task.hidden=1300"
@@ -328,3 +329,20 @@ def test_a_private_run_has_the_epsilon_of_secagg(run_config):
     assert plans[0].guarantee == plans[1].guarantee
     assert plans[0].adversaries == plans[1].adversaries
     assert plans[0].modulus == plans[1].modulus
+
+
+@pytest.mark.slow
+def test_a_node_that_deals_nothing_leaves_a_sum_of_fewer_bits_under_masks(run_config):
+    """Eight bits of five nodes are encrypted; of the four that are left they are seven."""
+
+    def silent(message, answer):
+        kind = message.metadata.message_type
+        gone = message.metadata.dst_node_id == 1004 and ("share" in kind or "unmask" in kind)
+        return None if gone else answer(message)
+
+    run_config["num-rounds"] = 2
+    run_config["overrides"] = (
+        "rounds.deadline_seconds=4 task.training.num_steps=2 task.model=mlp task.hidden=6000"
+        " aggregation.codec.value_bits=5 aggregation.min_survivors=4 rounds.min_clients=4"
+    )
+    assert simulate(run_config, 5, with_faults(run_config, 5, silent)).num_rounds == 2
