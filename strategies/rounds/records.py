@@ -1,18 +1,13 @@
 """Flower's records of states, queries and contributions, with checks of all that is read."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
-from flwr.app import (
-    ArrayRecord,
-    ConfigRecord,
-    Message,
-    MessageType,
-    MetricRecord,
-    RecordDict,
-)
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from numpy.typing import NDArray
 
 from strategies.codec.arrays import BadArrayError, read_array, read_vector, write_array
@@ -44,20 +39,26 @@ class MalformedRequestError(ValueError):
 
 
 def to_record(contribution: Contribution) -> RecordDict:
-    """Return the content of the reply that carries a contribution in clear, as float32."""
+    """Return the content of the reply that carries a contribution in clear, as float32.
+
+    Its sums travel in one array, in the order of their sorted names: curves have thousands of
+    bins, and Flower checks each entry of its other records by itself.
+    """
     update = write_array(contribution.update.astype(np.float32, copy=False))
+    names = sorted(contribution.sums)
+    sums = np.array([contribution.sums[name] for name in names], np.float64)
     return RecordDict(
         {
             UPDATE: ArrayRecord({UPDATE: update}),
-            SUMS: MetricRecord(dict(contribution.sums)),
+            SUMS: ArrayRecord({sums_key(tuple(names)): write_array(sums)}),
         }
     )
 
 
 def fits_in_clear(contribution: Contribution) -> bool:
     """Whether every number is finite, and every sum one that ``from_record`` takes."""
-    sums = contribution.sums.values()
-    return contribution.is_finite() and all(abs(value) < _LARGEST_SUM for value in sums)
+    sums = np.array(list(contribution.sums.values()), np.float64)
+    return contribution.is_finite() and bool((np.abs(sums) < _LARGEST_SUM).all())
 
 
 def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -> Contribution:
@@ -77,28 +78,32 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
     MalformedReplyError
         If anything is missing, too much, of another type, or not finite.
     """
+    order = tuple(sorted(names))
     try:
-        update = read_vector(record.array_records[UPDATE][UPDATE], "float32", num_parameters)
-        sums = dict(record.metric_records[SUMS])
+        arrays = record.array_records
+        update = read_vector(arrays[UPDATE][UPDATE], "float32", num_parameters)
+        if (key := sums_key(order)) not in arrays[SUMS]:
+            raise MalformedReplyError(f"sums with other names than the {len(order)} agreed")
+        values = read_vector(arrays[SUMS][key], "float64", len(order))
     except (KeyError, BadArrayError) as error:
         raise MalformedReplyError(f"{type(error).__name__}: {error}") from None
     if not np.isfinite(update).all():
         raise MalformedReplyError("update is not finite")
-    if sorted(sums) != sorted(names):
-        raise MalformedReplyError(f"{len(sums)} sums, or with other names")
-    return Contribution(update, {name: _number(name, sums[name]) for name in names})
-
-
-def _number(name: str, value: object) -> float:
-    """Return a sum, which must be a finite number, and if it is a count, a possible one."""
-    # bool is an int, and means nothing here; a huge int does not fit a float.
-    if type(value) not in (int, float) or not abs(cast(float, value)) < _LARGEST_SUM:
+    # NaN is below nothing.
+    if len(wrong := np.flatnonzero(~(np.abs(values) < _LARGEST_SUM))):
+        name = order[wrong[0]]
         raise MalformedReplyError(f"{name} is not a number below {_LARGEST_SUM:.0e}")
-    number = float(cast(float, value))
-    least = {NUM_EXAMPLES: 1.0, EVAL_PREFIX + NUM_EXAMPLES: 0.0}.get(name, -_LARGEST_SUM)
-    if number < least:
-        raise MalformedReplyError(f"{name} is under {least:g}")
-    return number
+    found = dict(zip(order, values.tolist(), strict=True))
+    for name, least in ((NUM_EXAMPLES, 1.0), (EVAL_PREFIX + NUM_EXAMPLES, 0.0)):
+        if found.get(name, least) < least:
+            raise MalformedReplyError(f"{name} is under {least:g}")
+    return Contribution(update, {name: found[name] for name in names})
+
+
+@lru_cache(maxsize=16)
+def sums_key(names: tuple[str, ...]) -> str:
+    """Return the key of an array of sums, which tells what they are sums of."""
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def to_arrays(parameters: Arrays) -> ArrayRecord:

@@ -12,6 +12,7 @@ from strategies.codec.exact_codecs import ClearCodec
 from strategies.rounds.records import (
     MalformedReplyError,
     from_record,
+    sums_key,
     to_arrays,
     to_parameters,
     to_record,
@@ -25,9 +26,18 @@ floats = st.floats(-1e3, 1e3, width=32)
 
 
 def record(update, **sums) -> RecordDict:
-    return RecordDict(
-        {"update": ArrayRecord({"update": Array(update)}), "sums": MetricRecord(sums)}
-    )
+    names = tuple(sorted(sums))
+    values = Array(np.array([sums[name] for name in names], np.float64))
+    return of_arrays(Array(update), ArrayRecord({sums_key(names): values}))
+
+
+def of_arrays(update: Array, sums) -> RecordDict:
+    return RecordDict({"update": ArrayRecord({"update": update}), "sums": sums})
+
+
+def of_values(values) -> RecordDict:
+    """Return a reply with the right names, whatever it has in the place of their sums."""
+    return of_arrays(Array(ONES), ArrayRecord({sums_key(NAMES): Array(values)}))
 
 
 ONES = np.ones(3, dtype=np.float32)
@@ -37,8 +47,7 @@ NAMES = ("num_examples", "train_loss")
 def raw(data: bytes, shape=(3,), dtype="float32", stype="numpy.ndarray") -> RecordDict:
     """Return a reply whose array is these bytes, whatever it says of itself."""
     array = Array(dtype=dtype, shape=shape, stype=stype, data=data)
-    sums = MetricRecord({"num_examples": 1.0, "train_loss": 1.0})
-    return RecordDict({"update": ArrayRecord({"update": array}), "sums": sums})
+    return of_arrays(array, ArrayRecord({sums_key(NAMES): Array(np.ones(2))}))
 
 
 def npy(values) -> bytes:
@@ -80,13 +89,16 @@ def test_a_contribution_survives_its_record():
         (record(ONES, num_examples=1.0, train_loss=float("nan")), "train_loss is not"),
         (record(ONES, num_examples=1.0, train_loss=1e16), "train_loss is not"),
         (record(ONES, num_examples=1.7e308, train_loss=0.0), "num_examples is not"),
-        (record(ONES, num_examples=[1.0], train_loss=0.0), "num_examples is not"),
+        (of_values(np.ones(2, np.float32)), "float32"),
+        (of_values(np.ones((2, 1))), "(2, 1)"),
+        (of_values(np.ones(3)), "(3,)"),
+        (of_arrays(Array(ONES), MetricRecord({"num_examples": 1.0})), "KeyError"),
         (record(ONES, num_examples=0.0, train_loss=0.0), "num_examples is under 1"),
         (record(ONES, num_examples=-5.0, train_loss=0.0), "num_examples is under 1"),
-        (record(ONES), "0 sums"),
-        (record(ONES, num_examples=1.0), "1 sums"),
+        (record(ONES), "with other names"),
+        (record(ONES, num_examples=1.0), "with other names"),
         (record(ONES, num_examples=1.0, other=0.0), "with other names"),
-        (record(ONES, num_examples=1.0, train_loss=0.0, more=0.0), "3 sums"),
+        (record(ONES, num_examples=1.0, train_loss=0.0, more=0.0), "with other names"),
         (raw(b""), "BadArrayError"),
         (raw(npy(ONES)[:-1]), "BadArrayError"),
         (raw(npy(ONES)[:20]), "BadArrayError"),
