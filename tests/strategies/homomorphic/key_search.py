@@ -3,14 +3,18 @@
 ``python -m tests.strategies.homomorphic.key_search --members 3 4 5 6`` walks every legal (t, c)
 and every strategy; with ``--off RULE`` it finds what the rule is for.
 
-The model is one attempt. Each honest member has dealt a polynomial of degree below t with l
-entries of its key. Colluders know their own keys, hold a share of each other member's, and
-sign and answer whatever helps. Of the honest members the server has answers: each one share of
-a sum, over survivors that the rules let it be told. All of that are linear maps of the
-polynomials' coefficients, so what the server learns of the entries is a matter of ranks:
-`learned` returns all linear forms of entries that it can compute. Legal are those of **one**
-sum, over at least T - c honest members. What may be told is enumerated; more answers never
-teach less, and so everybody answers whom the rules do not keep from it.
+The model is one attempt, and then two over the same model. Each honest member has dealt a
+polynomial of degree below t with l entries of its key. Colluders know their own keys, hold a
+share of each other member's, and sign and answer whatever helps. Of the honest members the
+server has answers: each one share of a sum, over survivors that the rules let it be told. All
+of that are linear maps of the polynomials' coefficients, so what the server learns of the
+entries is a matter of ranks: `learned` returns all linear forms of entries that it can compute.
+Legal are those of **one** sum, over at least T - c honest members. What may be told is
+enumerated; more answers never teach less, and so everybody answers whom the rules do not keep
+from it.
+
+Two attempts have independent keys, and encrypt the same updates: a part of a sum of each is one
+sum too many. A node answers in one of them.
 """
 
 import argparse
@@ -42,6 +46,9 @@ class Rule(StrEnum):
     #: A node stands in the U3 that it signs and answers for. Within one attempt nothing is
     #: learned without it; it is asked for the sake of the next one over the same model.
     INSIDE = "inside"
+    #: Of two attempts a node closes the one that it knew first, the same one at all nodes. Off:
+    #: each node takes them in an order of its own.
+    ORDER = "order"
 
 
 @dataclass(frozen=True)
@@ -192,6 +199,40 @@ def attack(numbers: Numbers, off: Iterable[Rule] = ()) -> Answers | None:
     return None
 
 
+def halves(numbers: Numbers, off: Iterable[Rule] = ()) -> Iterator[tuple[Nodes, Nodes]]:
+    """Yield which honest members answer in the first, and which in the second attempt."""
+    honest = frozenset(numbers.honest)
+    if Rule.ORDER in off:
+        # Whatever they answer, all have contributed to both, and signed it.
+        yield from ((honest - second, second) for second in subsets(honest, 1))
+        return
+    # Whoever has contributed to the second has closed the first; q must have, or nobody is
+    # shown that the others have its view.
+    for second in subsets(honest, max(1, numbers.t - numbers.c)):
+        yield honest - second, second
+
+
+def attack_twice(numbers: Numbers, off: Iterable[Rule] = ()) -> tuple[Nodes, Nodes] | None:
+    """Return who answers in each of two attempts so that both tell of their keys, or None."""
+    told: dict[Nodes, bool] = {}
+    for both in halves(numbers, off):
+        for nodes in both:
+            if nodes not in told:
+                told[nodes] = _tell(numbers, nodes)
+        if all(told[nodes] for nodes in both):
+            return both
+    return None
+
+
+def _tell(numbers: Numbers, nodes: Nodes) -> bool:
+    """Say whether anything is learned of a sum when these members answer, and no others."""
+    for answers in strategies(numbers):
+        given = {i: sets for i, sets in answers.items() if i in nodes}
+        if given and len(learned(seen(numbers, given))[0]):
+            return True
+    return False
+
+
 def legal(n: int, off: Iterable[Rule] = ()) -> Iterator[tuple[int, int]]:
     """Yield every c and t of a roster of n, with at least two honest members."""
     for c in range(n - 1):
@@ -209,7 +250,7 @@ def main() -> int:
     for n in args.members:
         for c, t in legal(n, args.off):
             numbers = Numbers.of(n, c, t, args.off)
-            found = attack(numbers, args.off)
+            found = attack(numbers, args.off) or attack_twice(numbers, args.off)
             word = "none" if found is None else f"learns by {found}"
             num_found += found is not None
             print(f"n={n} c={c} t={t} l={numbers.num_packed}: {word}", flush=True)

@@ -21,6 +21,7 @@ from tests.strategies.homomorphic.key_search import (
     Numbers,
     Rule,
     attack,
+    attack_twice,
     is_of_one_sum,
     learned,
     legal,
@@ -58,6 +59,21 @@ def test_nothing_is_learned_of_more_members(n):
 def test_a_node_that_answers_for_others_teaches_nothing_more(n):
     for c, t in legal(n):
         assert attack(Numbers.of(n, c, t), [Rule.INSIDE]) is None, (n, c, t)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_of_two_attempts_over_a_model_one_at_most_tells_anything(n):
+    """See `test_races` for the real roles: an advert closes the run's other attempts."""
+    for c, t in legal(n):
+        assert attack_twice(Numbers.of(n, c, t)) is None, (n, c, t)
+
+
+def test_attempts_taken_in_different_orders_both_tell():
+    """Two and two answer: each sum of keys has two entries a polynomial, and t = 4."""
+    numbers = Numbers.of(5, 1, 4)
+    first, second = attack_twice(numbers, [Rule.ORDER])
+    assert not first & second
+    assert len(first) == len(second) == 2
 
 
 @pytest.mark.parametrize("n", [4, 5, 6])
