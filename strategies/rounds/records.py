@@ -91,7 +91,7 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
         raise MalformedReplyError("update is not finite")
     # NaN is below nothing.
     if len(wrong := np.flatnonzero(~(np.abs(values) < _LARGEST_SUM))):
-        name = order[wrong[0]]
+        name = order[int(wrong[0])]
         raise MalformedReplyError(f"{name} is not a number below {_LARGEST_SUM:.0e}")
     found = dict(zip(order, values.tolist(), strict=True))
     for name, least in ((NUM_EXAMPLES, 1.0), (EVAL_PREFIX + NUM_EXAMPLES, 0.0)):
