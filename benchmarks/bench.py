@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks import compression
 from benchmarks.report import machine_line, table, write_json
-from benchmarks.secagg import CLASSICAL, SIGNED
+from benchmarks.secagg import CLASSICAL, ENCRYPTED, SIGNED
 
 _EPILOG = """\
 Ratios are of two things measured in the same run, in CPU time but for those of whole rounds, so
@@ -26,6 +28,10 @@ that what else the machine does disturbs them least. Each benchmark prints more 
 
 exit status: 0 if every ratio is at most what it may be; 1 if not, or a benchmark fails."""
 
+
+#: Up to so many simulated clients the seconds of a round are compared, above the CPU seconds:
+#: there Flower's own state is most of a round.
+_FEW_CLIENTS = 50
 
 Figures = dict[str, Any]
 
@@ -105,9 +111,11 @@ def _of_secaggplus(figures: Figures) -> Iterator[Ratio]:
 
 
 def _named(row: dict[str, Any]) -> str:
-    case = row["case"]
-    numbers = f"{case['clients']}, {case['parameters']:,}, {case['dropouts']}"
-    return f"{row['system']} ({numbers})"
+    return f"{row['system']} ({_numbers(row['case'])})"
+
+
+def _numbers(case: dict[str, Any]) -> str:
+    return f"{case['clients']}, {case['parameters']:,}, {case['dropouts']}"
 
 
 def _of_flower(most: dict[int, float]) -> Callable[[Figures], Iterator[Ratio]]:
@@ -121,16 +129,48 @@ def _of_flower(most: dict[int, float]) -> Callable[[Figures], Iterator[Ratio]]:
     return ratios
 
 
-def _of_rounds(most: dict[int, float]) -> Callable[[Figures], Iterator[Ratio]]:
-    """Return what reads rounds through Flower's engine from ``benchmarks.round_trip``."""
+def _of_rounds(figures: Figures) -> Iterator[Ratio]:
+    """Read rounds through Flower's engine from ``benchmarks.round_trip``."""
+    for row in figures["rows"]:
+        if row["system"] == "secagg":
+            name = f"simulated round of {row['clients']} / Flower's FedAvg"
+            if row["clients"] <= _FEW_CLIENTS:
+                yield Ratio(f"{name}, seconds", row["times_flower"], 1.0)
+            else:
+                yield Ratio(f"{name}, CPU seconds", row["times_flower_cpu"], 1.5)
 
-    def ratios(figures: Figures) -> Iterator[Ratio]:
-        for row in figures["rows"]:
-            if row["system"] == "secagg":
-                name = f"simulated round of {row['clients']} / Flower's FedAvg"
-                yield Ratio(name, row["times_flower"], most[row["clients"]])
 
-    return ratios
+def _of_dropouts(figures: Figures) -> Iterator[Ratio]:
+    """Read the server's seconds, and what dropouts add to them, from ``benchmarks.secagg``."""
+    without: dict[str, float] = {}
+    most = {CLASSICAL: 5.0, ENCRYPTED: 0.3}
+    for row in figures["rows"]:
+        system, seconds = row["system"], row["measured"]["server"]
+        if row["case"]["dropouts"] and system in most:
+            yield Ratio(f"{_named(row)}: server's seconds", seconds, most[system])
+        if system == ENCRYPTED:
+            without.setdefault(system, seconds)
+            if row["case"]["dropouts"]:
+                name = f"{_named(row)}: server / without dropouts"
+                yield Ratio(name, seconds / without[system], 1.2)
+
+
+def _of_peaks(figures: Figures) -> Iterator[Ratio]:
+    """Read memory from ``benchmarks.secagg --peaks``."""
+    for row in figures["peaks"]:
+        name = f"{_numbers(row['case'])}: server's memory / a vector"
+        yield Ratio(name, row["server"], 3.0)
+
+
+def _of_compression(figures: Figures) -> Iterator[Ratio]:
+    """Read bytes beside Flower's SecAgg+, and points lost, from ``benchmarks.compression``."""
+    rows, peers = {row["name"]: row for row in figures["rows"]}, figures["peers"]
+    full = mean(rows[compression.FULL]["accuracies"])
+    for name, most in compression.AIMS.items():
+        sent = rows[name]["bytes_each"] / peers[compression.SECAGGPLUS]
+        yield Ratio(f"{name}: bytes / Flower's SecAgg+", sent, (most + 0.01) / 8)
+        lost = full - mean(rows[name]["accuracies"])
+        yield Ratio(f"{name}: points lost to 32 bits", lost, compression.POINTS)
 
 
 def _of_deployment(figures: Figures) -> Iterator[Ratio]:
@@ -156,10 +196,16 @@ SMALL = (
 WHOLE = (
     Part("secagg", ("--against", "flower", "--cases", "100,100000,10"), _of_secaggplus),
     Part(
-        "round_trip",
-        ("--clients", "50", "100", "300"),
-        _of_rounds({50: 1.0, 100: 1.5, 300: 1.5}),
+        "secagg",
+        (
+            *("--aggregation", "homomorphic", "--repeats", "2"),
+            *("--cases", "500,100000,0", "500,100000,150"),
+        ),
+        _of_dropouts,
     ),
+    Part("secagg", ("--peaks", "--cases", "100,25000000,10"), _of_peaks),
+    Part("compression", ("--rows", compression.FULL, *compression.AIMS), _of_compression),
+    Part("round_trip", ("--clients", "50", "100", "300"), _of_rounds),
     Part("round_trip", ("--deployment",), _of_deployment),
 )
 

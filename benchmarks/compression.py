@@ -48,6 +48,7 @@ ROWS: dict[str, dict[str, float | str]] = {
 AIMS = {"4 bits": 1.0, "4 bits, 70 % kept": 0.7}
 POINTS = 0.3
 FULL = "32 bits"
+SECAGGPLUS = "Flower's SecAgg+"
 #: Bytes a parameter of TenSEAL's CKKS ciphertexts (8,192 slots' ring, 60-40-40-60 bits), which
 #: is no dependency of this project. Quoted, and not measured in this run.
 CKKS_BYTES = 58.0
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{Path(__file__).stem}: {error}", file=sys.stderr)
         return 2
     full = next((row for row in rows if row.name == FULL), None)
-    peers = {"Flower's SecAgg+": secaggplus_bytes(), "CKKS (TenSEAL, quoted)": CKKS_BYTES}
+    peers = {SECAGGPLUS: secaggplus_bytes(), "CKKS (TenSEAL, quoted)": CKKS_BYTES}
     print(table(HEADERS, [_cells(row, full) for row in rows] + _peer_cells(peers)))
     print(
         f"\nseeds {', '.join(map(str, options.seeds))}; {options.rounds} rounds of"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench
+from benchmarks.secagg import CLASSICAL
 
 
 def case(system, client, server):
@@ -63,13 +64,40 @@ def test_a_benchmark_that_writes_nothing_fails_and_the_others_are_told(written, 
     assert "round of 10 nodes" in told
 
 
+def whole(module, option=""):
+    (part,) = [p for p in bench.WHOLE if p.module == module and option in ("", *p.options)]
+    return lambda figures: [one.value for one in part.ratios(figures)]
+
+
 def test_the_whole_reads_what_the_benchmarks_write():
     ours, flower = case(bench.CLASSICAL, 1, 1), case("flower", 50, 100)
-    (client, server) = bench.WHOLE[0].ratios({"rows": [ours, flower]})
-    assert (client.value, server.value) == (0.02, 0.01)
+    assert whole("secagg", "--against")({"rows": [ours, flower]}) == [0.02, 0.01]
     rows = [
-        {"system": system, "clients": 50, "times_flower": times}
+        {
+            "system": system,
+            "clients": n,
+            "times_flower": times,
+            "times_flower_cpu": 2 * times,
+        }
+        for n in (50, 100)
         for system, times in (("plain", 3.0), ("secagg", 0.9))
     ]
-    assert [one.value for one in bench.WHOLE[1].ratios({"rows": rows})] == [0.9]
-    assert [one.value for one in bench.WHOLE[2].ratios({"rows": rows})] == [0.9]
+    assert whole("round_trip", "--clients")({"rows": rows}) == [0.9, 1.8]
+    assert whole("round_trip", "--deployment")({"rows": rows[:2]}) == [0.9]
+
+
+def test_the_whole_reads_dropouts_memory_and_bytes():
+    rows = [case(bench.ENCRYPTED, 1, 2.0), case(bench.ENCRYPTED, 1, 1.5), case(CLASSICAL, 1, 6)]
+    rows[0]["case"] = rows[0]["case"] | {"dropouts": 0}
+    assert whole("secagg", "homomorphic")({"rows": rows}) == [1.5, 0.75, 6]
+    peaks = {"peaks": [{"case": rows[1]["case"], "server": 2.5}]}
+    assert whole("secagg", "--peaks")(peaks) == [2.5]
+    sent = {"32 bits": (4.0, 97.0), "4 bits": (1.0, 96.9), "4 bits, 70 % kept": (0.7, 96.0)}
+    figures = {
+        "rows": [
+            {"name": name, "bytes_each": size, "accuracies": [right - 1, right + 1]}
+            for name, (size, right) in sent.items()
+        ],
+        "peers": {"Flower's SecAgg+": 8.0},
+    }
+    assert whole("compression")(figures) == pytest.approx([0.125, 0.1, 0.0875, 1.0])
