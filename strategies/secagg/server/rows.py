@@ -27,7 +27,8 @@ class Rows:
 
     def __init__(self, members: Members) -> None:
         self._members = members
-        self._inbox: dict[int, dict[int, bytes]] = {}
+        # Of each dealer, its rows by receiver.
+        self._dealt: dict[int, dict[int, bytes]] = {}
         # Of each dealer, its hashes for itself.
         self._own: dict[int, bytes] = {}
 
@@ -46,17 +47,17 @@ class Rows:
     def add(self, dealer: int, upload: SharesUpload) -> None:
         """Keep a dealer's rows for their receivers."""
         self._own[dealer] = upload.own_hashes
-        for receiver, row in upload.rows:
-            self._inbox.setdefault(receiver, {})[dealer] = row
+        self._dealt[dealer] = dict(upload.rows)
 
     def addressed_to(self, receiver: int) -> tuple[tuple[int, bytes], ...]:
         """Return the rows for one node, by dealer."""
-        return tuple(sorted(self._inbox.get(receiver, {}).items()))
+        dealers = [one for one in sorted(self._dealt) if receiver in self._dealt[one]]
+        return tuple([(dealer, self._dealt[dealer][receiver]) for dealer in dealers])
 
     def is_sound(self, dealer: int, receiver: int) -> bool:
         """Say whether a row has its form; if not, that is the dealer's own doing."""
         try:
-            return self._has_form(self._inbox[receiver][dealer], dealer < receiver)
+            return self._has_form(self._dealt[dealer][receiver], dealer < receiver)
         except (DecodeError, KeyError):
             return False
 
@@ -68,13 +69,13 @@ class Rows:
 
     def holds_what_was_dealt(self, holder: int, reply: UnmaskReply) -> bool:
         """Say whether each share in a reply is the one of which its dealer gave the hash."""
-        inbox, start = self._inbox.get(holder, {}), ShareRow.HASHES.start
+        start = ShareRow.HASHES.start
         tables = (Use.MASK_SHARE, 0, reply.mask_shares), (Use.SELF_SHARE, 32, reply.self_shares)
         for use, offset, table in tables:
             hash_of = share_hash(use, self._members.roster, holder)
             at = slice(start + offset, start + offset + 32)
             for dealer, share in table:
-                row = inbox.get(dealer, b"")
+                row = self._dealt.get(dealer, {}).get(holder, b"")
                 dealt = row[at] if dealer != holder else self._own_hash(holder, offset)
                 if dealt != hash_of(dealer, share):
                     return False
@@ -82,7 +83,7 @@ class Rows:
 
     def pair_part(self, lower: int, higher: int) -> bytes:
         """Return the part of a row that brought a pair's secret; rubbish if it has no form."""
-        return ShareRow.part_of(self._inbox[higher][lower])
+        return ShareRow.part_of(self._dealt[lower][higher])
 
     def _own_hash(self, dealer: int, offset: int) -> bytes:
         """Return one of the hashes that a dealer gave of what it dealt to itself."""

@@ -95,8 +95,8 @@ def test_who_sits_out_for_a_dispute_is_in_neither_sum(world):
     server = world.ready(attempt())
     world.prepare(server)
     accused, accuser = world.ids[0], world.ids[3]
-    rows = server._rows._inbox[accuser]
-    rows[accused] = rows[accused][:30] + bytes([rows[accused][30] ^ 1]) + rows[accused][31:]
+    row = server._rows._dealt[accused][accuser]
+    server._rows._dealt[accused][accuser] = row[:30] + bytes([row[30] ^ 1]) + row[31:]
     world.send(server, world.ids)
     survivors = server.close_masked()
     assert not {accused, accuser} & set(survivors)
@@ -108,8 +108,7 @@ def test_a_row_without_its_form_is_its_dealers_lie():
     server = world.ready(attempt())
     world.prepare(server)
     liar, receiver = world.ids[0], world.ids[3]
-    rows = server._rows._inbox[receiver]
-    rows[liar] = rows[liar][:-1]
+    server._rows._dealt[liar][receiver] = server._rows._dealt[liar][receiver][:-1]
     world.send(server, world.ids)
     survivors = server.close_masked()
     assert set(world.ids) - set(survivors) == {liar}
