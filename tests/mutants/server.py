@@ -71,7 +71,7 @@ MUTATIONS = (
     _in(
         "masked_sum",
         "the-file-of-masked-inputs-stays-open",
-        "finalize(self, self._file.close)",
+        "finalize(self, file.close)",
         "finalize(self, int)",
         (f"{_HERE}test_masked_sum.py",),
     ),

@@ -8,7 +8,10 @@ name, so that nothing of it is left after a crash, and holds what was sent and n
 whoever reads the disk sees no more than the server has been sent, masked.
 """
 
-from tempfile import SpooledTemporaryFile
+from io import BytesIO
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import IO
 from weakref import finalize
 
 import numpy as np
@@ -34,30 +37,47 @@ class Kept:
 
     def __init__(self, num_bytes: int) -> None:
         self._size = num_bytes
-        self._file = SpooledTemporaryFile(MEMORY_BYTES, prefix="tacet-")  # noqa: SIM115
-        # However an attempt ends: a run may stop anywhere between two messages.
-        finalize(self, self._file.close)
         self._nodes: list[int] = []
+        # As they came: a copy would cost more than the sum.
+        self._in_memory: list[tuple[Buffer, ...]] = []
+        self._file: IO[bytes] | None = None
 
     def add(self, node: int, *parts: Buffer) -> None:
         """Keep what a node has sent; `OSError` if it cannot be kept."""
         place = len(self._nodes) * self._size
-        if place + self._size > MEMORY_BYTES:
-            # Before what is large is copied in memory.
-            self._file.rollover()
-        self._file.seek(place)
-        for part in parts:
-            self._file.write(part)
+        if self._file is None and place + self._size > MEMORY_BYTES:
+            self._file = self._moved()
+        if self._file is None:
+            self._in_memory.append(parts)
+        else:
+            self._file.seek(place)
+            for part in parts:
+                self._file.write(part)
         self._nodes.append(node)
+
+    def _moved(self) -> IO[bytes]:
+        """Return a file with all that was in memory."""
+        file = TemporaryFile(prefix="tacet-")  # noqa: SIM115
+        # However an attempt ends: a run may stop anywhere between two messages.
+        finalize(self, file.close)
+        for part in chain(*self._in_memory):
+            file.write(part)
+        self._in_memory.clear()
+        return file
 
     def reader(self, node: int) -> Read:
         """Return what reads it again, so many bytes at a time."""
-        self._file.seek(self._nodes.index(node) * self._size)
+        at = self._nodes.index(node)
+        if self._file is None:
+            return BytesIO(b"".join(self._in_memory[at])).read
+        self._file.seek(at * self._size)
         return self._file.read
 
     def close(self) -> None:
         """Drop all."""
-        self._file.close()
+        self._in_memory.clear()
+        if self._file is not None:
+            self._file.close()
 
 
 class MaskedSum:
