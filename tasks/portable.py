@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from tasks.hazards import ProportionalOdds
 from tasks.models import SmallCNN
+from tasks.smaller import plain_name, rounded
 from tasks.svm import RandomFourierFeatures
 
 # What rounding in another order leaves, of outputs of 1.
@@ -31,6 +33,25 @@ class ScriptError(ValueError):
 
 
 @dataclass(frozen=True)
+class Rounded:
+    """A constant in int8.
+
+    Attributes
+    ----------
+    numbers : ndarray of int8
+        Its numbers.
+    scales : ndarray of float32, shape (channels,)
+        What those of a channel are multiplied by.
+    channels : int
+        The dimension that goes by channels.
+    """
+
+    numbers: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    channels: int
+
+
+@dataclass(frozen=True)
 class Layer:
     """One step from the last output to the next, in the words of ONNX.
 
@@ -38,14 +59,14 @@ class Layer:
     ----------
     operator : str
         The operator of ONNX.
-    constants : tuple of ndarray
+    constants : tuple of ndarray or Rounded
         Its further inputs.
     attributes : dict
         Its attributes.
     """
 
     operator: str
-    constants: tuple[NDArray[Any], ...] = ()
+    constants: tuple[NDArray[Any] | Rounded, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -61,6 +82,8 @@ def layers_of(model: nn.Module) -> list[Layer]:
 
 
 def _layers(module: nn.Module, name: str) -> Iterator[Layer]:
+    # A layer in int8 has a class of its own, made of this one.
+    kind = parametrize.type_before_parametrizations(module)
     if isinstance(module, nn.Sequential):
         for place, layer in module.named_children():
             yield from _layers(layer, f"{name}.{place}")
@@ -68,17 +91,17 @@ def _layers(module: nn.Module, name: str) -> Iterator[Layer]:
         yield from _layers(module.features, f"{name}.features")
         yield Layer("Flatten", attributes={"axis": 1})
         yield from _layers(module.classifier, f"{name}.classifier")
-    elif (known := _KNOWN.get(type(module))) is not None:
+    elif (known := _KNOWN.get(kind)) is not None:
         yield from known(module)
     else:
         raise NoSequenceError(
-            f"{name} is a {type(module).__name__}; known are"
+            f"{name} is a {kind.__name__}; known are"
             f" {', '.join(sorted(kind.__name__ for kind in _KNOWN))} in sequence"
         )
 
 
 def _linear(layer: nn.Linear) -> Iterator[Layer]:
-    yield Layer("MatMul", (_values(layer.weight).T.copy(),))
+    yield Layer("MatMul", (_weight(layer, is_turned=True),))
     # pyright takes a bias for given, but it may be None.
     if layer.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
         yield Layer("Add", (_values(layer.bias),))
@@ -87,7 +110,7 @@ def _linear(layer: nn.Linear) -> Iterator[Layer]:
 def _convolution(layer: nn.Conv2d) -> Iterator[Layer]:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise NoSequenceError(f"a Conv2d pads by {layer.padding_mode}, {layer.padding}")
-    constants = [_values(layer.weight)]
+    constants: list[NDArray[Any] | Rounded] = [_weight(layer)]
     constants += [] if layer.bias is None else [_values(layer.bias)]
     attributes = {
         "kernel_shape": list(layer.kernel_size),
@@ -121,9 +144,8 @@ def _fourier(layer: RandomFourierFeatures) -> Iterator[Layer]:
 
 
 def _odds(layer: ProportionalOdds) -> Iterator[Layer]:
-    # One column of weights for all intervals.
-    weights = _values(layer.predictor.weight).T
-    yield Layer("MatMul", (np.repeat(weights, len(layer.baseline), axis=1),))
+    # One linear predictor for all intervals.
+    yield from _linear(layer.predictor)
     yield Layer("Add", (_values(layer.baseline),))
 
 
@@ -145,13 +167,28 @@ def _pair(value: int | tuple[int, ...]) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
+def _weight(layer: nn.Linear | nn.Conv2d, is_turned: bool = False) -> NDArray[Any] | Rounded:
+    """Return a layer's weight, its output channels first, or last where it is turned."""
+    found = rounded(layer, "weight")
+    if found is None:
+        values = _values(layer.weight)
+        return values.T.copy() if is_turned else values
+    numbers, scales = map(_values, found)
+    return Rounded(numbers.T.copy() if is_turned else numbers, scales.ravel(), int(is_turned))
+
+
 def _values(parameter: Tensor) -> NDArray[Any]:
     return parameter.detach().cpu().numpy()
 
 
 def all_tensors(model: nn.Module) -> dict[str, NDArray[Any]]:
-    """Return a model's whole state by name, frozen parameters too: ``load_state_dict``'s."""
-    return {name: _values(tensor).copy() for name, tensor in model.state_dict().items()}
+    """Return a model's whole state by name, frozen parameters too: ``load_state_dict``'s.
+
+    Of a weight in int8 it has the numbers by its name, and what they are to be multiplied by as
+    NAME.scale.
+    """
+    state = model.state_dict()
+    return {plain_name(name): _values(tensor).copy() for name, tensor in state.items()}
 
 
 def torchscript(model: nn.Module, inputs: NDArray[np.float32]) -> bytes:

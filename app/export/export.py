@@ -13,7 +13,8 @@ from app.export.network import onnx_of_network, parameters_of, torchscript_of
 from app.export.onnx_file import MissingPackageError, onnx_file
 from app.export.ratings_json import ratings_json
 from app.export.regression_onnx import regression_onnx
-from app.export.smaller import NotSmallerError, pruned, quantized
+from app.export.smaller import Smaller
+from app.prediction.saved_model import SavedModel
 from app.results.model_file import (
     ModelFileError,
     TableModel,
@@ -38,7 +39,6 @@ _REFUSALS = (
     ModelFileError,
     NewFileError,
     NotExportedError,
-    NotSmallerError,
     TooLargeError,
 )
 
@@ -72,6 +72,7 @@ def export(
     *,
     prune: float | None = None,
     quantize: bool = False,
+    data: Path | None = None,
 ) -> list[str]:
     """Write a model in another format; return what its user has to know, line by line.
 
@@ -85,46 +86,31 @@ def export(
         The file; there must be none yet.
     node_state : Path, optional
         The own file of a node, as of ``load_model``.
-    prune : float, optional
-        The share of a network's weights to set to zero.
-    quantize : bool
-        Whether a network's weights are written as 8-bit integers, which ``onnx`` alone has.
+    prune, quantize, data
+        What is given up of a network, as of ``Smaller``.
 
     Raises
     ------
     ExportError
-        If the model has no such format, a package is missing, or a file cannot be read or
-        written.
+        If the model has no such format, or nothing to give up, a package is missing, or a file
+        cannot be read or written.
     """
     try:
+        smaller = Smaller(prune, quantize, data)
         require_new(output)
         file = model_file_of(model)
         workload, kind = workload_of(file)
         _require_format(file, workload, kind, name)
-        _require_smaller(kind, name, prune, quantize=quantize)
-        task, loaded = load_model(file, node_state)
-        told = pruned(task, loaded, prune) if prune is not None else []
-        content, lines = FORMATS[name].write(task, loaded)
-        if quantize:
-            content, more = quantized(task, content)
-            told += more
+        if smaller:
+            _require_network(file, workload, kind)
+        saved = SavedModel(file, workload, *load_model(file, node_state))
+        content, lines = FORMATS[name].write(saved.task, saved.model)
+        if smaller:
+            content, lines = smaller.write(saved, FORMATS[name].write, content)
         write_new(output, content)
     except _REFUSALS as error:
         raise ExportError(str(error)) from None
-    return [f"{output}: {workload} as {name}", *lines, *told]
-
-
-def _require_smaller(
-    kind: type[Workload], name: str, prune: float | None, *, quantize: bool
-) -> None:
-    """Refuse what makes a network smaller where there is none, or no such format."""
-    if prune is not None and not kind.has_model:
-        raise NotSmallerError("--prune: only networks have weights to prune; leave it out")
-    if quantize and (name != "onnx" or not kind.has_model):
-        raise NotSmallerError(
-            "--quantize: only a network's --format onnx has integers, with which onnxruntime"
-            " computes; leave it out"
-        )
+    return [f"{output}: {workload} as {name}", *lines]
 
 
 def _require_format(file: Path, workload: str, kind: type[Workload], name: str) -> None:
@@ -149,6 +135,15 @@ def _require_format(file: Path, workload: str, kind: type[Workload], name: str) 
         f"{what}, whose result is the tables of its report and no model that predicts rows."
         f" Can be exported: {', '.join(served)}"
     )
+
+
+def _require_network(file: Path, workload: str, kind: type[Workload]) -> None:
+    """Refuse to make anything smaller than a network."""
+    if not _is_neural(kind):
+        raise ExportError(
+            f"{file} is of the workload {workload}, which is no neural network: --quantize and"
+            " --prune are of the weights of layers; leave them out"
+        )
 
 
 def _formats_of(kind: type[Workload]) -> list[str]:

@@ -68,10 +68,24 @@ def parameters_of(task: Task, model: Any) -> tuple[bytes, list[str]]:
     from tasks.portable import all_tensors
 
     if isinstance(model, GeneratingModel):
-        model = model.workload.generator(model.state)
+        model = model.network
     tensors = all_tensors(model)
-    shapes = (f"{name} {tuple(np.shape(values))}" for name, values in tensors.items())
-    return save(tensors), [f"tensors: {', '.join(shapes)}"]
+    shapes = (
+        f"{name} {np.shape(values)}{' int8' * (values.dtype == np.int8)}"
+        for name, values in tensors.items()
+    )
+    lines = [f"tensors: {', '.join(shapes)}"]
+    if any(values.dtype == np.int8 for values in tensors.values()):
+        lines.append("a weight is its numbers in int8 times NAME.scale")
+    return save(tensors), lines
+
+
+def made_up_inputs(task: Task, model: Any, num: int) -> Any:
+    """Return inputs of nobody for a network, shape (num, ...)."""
+    if not isinstance(model, GeneratingModel):
+        return task.made_up(num).inputs
+    classes = np.arange(num, dtype=np.int64) % (task.scored_classes or 0)
+    return model.workload.generator_inputs(classes, np.random.default_rng(0))
 
 
 def _ends(task: Survival) -> str:
@@ -81,11 +95,9 @@ def _ends(task: Survival) -> str:
 def _torchscript_of_generator(task: Task, model: GeneratingModel) -> tuple[bytes, list[str]]:
     from tasks.portable import ScriptError, torchscript
 
-    workload, num_classes = model.workload, task.scored_classes or 0
-    classes = np.arange(_NUM_MADE_UP, dtype=np.int64) % num_classes
-    inputs = workload.generator_inputs(classes, np.random.default_rng(0))
+    num_classes, inputs = task.scored_classes or 0, made_up_inputs(task, model, _NUM_MADE_UP)
     try:
-        content = torchscript(workload.generator(model.state), inputs)
+        content = torchscript(model.network, inputs)
     except ScriptError as error:
         raise NotExportedError(f"--format torchscript: {error}") from None
     width, shape = inputs.shape[1], ", ".join(map(str, task.input_shape))

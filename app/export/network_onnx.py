@@ -9,7 +9,7 @@ import numpy as np
 
 from app.export.onnx_file import IR_VERSION, OPSET, require_onnx
 from tasks.base import Task
-from tasks.portable import Layer
+from tasks.portable import Layer, Rounded
 from tasks.survival import Survival
 from workloads.decisions import NotExportedError
 
@@ -96,9 +96,12 @@ class Graph:
         return name
 
     def constant(self, values: Any) -> str:
-        """Add a constant; return its name."""
+        """Add a constant; return its name, and of one in int8 that of what it stands for."""
         from onnx import numpy_helper
 
+        if isinstance(values, Rounded):
+            both = [self.constant(values.numbers), self.constant(values.scales)]
+            return self.add("DequantizeLinear", both, axis=values.channels)
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name

@@ -1,113 +1,188 @@
-"""A neural model made smaller: weights pruned to zero, and weights as 8-bit integers.
-
-Pruning is by magnitude (`tasks.pruning`). Quantisation is onnxruntime's dynamic one: weights
-are 8-bit integers, and the inputs of a layer are made so over a whole batch as they come
-(Jacob et al., Quantization and training of neural networks, CVPR 2018).
-"""
+"""A network made smaller before it is written, and what that costs."""
 
 from __future__ import annotations
 
-import logging
+import gzip
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from app.export.onnx_file import MissingPackageError, require_onnx
+from app.export.network import made_up_inputs
+from app.prediction.predictions import PredictionError
+from app.prediction.recommendations import ratings_task
+from app.prediction.saved_model import SavedModel
+from app.results.model_file import GeneratingModel
 from tasks.base import Task
+from workloads.decisions import NotExportedError
 
-# Records of nobody, on which the smaller model is held against the model.
-_NUM_MADE_UP = 200
+#: The content of a file, and what its user has to know, line by line.
+Written = tuple[bytes, list[str]]
+
+# Records of nobody that outputs are compared on.
+_NUM_MADE_UP = 100
 
 
-class NotSmallerError(ValueError):
-    """A model cannot be made smaller so. The message is one line, with the mend."""
+@dataclass(frozen=True)
+class Smaller:
+    """What is given up for a smaller file.
 
-
-def pruned(task: Task, model: Any, share: float) -> list[str]:
-    """Set a share of a model's weights to zero, in place; return what its user has to know.
-
-    Parameters
+    Attributes
     ----------
-    task : Task
-    model : torch.nn.Module
-    share : float
-        Above 0 and below 1.
+    prune : float, optional
+        The share of weights that become 0, between 0 and 1: those of least magnitude.
+    quantize : bool
+        Whether weights become int8 with a scale for each output channel, after pruning.
+    data : Path, optional
+        Rows with a label, as `tacet predict` takes them, to score the network on before and
+        after.
 
     Raises
     ------
-    NotSmallerError
-        If the share is none, or the model has no weights.
+    NotExportedError
+        If the share is none, or there are rows but nothing is given up.
     """
-    from tasks.pruning import prune_weights
+
+    prune: float | None = None
+    quantize: bool = False
+    data: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.prune is not None and not 0 < self.prune < 1:
+            raise NotExportedError(
+                f"--prune {self.prune:g} is no share between 0 and 1; 0.5 sets half of the"
+                " weights to 0"
+            )
+        if self.data is not None and not self:
+            raise NotExportedError(
+                f"--data {self.data} tells what --quantize and --prune cost; give one of them,"
+                " or leave it out"
+            )
+
+    def __bool__(self) -> bool:
+        """Return whether anything is given up."""
+        return self.prune is not None or self.quantize
+
+    def of(self, model: Any) -> tuple[Any, list[str]]:
+        """Return a smaller copy of a network, or of what makes records up, and what was done.
+
+        Raises
+        ------
+        NotExportedError
+            If it has no weights that can be made smaller.
+        """
+        from tasks.smaller import NotSmallerError, prune_weights, round_weights
+
+        network, lines = deepcopy(_network_of(model)), list[str]()
+        try:
+            if self.prune is not None:
+                num_zeros, num_weights = prune_weights(network, self.prune)
+                lines.append(f"pruned: {num_zeros:,} of {num_weights:,} weights are 0")
+            if self.quantize:
+                num_rounded, num_scales = round_weights(network)
+                lines.append(f"int8: {num_rounded:,} weights, with {num_scales:,} scales")
+        except NotSmallerError as error:
+            asked = "--quantize" if self.prune is None else "--prune"
+            raise NotExportedError(f"{asked}: {error}") from None
+        if isinstance(model, GeneratingModel):
+            return _Generator(model.workload, model.state, network), lines
+        return network, lines
+
+    def write(
+        self, saved: SavedModel, write: Callable[[Task, Any], Written], whole: bytes
+    ) -> Written:
+        """Return the file of a smaller network, and its lines with what that costs.
+
+        Parameters
+        ----------
+        saved : SavedModel
+            The model as it is.
+        write : callable
+            Of the format, see ``app.export.export.Format``.
+        whole : bytes
+            What it writes of the model as it is.
+
+        Raises
+        ------
+        NotExportedError
+            As of ``of``, or if ``data`` cannot be scored.
+        """
+        model, done = self.of(saved.model)
+        content, lines = write(saved.task, model)
+        lines = [*lines, *done, size_line(whole, content)]
+        lines.append(cost_line(saved.task, saved.model, model))
+        if self.data is not None:
+            lines.append(score_line(saved, replace(saved, model=model), self.data))
+        return content, lines
+
+
+@dataclass(frozen=True)
+class _Generator(GeneratingModel):
+    """What makes records up by a network that is no longer that of its state."""
+
+    changed: Any
+
+    @property
+    def network(self) -> Any:
+        """Return that network."""
+        return self.changed
+
+
+def size_line(whole: bytes, small: bytes) -> str:
+    """Say how many bytes a file has, and how many compressed: zeros are saved there alone."""
+    packed = [len(gzip.compress(content, mtime=0)) for content in (whole, small)]
+    return (
+        f"size: {len(small):,} bytes in place of {len(whole):,}; by gzip {packed[1]:,} in place"
+        f" of {packed[0]:,}"
+    )
+
+
+def cost_line(task: Task, whole: Any, small: Any) -> str:
+    """Say by how much the outputs of a network differ on records of nobody."""
     from tasks.training.local import outputs_of
 
-    if not 0 < share < 1:
-        raise NotSmallerError(f"--prune {share:g}: a share of the weights, above 0 and below 1")
-    inputs = task.made_up(_NUM_MADE_UP).inputs
-    before = outputs_of(model, inputs)
-    zeros, number = prune_weights(model, share)
-    if not number:
-        raise NotSmallerError("--prune: the model has no weights, but biases; leave it out")
-    found = f"{zeros:,} of {number:,} weights are 0, and the file is smaller once compressed"
-    return [f"pruned: {found}; {_moved(before, outputs_of(model, inputs))}"]
+    inputs = made_up_inputs(task, whole, _NUM_MADE_UP)
+    due, found = (outputs_of(_network_of(model), inputs) for model in (whole, small))
+    off, largest = np.abs(found - due).max(), np.abs(due).max()
+    return (
+        f"outputs of the network: off by {off:.3g} at most, of up to {largest:.3g}, over"
+        f" {_NUM_MADE_UP} made-up inputs, which tell no accuracy"
+    )
 
 
-def quantized(task: Task, content: bytes) -> tuple[bytes, list[str]]:
-    """Return an ONNX file with weights of 8 bits, and what its user has to know.
-
-    Parameters
-    ----------
-    task : Task
-    content : bytes
-        The file of a network, see ``network_onnx``.
+def score_line(whole: SavedModel, small: SavedModel, data: Path) -> str:
+    """Say how good a network is on rows with a label, before and after.
 
     Raises
     ------
-    MissingPackageError
-        If the package ``onnxruntime`` is not there.
+    NotExportedError
+        If the rows cannot be read or none has a label, or if the model lists items.
     """
-    onnx = require_onnx()
+    if ratings_task(whole.task) is not None:
+        raise NotExportedError(
+            f"--data {data}: the model lists items, which `tacet predict` does not score; leave"
+            " it out"
+        )
     try:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError:
-        raise MissingPackageError(
-            "--quantize needs the package onnxruntime, which is not installed; install it"
-            " with: pip install 'onnxruntime>=1.20,<2'"
-        ) from None
-    # It recommends a step for models from elsewhere, on the root logger.
-    logging.disable(logging.WARNING)
-    try:
-        with TemporaryDirectory(prefix="tacet-") as folder:
-            file = Path(folder) / "model.onnx"
-            given: Any = onnx.load_from_string(content)
-            kind = QuantType.QInt8
-            quantize_dynamic(given, file, per_channel=True, weight_type=kind)
-            smaller = file.read_bytes()
-    finally:
-        logging.disable(logging.NOTSET)
-    inputs = task.made_up(_NUM_MADE_UP).inputs
-    moved = _moved(_answers(content, inputs), _answers(smaller, inputs))
-    sizes = f"{len(content):,} bytes are {len(smaller):,} now"
-    return smaller, [f"quantised: weights are int8; {sizes}; {moved}"]
-
-
-def _answers(content: bytes, inputs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the numbers that a file says: all its outputs but the label."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content)
-    (name,) = (one.name for one in session.get_outputs() if one.name != "label")
-    given = session.get_inputs()[0].name
-    return np.asarray(session.run([name], {given: inputs})[0], np.float64)
-
-
-def _moved(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
-    """Say how far outputs have moved; records of nobody tell no accuracy."""
-    most, spread = np.abs(after - before).max(), before.std()
-    return (
-        f"of {_NUM_MADE_UP} made-up records outputs move by at most {most:.2g}, where they"
-        f" spread by {spread:.2g}; score it on records of yours before you rely on it"
+        before, after = whole.predict(data), small.predict(data)
+    except PredictionError as error:
+        # What was found of each column, and the file's name, which is there once already.
+        found = "; ".join(line.strip() for line in str(error).splitlines())
+        raise NotExportedError(f"--data {data}: {found.removeprefix(f'{data}: ')}") from None
+    if not after.figures:
+        raise NotExportedError(
+            f"--data {data}: no row has a label to score by; give rows with one, or leave it"
+            " out"
+        )
+    said = ", ".join(
+        f"{name} {value:.4f} in place of {before.figures[name]:.4f}"
+        for name, value in after.figures.items()
     )
+    return f"scored by the label of {after.num_scored} rows of {data}: {said}"
+
+
+def _network_of(model: Any) -> Any:
+    return model.network if isinstance(model, GeneratingModel) else model

@@ -101,7 +101,7 @@ class SavedModel:
         """
         model = self.model
         if isinstance(model, GeneratingModel):
-            return model.workload.generator(model.state)
+            return model.network
         if isinstance(model, TableModel):
             raise PredictionError(f"{self.file}: {self.workload} is no torch module")
         return model

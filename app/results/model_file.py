@@ -301,6 +301,11 @@ class GeneratingModel:
     workload: Workload
     state: State
 
+    @property
+    def network(self) -> Any:
+        """Return the torch module that makes them, see ``Workload.generator_inputs``."""
+        return self.workload.generator(self.state)
+
     def generate(self, num_records: int, rng: np.random.Generator) -> Examples:
         """Return records of nobody, as ``Workload.generate`` does."""
         return self.workload.generate(self.state, num_records, rng)

@@ -55,7 +55,7 @@ def script(folder: Path, code: list[str]) -> str:
 @pytest.mark.timeout(900)
 def test_three_commands_lead_from_files_to_predictions(tmp_path):
     page = (DOCS / "using-a-model.md").read_text()
-    (make_files,) = blocks(page, "python")
+    make_files, _ = blocks(page, "python")
     script(tmp_path, [make_files])
     tool = tmp_path / "bin" / "tacet"
     tool.parent.mkdir()
@@ -82,9 +82,37 @@ def test_three_commands_lead_from_files_to_predictions(tmp_path):
         assert (tmp_path / name).stat().st_size > 0
 
 
+@pytest.mark.slow
+def test_smaller_files_have_the_sizes_and_nearly_the_accuracy(tmp_path, monkeypatch, capsys):
+    """As the page has it, with digits in place of MNIST, which is no part of this project."""
+    page = (DOCS / "using-a-model.md").read_text()
+    _, measure = blocks(page, "python")
+    (commands,) = (one for one in blocks(page, "bash") if "mnist-run" in one)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = {"task": "digits", "num-rounds": 3, "deterministic": True}
+    simulate({**config, "output-dir": str(tmp_path / "mnist-run")}, 3)
+    for command in commands.splitlines():
+        _, *words = shlex.split(command.replace("~/", f"{tmp_path}/"))
+        assert main(words) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    exec(measure, {})
+    found = {
+        name: float(accuracy)
+        for name, accuracy in (line.split() for line in capsys.readouterr().out.splitlines())
+    }
+    assert [*found] == ["whole", "int8", "half", "both"]
+    assert found["whole"] > 0.8
+    assert found["int8"] > found["whole"] - 0.02
+    assert min(found.values()) > found["whole"] - 0.05
+    sizes = {name: (tmp_path / f"{name}.onnx").stat().st_size for name in found}
+    assert sizes["both"] == sizes["int8"] < 0.3 * sizes["whole"]
+    assert sizes["half"] == sizes["whole"]
+
+
 def test_a_model_is_shared_and_begun_with_as_the_page_says(tmp_path, monkeypatch, capsys):
     page = (DOCS / "using-a-model.md").read_text()
-    (make_files,) = blocks(page, "python")
+    make_files, _ = blocks(page, "python")
     commands = blocks(page, "bash")
     (begin,) = (one for one in commands if "initial-model" in one)
     (share,) = (one for one in commands if "tacet models" in one)

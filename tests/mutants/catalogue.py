@@ -7,6 +7,7 @@ from tests.mutants import (
     checks,
     compression,
     crypto,
+    exports,
     generated,
     histograms,
     history,
@@ -67,6 +68,7 @@ _PARTS = (
     tracking,
     models,
     personal,
+    exports,
 )
 MUTATIONS: tuple[Mutation, ...] = tuple(m for part in _PARTS for m in part.MUTATIONS)
 
