@@ -151,7 +151,8 @@ class AdaptersConfig:
     Attributes
     ----------
     rank : int
-        Columns that are trained for each matrix of the base; 0 to train the model itself.
+        Rows and columns of what is trained for each matrix of the base; 0 to train the model
+        itself.
     base : str
         The file of the base's parameters on the server's machine and in a simulation: the
         ``model.safetensors`` of a run of this task. In a deployment each node names its own
@@ -170,7 +171,7 @@ class AdaptersConfig:
         for key, value in (("base", self.base), ("sha256", self.sha256)):
             require(
                 bool(self.rank) or not value,
-                f"{name}.{key}={value} has no effect with {name}.rank=0; give a rank, 4 say",
+                f"{name}.{key}={value} has no effect with {name}.rank=0; give a rank, 64 say",
             )
         if not self.rank:
             return

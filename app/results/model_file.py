@@ -330,6 +330,11 @@ def _neural_model(task: Task, tensors: Tensors, metadata: Mapping[str, str]) -> 
     for tensor, values in tensors.items():
         if values.dtype.kind != "f":
             raise ValueError(f"{tensor} is of type {values.dtype}")
+        if isinstance(model, Adapted) and tensor.startswith("columns."):
+            raise ValueError(
+                "its adapters have other directions than those of this version, and would"
+                " change the base otherwise; export it with the version that trained it"
+            )
     set_parameters(model, tensors)
     return model.merged() if isinstance(model, Adapted) else model
 

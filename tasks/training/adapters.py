@@ -1,10 +1,12 @@
-"""Low-rank adapters: a trained model stays as it is, and small matrices beside it are trained.
+"""Adapters: a trained model stays as it is, and small matrices beside its own are trained.
 
-A matrix W of the base acts as W + B A (LoRA: Hu et al. 2022, arXiv 2106.09685, section 4.1). A
-is drawn from the run's seed, the same everywhere, and stays as it is; B begins at 0 and is all
-that is trained and exchanged. So the mean of the nodes' B is what the mean of their models has:
-where both are trained it is not, as a mean of products is no product of means (Sun et al. 2024,
-arXiv 2403.12313, section 4). And the noise of a private sum moves the weights linearly.
+A matrix W of the base acts as W + L R K (LoRA-XS: Balazy et al. 2024, arXiv 2405.17604, section
+3). L has the output directions in which W does most, and K the input directions; both follow
+from the base and the run's seed, are the same everywhere, and stay as they are. R begins at 0
+and is all that is trained and exchanged. So the mean of the nodes' R is what the mean of their
+models has (Singhal et al. 2025, arXiv 2502.15436): where two factors are trained it is not, as
+a mean of products is no product of means. And the noise of a private sum moves the weights
+linearly.
 """
 
 from __future__ import annotations
@@ -25,52 +27,63 @@ from torch.func import functional_call
 from tasks.base import ModelRefusedError
 from tasks.files import keep_until_changed
 from tasks.records import DataError
-from tasks.schema import AdaptersConfig
+from tasks.schema import AdaptersConfig, Optimizer
 
 #: torch takes no dot in the name of a parameter.
 _DOT = "/"
+_POWERS = 2
+#: Of random directions, as a part of a matrix's own: they decide where the matrix says nothing.
+_RANDOM_PART = 1e-3
 
 
 class Adapted(nn.Module):
-    """A model with frozen parameters, and low-rank changes to them that are trained.
+    """A model with frozen parameters, and low-rank changes to its matrices that are trained.
 
-    A matrix of the base that has at most ``rank`` columns is left out: it stays as it is. More
-    dimensions than two count as one matrix, of its first dimension and all others.
+    More dimensions than two count as one matrix, of the first dimension and all others; what
+    has fewer, such as a bias, stays as it is. Draws from torch's generator.
 
     Parameters
     ----------
     base : nn.Module
         Its parameters are frozen.
     rank : int
-        Columns of B, at least 1.
+        Rows and columns of each R, at least 1: as many as the matrix has where those are fewer,
+        and then its change is of any direction on that side.
+    optimizer : Optimizer
+        What R is trained by: the learning rates that suit the model are to suit R.
 
     Raises
     ------
     ModelRefusedError
-        If no matrix of the base has more columns than that.
+        If no matrix of the base has more rows or columns than that.
     """
 
-    def __init__(self, base: nn.Module, rank: int) -> None:
+    def __init__(self, base: nn.Module, rank: int, optimizer: Optimizer) -> None:
         super().__init__()
         matrices = {
-            name: parameter
+            name: parameter.detach().flatten(1)
             for name, parameter in base.named_parameters()
-            if parameter.requires_grad and parameter.dim() > 1 and parameter[0].numel() > rank
+            if parameter.requires_grad and parameter.dim() > 1
         }
-        if not matrices:
+        if all(max(matrix.shape) <= rank for matrix in matrices.values()):
             raise ModelRefusedError(
-                f"task.adapters.rank={rank}: no matrix of the model has more columns than that;"
-                " take a smaller rank, or 0 to train the model itself"
+                f"task.adapters.rank={rank}: no matrix of the model has more rows or columns"
+                " than that; take a smaller rank, or 0 to train the model itself"
             )
         self.base = base.requires_grad_(False)
-        self.rows, self.columns = nn.ParameterDict(), nn.ParameterDict()
+        self.cores, self.left, self.right = (nn.ParameterDict() for _ in range(3))
         for name, matrix in matrices.items():
-            # Of this size, a step of Adam moves each weight about as far as it would move the
-            # weight itself: the learning rates that suit the model suit its adapters.
-            drawn = torch.randn(rank, matrix[0].numel()) / rank**0.5
-            self.rows[name.replace(".", _DOT)] = nn.Parameter(drawn, requires_grad=False)
-            columns = torch.zeros(len(matrix), rank)
-            self.columns[name.replace(".", _DOT)] = nn.Parameter(columns)
+            key = name.replace(".", _DOT)
+            for kept, seen in ((self.left, matrix.T), (self.right, matrix)):
+                if (size := seen.shape[1]) > rank:
+                    # As they are, a step of SGD is the part of the model's own step that is in
+                    # the directions. A step of Adam moves each number as far, be they few or
+                    # many: with longer directions, a weight as far as the model's own step.
+                    length = (size / rank) ** 0.5 if optimizer is Optimizer.adam else 1.0
+                    rows = length * _directions(seen, rank)
+                    kept[key] = nn.Parameter(rows, requires_grad=False)
+            shape = [min(rank, size) for size in matrix.shape]
+            self.cores[key] = nn.Parameter(torch.zeros(shape))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return what the base says with the changed matrices."""
@@ -87,14 +100,43 @@ class Adapted(nn.Module):
 
     def _changed(self) -> dict[str, Tensor]:
         own = dict(self.base.named_parameters())
-        names = ((key, key.replace(_DOT, ".")) for key in self.columns)
-        return {
-            name: own[name] + (self.columns[key] @ self.rows[key]).view_as(own[name])
-            for key, name in names
-        }
+        found: dict[str, Tensor] = {}
+        for key, change in self.cores.items():
+            name = key.replace(_DOT, ".")
+            if key in self.right:
+                change = change @ self.right[key]
+            if key in self.left:
+                change = self.left[key].T @ change
+            found[name] = own[name] + change.view_as(own[name])
+        return found
 
 
-def adapted(model: nn.Module, config: AdaptersConfig, base: Path | None) -> Adapted:
+def _directions(matrix: Tensor, rank: int) -> Tensor:
+    """Return input directions in which a matrix does most, orthonormal rows (rank, columns).
+
+    By powers of it on random directions (Halko et al. 2011, arXiv 0909.4061, algorithm 4.4), in
+    float64 and with a random part: on other machines they are the same but for rounding, also
+    where the matrix is 0, has a lower rank or has equal singular values.
+    """
+    seen, columns = matrix.double(), matrix.shape[1]
+    found = _orthonormal(torch.randn(columns, rank, dtype=torch.float64))
+    for _ in range(_POWERS):
+        found = seen.T @ (seen @ found)
+        drawn = torch.randn(columns, rank, dtype=torch.float64)
+        size = found.norm() / rank**0.5 or 1.0
+        found = _orthonormal(found + _RANDOM_PART * size * drawn / columns**0.5)
+    return found.T.to(matrix.dtype).contiguous()
+
+
+def _orthonormal(columns: Tensor) -> Tensor:
+    """Return an orthonormal basis of columns, the one with a triangle of positive diagonal."""
+    basis, triangle = torch.linalg.qr(columns)
+    return basis * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
+
+
+def adapted(
+    model: nn.Module, config: AdaptersConfig, base: Path | None, optimizer: Optimizer
+) -> Adapted:
     """Return a model with adapters, its own parameters being those of a file.
 
     Draws from torch's generator.
@@ -127,7 +169,7 @@ def adapted(model: nn.Module, config: AdaptersConfig, base: Path | None) -> Adap
     with torch.no_grad():
         for name, values in tensors.items():
             own[name].copy_(torch.from_numpy(values.copy()))
-    return Adapted(model, config.rank)
+    return Adapted(model, config.rank, optimizer)
 
 
 @keep_until_changed(1)

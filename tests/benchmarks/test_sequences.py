@@ -31,7 +31,7 @@ def test_every_row_of_shakespeare_runs(plays, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shakespeare_runs, "_POOLED_EPOCHS", 1)
     monkeypatch.setattr(shakespeare_runs, "_FEDERATED_ROUNDS", 2)
     monkeypatch.setattr(shakespeare_runs, "_PRIVATE_ROUNDS", 2)
-    monkeypatch.setattr(shakespeare_adapters, "_BASE_ROUNDS", 2)
+    monkeypatch.setattr(shakespeare_adapters, "_BASE_STAGES", ((1, 0.003), (1, 0.001)))
     monkeypatch.setattr(shakespeare_adapters, "_NUM_ROUNDS", 2)
     json_file = tmp_path / "figures.json"
     assert shakespeare.main(["--data-dir", str(plays), "--json", str(json_file)]) == 1

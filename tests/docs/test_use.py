@@ -153,7 +153,7 @@ def test_the_command_for_adapters_names_their_base(tmp_path):
     shell = f'HOME="{tmp_path}"; flwr() {{ printf %s "${{@: -1}}"; }}; {command}'
     given = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     config = load_config(parse_pairs(given.stdout.removesuffix(" ...")))
-    assert config.task.adapters.rank == 4
+    assert config.task.adapters.rank == 64
     assert config.task.adapters.base == str(base)
     assert config.task.adapters.sha256 == hashlib.sha256(b"any file").hexdigest()
 

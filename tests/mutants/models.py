@@ -195,11 +195,39 @@ _OF_ADAPTERS = (
         (f"{_ADAPTERS}::TestNode::test_a_deployed_node_reads_no_path_of_the_server",),
     ),
     Mutation(
-        "both-matrices-of-an-adapter-are-averaged",
+        "all-matrices-of-an-adapter-are-averaged",
         "tasks/training/adapters.py",
-        "nn.Parameter(drawn, requires_grad=False)",
-        "nn.Parameter(drawn)",
+        "nn.Parameter(rows, requires_grad=False)",
+        "nn.Parameter(rows)",
         (f"{_ADAPTERS}::test_adapters_begin_as_the_base_and_little_is_exchanged",),
+    ),
+    Mutation(
+        "rounding-decides-the-directions-of-adapters",
+        "tasks/training/adapters.py",
+        "_RANDOM_PART = 1e-3\n",
+        "_RANDOM_PART = 0.0\n",
+        (f"{_ADAPTERS}::TestDirections::test_rounding_does_not_move_them",),
+    ),
+    Mutation(
+        "directions-of-adapters-of-any-sign",
+        "tasks/training/adapters.py",
+        "torch.where(triangle.diagonal() < 0, -1.0, 1.0)",
+        "torch.where(triangle.diagonal() < 0, 1.0, 1.0)",
+        (f"{_ADAPTERS}::TestDirections::test_their_signs_are_those_of_what_they_are_made_of",),
+    ),
+    Mutation(
+        "sgd-moves-adapters-as-far-as-adam-does",
+        "tasks/training/adapters.py",
+        " if optimizer is Optimizer.adam else 1.0\n",
+        "\n",
+        (f"{_ADAPTERS}::test_a_rate_that_suits_the_model_suits_its_adapters",),
+    ),
+    Mutation(
+        "adapters-of-other-directions-are-loaded",
+        "app/results/model_file.py",
+        'tensor.startswith("columns.")',
+        'tensor.startswith("rows.")',
+        (f"{_ADAPTERS}::test_a_model_of_older_adapters_is_refused",),
     ),
 )
 

@@ -16,14 +16,15 @@ from app.cli.main import main
 from app.config.load import ConfigError, load_config
 from app.node.session import NodeSession
 from app.node.settings import NodeSettings
-from app.results.model_file import load_model, read_model
+from app.results.model_file import ModelFileError, load_model, read_model, save_model
 from app.simulation.in_process import simulate
 from tasks.base import ModelRefusedError
 from tasks.records import DataError
-from tasks.training.adapters import Adapted
+from tasks.training.adapters import Adapted, _directions, _orthonormal
 from tasks.training.local import get_parameters, initial_model, outputs_of, train
 from tasks.training.record_gradients import RecordGradient
 from tests.kits.private_kit import sent_by
+from workloads.values import State
 
 _SMALL = "task.width=16 task.length=8"
 #: Option of task and its keys: recurrent, attention, convolutions of pictures.
@@ -60,12 +61,10 @@ def test_adapters_begin_as_the_base_and_little_is_exchanged(tmp_path, option, ke
     np.testing.assert_array_equal(outputs_of(model, inputs), outputs_of(model.base, inputs))
     base = load_file(tmp_path / "base.safetensors")
     exchanged = get_parameters(model)
-    assert all(name.startswith("columns.") for name in exchanged)
-    matrices = {name: values for name, values in base.items() if values[0].size > 1}
-    assert [values.shape for values in exchanged.values()] == [
-        (len(matrices[name.removeprefix("columns.").replace("/", ".")]), 1)
-        for name in exchanged
-    ]
+    assert all(name.startswith("cores.") for name in exchanged)
+    names = [name.removeprefix("cores.").replace("/", ".") for name in exchanged]
+    assert sorted(names) == sorted(name for name, values in base.items() if values.ndim > 1)
+    assert {values.shape for values in exchanged.values()} == {(1, 1)}
     assert sum(v.size for v in exchanged.values()) < sum(v.size for v in base.values()) / 5
 
 
@@ -74,13 +73,13 @@ def test_adapters_begin_as_the_base_and_little_is_exchanged(tmp_path, option, ke
 def test_training_moves_every_adapter_and_nothing_of_the_base(tmp_path, option, keys):
     task = task_of(based(tmp_path, option, f"{keys} task.training.batch_size=4"))
     model = initial_model(task)
-    rows = {name: p.clone() for name, p in model.rows.items()}
+    before = [p.clone() for p in _frozen(model)]
     train(task, model, task.made_up(8), np.random.default_rng(0), 0.1)
     base = load_file(tmp_path / "base.safetensors")
     for name, parameter in model.base.named_parameters():
         np.testing.assert_array_equal(parameter.numpy(), base[name])
-    assert all(torch.equal(p, rows[name]) for name, p in model.rows.items())
-    assert all(p.abs().max() > 0 for p in model.columns.values())
+    assert all(map(torch.equal, _frozen(model), before))
+    assert all(p.abs().max() > 0 for p in model.cores.values())
     inputs = task.made_up_inputs(3)
     merged = model.merged()
     np.testing.assert_allclose(outputs_of(merged, inputs), outputs_of(model, inputs), atol=1e-6)
@@ -88,16 +87,20 @@ def test_training_moves_every_adapter_and_nothing_of_the_base(tmp_path, option, 
     assert not any(isinstance(layer, Adapted) for layer in merged.modules())
 
 
+def _frozen(model: Adapted) -> list[torch.Tensor]:
+    return [*model.left.values(), *model.right.values()]
+
+
 def test_the_mean_of_adapters_is_the_mean_of_their_models(tmp_path):
-    """What averaging B and A apart is not."""
+    """What averaging two factors apart is not."""
     task = task_of(based(tmp_path, "digits", ""))
     nodes = [initial_model(task) for _ in range(3)]
     for seed, model in enumerate(nodes):
         train(task, model, task.made_up(40), np.random.default_rng(seed), 0.0)
     mean = initial_model(task)
     with torch.no_grad():
-        for name, parameter in mean.columns.items():
-            parameter.copy_(torch.stack([node.columns[name] for node in nodes]).mean(0))
+        for name, parameter in mean.cores.items():
+            parameter.copy_(torch.stack([node.cores[name] for node in nodes]).mean(0))
     due = [torch.stack(each).mean(0) for each in zip(*map(_weights, nodes), strict=True)]
     for found, expected in zip(_weights(mean), due, strict=True):
         torch.testing.assert_close(found, expected)
@@ -108,7 +111,7 @@ def _weights(model: Adapted) -> list[torch.Tensor]:
 
 
 def test_the_gradient_of_a_record_is_the_one_of_the_chain_rule(tmp_path):
-    """Of W + B A it is that of W times A transposed, at the base."""
+    """Of W + L R K it is that of W between L and K, both transposed, at the base."""
     task = task_of(based(tmp_path, "digits", ""))
     model, record = initial_model(task), task.made_up(1)
     found = RecordGradient(task, model, 1.0).gradient(record)
@@ -121,11 +124,87 @@ def test_the_gradient_of_a_record_is_the_one_of_the_chain_rule(tmp_path):
         torch.from_numpy(record.targets),
     ).sum().backward()
     own = dict(base.named_parameters())
-    parts = [
-        own[name.replace("/", ".")].grad.flatten(1) @ model.rows[name].double().T
-        for name in model.columns
-    ]
+    parts = [_turned(model, key, own[key.replace("/", ".")].grad) for key in model.cores]
     torch.testing.assert_close(found, torch.cat([part.flatten() for part in parts]))
+
+
+def _turned(model: Adapted, key: str, gradient: torch.Tensor) -> torch.Tensor:
+    gradient = gradient.flatten(1)
+    if key in model.left:
+        gradient = model.left[key].double() @ gradient
+    return gradient @ model.right[key].double().T if key in model.right else gradient
+
+
+def _low_rank(rows: int, columns: int, rank: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    drawn = [
+        torch.randn(*each, generator=generator) for each in ((rows, rank), (rank, columns))
+    ]
+    return drawn[0] @ drawn[1]
+
+
+class TestDirections:
+    """The rows of K, and of L with the matrix transposed."""
+
+    def found(self, matrix: torch.Tensor, rank: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        return _directions(matrix, rank)
+
+    def test_they_are_those_in_which_a_matrix_does_most(self):
+        matrix = torch.diag(torch.tensor([1.0, 9.0, 0.5, 8.0, 2.0, 0.1, 0.2, 7.0]))
+        found = self.found(matrix, 3)
+        torch.testing.assert_close(found @ found.T, torch.eye(3))
+        assert found.square().sum(0)[[1, 3, 7]].min() > 0.99
+
+    @pytest.mark.parametrize(
+        "matrix",
+        [
+            torch.zeros(5, 8),
+            torch.eye(8),
+            _low_rank(20, 8, 1),
+            1e-12 * _low_rank(20, 8, 8),
+            _low_rank(20, 8, 8),
+        ],
+        ids=["zero", "equal", "low-rank", "tiny", "full"],
+    )
+    def test_rounding_does_not_move_them(self, matrix):
+        """Machines round differently; the mean of what they train stands on one basis."""
+        rounding = 1e-15 * torch.randn(matrix.shape, dtype=torch.float64)
+        moved = matrix.double() + rounding * matrix.abs().max()
+        found = self.found(matrix.double(), 4)
+        torch.testing.assert_close(self.found(moved, 4), found, rtol=0, atol=1e-8)
+
+    def test_their_signs_are_those_of_what_they_are_made_of(self):
+        """Which sign a library takes is its own affair."""
+        columns = _low_rank(8, 4, 4).double()
+        basis = _orthonormal(columns)
+        assert ((basis.T @ columns).diagonal() > 0).all()
+        torch.testing.assert_close(basis @ (basis.T @ columns), columns)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_rate_that_suits_the_model_suits_its_adapters(tmp_path, optimizer):
+    """SGD moves R by the model's own step in its directions, Adam each weight by the rate."""
+    task = task_of(based(tmp_path, "digits", f"task.training.optimizer={optimizer}"))
+    model = initial_model(task)
+    with torch.no_grad():
+        for core in model.cores.values():
+            core.fill_(1.0)
+    own, merged = (dict(one.named_parameters()) for one in (model.base, model.merged()))
+    size = {"sgd": torch.linalg.norm, "adam": lambda values: values.square().mean().sqrt()}
+    for key, core in model.cores.items():
+        name = key.replace("/", ".")
+        moved = size[optimizer](merged[name] - own[name])
+        torch.testing.assert_close(moved, size[optimizer](core.detach()), rtol=1e-4, atol=0)
+
+
+def test_a_model_of_older_adapters_is_refused(tmp_path):
+    """Its numbers would change the base in other directions than they were trained in."""
+    config = load_config(based(tmp_path, "digits", ""))
+    file = tmp_path / "model.safetensors"
+    save_model(file, config, 1, State({"columns.0/weight": np.ones((16, 2), np.float32)}))
+    with pytest.raises(ModelFileError, match=r"export it with the version that trained it"):
+        load_model(file)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +241,7 @@ def test_a_masked_run_of_adapters_gives_a_model_like_any_other(tmp_path, first, 
     simulate(run_config, 3)
     file = tmp_path / "run" / "model.safetensors"
     state = read_model(file).state
-    assert all(name.startswith("columns.") for name in state.arrays)
+    assert all(name.startswith("cores.") for name in state.arrays)
     task, model = load_model(file)
     assert not isinstance(model, Adapted)
     workload = build_workload(load_config(run_config))
