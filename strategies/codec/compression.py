@@ -108,7 +108,8 @@ class Keep:
     was kept is multiplied by N / k. Its error has (N / k - 1) times the squared length of the
     *sum*: it is the same entries that all nodes leave out, so more nodes do not average it out.
     With ``scale`` 1 biased, toward zero, by the factor k / N: for error feedback, which adds
-    what was left out to the next contribution.
+    what was left out to the next contribution. A contribution is never multiplied: what comes
+    after, noise too, finds it no longer than it was, see ``kept_entries``.
 
     Attributes
     ----------
