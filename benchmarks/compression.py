@@ -22,8 +22,8 @@ import numpy as np
 from app.builders.workload import build_workload
 from app.config.load import ConfigError, Scalar, load_config
 from app.preflight.run_plan import plan_run
-from benchmarks.mnist_settings import NUM_SILOS, add_data_dir, pooled
-from benchmarks.mnist_silos import run_silos
+from benchmarks.mnist_settings import NUM_SILOS, Settings, add_data_dir, pooled
+from benchmarks.mnist_silos import private_config, run_silos
 from benchmarks.report import machine_line, table, write_json
 from strategies.rounds.attempt import RunStoppedError
 from tasks.records import DataError
@@ -35,6 +35,7 @@ ROWS: dict[str, dict[str, float | str]] = {
     "8 bits": {"value_bits": 8},
     "4 bits": {"value_bits": 4},
     "4 bits, 70 % kept": {"value_bits": 4, "keep_fraction": 0.7},
+    "50 % kept": {"keep_fraction": 0.5},
     "4 bits, 50 % kept": {"value_bits": 4, "keep_fraction": 0.5},
     "4 bits, 50 % kept, error feedback": {
         "value_bits": 4,
@@ -52,6 +53,10 @@ SECAGGPLUS = "Flower's SecAgg+"
 #: Bytes a parameter of TenSEAL's CKKS ciphertexts (8,192 slots' ring, 60-40-40-60 bits), which
 #: is no dependency of this project. Quoted, and not measured in this run.
 CKKS_BYTES = 58.0
+# T of the private runs.
+_SURVIVORS = 7
+#: The rows that there are under differential privacy, where the noise settles the values.
+PRIVATE = (FULL, "16 bits", "50 % kept")
 HEADERS = ("updates", "bytes a parameter", "first round", "accuracy", "to 32 bits")
 
 _EPILOG = """\
@@ -60,7 +65,8 @@ nobody knows the ranges of few bits yet. accuracy: of the last model on MNIST's 
 images, mean over the seeds. to 32 bits: mean over the seeds of the difference in points.
 
 exit status: 0 if "4 bits" and "4 bits, 70 % kept" lose at most 0.3 points to "32 bits" with at
-most 1.0 and 0.7 bytes a parameter; 1 if not; 2 if the data or an option is wrong."""
+most 1.0 and 0.7 bytes a parameter; 1 if not; 2 if the data or an option is wrong. Under
+--epsilon nothing is held against an aim."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and return the exit status."""
     options = _parser().parse_args(arguments)
+    options.rows = options.rows or [*(ROWS if options.epsilon is None else PRIVATE)]
     started, data_dir = time.monotonic(), options.data_dir.expanduser().resolve()
     try:
         pooled(data_dir, 0)
@@ -106,9 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     full = next((row for row in rows if row.name == FULL), None)
     peers = {SECAGGPLUS: secaggplus_bytes(), "CKKS (TenSEAL, quoted)": CKKS_BYTES}
     print(table(HEADERS, [_cells(row, full) for row in rows] + _peer_cells(peers)))
+    steps = f"{options.steps or 'all'} steps"
+    if options.epsilon is not None:
+        steps = f"one step under epsilon {options.epsilon:g}"
     print(
-        f"\nseeds {', '.join(map(str, options.seeds))}; {options.rounds} rounds of"
-        f" {options.steps or 'all'} steps on {NUM_SILOS} silos"
+        f"\nseeds {', '.join(map(str, options.seeds))}; {options.rounds} rounds of {steps} on"
+        f" {NUM_SILOS} silos"
     )
     verdicts = [_verdict(row, full) for row in rows if row.name in AIMS and full is not None]
     for holds, line in verdicts:
@@ -143,8 +153,10 @@ def bytes_each(given: dict[str, Scalar]) -> tuple[float, float]:
     """Return the bytes a parameter of the vector of the first round and of all later ones."""
     config = load_config({"task": "mnist", "aggregation": "secagg", **given})
     plan, workload = plan_run(config), build_workload(config)
-    # The scalars beside it are those of the scores: the same for any codec.
-    scalars = 8 * (len(workload.sum_names(training=True)) + 2)
+    # The scalars beside it are those of the scores, the same for any codec; none are released
+    # under privacy.
+    has_scores = config.privacy.mode is None
+    scalars = 8 * (len(workload.sum_names(training=True)) + 2) * has_scores
     first = (plan.bytes_up_first or plan.bytes_up) - scalars
     return first / plan.num_parameters, (plan.bytes_up - scalars) / plan.num_parameters
 
@@ -169,6 +181,15 @@ def secaggplus_bytes(num_values: int = 10_000) -> float:
 
 def _run_config(name: str, options: argparse.Namespace) -> dict[str, Scalar]:
     keys = [f"aggregation.codec.{key}={value}" for key, value in ROWS[name].items()]
+    if options.epsilon is not None:
+        last_tenth = options.rounds - options.rounds // 10 + 1
+        settings = Settings(
+            epsilon=options.epsilon,
+            num_rounds=options.rounds,
+            average_from=min(last_tenth, options.rounds),
+        )
+        given = private_config(settings, _SURVIVORS, 1)
+        return {**given, "overrides": " ".join([str(given["overrides"]), *keys])}
     keys.append(f"rounds.min_clients={NUM_SILOS}")
     # Each silo has 6,000 images at most, and its weight is a share of this.
     keys.append("aggregation.codec.max_weight_examples=6000")
@@ -215,11 +236,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_dir(parser)
-    parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=[*ROWS], metavar="ROW")
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=[], metavar="ROW")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43])
     parser.add_argument("--rounds", type=int, default=8, help="%(default)s")
     parser.add_argument(
         "--steps", type=int, default=50, help="local steps a round; 0: an epoch (%(default)s)"
+    )
+    parser.add_argument(
+        "--epsilon",
+        type=float,
+        help="train under example_distributed with it at delta 1e-5, one step on 1,000 expected"
+        " images a round; rows that round values to few are refused (not given: no privacy)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser

@@ -28,6 +28,13 @@ def run_private(
     data_dir: Path, settings: Settings, min_survivors: int, max_colluding: int, seed: int
 ) -> Result:
     """Train with ``example_distributed`` under secure aggregation."""
+    return run_silos(data_dir, private_config(settings, min_survivors, max_colluding), seed)
+
+
+def private_config(
+    settings: Settings, min_survivors: int, max_colluding: int
+) -> dict[str, Scalar]:
+    """Return the run config of training with ``example_distributed``, by Adam on the server."""
     overrides = {
         "aggregation.min_survivors": min_survivors,
         "aggregation.max_colluding": max_colluding,
@@ -45,13 +52,12 @@ def run_private(
         "privacy.clip_norm": settings.clip_norm,
         "privacy.population": NUM_SILOS,
     }
-    run_config: dict[str, Scalar] = {
+    return {
         "privacy": "example_distributed",
         "algorithm": "fedadam",
         "num-rounds": settings.num_rounds,
         "overrides": " ".join(f"{key}={value}" for key, value in overrides.items()),
     }
-    return run_silos(data_dir, run_config, seed)
 
 
 def run_silos(

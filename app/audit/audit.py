@@ -179,6 +179,12 @@ def _auditable(config: AppConfig) -> Unit:
             "privacy.adaptive_clip.bit_noise above 0: a canary's term would not be known;"
             " audit with a fixed clip norm"
         )
+    if config.aggregation.codec.keep_fraction < 1:
+        raise AuditError(
+            f"aggregation.codec.keep_fraction={config.aggregation.codec.keep_fraction:g}: this"
+            " attack looks for whole terms; audit with 1, for the noise of what is kept is the"
+            " same"
+        )
     if config.deterministic:
         raise AuditError("deterministic=true: the runs of an audit must be independent")
     if config.aggregation.is_signed:

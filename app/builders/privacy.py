@@ -67,6 +67,7 @@ def privacy_terms(config: AppConfig, workload: Workload, length: int) -> Privacy
         metrics_every=privacy.metrics.every,
         metrics_noise_multiplier=privacy.metrics.noise_multiplier,
         clip_bit_noise=adaptive.bit_noise if adaptive else 0.0,
+        keep_fraction=aggregation.codec.keep_fraction,
     )
 
 

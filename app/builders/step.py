@@ -26,10 +26,12 @@ def settled_step(plan: PrivacyPlan) -> float:
     Of clients: the clip norm is so small that updates are as long as it, also near the end,
     where gradients would be short. With noise nu in each of d numbers a mean then has about the
     length G = sqrt(1 + d nu^2), and steps of D / (G sqrt(S)) are those of stochastic gradient
-    descent over a distance D (Nemirovski et al. 2009), whose mean model is the result.
+    descent over a distance D (Nemirovski et al. 2009), whose mean model is the result. Where k
+    of N entries are kept, signal and noise of such a mean are sqrt(N / k) times as long.
     """
     if plan.terms.unit is Unit.CLIENT:
-        return _TRAVEL / (sqrt(_num_steps(plan)) * hypot(1, noise_of_updates(plan)))
+        length = hypot(sqrt(plan.kept_scale), noise_of_updates(plan))
+        return _TRAVEL / (sqrt(_num_steps(plan)) * length)
     return min(_LONGEST, 1 / (_noise_of_batch(plan) * sqrt(_num_steps(plan))))
 
 
@@ -55,7 +57,7 @@ def noise_of_updates(plan: PrivacyPlan) -> float:
     if terms.mechanism is Mechanism.LAPLACE:
         # The multiplier is its scale.
         noise *= sqrt(2)
-    return noise * sqrt(terms.dimension)
+    return noise * sqrt(plan.kept_scale * terms.dimension)
 
 
 def learning_rate(config: AppConfig, plan: PrivacyPlan) -> float | None:
@@ -78,6 +80,6 @@ def _num_steps(plan: PrivacyPlan) -> int:
 def _noise_of_batch(plan: PrivacyPlan) -> float:
     """Return the noise in the mean of a batch, in clip norms."""
     terms = plan.terms
-    noise = plan.noise_multiplier / terms.batch_size
+    noise = plan.noise_multiplier / terms.batch_size * sqrt(plan.kept_scale)
     # Each node's own, and the mean of so many.
     return noise / sqrt(terms.population) if terms.place is Place.LOCAL else noise

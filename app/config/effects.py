@@ -23,6 +23,9 @@ _OF_MODELS = (
     "personal",
 )
 
+#: Keys of ``aggregation.codec`` by which updates are sent in fewer bytes.
+_COMPRESSING = ("value_bits", "keep_fraction", "error_feedback")
+
 #: A key, or the beginning of keys, and why it has no effect, with the mend.
 Idle = Iterator[tuple[str, str]]
 
@@ -164,30 +167,28 @@ def _codec(config: AppConfig) -> Idle:
 def _compression(config: AppConfig) -> Idle:
     """Yield what would compress where there is no update, or where others fix the bits."""
     name, workload = "aggregation.codec", WORKLOADS[workload_name(config.algorithm)]
-    if config.privacy.mode is not None:
+    is_private = config.privacy.mode is not None
+    # The sum of gradients is a step along them, as the mean of updates is.
+    is_step = workload.has_model if is_private else workload.averages_updates
+    if is_private:
         yield (
             f"{name}.value_bits",
             "under privacy the grid follows from the noise; lower"
             " aggregation.codec.modulus_bits",
         )
         yield (
-            f"{name}.keep_fraction",
-            "under privacy noise is accounted for on all entries: a part that is multiplied by"
-            " N / k may be longer than the clip norm; lower aggregation.codec.modulus_bits",
-        )
-        yield (
             f"{name}.error_feedback",
             "under privacy what a term leaves out may not come back in a later one, which no"
             " clip norm would bound; take it out",
         )
-    elif not workload.averages_updates:
-        for key in ("value_bits", "keep_fraction", "error_feedback"):
+    if not is_step:
+        for key in ("keep_fraction",) if is_private else _COMPRESSING:
             yield (
                 f"{name}.{key}",
                 "only updates of a model are compressed, whose mean is a step anyway; take it"
                 " out, or algorithm=fedavg, say",
             )
-    elif not config.aggregation.codec.is_compressed:
+    elif not (is_private or config.aggregation.codec.is_compressed):
         yield (
             f"{name}.error_feedback",
             "all of an update is sent; give value_bits or keep_fraction, or take it out",

@@ -68,6 +68,8 @@ def plan_rows(plan: RunPlan) -> list[Row]:
         ("model", "admissible"),
         ("sum", _sum_line(plan.modulus)),
     ]
+    if "num_kept" in plan.modulus:
+        rows.append(("kept", _kept_line(plan.modulus)))
     if signal := told.get("signal"):
         rows.append(("signal", _signal_line(signal)))
     if is_noise(told):
@@ -120,6 +122,14 @@ def _sum_line(modulus: dict[str, Any]) -> str:
     if "wrap_probability" in modulus:
         line += f", chance of a wrap in a round at most {modulus['wrap_probability']:.2g}"
     return line
+
+
+def _kept_line(modulus: dict[str, Any]) -> str:
+    return (
+        f"{modulus['num_kept']:,} entries, others for each sum; the variance of its noise is"
+        f" {modulus['noise_times']:.3g} times as large, and what is left out adds"
+        f" {modulus['left_out']:.3g} times the squared length of the sum"
+    )
 
 
 def _signal_line(signal: dict[str, Any]) -> str:

@@ -331,14 +331,16 @@ def _how_it_steps(
 
 def _modulus(plan: PrivacyPlan) -> dict[str, Any]:
     terms = plan.terms
+    found: dict[str, Any] = {"modulus_bits": terms.modulus_bits, "fits": True}
+    if plan.kept_scale > 1:
+        found["num_kept"] = plan.num_kept
+        # Of a sum's error: its noise is so many times as large, and so many squared lengths of
+        # the sum itself come to it.
+        found["noise_times"] = plan.kept_scale
+        found["left_out"] = plan.kept_scale - 1
     if not terms.is_summed:
-        return {"modulus_bits": terms.modulus_bits, "fits": True}
-    found = {
-        "modulus_bits": terms.modulus_bits,
-        "fits": True,
-        "step": plan.step,
-        "padded_dimension": plan.padded_dimension,
-    }
+        return found
+    found |= {"step": plan.step, "padded_dimension": plan.padded_dimension}
     if (wraps := plan.wrap_probability) is not None:
         found["wrap_probability"] = wraps
     return found

@@ -44,7 +44,9 @@ def signal_of(plan: PrivacyPlan) -> Signal:
 
     A step's terms have length 1 in clip norms, and all pull one way at best. Its noise has the
     length z sqrt(d); noise that each node adds by itself is as much from each of them. An
-    update whose L1 norm is bounded has a length of 1 / sqrt(d), its numbers being alike.
+    update whose L1 norm is bounded has a length of 1 / sqrt(d), its numbers being alike. Where
+    k of N entries are kept, the noise is sqrt(N / k) times as long; what is left out, which is
+    in proportion to the signal, is not in it.
     """
     terms = plan.terms
     if terms.unit is Unit.CLIENT:
@@ -52,7 +54,7 @@ def signal_of(plan: PrivacyPlan) -> Signal:
         in_step = update / noise_of_updates(plan)
     else:
         by_node = terms.place is Place.LOCAL
-        noise = plan.noise_multiplier * sqrt(terms.dimension)
+        noise = plan.noise_multiplier * sqrt(plan.kept_scale * terms.dimension)
         in_step = terms.batch_size * (sqrt(terms.population) if by_node else 1) / noise
     steps = terms.num_rounds * terms.num_local_steps
     return Signal(in_step, in_step * sqrt(steps), _LEAST[terms.unit])

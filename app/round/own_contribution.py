@@ -199,7 +199,11 @@ def _part(request: Request, session: NodeSession, given: Given) -> OwnPart:
         bounded = contribution.update
         if not isinstance(bounded, BoundedSum):
             raise PartUnknownError("there is no bounded update")
-        return OwnPart(bounded.in_units_of(1.0), 1.0)
+        update, codec = bounded.in_units_of(1.0), request.codec
+        if given.encoded is not None and isinstance(codec, PrivateCodec):
+            # As much of it as was kept, multiplied as the sum is.
+            update = codec.part_of(update, given.encoded[1])
+        return OwnPart(update, 1.0)
     if given.encoded is not None:
         # As it was encoded, once: with its coins, and with what earlier rounds left out.
         encoded, told = given.encoded

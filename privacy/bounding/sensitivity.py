@@ -57,14 +57,15 @@ def rounded_l1(l2: float, dimension: int) -> float:
     return l2 * min(math.sqrt(dimension), l2)
 
 
-def dithered_l2(norm: float, step: float, dimension: int) -> float:
-    """Return the L2 bound of ``rounding.dithered``, for a sum: C/g + sqrt d (1 + 2^-10).
+def dithered_l2(norm: float, step: float, dimension: int, rotated: int = 0) -> float:
+    """Return the L2 bound of ``rounding.dithered``, for a sum: C/g + sqrt d + 2^-10 sqrt N.
 
     Given the dither, each coordinate of the rounded sum moves by less than one step more than
     that of the sum itself; the triangle inequality (privacy.md, section 3). One record can
     change every rounding, so nothing smaller holds. The 2^-10 is what float64 may lose where a
     sum of up to ``noise_grid.MOST_STEPS`` is projected and rotated: (log2 block + 4) 2^-53 and
-    30 2^-53 of it, twice.
+    30 2^-53 of it, twice. Where only d of N rotated entries are kept and rounded, all of that
+    loss may be in them.
 
     Parameters
     ----------
@@ -74,13 +75,16 @@ def dithered_l2(norm: float, step: float, dimension: int) -> float:
         g, the grid's step, in the same units; above 0.
     dimension : int
         d, length of the rounded vector, padding included.
+    rotated : int, optional
+        N, length of the vector that was rotated, of which d entries are kept; d unless given.
 
     Raises
     ------
     ValueError
         If an argument is out of range.
     """
-    return _in_steps(norm, step, dimension) + math.sqrt(dimension) * (1 + 2.0**-10)
+    lost = 2.0**-10 * math.sqrt(max(dimension, rotated))
+    return _in_steps(norm, step, dimension) + math.sqrt(dimension) + lost
 
 
 def _in_steps(norm: float, step: float, dimension: int) -> float:

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import ceil, floor, log2, sqrt
 
 from privacy.bounding.modulus import grid_step, wrap_probability
+from privacy.bounding.projection import num_kept
 from privacy.bounding.rotation import block_size, padded_dimension
 from privacy.bounding.sensitivity import rounded_l2
 from privacy.mode import Place
@@ -42,9 +43,28 @@ class NoiseGrid:
 
     @property
     def padded_dimension(self) -> int:
-        """Entries of a contribution on the wire."""
+        """N: entries of a contribution, rotated if it is, before some are left out."""
         terms = self.terms
         return padded_dimension(terms.dimension) if terms.is_rotated else terms.dimension
+
+    @property
+    def num_kept(self) -> int:
+        """k: entries of a contribution on the wire, see ``projection.kept_entries``."""
+        return num_kept(self.padded_dimension, self.terms.keep_fraction)
+
+    @property
+    def kept_scale(self) -> float:
+        """N / k: what kept entries are multiplied by once their noise is in them.
+
+        On average over what is kept, so much larger is the squared error of a sum by its noise,
+        and N / k - 1 times the sum's squared length comes to it by what is left out.
+        """
+        return self.padded_dimension / self.num_kept
+
+    @property
+    def num_noised(self) -> int:
+        """Entries that are rounded and noised: what is kept of a sum, all of a local step."""
+        return self.num_kept if self.terms.is_summed else self.terms.dimension
 
     @property
     def block(self) -> int:
@@ -61,7 +81,7 @@ class NoiseGrid:
             step=self.step,
             signal_norm=self.signal_norm,
             block=self.block,
-            dimension=self.padded_dimension,
+            dimension=self.num_kept,
             num_contributions=self.terms.population,
             share_deviation=self.share_deviation,
         )
@@ -91,7 +111,7 @@ class NoiseGrid:
 
     @property
     def sum_deviation(self) -> float:
-        """Standard deviation of the noise in a sum, at least: that of T survivors."""
+        """Standard deviation of the noise in a kept entry, at least: that of T survivors."""
         terms = self.terms
         if terms.place is Place.CENTRAL:
             return self.noise_multiplier
@@ -139,4 +159,4 @@ class NoiseGrid:
     @property
     def max_rounded_norm(self) -> float:
         """The norm bound that conditional rounding keeps, in grid steps."""
-        return rounded_l2(1.0, self.step, self.padded_dimension, BETA)
+        return rounded_l2(1.0, self.step, self.num_noised, BETA)

@@ -62,7 +62,7 @@ class PrivacyPlan(NoiseGrid):
         sampled : bool
             Whether the adversary does not know the cohorts.
         """
-        terms, d = self.terms, self.padded_dimension
+        terms, d = self.terms, self.num_noised
         fine = self.refinement
         l1, l2 = self._sensitivity()
         scale, num_shares = self._noise(self.noise_multiplier / self.step, colluding)
@@ -235,13 +235,13 @@ class PrivacyPlan(NoiseGrid):
 
     def _sensitivity(self) -> tuple[float, float]:
         """Return the L1 and L2 sensitivity in grid steps."""
-        terms, d = self.terms, self.padded_dimension
+        terms, d = self.terms, self.num_noised
         if terms.mechanism is Mechanism.LAPLACE:
             # Clipped in L1, and each entry moves by less than a step when rounded.
             l1 = 1 / self.step + d
             return 2 * l1, 2 * l1
         if terms.unit is Unit.EXAMPLE:
-            l2 = dithered_l2(1.0, self.step, d)
+            l2 = dithered_l2(1.0, self.step, d, self.padded_dimension)
         else:
             l2 = self.max_rounded_norm * (2 if self._is_replaced else 1)
         return rounded_l1(l2, d), l2

@@ -77,6 +77,8 @@ class PrivacyTerms:
         Their noise's standard deviation over their sensitivity.
     clip_bit_noise : float
         Standard deviation of the noise on the sum of clip bits; 0 for a fixed clip norm.
+    keep_fraction : float
+        The share of a contribution's entries, rotated if they are, that is in a sum; in (0, 1].
     """
 
     unit: Unit
@@ -103,6 +105,7 @@ class PrivacyTerms:
     metrics_every: int = 0
     metrics_noise_multiplier: float = 0.0
     clip_bit_noise: float = 0.0
+    keep_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.epsilon is None) == (self.noise_multiplier is None):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from math import sqrt
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.bounding.projection import num_kept
 from privacy.bounding.rotation import SEED_BYTES, WholeRotation
 from strategies.codec.codec import Encoded
 from strategies.codec.compression import (
@@ -106,7 +107,7 @@ class CompressedCodec(FixedPointCodec):
     @property
     def num_kept(self) -> int:
         """Return how many entries of a rotated update are kept, at least one."""
-        return max(1, ceil(self.keep_fraction * self.dimension))
+        return num_kept(self.dimension, self.keep_fraction)
 
     @property
     def scalar_names(self) -> tuple[str, ...]:

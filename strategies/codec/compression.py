@@ -6,12 +6,12 @@ the sum of the contributions: exactly, or on average over coins that no data has
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.bounding.projection import kept_entries
 from privacy.bounding.rounding import dithered
 from privacy.noise.randomness import secure_generator
 from strategies.codec.fixed_point import to_signed
@@ -22,7 +22,6 @@ from strategies.secagg.crypto.prg import word_dtype
 SQUARE_PREFIX = "square_"
 #: The share of entries that were out of range.
 CLIPPED_SHARE = "clipped_share"
-_KEPT_DOMAIN = b"tacet: entries that are kept, version 1\0"
 # Squares in units of the range travel in steps of 2^-40, beside scalars in steps of 2^-20.
 _SQUARE_UNIT = 2.0**20
 
@@ -109,7 +108,8 @@ class Keep:
     was kept is multiplied by N / k. Its error has (N / k - 1) times the squared length of the
     *sum*: it is the same entries that all nodes leave out, so more nodes do not average it out.
     With ``scale`` 1 biased, toward zero, by the factor k / N: for error feedback, which adds
-    what was left out to the next contribution.
+    what was left out to the next contribution. A contribution is never multiplied: what comes
+    after, noise too, finds it no longer than it was, see ``kept_entries``.
 
     Attributes
     ----------
@@ -136,17 +136,7 @@ class Keep:
         return replace(passing, vector=full)
 
     def _kept(self, context: SumContext) -> NDArray[np.intp]:
-        """Return the places of the entries, ascending: those with the smallest words.
-
-        The words are SHAKE256 of the seed, so they are the same on every machine.
-        """
-        digest = hashlib.shake_256(_KEPT_DOMAIN + context.seed).digest(8 * self.length)
-        words = np.frombuffer(digest, "<u8")
-        last = np.partition(words, self.num_kept - 1)[self.num_kept - 1]
-        below = np.flatnonzero(words < last)
-        # Of equal words the first ones, so that every machine takes the same.
-        equal = np.flatnonzero(words == last)[: self.num_kept - len(below)]
-        return np.sort(np.concatenate([below, equal]))
+        return kept_entries(context.seed, self.length, self.num_kept)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from privacy.plan.release import Mechanism
 from privacy.unit import Unit
 from strategies.codec import possible
 from strategies.codec.codec import hash_numbers
+from strategies.codec.compression import Keep
 from strategies.codec.private_stages import RoundWithNoise
 from strategies.codec.stages import (
     CodecStage,
@@ -101,9 +102,18 @@ class PrivateCodec:
         if not terms.is_summed:
             # Private already: only the sum must fit.
             grid = Quantise(self.modulus_bits, self.clip_range, terms.population)
-            return (CountEach(), grid)
+            return (CountEach(), *self._linear_stages, grid)
+        noise = RoundWithNoise(self.plan)
+        return (CountEach(), *self._linear_stages, noise, Reduce(self.modulus_bits))
+
+    @property
+    def _linear_stages(self) -> tuple[CodecStage, ...]:
+        """Return what comes before the noise, and on a sum after it: no two sums move apart."""
+        plan, terms = self.plan, self.plan.terms
         rotate = (Rotate(Rotation, terms.dimension),) if terms.is_rotated else ()
-        return (CountEach(), *rotate, RoundWithNoise(self.plan), Reduce(self.modulus_bits))
+        size, kept = plan.padded_dimension, plan.num_kept
+        keep = (Keep(size, kept, plan.kept_scale),) if kept < size else ()
+        return (*rotate, *keep)
 
     @property
     def released_scores(self) -> tuple[str, ...]:
@@ -126,8 +136,8 @@ class PrivateCodec:
             )
 
     def length(self, num_values: int) -> int:
-        """Return the padded length of an update; 0 when only evaluating."""
-        return self.plan.padded_dimension if num_values else 0
+        """Return how many entries of a padded update are sent; 0 when only evaluating."""
+        return self.plan.num_kept if num_values else 0
 
     def hash(self) -> bytes:
         """Return SHA-256 of the codec's numbers (32 bytes), for the mask binding."""
@@ -162,7 +172,7 @@ class PrivateCodec:
 
         Returns
         -------
-        ndarray of shape (padded d,), unsigned, and ndarray of shape (k,), uint64
+        ndarray of shape (length,), unsigned, and ndarray of shape (number of scalars,), uint64
             Modulo 2^b and modulo 2^64, ready to be added or masked.
 
         Raises
@@ -197,6 +207,7 @@ class PrivateCodec:
         found = run_backward(self.stages, Passing(update), context)
         unit = self.clip_norm if self.plan.terms.is_summed else 1.0
         noise = unit * self._deviation(context.num_survivors)
+        noise *= sqrt(self.plan.kept_scale)
         return Aggregate(found.vector * unit, sums, found.weight, noise, of_scores, of_loss)
 
     def objection(self, found: Aggregate, num_survivors: int) -> str | None:
@@ -214,11 +225,28 @@ class PrivateCodec:
         if not (len(found.total) and terms.is_summed and terms.mode.hides_clients):
             return None
         noise = self.clip_norm * self._deviation(num_survivors)
-        most = num_survivors * self.clip_norm + noise * (sqrt(len(found.total)) + z)
+        num_noises = min(len(found.total), self.plan.num_kept)
+        kept = num_survivors * self.clip_norm + noise * (sqrt(num_noises) + z)
+        most = self.plan.kept_scale * kept
         return possible.wrong_norm(float(np.linalg.norm(found.total)), most)
 
+    def part_of(self, update: NDArray[np.float64], context: SumContext) -> Vector:
+        """Return what of one bounded update is in a decoded sum, float64, its noise left out.
+
+        Parameters
+        ----------
+        update : ndarray of shape (dimension,)
+            In any units, which are the result's too.
+        context : SumContext
+            The context of this sum.
+        """
+        if self.plan.kept_scale == 1:
+            return update
+        sent = run_forward(self._linear_stages, Passing(update), context)
+        return run_backward(self._linear_stages, sent, context).vector
+
     def _deviation(self, num_survivors: int) -> float:
-        """Bound the standard deviation of an entry of the sum, in clip norms.
+        """Bound the standard deviation of a kept entry of the sum, in clip norms.
 
         Each node rounds, by at most half a step, and adds its noise; a central server its own.
         Laplace noise of scale b has the deviation sqrt(2) b, and longer tails: 2 b allows them.

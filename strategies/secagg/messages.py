@@ -209,7 +209,7 @@ class MaskedInput(Wire):
     TYPE: ClassVar[int] = 6
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
     modulus_bits: Annotated[int, Field(U8, "public: the codec")]
-    num_parameters: Annotated[int, Field(U64, "public: the (padded) dimension")]
+    num_parameters: Annotated[int, Field(U64, "public: entries of an update that are sent")]
     update: Annotated[
         Buffer, Field(PAYLOAD, "uniform modulo 2^b under the masks, b bits a parameter")
     ]

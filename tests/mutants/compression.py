@@ -4,6 +4,7 @@ from tests.mutants.mutation import Mutation
 
 _STAGES = "strategies/codec/compression.py"
 _CODEC = "strategies/codec/compressed_codec.py"
+_PROJECTION = "privacy/bounding/projection.py"
 _TESTS = "tests/strategies/codec/test_compression.py"
 _REPEATED = (
     "tests/strategies/masked/test_compressed_runs.py"
@@ -35,9 +36,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the-same-entries-are-kept-in-every-sum",
-        _STAGES,
-        "hashlib.shake_256(_KEPT_DOMAIN + context.seed)",
-        "hashlib.shake_256(_KEPT_DOMAIN)",
+        _PROJECTION,
+        "hashlib.shake_256(_DOMAIN + seed)",
+        "hashlib.shake_256(_DOMAIN)",
         (
             f"{_TESTS}::test_kept_entries_are_a_random_set_of_their_size_and_the_same_for_the_same_seed",
         ),

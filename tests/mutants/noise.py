@@ -12,6 +12,9 @@ _CONTINUOUS = "privacy/accounting/domination.py"
 _DOMINATED = ("tests/privacy/accounting/test_domination.py",)
 _CENTRAL = ("tests/app/preflight/test_epsilon_oracle.py::test_example_central",)
 _SAMPLERS = ("tests/privacy/noise/test_samplers.py",)
+_KEPT = "tests/runs/private/test_kept.py"
+_MOVES = f"{_KEPT}::test_one_unit_moves_what_is_kept_by_no_more_than_is_accounted_for"
+_KEPT_NOISE = f"{_KEPT}::test_the_noise_of_what_is_kept_is_that_of_the_plan"
 _PLANS = "tests/app/preflight/test_run_plan.py"
 _COLLUDERS = f"{_PLANS}::test_every_number_of_colluders_below_t_has_its_epsilon"
 _SEEN = f"{_PLANS}::test_who_sees_each_contribution_sees_another_in_its_place_and_who_was_drawn"
@@ -194,6 +197,62 @@ MUTATIONS = (
         "            return terms.sampling_rate\n",
         "            return terms.sampling_rate**2\n",
         _CENTRAL,
+    ),
+    Mutation(
+        "what-is-kept-is-stretched-before-the-noise",
+        "strategies/codec/compression.py",
+        "vector=passing.vector[self._kept(context)])",
+        "vector=passing.vector[self._kept(context)] * self.scale)",
+        (_MOVES,),
+    ),
+    Mutation(
+        "what-is-kept-gets-less-noise",
+        "privacy/plan/noise_grid.py",
+        "return self.noise_multiplier / self.step / sqrt(terms.num_shares)",
+        "return self.noise_multiplier / self.step / sqrt(terms.num_shares) / self.kept_scale",
+        (_KEPT_NOISE,),
+    ),
+    Mutation(
+        "each-node-keeps-entries-of-its-own",
+        "strategies/codec/compression.py",
+        "return kept_entries(context.seed, self.length, self.num_kept)",
+        "return kept_entries(secure_generator().bytes(32), self.length, self.num_kept)",
+        (f"{_KEPT}::test_the_sum_is_right_on_average_and_errs_by_what_the_plan_says",),
+    ),
+    Mutation(
+        "an-account-forgets-what-float64-loses-in-what-is-left-out",
+        _PLAN,
+        "dithered_l2(1.0, self.step, d, self.padded_dimension)",
+        "dithered_l2(1.0, self.step, d)",
+        (f"{_KEPT}::test_a_kept_part_has_the_bounds_of_its_own_length_and_no_more_wraps",),
+    ),
+    Mutation(
+        "local-steps-are-accounted-by-what-is-kept",
+        "privacy/plan/noise_grid.py",
+        "return self.num_kept if self.terms.is_summed else self.terms.dimension",
+        "return self.num_kept",
+        (f"{_KEPT}::test_what_is_private_before_it_is_summed_is_kept_in_part_like_all_else",),
+    ),
+    Mutation(
+        "a-kept-sum-is-held-against-the-length-of-its-terms",
+        _CODEC,
+        "most = self.plan.kept_scale * kept",
+        "most = kept",
+        (f"{_KEPT}::test_an_honest_sum_of_what_is_kept_is_possible_and_a_longer_one_is_not",),
+    ),
+    Mutation(
+        "a-fraction-is-no-part-of-the-codec",
+        "app/builders/privacy.py",
+        "        keep_fraction=aggregation.codec.keep_fraction,\n",
+        "",
+        (f"{_KEPT}::test_a_kept_part_has_the_bounds_of_its_own_length_and_no_more_wraps",),
+    ),
+    Mutation(
+        "histograms-are-kept-in-part",
+        "app/config/effects.py",
+        "workload.has_model if is_private",
+        "True if is_private",
+        ("tests/app/config/test_idle_keys.py::test_what_another_key_switches_off_is_refused",),
     ),
     Mutation(
         "another-sampling-rate-is-told",

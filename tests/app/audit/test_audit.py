@@ -145,6 +145,13 @@ def test_a_sampled_run_is_attacked_too():
             {},
             "numbers too extreme to compute with: privacy.noise_multiplier=1e-09",
         ),
+        (
+            "example_distributed",
+            "secagg",
+            "aggregation.codec.keep_fraction=0.5",
+            {},
+            r"keep_fraction=0.5: .* audit with 1",
+        ),
         ("client_central", "plain", "", {}, "--canaries 4: under the client unit"),
     ],
 )

@@ -51,7 +51,23 @@ def test_patience_needs_held_out_records():
         (composing("client_central", free="aggregation.codec.clip_range=1"), "clip_range"),
         (composing("client_central", free="aggregation.codec.value_bits=4"), "value_bits"),
         (
-            composing("example_distributed", free="aggregation.codec.keep_fraction=0.5"),
+            composing(
+                "example_distributed",
+                free="aggregation.codec.keep_fraction=0.5",
+                algorithm="gan",
+            ),
+            "keep_fraction",
+        ),
+        (
+            {
+                "task": "breast_cancer",
+                "algorithm": "ebm",
+                "privacy": "example_distributed",
+                "overrides": "privacy.noise_multiplier=2 privacy.delta=1e-3"
+                " privacy.population=4 privacy.sampling_rate=1"
+                " privacy.expected_batch_size=456 aggregation.min_survivors=3"
+                " aggregation.codec.keep_fraction=0.5",
+            },
             "keep_fraction",
         ),
         (
@@ -124,6 +140,19 @@ def test_what_another_key_switches_off_is_refused(run_config, key):
     [
         composing("example_local", free="aggregation.codec.clip_range=1"),
         composing("client_central", free="task.training.momentum=0.5"),
+        composing("example_distributed", free="aggregation.codec.keep_fraction=0.5"),
+        composing("example_local", "plain", free="aggregation.codec.keep_fraction=0.5"),
+        composing(
+            "client_local",
+            "plain",
+            free="aggregation.codec.keep_fraction=0.5",
+            algorithm="fedadam",
+        ),
+        composing(
+            "client_distributed",
+            free="aggregation.codec.keep_fraction=0.5",
+            algorithm="fedprox",
+        ),
         {"overrides": "task.partition.alpha=2 task.partition.scheme=dirichlet"},
         {
             "aggregation": "plain",

@@ -85,6 +85,12 @@ def test_the_noise_is_that_of_all_who_answer():
     assert steep == pytest.approx(expected(2 * math.sqrt(2 / 50)))
 
 
+def test_a_kept_part_is_longer_and_its_step_as_much_shorter():
+    """The mean of what is kept, times N / k, has N / k times the squared length on average."""
+    _, step = settled(words(free="aggregation.codec.keep_fraction=0.25"))
+    assert step == pytest.approx(expected(2 / 50) / 2)
+
+
 def test_a_cohort_is_as_many_as_are_expected():
     _, step = settled(words(free="rounds.cohort_fraction=0.5 rounds.min_clients=50"))
     assert step == pytest.approx(expected(2 / 25))

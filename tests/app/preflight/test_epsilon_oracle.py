@@ -29,9 +29,9 @@ def of_servers(plan: RunPlan) -> list[float]:
     return [a.epsilon for a in plan.adversaries[1:] if math.isfinite(a.epsilon)]
 
 
-def example_norm(step):
+def example_norm(step, kept=PADDED):
     """A record's clipped term, and the rounding of the rotated sum: privacy.md, section 2."""
-    return 1 + math.sqrt(PADDED) * (1 + 2.0**-10) * step
+    return 1 + (math.sqrt(kept) + math.sqrt(PADDED) * 2.0**-10) * step
 
 
 def noise_of(colluding):
@@ -72,6 +72,24 @@ def test_skellam(tmp_path, option, rate):
         for k in range(T)
     ]
     assert plan.guarantee["accountant"] == "rdp"
+    assert of_servers(plan) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("option", ["example_distributed", "client_distributed"])
+def test_of_kept_entries_only_their_own_roundings_count(tmp_path, option):
+    """Eight of 32, by the accountant whose figure has the dimension in it most."""
+    free = f"privacy.mechanism=skellam aggregation.codec.keep_fraction=0.25 {COARSE}"
+    plan = planned(tmp_path, option, free)
+    g, kept = plan.modulus["step"], 8
+    assert plan.modulus["num_kept"] == kept
+    of_example = option.startswith("e")
+    moved = example_norm(g, kept) if of_example else oracle.rounded_norm(1.0, g, kept)
+    l2 = moved / g
+    l1 = l2 * min(math.sqrt(kept), l2)
+    expected = [
+        oracle.sampled_skellam(l1, l2, (noise_of(k) / g) ** 2, 1.0, ROUNDS, DELTA)
+        for k in range(T)
+    ]
     assert of_servers(plan) == pytest.approx(expected, rel=1e-6)
 
 

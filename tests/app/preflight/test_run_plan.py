@@ -122,6 +122,20 @@ def test_the_sum_fits_with_next_to_no_chance_of_a_wrap():
     assert clear.bytes_up == 4 * 31 + 8 * (2 + 3 + 2 * 256 + 2)
 
 
+@pytest.mark.parametrize("option", ["example_distributed", "example_local"])
+def test_what_is_kept_is_said_with_its_cost(capsys, option):
+    def said(free: str) -> str:
+        lines = told(capsys, "--run-config", as_text(composing(option, free=free)))
+        return " ".join(" ".join(lines).split())
+
+    text = said("aggregation.codec.keep_fraction=0.3")
+    times = 3.2 if option == "example_distributed" else 3.1
+    assert "kept 10 entries, others for each sum" in text
+    assert f"is {times} times as large" in text
+    assert f"adds {times - 1:.1f} times the squared length of the sum" in text
+    assert " kept " not in said("")
+
+
 @pytest.mark.parametrize(
     ("free", "warns"),
     [

@@ -60,6 +60,18 @@ def test_of_clients_it_is_the_noise_of_all_who_answer():
     assert found["in_step"] == pytest.approx(20 / noise)
 
 
+def test_noise_of_what_is_kept_is_longer_by_what_it_is_multiplied_by():
+    """Of 31 numbers, padded to 32, a quarter: four times the variance."""
+    free = " aggregation.codec.keep_fraction=0.25"
+    for run_config in (LOCAL, SOME):
+        kept = run_config | {"overrides": run_config["overrides"] + free}
+        # Nothing is padded where each node adds noise to every number.
+        times = math.sqrt(31 / 8 if run_config is LOCAL else 4)
+        assert signal(kept)["in_step"] == pytest.approx(
+            signal(run_config)["in_step"] / times, rel=1e-3
+        )
+
+
 def test_an_update_with_a_bounded_l1_norm_is_shorter():
     free = "privacy.noise_multiplier=2 privacy.delta=1e-3 privacy.population=100"
     laplace = FEW | {

@@ -15,6 +15,8 @@ from app.node.own_models import SUFFIX, KeptModel, OwnModels
 from app.node.own_report import read_own
 from app.node.protocol_store import ContextStore
 from app.simulation.in_process import make_clients, simulate
+from privacy.bounding.projection import kept_entries
+from privacy.bounding.rotation import Rotation
 from privacy.database import DatabaseError
 from strategies.aggregation import Request
 from strategies.codec.codec import add_up
@@ -206,10 +208,19 @@ def test_with_it_are_the_scores_that_the_answer_has(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
 def test_under_client_privacy_it_takes_its_clipped_part_and_leaves_the_noise(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, fraction
 ):
-    rates = []
+    """Of which, where a part is kept, so much as was kept is in the sum, N / k times."""
+    rates, seeds = [], {}
+    contribute = client_side.contribute
+
+    def noting(request, session, attempt, context):
+        seeds[request.query.server_round] = context.seed
+        return contribute(request, session, attempt, context)
+
+    monkeypatch.setattr(client_side, "contribute", noting)
     apply = ModelUpdate.apply
 
     def listening(self, state, aggregate, server_round, step):
@@ -222,7 +233,8 @@ def test_under_client_privacy_it_takes_its_clipped_part_and_leaves_the_noise(
     monkeypatch.setattr(ModelUpdate, "apply", listening)
     nodes, spy = telling(tmp_path), Spy(monkeypatch)
     option = "client_distributed"
-    config = run_config_of(tmp_path, option, "secagg", simulation_nodes=str(nodes.file))
+    free = f"aggregation.codec.keep_fraction={fraction}"
+    config = run_config_of(tmp_path, option, "secagg", free, simulation_nodes=str(nodes.file))
     simulate(config, 4)
     # No metrics are released, so no message scores the last model.
     assert len(spy.without) == 4 * 2
@@ -232,7 +244,12 @@ def test_under_client_privacy_it_takes_its_clipped_part_and_leaves_the_noise(
         term = own.update.in_units_of(1.0)
         assert 0 < np.linalg.norm(term) <= 0.5 * (1 + 1e-9)
         moved = flatten(after).astype(float) - flatten(arrays)
-        np.testing.assert_allclose(moved, rates[number - 2] * term, atol=2e-6)
+        turn = Rotation(31, seeds[number - 1])
+        rotated, kept = turn.forward(term), np.zeros(32)
+        places = kept_entries(seeds[number - 1], 32, int(32 * fraction))
+        kept[places] = rotated[places] / fraction
+        due = rates[number - 2] * turn.inverse(kept)
+        np.testing.assert_allclose(moved, due, atol=2e-6)
     assert {"with", "without", "alone"} <= told(nodes, 0)[-1].keys()
 
 

@@ -23,6 +23,8 @@ def test_check_values_of_the_papers_bound():
 def test_only_the_length_in_steps_counts():
     assert rounded_l2(1.0, 0.1, 256, BETA) == pytest.approx(math.sqrt(182))
     assert dithered_l2(1.0, 0.1, 256) == pytest.approx(26.0 + 16 / 1024)
+    # Of 256 entries 64 are kept, and all of what float64 loses may be in them.
+    assert dithered_l2(1.0, 0.1, 64, 256) == pytest.approx(18.0 + 16 / 1024)
 
 
 def test_each_branch_of_the_minima():

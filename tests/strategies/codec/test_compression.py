@@ -6,8 +6,8 @@ from math import sqrt
 import numpy as np
 import pytest
 
+from privacy.bounding import projection
 from privacy.bounding.rotation import WholeRotation
-from strategies.codec import compression
 from strategies.codec.codec import add_up
 from strategies.codec.compressed_codec import SHORTEST_PART, CompressedCodec, next_ranges
 from strategies.codec.compression import (
@@ -138,7 +138,7 @@ def test_equal_words_are_kept_from_the_first_on(monkeypatch):
         def digest(self, length):
             return bytes(length)
 
-    monkeypatch.setattr(compression.hashlib, "shake_256", Same)
+    monkeypatch.setattr(projection.hashlib, "shake_256", Same)
     sent = Keep(9, 4, 1.0).forward(Passing(np.arange(9.0)), context(1)).vector
     np.testing.assert_array_equal(sent, [0, 1, 2, 3])
 
