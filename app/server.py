@@ -45,7 +45,7 @@ from strategies.rounds.report import RoundReport
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
 from workloads.base import Workload
-from workloads.values import State
+from workloads.values import State, StateRefusedError
 
 log = logging.getLogger("flwr.tacet")
 
@@ -141,6 +141,7 @@ def run(
     settings, cohort_rng = build_settings(config, simulated), build_cohort_rng(config)
     folder, checkpoint = _open_folder(config, run_id, start)
     with folder:
+        _check_checkpoint(checkpoint, config, workload)
         if at_exit is not None:
             # The last is called first.
             for stop in (*([tracking.stop] if tracking else []), folder.stop):
@@ -188,6 +189,22 @@ def _open_folder(
         return RunFolder.resume(path, config, run_id)
     record = start.record if start is not None else None
     return RunFolder.create(path, config, run_id, record), None
+
+
+def _check_checkpoint(
+    checkpoint: Checkpoint | None, config: AppConfig, workload: Workload
+) -> None:
+    """Refuse a state that every node would refuse: of another version's model, say."""
+    if checkpoint is None or checkpoint.state is None:
+        return
+    try:
+        workload.check(checkpoint.state)
+    except StateRefusedError as error:
+        raise ConfigError(
+            f"resume-from={config.resume_from!r}: its checkpoint is of another model than this"
+            f" version of Tacet makes of the configuration ({error}); go on with the version"
+            " that wrote it, or begin a new run"
+        ) from None
 
 
 def _done(checkpoint: Checkpoint | None) -> Sequence[RoundReport] | None:

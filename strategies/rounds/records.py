@@ -82,8 +82,11 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
     try:
         arrays = record.array_records
         update = read_vector(arrays[UPDATE][UPDATE], "float32", num_parameters)
-        if (key := sums_key(order)) not in arrays[SUMS]:
-            raise MalformedReplyError(f"sums with other names than the {len(order)} agreed")
+        if [*arrays[SUMS]] != [key := sums_key(order)]:
+            raise MalformedReplyError(
+                f"{len(arrays[SUMS])} arrays of sums, or with other names than the"
+                f" {len(order)} agreed"
+            )
         values = read_vector(arrays[SUMS][key], "float64", len(order))
     except (KeyError, BadArrayError) as error:
         raise MalformedReplyError(f"{type(error).__name__}: {error}") from None

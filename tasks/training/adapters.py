@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from copy import deepcopy
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from torch.func import functional_call
 from tasks.base import ModelRefusedError
 from tasks.files import keep_until_changed
 from tasks.records import DataError
-from tasks.schema import AdaptersConfig, Optimizer
+from tasks.schema import AdaptersConfig
 
 #: torch takes no dot in the name of a parameter.
 _DOT = "/"
@@ -49,8 +50,6 @@ class Adapted(nn.Module):
     rank : int
         Rows and columns of each R, at least 1: as many as the matrix has where those are fewer,
         and then its change is of any direction on that side.
-    optimizer : Optimizer
-        What R is trained by: the learning rates that suit the model are to suit R.
 
     Raises
     ------
@@ -58,7 +57,7 @@ class Adapted(nn.Module):
         If no matrix of the base has more rows or columns than that.
     """
 
-    def __init__(self, base: nn.Module, rank: int, optimizer: Optimizer) -> None:
+    def __init__(self, base: nn.Module, rank: int) -> None:
         super().__init__()
         matrices = {
             name: parameter.detach().flatten(1)
@@ -75,12 +74,8 @@ class Adapted(nn.Module):
         for name, matrix in matrices.items():
             key = name.replace(".", _DOT)
             for kept, seen in ((self.left, matrix.T), (self.right, matrix)):
-                if (size := seen.shape[1]) > rank:
-                    # As they are, a step of SGD is the part of the model's own step that is in
-                    # the directions. A step of Adam moves each number as far, be they few or
-                    # many: with longer directions, a weight as far as the model's own step.
-                    length = (size / rank) ** 0.5 if optimizer is Optimizer.adam else 1.0
-                    rows = length * _directions(seen, rank)
+                if seen.shape[1] > rank:
+                    rows = _directions(seen, rank)
                     kept[key] = nn.Parameter(rows, requires_grad=False)
             shape = [min(rank, size) for size in matrix.shape]
             self.cores[key] = nn.Parameter(torch.zeros(shape))
@@ -88,6 +83,17 @@ class Adapted(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return what the base says with the changed matrices."""
         return functional_call(self.base, self._changed(), (inputs,))
+
+    def step_length(self, name: str) -> float:
+        """Return how many times its learning rate Adam is to move a parameter by.
+
+        A step of SGD on R is the part of the model's own step that is in the directions. Adam
+        moves each number by its rate, be they few or many: by this many times, the weights of a
+        matrix move as far as by the model's own step.
+        """
+        key = name.removeprefix("cores.")
+        kept = [side[key].shape for side in (self.left, self.right) if key in side]
+        return prod((size / rank) ** 0.5 for rank, size in kept)
 
     def merged(self) -> nn.Module:
         """Return a copy of the base with the changes in its matrices; it needs no adapters."""
@@ -134,9 +140,7 @@ def _orthonormal(columns: Tensor) -> Tensor:
     return basis * torch.where(triangle.diagonal() < 0, -1.0, 1.0)
 
 
-def adapted(
-    model: nn.Module, config: AdaptersConfig, base: Path | None, optimizer: Optimizer
-) -> Adapted:
+def adapted(model: nn.Module, config: AdaptersConfig, base: Path | None) -> Adapted:
     """Return a model with adapters, its own parameters being those of a file.
 
     Draws from torch's generator.
@@ -169,7 +173,7 @@ def adapted(
     with torch.no_grad():
         for name, values in tensors.items():
             own[name].copy_(torch.from_numpy(values.copy()))
-    return Adapted(model, config.rank, optimizer)
+    return Adapted(model, config.rank)
 
 
 @keep_until_changed(1)

@@ -67,8 +67,7 @@ def initial_model(task: Task) -> nn.Module:
         seed_torch(task.seed)
         model = task.build_model()
         if task.config.adapters.rank:
-            config = task.config
-            return adapted(model, config.adapters, task.base, config.training.optimizer)
+            return adapted(model, task.config.adapters, task.base)
         if task.config.personal:
             mark_personal(model, task.config.personal)
         return model

@@ -8,7 +8,7 @@ fresh process.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,18 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from tasks.schema import Optimizer, TrainingConfig
+from tasks.training.adapters import Adapted
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> LocalOptimizer:
     """Return the local optimiser of a round, without any state yet."""
-    kind = Adam if config.optimizer is Optimizer.adam else Sgd
-    return kind(model.parameters(), config)
+    if config.optimizer is not Optimizer.adam:
+        return Sgd(model.parameters(), config)
+    names = [name for name, _ in model.named_parameters()]
+    lengths = [1.0] * len(names)
+    if isinstance(model, Adapted):
+        lengths = [model.step_length(name) for name in names]
+    return Adam(model.parameters(), config, lengths)
 
 
 class LocalOptimizer(ABC):
@@ -86,10 +92,21 @@ class Sgd(LocalOptimizer):
 
 
 class Adam(LocalOptimizer):
-    """The steps of ``torch.optim.Adam`` with learning rate and weight decay."""
+    """The steps of ``torch.optim.Adam`` with learning rate and weight decay.
 
-    def __init__(self, parameters: Iterable[Tensor], config: TrainingConfig) -> None:
+    Parameters
+    ----------
+    parameters, config
+        As of ``LocalOptimizer``.
+    lengths : sequence of float
+        What the rate is multiplied by, for each parameter.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Tensor], config: TrainingConfig, lengths: Sequence[float]
+    ) -> None:
         super().__init__(parameters, config)
+        self._lengths = lengths
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
         self._steps = [torch.tensor(0.0, dtype=torch.float32) for _ in self._parameters]
@@ -97,18 +114,21 @@ class Adam(LocalOptimizer):
     def _move(
         self, places: list[int], parameters: list[Tensor], gradients: list[Tensor]
     ) -> None:
-        adam(
-            parameters,
-            gradients,
-            [self._means[i] for i in places],
-            [self._squares[i] for i in places],
-            [],
-            [self._steps[i] for i in places],
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self._config.learning_rate,
-            weight_decay=self._config.weight_decay,
-            eps=1e-8,
-            maximize=False,
-        )
+        for length in sorted({self._lengths[i] for i in places}):
+            alike = [at for at, i in enumerate(places) if self._lengths[i] == length]
+            chosen = [places[at] for at in alike]
+            adam(
+                [parameters[at] for at in alike],
+                [gradients[at] for at in alike],
+                [self._means[i] for i in chosen],
+                [self._squares[i] for i in chosen],
+                [],
+                [self._steps[i] for i in chosen],
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=length * self._config.learning_rate,
+                weight_decay=self._config.weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )

@@ -216,10 +216,10 @@ _OF_ADAPTERS = (
         (f"{_ADAPTERS}::TestDirections::test_their_signs_are_those_of_what_they_are_made_of",),
     ),
     Mutation(
-        "sgd-moves-adapters-as-far-as-adam-does",
-        "tasks/training/adapters.py",
-        " if optimizer is Optimizer.adam else 1.0\n",
-        "\n",
+        "adam-moves-adapters-by-the-rate-alone",
+        "tasks/training/optimizer.py",
+        "lr=length * self._config.learning_rate",
+        "lr=self._config.learning_rate",
         (f"{_ADAPTERS}::test_a_rate_that_suits_the_model_suits_its_adapters",),
     ),
     Mutation(

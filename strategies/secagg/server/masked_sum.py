@@ -43,7 +43,7 @@ class Kept:
         self._file: IO[bytes] | None = None
 
     def add(self, node: int, *parts: Buffer) -> None:
-        """Keep what a node has sent; `OSError` if it cannot be kept."""
+        """Keep what a node has sent, which must not change; `OSError` if it cannot be kept."""
         place = len(self._nodes) * self._size
         if self._file is None and place + self._size > MEMORY_BYTES:
             self._file = self._moved()

@@ -123,7 +123,8 @@ class ServerRole(KeyExchange):
     def add_masked(self, sender: int, data: Buffer) -> MaskedInput | EncryptedInput:
         """Take one masked input and return it, for the advert in it.
 
-        The payload is added to the sum at once; `data` is not kept.
+        The payload is added to the sum at once, and kept as it came until the sum is opened:
+        `data` must not change.
         """
         message = self._decode(Phase.MASKED, MaskedInput, data)
         self._check_sender(sender, message)

@@ -51,7 +51,9 @@ class Rows:
 
     def addressed_to(self, receiver: int) -> tuple[tuple[int, bytes], ...]:
         """Return the rows for one node, by dealer."""
-        dealers = [one for one in sorted(self._dealt) if receiver in self._dealt[one]]
+        # Its neighbours deal to it, and nobody else: `check` has seen to that.
+        near = sorted(self._members.near.get(receiver, ()))
+        dealers = [one for one in near if one != receiver and one in self._dealt]
         return tuple([(dealer, self._dealt[dealer][receiver]) for dealer in dealers])
 
     def is_sound(self, dealer: int, receiver: int) -> bool:

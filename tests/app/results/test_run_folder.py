@@ -17,7 +17,7 @@ import yaml
 import app.results.run_folder
 import app.server
 import app.simulation.in_process
-from app.config.load import load_config
+from app.config.load import ConfigError, load_config
 from app.results import model_file, summary
 from app.results.model_file import load_model
 from app.results.run_folder import RunFolder, RunFolderError, folder_path
@@ -31,6 +31,7 @@ from tasks.training.local import evaluate
 from tests import ROOT
 from tests.kits.killed_runs import KilledError, plain_run, resumed, run_until
 from tests.kits.traced import reports_of
+from workloads.values import State
 
 
 @pytest.fixture
@@ -120,6 +121,20 @@ def test_a_finished_run_can_go_on_for_more_rounds(run_config, tmp_path):
     # The folder says what the run is now.
     config = yaml.safe_load((Path(run_config["output-dir"]) / "config.yaml").read_text())
     assert config["num_rounds"] == 6
+
+
+def test_a_checkpoint_of_another_versions_model_is_refused_before_a_node_is_asked(run_config):
+    simulate(run_config, 3)
+    folder = Path(run_config["output-dir"])
+    file, log_file = folder / "checkpoint.safetensors", folder / "log.jsonl"
+    number, state, kept = model_file.load_checkpoint(file)
+    other = State({f"columns.{name}": array for name, array in state.arrays.items()})
+    config = load_config(run_config)
+    model_file.save_checkpoint(file, config, number, other, kept)
+    before = log_file.read_bytes()
+    with pytest.raises(ConfigError, match=r"resume-from=.* go on with the version that wrote"):
+        simulate(resumed(run_config, **{"num-rounds": 6}), 3)
+    assert log_file.read_bytes() == before
 
 
 def test_every_summary_says_how_far_the_run_is(run_config):

@@ -201,9 +201,10 @@ def attack(numbers: Numbers, off: Iterable[Rule] = ()) -> Answers | None:
 
 def halves(numbers: Numbers, off: Iterable[Rule] = ()) -> Iterator[tuple[Nodes, Nodes]]:
     """Yield which honest members answer in the first, and which in the second attempt."""
-    honest = frozenset(numbers.honest)
-    if Rule.ORDER in off:
-        # Whatever they answer, all have contributed to both, and signed it.
+    honest, off = frozenset(numbers.honest), frozenset(off)
+    if off & {Rule.ORDER, Rule.INSIDE}:
+        # Without an order all contribute to both, and answer in either. Without INSIDE a node
+        # answers in the second though it has not contributed there.
         yield from ((honest - second, second) for second in subsets(honest, 1))
         return
     # Whoever has contributed to the second has closed the first; q must have, or nobody is
@@ -218,15 +219,15 @@ def attack_twice(numbers: Numbers, off: Iterable[Rule] = ()) -> tuple[Nodes, Nod
     for both in halves(numbers, off):
         for nodes in both:
             if nodes not in told:
-                told[nodes] = _tell(numbers, nodes)
+                told[nodes] = _tell(numbers, nodes, off)
         if all(told[nodes] for nodes in both):
             return both
     return None
 
 
-def _tell(numbers: Numbers, nodes: Nodes) -> bool:
+def _tell(numbers: Numbers, nodes: Nodes, off: Iterable[Rule]) -> bool:
     """Say whether anything is learned of a sum when these members answer, and no others."""
-    for answers in strategies(numbers):
+    for answers in strategies(numbers, off):
         given = {i: sets for i, sets in answers.items() if i in nodes}
         if given and len(learned(seen(numbers, given))[0]):
             return True

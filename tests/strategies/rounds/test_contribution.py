@@ -76,6 +76,9 @@ def test_a_contribution_survives_its_record():
     assert read.sums == contribution.sums
 
 
+MORE = {sums_key(NAMES): Array(np.ones(2)), "more": Array(ONES)}
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -92,6 +95,7 @@ def test_a_contribution_survives_its_record():
         (of_values(np.ones(2, np.float32)), "float32"),
         (of_values(np.ones((2, 1))), "(2, 1)"),
         (of_values(np.ones(3)), "(3,)"),
+        (of_arrays(Array(ONES), ArrayRecord(MORE)), "2 arrays of sums"),
         (of_arrays(Array(ONES), MetricRecord({"num_examples": 1.0})), "KeyError"),
         (record(ONES, num_examples=0.0, train_loss=0.0), "num_examples is under 1"),
         (record(ONES, num_examples=-5.0, train_loss=0.0), "num_examples is under 1"),

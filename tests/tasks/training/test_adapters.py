@@ -22,6 +22,7 @@ from tasks.base import ModelRefusedError
 from tasks.records import DataError
 from tasks.training.adapters import Adapted, _directions, _orthonormal
 from tasks.training.local import get_parameters, initial_model, outputs_of, train
+from tasks.training.optimizer import build_optimizer
 from tasks.training.record_gradients import RecordGradient
 from tests.kits.private_kit import sent_by
 from workloads.values import State
@@ -185,17 +186,36 @@ class TestDirections:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_rate_that_suits_the_model_suits_its_adapters(tmp_path, optimizer):
     """SGD moves R by the model's own step in its directions, Adam each weight by the rate."""
-    task = task_of(based(tmp_path, "digits", f"task.training.optimizer={optimizer}"))
+    plain = " task.training.momentum=0" * (optimizer == "sgd")
+    keys = f"task.training.optimizer={optimizer} task.training.learning_rate=0.1{plain}"
+    task = task_of(based(tmp_path, "digits", keys))
     model = initial_model(task)
-    with torch.no_grad():
-        for core in model.cores.values():
-            core.fill_(1.0)
+    steps = build_optimizer(model, task.config.training)
+    for core in model.cores.values():
+        core.grad = torch.randn(core.shape)
+    steps.step()
     own, merged = (dict(one.named_parameters()) for one in (model.base, model.merged()))
-    size = {"sgd": torch.linalg.norm, "adam": lambda values: values.square().mean().sqrt()}
     for key, core in model.cores.items():
-        name = key.replace("/", ".")
-        moved = size[optimizer](merged[name] - own[name])
-        torch.testing.assert_close(moved, size[optimizer](core.detach()), rtol=1e-4, atol=0)
+        moved = (merged[key.replace("/", ".")] - own[key.replace("/", ".")]).detach()
+        if optimizer == "sgd":
+            due = 0.1 * core.grad.norm()
+            torch.testing.assert_close(moved.norm(), due, rtol=1e-4, atol=0)
+        else:
+            size = moved.square().mean().sqrt()
+            torch.testing.assert_close(size, torch.tensor(0.1), rtol=1e-4, atol=0)
+
+
+def test_what_was_learnt_means_the_same_under_another_optimizer(tmp_path):
+    """A run may begin with a run's model and train it otherwise."""
+    found = []
+    for optimizer in ("sgd", "adam"):
+        keys = f"task.training.optimizer={optimizer}"
+        model = initial_model(task_of(based(tmp_path, "digits", keys)))
+        with torch.no_grad():
+            for core in model.cores.values():
+                core.fill_(0.1)
+        found.append(outputs_of(model.merged(), task_of({"task": "digits"}).made_up_inputs(3)))
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_model_of_older_adapters_is_refused(tmp_path):
