@@ -182,8 +182,8 @@ def _auditable(config: AppConfig) -> Unit:
     if config.aggregation.codec.keep_fraction < 1:
         raise AuditError(
             f"aggregation.codec.keep_fraction={config.aggregation.codec.keep_fraction:g}: this"
-            " attack looks for whole terms; audit with 1, for the noise of what is kept is the"
-            " same"
+            " attack looks for whole terms; audit with aggregation.codec.keep_fraction=1,"
+            " which has the same noise"
         )
     if config.deterministic:
         raise AuditError("deterministic=true: the runs of an audit must be independent")
