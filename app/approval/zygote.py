@@ -34,8 +34,6 @@ _PRELOADED = (
     "flwr.supernode.cli",
     "hydra",
     "randomgen",
-    # For records of tasks that come with it; a second, with what it finds beside itself.
-    "sklearn.datasets",
     "sqlite3",
     # What Opacus imports of torch.
     "torch.distributed.checkpoint",
