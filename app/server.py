@@ -198,7 +198,7 @@ def _check_checkpoint(
     if checkpoint is None or checkpoint.state is None:
         return
     try:
-        workload.check(checkpoint.state)
+        workload.check(workload.asked(checkpoint.state))
     except StateRefusedError as error:
         raise ConfigError(
             f"resume-from={config.resume_from!r}: its checkpoint is of another model than this"
