@@ -150,7 +150,7 @@ def test_a_sampled_run_is_attacked_too():
             "secagg",
             "aggregation.codec.keep_fraction=0.5",
             {},
-            r"keep_fraction=0.5: .* audit with 1",
+            r"keep_fraction=0.5: .* audit with aggregation.codec.keep_fraction=1,",
         ),
         ("client_central", "plain", "", {}, "--canaries 4: under the client unit"),
     ],
