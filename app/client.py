@@ -7,11 +7,13 @@ deployment every message is a fresh process.
 
 import logging
 import time
+from collections.abc import Mapping
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from app.config.load import ConfigError, load_config
+from app.builders.workload import build_workload
+from app.config.load import ConfigError, Scalar, load_config
 from app.node.admission import admit
 from app.node.node_log import tell
 from app.node.noting import note_answer
@@ -27,7 +29,24 @@ from tasks.records import DataError, LocalData
 log = logging.getLogger("flwr.tacet")
 
 
-def make_app(held: LocalData | None = None) -> ClientApp:
+class NodeApp(ClientApp):
+    """Flower's ClientApp, which can do a part of its work before there is a message."""
+
+    def warm_up(self, run_config: Mapping[str, Scalar]) -> None:
+        """Read a run's configuration and import what it needs; open nothing of the node.
+
+        ``tacet supernode`` asks for it in a process that forks for the messages of the run
+        (``app.approval.loaded``), so nothing that is random may be drawn here.
+
+        Raises
+        ------
+        ConfigError, ValueError
+            If there can be no such run.
+        """
+        build_workload(load_config(run_config))
+
+
+def make_app(held: LocalData | None = None) -> NodeApp:
     """Return the ClientApp of a node.
 
     Parameters
@@ -35,7 +54,7 @@ def make_app(held: LocalData | None = None) -> ClientApp:
     held : LocalData, optional
         See ``NodeSession``: for a simulation in this process, which no message can ask for.
     """
-    made = ClientApp()
+    made = NodeApp()
 
     def answer_message(message: Message, context: Context) -> Message:
         return answer(message, context, held)

@@ -1,7 +1,7 @@
 """Flower's SuperNode with a PATH on which every message goes through the guard.
 
 Assumptions about how ``flower-supernode`` starts its processes are made here and in
-``zygote.py``; those about how a process runs a ClientApp, in ``guard.py``; those about how
+``zygote.py``; those about how a process runs a ClientApp, in ``clientapp.py``; those about how
 it waits, in ``waking.py``.
 """
 
@@ -39,7 +39,8 @@ def become_supernode(policy: Path, arguments: list[str]) -> None:
         If the policy lists no bundles, or Flower's commands are not as expected.
     """
     # Flower's logging comes with it, which other commands do without.
-    from app.approval.guard import POLICY, require_bundles, sweep
+    from app.approval.clientapp import sweep
+    from app.approval.guard import POLICY, require_bundles
 
     require_bundles(policy)
     check_flower()
@@ -63,12 +64,12 @@ def check_flower() -> None:
     BundleError
         If not.
     """
-    from app.approval.guard import GuardError, load_runner, other_flower, require_known
+    from app.approval.clientapp import GuardError, known_runner, other_flower
     from app.approval.waking import LOOP
     from app.approval.zygote import EXECUTOR
 
     try:
-        require_known(load_runner())
+        known_runner()
     except GuardError as error:
         raise BundleError(str(error)) from None
     try:
@@ -101,11 +102,11 @@ def _write_scripts() -> Path:
 
     A server may also ask for other kinds of task, which Flower starts by other commands.
     """
-    from app.approval.guard import own_folder
+    from app.approval.clientapp import own_folder
 
     started = dict.fromkeys(_commands(), _ONLY)
     for name, module in (
-        (_CLIENTAPP, "app.approval.guard"),
+        (_CLIENTAPP, "app.approval.clientapp"),
         (_SUPEREXEC, "app.approval.zygote"),
     ):
         started[name] = f'exec {shlex.join(_python(name, module))} "$@"'

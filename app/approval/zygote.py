@@ -4,7 +4,8 @@ A SuperNode's SuperExec starts ``flwr-clientapp`` for each message: a new Python
 libraries for seconds before it does anything. ``main`` below is ``flower-superexec`` with a
 process beside it, the zygote, that has imported them and waits. For each message it forks, and
 the fork goes on as ``flwr-clientapp`` under the guard. The zygote itself never runs code of a
-bundle, so nothing of a message is left for the next one.
+bundle; for one that has answered it keeps a fork that has it loaded (``app.approval.loaded``)
+and that forks for the next messages. Nothing of a message is left for another one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,7 +24,8 @@ from logging import getLogger
 from types import SimpleNamespace
 from typing import Any
 
-from app.approval import guard
+from app.approval import clientapp
+from app.approval.loaded import LONGEST, Job, Kept, Notes, is_fork
 
 log = getLogger("flwr.tacet.zygote")
 
@@ -39,9 +42,9 @@ _PRELOADED = (
     "torch.distributed.checkpoint",
     "torch.distributed.fsdp",
     "torch.distributed.tensor.experimental",
+    # What some tasks read records with; last, as it looks for torch.
+    "sklearn.datasets",
 )
-#: More than a socket of this kind takes at once.
-_LONGEST = 1 << 20
 #: For one fork, or at the start for all imports.
 _PATIENCE_SECONDS = 60.0
 _FORKED = b"1"
@@ -62,17 +65,17 @@ def main() -> int:
         pid = os.fork()
         if pid == 0:
             zygote.close()
-            with requests:
-                sys.argv = _fork_for_each(requests)
-            return guard.main()
+            job = _fork_for_each(requests)
+            sys.argv = job.arguments
+            return clientapp.main(job.loaded, job.note)
         requests.close()
         start_by(zygote, pid)
     import_module("flwr.supercore.cli").flower_superexec()
     return 1
 
 
-def _fork_for_each(requests: socket.socket) -> list[str]:
-    """Fork for each request; return, in the fork, the arguments of its ``flwr-clientapp``.
+def _fork_for_each(requests: socket.socket) -> Job:
+    """Fork for each request, or let a fork do it; return, in the fork of a message, its job.
 
     The zygote itself ends when the SuperExec has.
     """
@@ -81,15 +84,24 @@ def _fork_for_each(requests: socket.socket) -> list[str]:
     _preload()
     # Nobody waits for the forks.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while request := requests.recv(_LONGEST):
-        if os.fork() == 0:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _draw_anew()
-            arguments: list[str] = json.loads(request)
-            return arguments
+    ear, mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    notes = Notes(mouth)
+    kept = Kept(ear, notes)
+    while True:
+        ready, *_ = select.select([requests, ear], [], [])
+        if ear in ready and (job := kept.hear(requests)):
+            return job
+        if requests not in ready:
+            continue
+        request = requests.recv(LONGEST)
+        if not request:
+            sys.exit()
+        asked = json.loads(request)
+        if not kept.pass_on(asked["bundle"], asked["arguments"]) and is_fork():
+            requests.close()
+            kept.close()
+            return Job(asked["arguments"], None, notes.tell)
         requests.send(_FORKED)
-    sys.exit()
 
 
 def _preload() -> None:
@@ -104,23 +116,19 @@ def _preload() -> None:
     gc.freeze()
 
 
-def _draw_anew() -> None:
-    """Seed numpy's and torch's generators, which all forks inherit; Python reseeds its own."""
-    for name in ("numpy.random", "torch"):
-        if module := sys.modules.get(name):
-            module.seed()
-
-
 def start_by(zygote: socket.socket, pid: int) -> None:
     """Let Flower start ``flwr-clientapp`` by a request to the zygote.
 
     Once it does not answer, start the command as Flower would.
     """
     zygote.settimeout(_PATIENCE_SECONDS)
+    executor: Any = import_module(EXECUTOR)
+    launch, bundle = executor.SubprocessExecutor.launch, ""
 
     def ask(arguments: list[str]) -> bool:
         try:
-            zygote.send(json.dumps(arguments).encode())
+            request = {"arguments": arguments, "bundle": bundle}
+            zygote.send(json.dumps(request).encode())
             if zygote.recv(1) == _FORKED:
                 return True
             raise OSError("it has ended")
@@ -135,6 +143,12 @@ def start_by(zygote: socket.socket, pid: int) -> None:
                 zygote.close()
             return False
 
+    def launch_of(self: Any, spec: Any) -> Any:
+        nonlocal bundle
+        # Flower's own SHA-256 of the bundle, as the server gives it.
+        bundle = getattr(spec, "fab_hash", None) or ""
+        return launch(self, spec)
+
     def popen(arguments: list[str], **options: Any) -> Any:
         # Flower does not look at what it gets.
         if arguments[0] == _CLIENTAPP and not options and ask(arguments):
@@ -142,4 +156,5 @@ def start_by(zygote: socket.socket, pid: int) -> None:
         return subprocess.Popen(arguments, **options)
 
     stand_in = SimpleNamespace(**vars(subprocess) | {"Popen": popen})
-    import_module(EXECUTOR).subprocess = stand_in  # type: ignore[attr-defined]
+    executor.subprocess = stand_in
+    executor.SubprocessExecutor.launch = launch_of

@@ -3,12 +3,15 @@
 from tests.mutants.mutation import Mutation
 
 _GUARD = "app/approval/guard.py"
+_CLIENTAPP = "app/approval/clientapp.py"
+_LOADED = "app/approval/loaded.py"
 _EXACT = "tests/app/node/test_exact_rules.py"
 _ADMISSION = "app/node/admission.py"
 _POLICY = "app/node/policy.py"
 _GUARD_TESTS = ("tests/app/approval/test_guard.py",)
 _COMMANDS = "tests/app/approval/test_commands.py"
 _PROCESS = "tests/app/approval/test_process.py"
+_LOADED_TESTS = "tests/app/approval/test_loaded.py"
 _PRIVATE = "tests/runs/private/test_refusals.py"
 _POLICY_TESTS = ("tests/app/node/test_policy.py",)
 
@@ -34,7 +37,7 @@ _OF_CODE = (
     ),
     Mutation(
         "the-guard-keeps-a-bundle-named-from-outside",
-        _GUARD,
+        _CLIENTAPP,
         "os.environ.pop(RUNNING, None)",
         "pass",
         (f"{_PROCESS}::test_of_an_altered_bundle_nothing_is_installed_or_imported",),
@@ -49,23 +52,58 @@ _OF_CODE = (
     Mutation(
         "flower-finds-the-bundle-by-its-name",
         _GUARD,
-        'default_app_ref="", app_path=str(self._installed), multi_app=True',
+        'default_app_ref="", app_path=str(installed), multi_app=True',
         "**_options",
         (f"{_PROCESS}::test_what_lies_there_under_the_same_name_is_not_taken",),
     ),
     Mutation(
         "dependencies-of-a-bundle-are-installed",
-        _GUARD,
+        _CLIENTAPP,
         "setattr(runner, _DEPENDENCIES, guard.install_dependencies)",
         "pass",
         (f"{_PROCESS}::test_dependencies_of_a_bundle_are_not_installed",),
     ),
     Mutation(
         "installed-code-runs-in-place-of-the-bundle",
-        _GUARD,
-        "        _forget_own_modules()\n",
+        _CLIENTAPP,
+        "    _forget_own_modules()\n",
         "",
         (f"{_PROCESS}::test_an_approved_bundle_runs_from_itself_and_signs_its_hash",),
+    ),
+    Mutation(
+        "the-loaded-bundle-answers-for-another",
+        _GUARD,
+        "if found != loaded.bundle:",
+        "if not found:",
+        (f"{_LOADED_TESTS}::test_another_approved_bundle_than_the_loaded_one_is_refused",),
+    ),
+    Mutation(
+        "the-loaded-app-answers-to-any-name",
+        _GUARD,
+        "names[:2] == loaded.app_names[:2]",
+        "names",
+        (f"{_LOADED_TESTS}::test_the_servers_names_of_a_loaded_bundle_lead_nowhere_else",),
+    ),
+    Mutation(
+        "a-message-draws-what-the-one-before-drew",
+        _LOADED,
+        "module.seed()",
+        "pass",
+        (f"{_LOADED_TESTS}::test_after_the_first_message_a_fork_has_the_bundle_loaded",),
+    ),
+    Mutation(
+        "threads-are-lost-in-a-fork",
+        _LOADED,
+        '"/proc/self/task").iterdir()]) > 1',
+        '"/proc/self/task").iterdir()]) > 99',
+        (f"{_LOADED_TESTS}::test_a_bundle_that_cannot_wait_is_loaded_by_each_message",),
+    ),
+    Mutation(
+        "messages-of-a-bundle-that-fails-are-lost",
+        _LOADED,
+        "subprocess.Popen(arguments)",
+        "pass",
+        (f"{_LOADED_TESTS}::test_what_came_meanwhile_is_not_lost",),
     ),
     Mutation(
         "a-node-without-a-guard-runs-anything",

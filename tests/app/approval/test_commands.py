@@ -71,7 +71,7 @@ def test_the_commands_are_what_they_should_be(started):
     assert "--runtime-api-address" in run("flwr-clientapp", "--help").stdout
     folder = Path(started.environment["PATH"].split(os.pathsep)[0])
     for name, module in (
-        ("flwr-clientapp", "app.approval.guard"),
+        ("flwr-clientapp", "app.approval.clientapp"),
         ("flower-superexec", "app.approval.zygote"),
     ):
         assert module in (folder / name).read_text()

@@ -10,7 +10,7 @@ from flwr.cli.install import install_from_fab
 from flwr.clientapp.utils import get_load_client_app_fn
 from flwr.supercore.task_identity import TaskIdentity
 
-from app.approval import guard
+from app.approval import clientapp, guard
 from app.approval.bundle import digest
 from app.approval.guard import Guard, approve
 from app.config.load import load_config
@@ -107,7 +107,7 @@ def test_folders_of_killed_processes_are_swept_and_of_living_ones_kept(tmp_path,
     names = [f"{ended.pid}-x", f"{os.getpid()}-x", *others]
     for name in names:
         (folders / name / "apps").mkdir(parents=True)
-    guard.sweep()
+    clientapp.sweep()
     assert {path.name for path in folders.iterdir()} == set(names[1:])
 
 

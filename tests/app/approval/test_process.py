@@ -14,7 +14,7 @@ from flwr.cli.install import install_from_fab
 from flwr.common.config import get_project_dir
 
 from app.approval.bundle import digest
-from app.approval.guard import GuardError, require_known
+from app.approval.clientapp import GuardError, require_known
 from app.node.running_code import RUNNING
 from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.messages import Advert
@@ -26,7 +26,7 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 sys.path.insert(0, {root!r})
-from app.approval import guard
+from app.approval import clientapp
 from strategies.secagg.messages import AdvertRequest
 from strategies.secagg.wire import AttemptId
 from strategies.masked.messages import ADVERT, unwrap, wrap
@@ -68,7 +68,7 @@ def push(client, reply, context):
 runner.push_message = push
 {before}
 sys.argv = ["flwr-clientapp", "--insecure", "--token", "x", *{options!r}]
-sys.exit(guard.main())
+sys.exit(clientapp.main())
 """
 
 

@@ -1,0 +1,267 @@
+"""Processes that have a bundle loaded, and fork for its messages.
+
+To unpack, import and configure a bundle takes a second or two, for every message the same. So
+the first process that answers for a bundle tells the zygote of it, which forks once more: that
+fork goes through the guard as any message does, loads the bundle, and waits. It knows of no
+message, only which run config its app has been warmed up with. A message still has a process
+of its own, in which the guard looks at the policy and at the bundle again.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path
+from typing import Any, NoReturn
+
+from app.approval import clientapp
+from app.approval.guard import Loaded, Note, Seen
+
+log = getLogger("flwr.tacet.loaded")
+
+#: More than a socket of this kind takes at once.
+LONGEST = 1 << 20
+# Of so many bundles messages come in turn; each holds what its modules take.
+_MOST_KEPT = 3
+# For a place in the queue of a process, which a message takes out in milliseconds.
+_PATIENCE_SECONDS = 5.0
+#: What an app may have: it does ahead what each message of a run would do first.
+_WARM_UP = "warm_up"
+_BUNDLE, _NAMES, _CONFIG, _ARGUMENTS = "bundle", "app_names", "run_config", "arguments"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a fork has to do: run ``flwr-clientapp`` with these arguments.
+
+    Attributes
+    ----------
+    arguments : list of str
+        The command line, its name first.
+    loaded : Loaded or None
+        The bundle, if this process has it.
+    note : callable
+        Tells the zygote of a bundle.
+    """
+
+    arguments: list[str]
+    loaded: Loaded | None
+    note: Note
+
+
+@dataclass
+class Notes:
+    """The way from a message's process to the zygote: one note on the bundle that answers.
+
+    Parameters
+    ----------
+    mouth : socket
+        Each note is a packet, with the bundle as a file descriptor.
+    known : set of str
+        Run configs that the loaded bundle, if there is one, has been warmed up with.
+    """
+
+    mouth: socket.socket
+    known: set[str] = field(default_factory=set[str])
+
+    def tell(self, seen: Seen) -> None:
+        """Tell of a bundle or a run config that is not known, and close the way."""
+        with self.mouth:
+            if _canonical(seen.run_config) in self.known:
+                return
+            note = {_BUNDLE: seen.bundle, _NAMES: seen.app_names, _CONFIG: seen.run_config}
+            try:
+                with _in_memory(seen.content) as descriptor:
+                    socket.send_fds(self.mouth, [json.dumps(note).encode()], [descriptor])
+            except OSError as error:
+                log.warning("the next message takes as long as this one: %s", error)
+
+
+class Kept:
+    """The zygote's processes that have a bundle loaded, by the bundle's SHA-256.
+
+    Parameters
+    ----------
+    ear : socket
+        Where notes arrive.
+    notes : Notes
+        For the forks.
+    """
+
+    def __init__(self, ear: socket.socket, notes: Notes) -> None:
+        self._ear, self._notes = ear, notes
+        # None for one that has ended by itself, so that it is not started again and again.
+        self._places: dict[str, socket.socket | None] = {}
+
+    def pass_on(self, bundle: str, arguments: list[str]) -> bool:
+        """Hand a request to the process that has its bundle; False if there is none."""
+        return self._send(bundle, {_ARGUMENTS: arguments})
+
+    def hear(self, requests: socket.socket) -> Job | None:
+        """Take a note, and fork for a bundle that is new; return only that fork's jobs.
+
+        Parameters
+        ----------
+        requests : socket
+            What the fork is to close, too.
+        """
+        data, descriptors, *_ = socket.recv_fds(self._ear, LONGEST, 1)
+        note = json.loads(data)
+        bundle = note[_BUNDLE]
+        try:
+            if bundle in self._places:
+                self._send(bundle, {_CONFIG: note[_CONFIG]})
+                return None
+            place, jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            if os.fork() == 0:
+                for other in (place, requests):
+                    other.close()
+                self.close()
+                with os.fdopen(descriptors.pop(), "rb") as file:
+                    content = file.read()
+                return _serve(content, note, jobs, self._notes)
+            jobs.close()
+            self._keep(bundle, place)
+            return None
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Close, in a fork, what only the zygote needs."""
+        self._ear.close()
+        for place in self._places.values():
+            if place is not None:
+                place.close()
+
+    def _keep(self, bundle: str, place: socket.socket) -> None:
+        place.settimeout(_PATIENCE_SECONDS)
+        self._places[bundle] = place
+        while len(self._places) > _MOST_KEPT:
+            # Ends when its forks have.
+            if oldest := self._places.pop(next(iter(self._places))):
+                oldest.close()
+
+    def _send(self, bundle: str, asked: dict[str, Any]) -> bool:
+        place = self._places.get(bundle)
+        if place is None:
+            return False
+        # The one that was asked last is the last one to go.
+        self._places[bundle] = self._places.pop(bundle)
+        try:
+            place.send(json.dumps(asked).encode())
+        except OSError as error:
+            log.warning(
+                "bundle %s is not kept loaded (%s): each of its messages takes a second or"
+                " two longer",
+                bundle,
+                error,
+            )
+            place.close()
+            self._places[bundle] = None
+            return False
+        return True
+
+
+def is_fork() -> bool:
+    """Fork; return True in the fork, which takes signals and draws numbers as a new process."""
+    if os.fork():
+        return False
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Python's own generator is reseeded by itself.
+    for name in ("numpy.random", "torch"):
+        if module := sys.modules.get(name):
+            module.seed()
+    return True
+
+
+def _serve(
+    content: bytes, note: Mapping[str, Any], requests: socket.socket, notes: Notes
+) -> Job:
+    """Load a bundle and fork for each request; return, in the fork, its job."""
+    place = clientapp.own_folder(clientapp.FOLDERS)
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
+    loaded = _load(content, note, folder)
+    if loaded is None:
+        _leave(requests, folder)
+    known = {_canonical(note[_CONFIG])}
+    # What is there now stays, so that collections in forks need not copy it.
+    gc.collect()
+    gc.freeze()
+    while request := requests.recv(LONGEST):
+        asked = json.loads(request)
+        if _CONFIG in asked:
+            _warm_up(loaded, asked[_CONFIG])
+            known.add(_canonical(asked[_CONFIG]))
+        elif is_fork():
+            requests.close()
+            return Job(asked[_ARGUMENTS], loaded, Notes(notes.mouth, known).tell)
+    _leave(requests, folder)
+
+
+def _load(content: bytes, note: Mapping[str, Any], folder: Path) -> Loaded | None:
+    """Load and warm up a bundle; None, and a log, where forks of this process would not do."""
+    # The bundle's folder goes with this process.
+    sys.dont_write_bytecode = True
+    try:
+        fresh = clientapp.fresh_guard(clientapp.known_runner(), folder)
+    except clientapp.GuardError as error:
+        log.warning("%s", error)
+        return None
+    loaded = fresh.load(content, tuple(note[_NAMES]))
+    if loaded is None or loaded.bundle != note[_BUNDLE]:
+        return None
+    _warm_up(loaded, note[_CONFIG])
+    if len([*Path("/proc/self/task").iterdir()]) > 1:
+        log.warning("bundle %s starts threads, which a fork would lack", loaded.bundle)
+        return None
+    return loaded
+
+
+def _warm_up(loaded: Loaded, run_config: Mapping[str, Any]) -> None:
+    warm_up = getattr(loaded.app, _WARM_UP, None)
+    try:
+        if warm_up is not None:
+            warm_up(run_config)
+    except Exception as error:
+        # Each message will say it at length, and answer with a refusal.
+        log.warning("the app could not be warmed up: %s", error)
+
+
+def _leave(requests: socket.socket, folder: Path) -> NoReturn:
+    """End this process; what it was asked for meanwhile goes the long way."""
+    requests.shutdown(socket.SHUT_RD)
+    while request := requests.recv(LONGEST):
+        if arguments := json.loads(request).get(_ARGUMENTS):
+            subprocess.Popen(arguments)
+    # Forks read the bundle's files. As SIGCHLD is ignored, this returns when all have ended.
+    with suppress(ChildProcessError):
+        os.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+    sys.exit()
+
+
+def _canonical(run_config: Mapping[str, Any]) -> str:
+    return json.dumps(run_config, sort_keys=True)
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """Yield the descriptor of a file that is in no folder."""
+    with os.fdopen(os.memfd_create("tacet-bundle"), "wb") as file:
+        file.write(content)
+        file.flush()
+        file.seek(0)
+        yield file.fileno()
