@@ -173,6 +173,12 @@ def _of_compression(figures: Figures) -> Iterator[Ratio]:
         yield Ratio(f"{name}: points lost to 32 bits", lost, compression.POINTS)
 
 
+def _of_large_models(figures: Figures) -> Iterator[Ratio]:
+    """Read what is not training of a large model's round from ``benchmarks.large_model``."""
+    name = f"{figures['parameters']:,} parameters x {figures['clients']}: own work / training"
+    yield Ratio(name, figures["own_by_training"], 1.0)
+
+
 def _of_deployment(figures: Figures) -> Iterator[Ratio]:
     for row in figures["rows"]:
         if row["system"] == "secagg":
@@ -204,6 +210,12 @@ WHOLE = (
         _of_dropouts,
     ),
     Part("secagg", ("--peaks", "--cases", "100,25000000,10"), _of_peaks),
+    Part(
+        "secagg",
+        ("--cases", "100,100000,10"),
+        _of_masks(dict.fromkeys((CLASSICAL, SIGNED), (1.5, 1.5))),
+    ),
+    Part("large_model", ("--in-process",), _of_large_models),
     Part("compression", ("--rows", compression.FULL, *compression.AIMS), _of_compression),
     Part("round_trip", ("--clients", "50", "100", "300"), _of_rounds),
     Part("round_trip", ("--deployment",), _of_deployment),

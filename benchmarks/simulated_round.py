@@ -57,7 +57,7 @@ def measure(
         "overrides": "task.training.num_steps=1 task.partition.min_examples=1"
         " aggregation.secrets_seconds=86400",
     }
-    return _measure_ours(run_config, num_nodes, None, before)
+    return cpu_of_rounds(run_config, num_nodes, before=before)
 
 
 def measure_many(num_nodes: int, num_rounds: int) -> list[float]:
@@ -70,7 +70,7 @@ def measure_many(num_nodes: int, num_rounds: int) -> list[float]:
     }
     task, parts = flower_fedavg.build_task(), min(num_nodes, _MOST_PARTS)
     held = [task.load(DataSource(node % parts, parts)) for node in range(num_nodes)]
-    return _measure_ours(run_config, num_nodes, held, lambda _: None)
+    return cpu_of_rounds(run_config, num_nodes, held)
 
 
 def measure_flower(num_nodes: int, num_rounds: int) -> list[float]:
@@ -107,12 +107,25 @@ def compare(num_nodes: int, num_rounds: int, passes: int) -> tuple[float, float]
     return statistics.median(flower), statistics.median(ours)
 
 
-def _measure_ours(
+def cpu_of_rounds(
     run_config: dict[str, Scalar],
     num_nodes: int,
-    held: Sequence[LocalData] | None,
-    before: Callable[[int], None],
+    held: Sequence[LocalData] | None = None,
+    before: Callable[[int], None] = lambda _: None,
 ) -> list[float]:
+    """Return the CPU seconds of each round of any run.
+
+    Parameters
+    ----------
+    run_config : dict
+        Of the run.
+    num_nodes : int
+        How many it has.
+    held : sequence of LocalData, optional
+        Each node's records in place of the task's.
+    before : callable
+        As in ``measure``.
+    """
     starts: dict[int, float] = {}
     ends: dict[int, float] = {}
 

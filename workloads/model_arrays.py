@@ -22,32 +22,13 @@ def flatten(arrays: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
 
 
-def subtract_from(
-    after: Mapping[str, NDArray[np.floating]], before: NDArray[np.float32]
-) -> None:
-    """Replace a flat vector by the arrays minus it, in place: no further vector is made.
-
-    Parameters
-    ----------
-    after : mapping of ndarray
-        Float32, in the order in which ``before`` was flattened.
-    before : ndarray, float32, shape (length,)
-        What ``flatten`` returned.
-    """
-    first = 0
-    for values in after.values():
-        piece = before[first : first + values.size]
-        np.subtract(np.asarray(values, np.float32).ravel(), piece, out=piece)
-        first += values.size
-
-
 def add_to(arrays: Mapping[str, NDArray[Any]], update: NDArray[np.float32]) -> Arrays:
     """Return the arrays plus a flat update, with the names, shapes and dtypes kept."""
     result: Arrays = {}
     first = 0
     for name, values in arrays.items():
         piece = update[first : first + values.size].reshape(values.shape)
-        result[name] = (values + piece).astype(values.dtype)
+        result[name] = (values + piece).astype(values.dtype, copy=False)
         first += values.size
     return result
 

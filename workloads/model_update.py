@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from privacy.bounding.bounded_sum import one_term
 from privacy.bounding.clipping import clip_bit
@@ -13,7 +14,6 @@ from privacy.mode import Place
 from privacy.unit import Unit
 from workloads.base import Privacy, Records, Step
 from workloads.model import ModelWorkload
-from workloads.model_arrays import flatten, subtract_from
 from workloads.values import (
     NUM_EXAMPLES,
     TRAIN_LOSS,
@@ -57,11 +57,10 @@ class ModelUpdate(ModelWorkload):
         """Score the model as it came, then train it: evaluation costs no trip of its own."""
         model = self.load(state, records)
         sums = self.score(model, records)
-        update = flatten(parameters(model))
         result = self._train(model, records, rng)
         sums[NUM_EXAMPLES] = float(result.num_examples)
         sums[TRAIN_LOSS] = result.mean_loss * result.num_examples
-        subtract_from(parameters(model), update)
+        update = update_of(model, state)
         return Contribution(update, sums, personal=personal_of(model))
 
     def bounded(
@@ -74,17 +73,16 @@ class ModelUpdate(ModelWorkload):
     ) -> PrivateContribution:
         """Return the clipped update, or under ``example`` x ``local`` the noised one."""
         model = self.load(state, records)
-        update = flatten(parameters(model))
         if privacy.mode.trains_privately:
             self._train_by_dp_sgd(model, records, rng, privacy)
-            subtract_from(parameters(model), update)
-            return PrivateContribution(NoisedUpdate(update))
+            return PrivateContribution(NoisedUpdate(update_of(model, state)))
         train_loss = None
         # A refusal would tell; a client without records moves nothing.
         if len(records.train):
             train_loss = float(self._train(model, records, rng).mean_loss)
-        subtract_from(parameters(model), update)
-        term = one_term(update, privacy.clip_norm, l1=privacy.plan.terms.bounds_l1)
+        term = one_term(
+            update_of(model, state), privacy.clip_norm, l1=privacy.plan.terms.bounds_l1
+        )
         if not term.was_finite:
             log.warning("training diverged here: this contribution is noise alone")
         bit = None
@@ -154,11 +152,11 @@ class ModelUpdate(ModelWorkload):
         )
 
 
-def parameters(model: Any) -> dict[str, Any]:
-    """Return a model's parameters by name; loads torch."""
-    from tasks.training.local import get_parameters
+def update_of(model: Any, state: State) -> NDArray[np.float32]:
+    """Return a trained model minus the state that it was loaded from; loads torch."""
+    from tasks.training import local
 
-    return get_parameters(model)
+    return local.update_of(model, state.arrays)
 
 
 def personal_of(model: Any) -> Arrays | None:

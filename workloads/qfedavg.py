@@ -10,8 +10,7 @@ import numpy as np
 
 from tasks.schema import require
 from workloads.base import Records, Step, WorkloadConfig
-from workloads.model_arrays import flatten, subtract_from
-from workloads.model_update import ModelUpdate, parameters, personal_of
+from workloads.model_update import ModelUpdate, personal_of, update_of
 from workloads.values import (
     NUM_EXAMPLES,
     TRAIN_LOSS,
@@ -89,15 +88,13 @@ class QFedAvg(ModelUpdate):
         model = self.load(state, records)
         sums = self.score(model, records)
         loss_sum = self._loss_sum(model, records)
-        flat = flatten(parameters(model))
         # It refuses a node without records.
         result = self._train(model, records, rng)
         sums |= {
             NUM_EXAMPLES: float(result.num_examples),
             TRAIN_LOSS: result.mean_loss * result.num_examples,
         }
-        subtract_from(parameters(model), flat)
-        update = flat.astype(np.float64)
+        update = update_of(model, state).astype(np.float64)
         scale, steep = self._weights(
             loss_sum / result.num_examples,
             float(update @ update) / self._step_length(result.num_steps),

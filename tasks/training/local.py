@@ -90,6 +90,30 @@ def get_parameters(model: nn.Module) -> dict[str, NDArray[Any]]:
     return arrays_of(exchanged(model))
 
 
+def update_of(model: nn.Module, before: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Return how far what is exchanged has moved, as one vector in the model's order.
+
+    Nothing else as long as the model is made.
+
+    Parameters
+    ----------
+    model : nn.Module
+        After its training.
+    before : mapping of ndarray
+        What ``set_parameters`` was given; compared as the model has it.
+    """
+    parameters = exchanged(model)
+    update = np.empty(sum(p.numel() for p in parameters.values()), np.float32)
+    first = 0
+    for name, parameter in parameters.items():
+        after = parameter.detach().cpu().numpy()
+        loaded = np.asarray(before[name], after.dtype).astype(np.float32, copy=False)
+        piece = update[first : first + after.size].reshape(after.shape)
+        np.subtract(after.astype(np.float32, copy=False), loaded, out=piece)
+        first += after.size
+    return update
+
+
 def set_parameters(model: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
     """Load what is exchanged by name.
 

@@ -84,6 +84,8 @@ def test_the_whole_reads_what_the_benchmarks_write():
     ]
     assert whole("round_trip", "--clients")({"rows": rows}) == [0.9, 1.8]
     assert whole("round_trip", "--deployment")({"rows": rows[:2]}) == [0.9]
+    own = {"parameters": 25_000_000, "clients": 4, "own_by_training": 0.5}
+    assert whole("large_model")(own) == [0.5]
 
 
 def test_the_whole_reads_dropouts_memory_and_bytes():

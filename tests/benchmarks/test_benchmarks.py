@@ -156,11 +156,10 @@ def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
 def test_the_floor_is_shared_by_the_workers_that_have_a_client(monkeypatch):
     # Each call of the clock is a second later, so each client takes exactly one.
     ticks = iter(range(10**6))
-    monkeypatch.setattr(training_floor, "_REPEATS", 2)
-    monkeypatch.setattr(training_floor.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(training_floor.time, "process_time", lambda: float(next(ticks)))
     config = load_config(round_trip.TRAINING)
-    assert training_floor.measure_floor(config, num_clients=4, workers=2) == 2.0
-    assert training_floor.measure_floor(config, num_clients=4, workers=16) == 1.0
+    assert training_floor.measure_floor(config, num_clients=4, workers=2, repeats=2) == 2.0
+    assert training_floor.measure_floor(config, num_clients=4, workers=16, repeats=2) == 1.0
 
 
 @pytest.mark.parametrize("num_clients", [50, 1000])
@@ -195,6 +194,20 @@ def test_a_large_model_has_about_the_parameters_that_are_asked_for():
     workload = build_workload(config)
     length = workload.length(workload.initial_state())
     assert length == 100_000 // 32 * 32 + 1
+
+
+@pytest.mark.slow
+def test_a_large_models_own_work_stands_beside_its_training(tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    options = ["--in-process", "--parameters", "3200", "--clients", "3", "--json", str(file)]
+    assert large_model.main(options) == 0
+    figures = json.loads(file.read_text())
+    cpu = sorted(figures["cpu"])
+    assert len(cpu) == 2
+    assert 0 < figures["training"] < cpu[1]
+    own = (sum(cpu) / 2 - figures["training"]) / figures["training"]
+    assert figures["own_by_training"] == pytest.approx(own)
+    assert capsys.readouterr().out.splitlines()[2].split()[-1] == f"{own:.2f}"
 
 
 @pytest.mark.parametrize("option", [["--rounds", "1"], ["--clients", "1"]])

@@ -14,7 +14,7 @@ from strategies.codec.fixed_point import CHUNK, FixedPoint, to_signed
 from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED, is_finite
 from strategies.secagg.crypto.prg import reduce_modulus, word_dtype
 from tests.kits.codec_kit import context
-from workloads.model_arrays import flatten, hash_state, subtract_from
+from workloads.model_arrays import hash_state
 from workloads.values import NUM_EXAMPLES, TRAIN_LOSS, Contribution, State
 
 LONG = 2 * CHUNK + 37
@@ -109,15 +109,6 @@ def test_counts_and_floats_are_those_of_whole_vectors():
     values = numbers(LONG)
     vector, _ = clear.encode(Contribution(values, {NUM_EXAMPLES: 3.0}), context(2))
     np.testing.assert_array_equal(vector, 3.0 * values.astype(np.float64))
-
-
-def test_an_update_takes_the_place_of_what_it_is_taken_from():
-    before = {"a": numbers(6, 1).reshape(2, 3), "b": np.float32(3.0), "c": numbers(5, 2)}
-    after = {name: values * np.float32(1.7) for name, values in before.items()}
-    due = flatten(after) - flatten(before)
-    flat = flatten(before)
-    subtract_from(after, flat)
-    np.testing.assert_array_equal(flat, due)
 
 
 def hash_whole(arrays: dict, loaded_as: type) -> bytes:
