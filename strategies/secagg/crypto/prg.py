@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 KEY_BYTES = 16
 CHUNK_BYTES = 1 << 18
+_AT_ONCE = 1024  # counters that are written by one call
 _MAX_OPEN = 256  # encryptors alive at once: bounds memory, keeps the vector's chunk in cache
 
 BLOCK_BYTES = 16
@@ -58,8 +59,8 @@ def apply_masks(segments: Sequence[Vector], masks: Iterable[Mask]) -> None:
 
     Notes
     -----
-    Extra memory is two and a half chunks of 256 KiB, whatever the dimension and the number of
-    masks. A segment's chunk is the outer loop, so it stays in the processor's cache while up to
+    Extra memory is two chunks of 256 KiB, whatever the dimension and the number of masks.
+    A segment's chunk is the outer loop, so it stays in the processor's cache while up to
     256 keystreams pass over it.
     """
     for segment in segments:
@@ -94,7 +95,7 @@ class _Scratch:
 
     def __init__(self, num_bytes: int) -> None:
         most = num_bytes // BLOCK_BYTES + 2
-        self._numbers = np.arange(most, dtype=np.uint64)
+        self._numbers = np.arange(_AT_ONCE, dtype=np.uint64)
         # Big-endian, 128 bits: the upper half stays zero.
         self._counters = np.zeros((most, 2), np.uint64)
         # One block more, as the library wants room for what it may have kept back.
@@ -108,7 +109,9 @@ class _Scratch:
         block, skipped = divmod(first, BLOCK_BYTES)
         count = -(-(skipped + num_bytes) // BLOCK_BYTES)
         low = self._counters[:count, 1]
-        np.add(self._numbers[:count], np.uint64(block), out=low)
+        for at in range(0, count, _AT_ONCE):
+            part = low[at : at + _AT_ONCE]
+            np.add(self._numbers[: len(part)], np.uint64(block + at), out=part)
         if sys.byteorder == "little":
             low.byteswap(inplace=True)
         return self._counters[:count].reshape(-1).view(np.uint8).data, skipped
