@@ -38,6 +38,8 @@ server ms  all work of the server in one attempt, the sum decoded
 floor      generating (AES-128-CTR) and adding the masks that must be and, for Tacet's masked
            rows, X25519 and ML-KEM-768 for each secret, at rates measured in this run with one
            thread; x floor is how many times above it we are
+signed     the floor and, where everybody signs, the signatures: Ed25519 for each message that
+           is signed or verified, SHA-256 of the masked inputs; x signed is as x floor
 bytes      of the encoded reply with the masked input, a parameter
 error      largest error of the sum against float64; bound is what the fixed point allows
 key kB     what a client sends and receives in a steady round beside model and update, a peer
@@ -68,9 +70,13 @@ HEADERS = (
     "client ms",
     "floor",
     "x floor",
+    "signed",
+    "x signed",
     "server ms",
     "floor",
     "x floor",
+    "signed",
+    "x signed",
     "bytes",
     "key kB",
     "error",
@@ -91,6 +97,8 @@ class Row:
     measured: Measured
     client_floor: float
     server_floor: float
+    client_signatures: float = 0.0
+    server_signatures: float = 0.0
 
     def figures(self) -> dict[str, object]:
         """Return everything, unrounded; times in seconds."""
@@ -103,6 +111,17 @@ class Row:
             "server": self.measured.server / self.server_floor,
         }
 
+    def signed_ratios(self) -> dict[str, float]:
+        """Return how many times its floor with signatures each party takes, where it signs."""
+        if not self.client_signatures:
+            return {}
+        client = self.client_floor + self.client_signatures
+        server = self.server_floor + self.server_signatures
+        return {
+            "client": self.measured.client / client,
+            "server": self.measured.server / server,
+        }
+
     def cells(self) -> list[str]:
         """Return the formatted cells."""
         case, found = self.case, self.measured
@@ -113,8 +132,8 @@ class Row:
             _named(case),
             graph,
             str(self.runs),
-            *_times(found.client, self.client_floor),
-            *_times(found.server, self.server_floor),
+            *_times(found.client, self.client_floor, self.client_signatures),
+            *_times(found.server, self.server_floor, self.server_signatures),
             f"{found.bytes_per_parameter:.3f}",
             f"{found.key_bytes_per_peer / 1000:.2f}" if found.key_bytes_per_peer else "-",
             *(f"{value:.1e}" for value in (found.error, found.error_bound)),
@@ -177,10 +196,11 @@ def measure(
         systems["flower"] = lambda: flower_secagg.run(case)
     if against == "tenseal":
         systems["tenseal CKKS"] = lambda: tenseal_ckks.run(case)
-    floors = {
+    floors: dict[str, tuple[float, ...]] = {
         CLASSICAL: rates.floors(case, agreed=True),
         SIGNED: rates.floors(case, agreed=True, hybrid=True),
     }
+    floors[SIGNED] += rates.signatures(case)
     masks = rates.floors(case, agreed=False)
     found: dict[str, list[Measured]] = {system: [] for system in systems}
     todo = set(systems)
@@ -206,6 +226,11 @@ def requirements(rows: Sequence[Row], peaks: tacet_secagg.Peaks) -> list[Require
         for row in rows
         if row.system in (CLASSICAL, SIGNED)
         for party, value in row.ratios().items()
+    ]
+    times += [
+        (f"{row.system}: {party}, times its floor with signatures", value)
+        for row in rows
+        for party, value in row.signed_ratios().items()
     ]
     found = {row.system: row.measured for row in rows}
     ours, signed = found[CLASSICAL], found[SIGNED]
@@ -256,6 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n{rates.keystream / 1e9:.1f} GB/s AES-CTR, {rates.adding / 1e9:.1f} GB/s added")
     us = (1e6 * one for one in (rates.agreement, rates.sealing, rates.opening))
     print("{:.0f} us X25519, {:.0f} and {:.0f} us to seal and open by ML-KEM-768".format(*us))
+    us = (1e6 * one for one in (rates.signing, rates.verifying))
+    print("{:.0f} and {:.0f} us to sign and verify by Ed25519".format(*us), end=", ")
+    print(f"{rates.hashing / 1e9:.1f} GB/s SHA-256")
     print(machine_line())
     if options.json:
         listed = _peaks_listed(peaks)
@@ -293,8 +321,11 @@ def _named(case: Case) -> str:
     return f"{case.clients}, {case.parameters:,}, {case.dropouts}"
 
 
-def _times(seconds: float, floor: float) -> list[str]:
-    return [f"{1e3 * seconds:.1f}", f"{1e3 * floor:.1f}", f"{seconds / floor:.1f}"]
+def _times(seconds: float, floor: float, signatures: float) -> list[str]:
+    """Return the cells of one party; without signatures the last two are empty."""
+    signed = floor + signatures
+    cells = [f"{1e3 * signed:.1f}", f"{seconds / signed:.1f}"] if signatures else ["-", "-"]
+    return [f"{1e3 * seconds:.1f}", f"{1e3 * floor:.1f}", f"{seconds / floor:.1f}", *cells]
 
 
 def _numbers(text: str) -> tuple[int, int, int]:

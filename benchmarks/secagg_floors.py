@@ -1,10 +1,12 @@
 """The least time that secure aggregation can take, from what its primitives take here."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import (
     MLKEM768PrivateKey,
     MLKEM768PublicKey,
@@ -32,6 +34,10 @@ class Rates:
         Seconds for the secret of two X25519 keys.
     sealing, opening : float
         Seconds for encapsulating to an ML-KEM-768 key as it comes, and for decapsulating.
+    signing, verifying : float
+        Seconds for an Ed25519 signature of a hash, and for verifying it.
+    hashing : float
+        Bytes a second of SHA-256.
     """
 
     keystream: float
@@ -39,6 +45,9 @@ class Rates:
     agreement: float
     sealing: float
     opening: float
+    signing: float
+    verifying: float
+    hashing: float
 
     def masking(self, num_masks: float, num_bytes: int) -> float:
         """Return the seconds in which so many masks are generated and added."""
@@ -69,6 +78,22 @@ class Rates:
                 server += pairs / 2 * self.opening
         return client, server
 
+    def signatures(self, case: Case) -> tuple[float, float]:
+        """Return the least seconds of a client and of the server for signatures.
+
+        They are no part of `floors`. A client signs each of its messages, and verifies the
+        advert of every other member and what q members have signed of one view. The server
+        verifies each message. Of what is signed, the masked inputs alone are counted as hashed.
+        """
+        n, survivors, dropped = case.clients, len(case.surviving), case.dropouts > 0
+        # Of each: advert and shares; of a survivor: input, reply and its view of who is left.
+        late = 2 + dropped
+        quorum = case.protocol.quorum(case.protocol.shape(n))
+        hashed = case.parameters * WORD_BYTES / self.hashing
+        client = (2 + late) * self.signing + (n - 1 + quorum) * self.verifying + hashed
+        server = (2 * n + late * survivors) * self.verifying + survivors * hashed
+        return client, server
+
 
 def num_pairs(case: Case) -> float:
     """Return how many pairs of a dropout and a survivor have a mask, on average."""
@@ -81,7 +106,7 @@ def num_masks(case: Case) -> tuple[float, float]:
 
 
 def measure_rates() -> Rates:
-    """Measure AES-128-CTR as OpenSSL does it, numpy's addition of words, and key agreement."""
+    """Measure AES-128-CTR as OpenSSL does it, numpy's addition, key agreement, signatures."""
     zeros, buffer = bytes(_CHUNK_BYTES), bytearray(_CHUNK_BYTES + 15)
     encryptor = Cipher(algorithms.AES128(bytes(16)), modes.CTR(bytes(16))).encryptor()
     total = np.zeros(_CHUNK_BYTES // WORD_BYTES, np.uint32)
@@ -90,6 +115,8 @@ def measure_rates() -> Rates:
     kem = MLKEM768PrivateKey.generate()
     public = kem.public_key().public_bytes_raw()
     _, text = kem.public_key().encapsulate()
+    identity, signed = Ed25519PrivateKey.generate(), bytes(32)
+    pinned, signature = identity.public_key(), identity.sign(signed)
     chunks = _RATE_BYTES // _CHUNK_BYTES
     return Rates(
         keystream=_CHUNK_BYTES / _seconds(lambda: encryptor.update_into(zeros, buffer), chunks),
@@ -99,6 +126,9 @@ def measure_rates() -> Rates:
             lambda: MLKEM768PublicKey.from_public_bytes(public).encapsulate(), _NUM_AGREEMENTS
         ),
         opening=_seconds(lambda: kem.decapsulate(text), _NUM_AGREEMENTS),
+        signing=_seconds(lambda: identity.sign(signed), _NUM_AGREEMENTS),
+        verifying=_seconds(lambda: pinned.verify(signature, signed), _NUM_AGREEMENTS),
+        hashing=_CHUNK_BYTES / _seconds(lambda: hashlib.sha256(zeros).digest(), chunks // 8),
     )
 
 

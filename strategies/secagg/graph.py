@@ -12,7 +12,7 @@ connected) `failure_probability` bounds.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import comb
@@ -281,8 +281,25 @@ def neighborhood(shape: Shape, seed: bytes, member: int) -> tuple[int, ...]:
     member : int
         Position in the roster, from 0; so are the results.
     """
-    n, half = shape.num_members, shape.num_neighbors // 2
     if shape.is_complete:
-        return tuple(range(n))
-    order, place = _ring(n, seed)
-    return tuple(sorted(order[(place[member] + i) % n] for i in range(-half, half + 1)))
+        return tuple(range(shape.num_members))
+    order, place = _ring(shape.num_members, seed)
+    return tuple(sorted(_arc(order * 3, place[member], shape)))
+
+
+def neighborhoods(shape: Shape, seed: bytes, nodes: Sequence[int]) -> list[frozenset[int]]:
+    """Return the closed neighbourhood of every node, as `neighborhood` does for one member.
+
+    `nodes` are the roster's, by their position in it.
+    """
+    if shape.is_complete:
+        return [frozenset(nodes)] * len(nodes)
+    order, place = _ring(shape.num_members, seed)
+    ring = [nodes[member] for member in order] * 3
+    return [frozenset(_arc(ring, at, shape)) for at in place]
+
+
+def _arc(three_rings: Sequence[int], at: int, shape: Shape) -> Sequence[int]:
+    """Return who stands around a place on the ring, which begins again at either end."""
+    first = shape.num_members + at - shape.num_neighbors // 2
+    return three_rings[first : first + shape.num_neighbors + 1]

@@ -7,10 +7,12 @@ over are an error. Decoding raises `DecodeError` and nothing else, and looks at 
 before it allocates. Integers on the wire are big-endian.
 """
 
+import operator
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
+from itertools import chain, islice
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
 VERSION = 4
@@ -65,25 +67,27 @@ class Reader:
     def table(self, limit: int) -> list[tuple[int, bytes]]:
         """Return rows of a node id and at most `limit` bytes with their length in front.
 
-        One loop, as the server reads a row for each pair of nodes.
+        Rows of one length that follow each other are read in one go, as the server reads one
+        for each pair of nodes: at first all, and after a change of length twice as many each
+        time, so that changing lengths cost no more than a small multiple of what they must.
         """
         count, found = self.length(MAX_MEMBERS), list[tuple[int, bytes]]()
-        at, head = 0, _ROW_HEAD.size
-        # No more than so many rows can have, and so no copy of what is long behind them.
-        rest = bytes(self._view[self._at : self._at + count * (head + limit)])
-        size = len(rest)
-        for _ in range(count):
-            start = at + head
-            if start > size:
+        head, at_once = _ROW_HEAD.size, count
+        while len(found) < count:
+            rest = self._view[self._at :]
+            if head > len(rest):
                 raise DecodeError(f"{count} rows wanted, {len(found)} there")
-            node, length = _ROW_HEAD.unpack_from(rest, at)
-            at = start + length
+            _, length = _ROW_HEAD.unpack_from(rest)
             if length > limit:
                 raise DecodeError(f"length {length} is over the limit {limit}")
-            if at > size:
-                raise DecodeError(f"{length} bytes wanted, {size - start} left")
-            found.append((node, rest[start:at]))
-        self._at += at
+            size = head + length
+            fitting = min(at_once, count - len(found), len(rest) // size)
+            if not fitting:
+                raise DecodeError(f"{length} bytes wanted, {len(rest) - head} left")
+            lengths = struct.iter_unpack(f">8xI{length}x", rest[: fitting * size])
+            alike = next((at for at, (one,) in enumerate(lengths) if one != length), fitting)
+            found += struct.iter_unpack(f">Q4x{length}s", self.take(alike * size))
+            at_once = 2 * at_once if alike == fitting else 1
         return found
 
     def finish(self) -> None:
@@ -94,11 +98,21 @@ class Reader:
 
 @dataclass(frozen=True)
 class Kind:
-    """How one field is written and read, and its size in words for the documents."""
+    """How one field is written and read, and its size in words for the documents.
+
+    What may be long has `parts`, too: the bytes that `write` gives, but values not copied.
+    """
 
     size: str
     write: Callable[[Any], bytes]
     read: Callable[[Reader], Any]
+    parts: Callable[[Any], list[Buffer]] | None = None
+
+
+def _long(
+    size: str, parts: Callable[[Any], list[Buffer]], read: Callable[[Reader], Any]
+) -> Kind:
+    return Kind(size, lambda value: b"".join(parts(value)), read, parts)
 
 
 def _number(width: str) -> Kind:
@@ -171,22 +185,22 @@ def rows(num_bytes: int) -> Kind:
 def table(limit: int) -> Kind:
     """Return the kind of a table from node id to at most `limit` bytes, ids ascending."""
 
-    def write(value: tuple[tuple[int, bytes], ...]) -> bytes:
-        _ascending([node for node, _ in value], ValueError)
-        longest = max((len(item) for _, item in value), default=0)
+    def parts(value: tuple[tuple[int, bytes], ...]) -> list[Buffer]:
+        nodes, items = [node for node, _ in value], [item for _, item in value]
+        _ascending(nodes, ValueError)
+        lengths = [len(item) for item in items]
+        longest = max(lengths, default=0)
         if longest > limit:
             raise ValueError(f"{longest} bytes are over the limit {limit}")
-        parts = [
-            part for node, item in value for part in (_ROW_HEAD.pack(node, len(item)), item)
-        ]
-        return _count(len(value)) + b"".join(parts)
+        heads = map(_ROW_HEAD.pack, nodes, lengths)
+        return [_count(len(value)), *chain.from_iterable(zip(heads, items, strict=True))]
 
     def read(r: Reader) -> tuple[tuple[int, bytes], ...]:
         entries = r.table(limit)
         _ascending([node for node, _ in entries], DecodeError)
         return tuple(entries)
 
-    return Kind("4 + each (12 + length)", write, read)
+    return _long("4 + each (12 + length)", parts, read)
 
 
 def option(inner: Kind) -> Kind:
@@ -210,36 +224,35 @@ def _count(value: int) -> bytes:
     return struct.pack(">I", value)
 
 
-def _ascending(nodes: list[int], error: type[ValueError]) -> None:
-    if nodes != sorted(set(nodes)):
+def _ascending(nodes: Sequence[int], error: type[ValueError]) -> None:
+    if not all(map(operator.lt, nodes, islice(nodes, 1, None))):
         raise error("node ids are not strictly ascending")
 
 
 def _write_nodes(value: tuple[int, ...]) -> bytes:
-    _ascending(list(value), ValueError)
+    _ascending(value, ValueError)
     return _count(len(value)) + struct.pack(f">{len(value)}Q", *value)
 
 
 def _read_nodes(r: Reader) -> tuple[int, ...]:
     count = r.length(MAX_MEMBERS)
     nodes = struct.unpack(f">{count}Q", r.take(8 * count))
-    _ascending(list(nodes), DecodeError)
+    _ascending(nodes, DecodeError)
     return nodes
 
 
-def _payload_length(value: Buffer) -> bytes:
+def _payload_parts(value: Buffer) -> list[Buffer]:
     if len(value) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"{len(value)} bytes are over the limit {MAX_PAYLOAD_BYTES}")
-    return struct.pack(">Q", len(value))
+    return [struct.pack(">Q", len(value)), value]
 
 
 U8, U16, U64 = _number(">B"), _number(">H"), _number(">Q")
 HASH = fixed(32)
 NODES = Kind("4 + 8 a node", _write_nodes, _read_nodes)
-# A payload may be hundreds of megabytes: it is written without a copy (`Wire.encode` adds
-# the bytes behind the length) and read as a view on the received bytes.
-PAYLOAD = Kind(
-    "8 + length", _payload_length, lambda r: r.take(r.length(MAX_PAYLOAD_BYTES, ">Q"))
+# A payload may be hundreds of megabytes: it is read as a view on the received bytes.
+PAYLOAD = _long(
+    "8 + length", _payload_parts, lambda r: r.take(r.length(MAX_PAYLOAD_BYTES, ">Q"))
 )
 ATTEMPT = Kind(
     "16",
@@ -283,10 +296,8 @@ class Wire:
     def _parts(self, declared_fields: tuple[tuple[str, Field], ...]) -> list[Buffer]:
         parts: list[Buffer] = [_MAGIC + bytes([VERSION, self.TYPE])]
         for name, declared in declared_fields:
-            value = getattr(self, name)
-            parts.append(declared.kind.write(value))
-            if declared.kind is PAYLOAD:
-                parts.append(value)  # joined from where it is: no copy in between
+            value, kind = getattr(self, name), declared.kind
+            parts += [kind.write(value)] if kind.parts is None else kind.parts(value)
         return parts
 
     @classmethod
@@ -308,7 +319,7 @@ class Signed(Wire):
     """Base of a message whose last field, `signature`, covers all bytes before it."""
 
     @cached_property
-    def body(self) -> bytes:
+    def body(self) -> Buffer:
         """The canonical bytes before the signature."""
         return self._encoded(layout(type(self))[:-1])
 
@@ -321,7 +332,7 @@ class Signed(Wire):
     def encode(self) -> bytes:
         """Return the canonical bytes; `ValueError` names a value that does not fit."""
         name, declared = layout(type(self))[-1]
-        return self.body + declared.kind.write(getattr(self, name))
+        return b"".join((self.body, declared.kind.write(getattr(self, name))))
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
@@ -330,7 +341,7 @@ class Signed(Wire):
         name, declared = layout(cls)[-1]
         end = len(declared.kind.write(getattr(message, name)))
         # There is one encoding of each value: what was read is what would be written.
-        vars(message)["body"] = bytes(memoryview(data).cast("B")[:-end])
+        vars(message)["body"] = memoryview(data).cast("B")[:-end]
         return message
 
 

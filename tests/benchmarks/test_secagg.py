@@ -73,6 +73,20 @@ def test_secagg_says_which_required_figure_is_missed():
     assert len(secagg.requirements(ours, peaks)) == 7
 
 
+def test_signatures_are_a_part_of_their_own():
+    """The floor stays as it was, and so do the figures against it."""
+    measured = Measured(3.0, 5.0, 4.0, 0.0, 1.0)
+    row = secagg.Row(secagg.SIGNED, secagg.REQUIRED, 1, measured, 1.0, 2.0, 1.0, 2.0)
+    assert row.ratios() == {"client": 3.0, "server": 2.5}
+    assert row.signed_ratios() == {"client": 1.5, "server": 1.25}
+    plain = secagg.Row(secagg.CLASSICAL, secagg.REQUIRED, 1, measured, 1.0, 2.0)
+    assert plain.signed_ratios() == {}
+    required = secagg.requirements([plain, row], tacet_secagg.Peaks(2.0, 2.0, 3.0))
+    named = {one.name: one.holds for one in required}
+    assert not named["tacet, hybrid, signed: client, times its floor"]
+    assert named["tacet, hybrid, signed: client, times its floor with signatures"]
+
+
 def test_peaks_are_in_vectors():
     peaks = tacet_secagg.measure_peaks(Case.of(5, 200_000, 1))
     assert 2 < peaks.client < 3
@@ -101,7 +115,16 @@ def test_large_cases_take_the_default_graph():
 
 
 def test_floors_count_masks_and_a_secret_for_each_pair():
-    rates = Rates(keystream=2.0, adding=2.0, agreement=1e3, sealing=1e6, opening=1e9)
+    rates = Rates(
+        keystream=2.0,
+        adding=2.0,
+        agreement=1e3,
+        sealing=1e6,
+        opening=1e9,
+        signing=1e12,
+        verifying=1e15,
+        hashing=4.0,
+    )
     case = Case.of(5, 3, 1)
     assert rates.floors(case, agreed=False) == (5 * 12, 8 * 12)
     assert rates.floors(case, agreed=True) == (60 + 8e3, 96 + 4e3)
@@ -109,6 +132,10 @@ def test_floors_count_masks_and_a_secret_for_each_pair():
         60 + 8e3 + 6e6 + 6e9,
         96 + 4e3 + 2e9,
     )
+    # Four adverts and four views; two messages of each client, three more of each survivor.
+    assert rates.signatures(case) == (5e12 + 8e15 + 3, 22e15 + 12)
+    whole = Case.of(5, 3, 0)
+    assert rates.signatures(whole) == (4e12 + 8e15 + 3, 20e15 + 15)
 
 
 @pytest.mark.parametrize("text", ["5,200", "2,200,0", "5,200,5", "5,0,1"])

@@ -25,8 +25,8 @@ MUTATIONS = (
     Mutation(
         "masks-are-for-any-part-of-a-row",
         f"{_CRYPTO}keys.py",
-        "context = binding, part_hash, pair_bytes",
-        "context = binding, pair_bytes",
+        "frame(32, part_hash, 16, low, high)",
+        "frame(32, bytes(32), 16, low, high)",
         _PRIMITIVES,
     ),
     Mutation(

@@ -30,6 +30,7 @@ from strategies.secagg.crypto.keys import (
 from strategies.secagg.messages import KEM_TEXT_BYTES, PAIR_PART_BYTES
 
 _HASH_BYTES = 32
+_NO_PART = hashlib.sha256(b"").digest()
 Ends = tuple[int, int]
 
 
@@ -76,7 +77,7 @@ def is_pair_secret(secret: bytes, part: bytes, roster: bytes, ends: Ends) -> boo
 
 def hash_part(part: bytes) -> bytes:
     """Return SHA-256 of a part (32 bytes), to which shares and masks of the pair are bound."""
-    return hashlib.sha256(part).digest()
+    return hashlib.sha256(part).digest() if part else _NO_PART
 
 
 def _bound(roster: bytes, ends: Ends) -> bytes:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strategies.secagg.crypto.prg import KEY_BYTES
 from strategies.secagg.messages import KEM_KEY_BYTES, KEM_TEXT_BYTES, X25519_BYTES
+from strategies.secagg.wire import Buffer
 
 SEED_BYTES = 32
 _SHA256 = SHA256()
@@ -61,9 +62,9 @@ class Use(bytes, Enum):
 _pack_length = struct.Struct(">I").pack
 
 
-def bind(use: Use, *context: bytes) -> bytes:
+def bind(use: Use, *context: Buffer) -> bytes:
     """Return `use` and the context parts, each with its length in front."""
-    parts: list[bytes] = [use, b"\0"]
+    parts: list[Buffer] = [use, b"\0"]
     for part in context:
         parts += _pack_length(len(part)), part
     return b"".join(parts)
@@ -182,17 +183,24 @@ def pair_bytes(first: int, second: int) -> bytes:
     return struct.pack(">QQ", first, second)
 
 
-def pair_mask_key(
-    secret: bytes, part_hash: bytes, binding: bytes, first: int, second: int
-) -> bytes:
-    """Return the mask key of two nodes, the same from both sides.
+def pair_mask_keys(binding: bytes) -> Callable[[bytes, bytes, int, int], bytes]:
+    """Return the function to the mask key of two nodes, the same from both sides.
 
-    `secret` is what X25519 agrees on and, if hybrid, the pair's own secret behind it.
-    `part_hash` is of the row's part that brought that (`hybrid.seal_pair_secret`), so that
-    nobody can give one node a secret of another part than its peer has sent.
+    It takes the pair's secret, a hash and both nodes. The secret is what X25519 agrees on and,
+    if hybrid, the pair's own secret behind it. The hash is of the row's part that brought that
+    (`hybrid.seal_pair_secret`), so that nobody can give one node a secret of another part than
+    its peer has sent. What does not change under one binding is put together once.
     """
-    context = binding, part_hash, pair_bytes(min(first, second), max(first, second))
-    return derive(secret, Use.PAIR_MASK, *context)
+    before = bind(Use.PAIR_MASK, binding)
+    # As `bind` goes on with the hash and with `pair_bytes`.
+    frame = struct.Struct(">I32sIQQ").pack
+
+    def key(secret: bytes, part_hash: bytes, first: int, second: int) -> bytes:
+        low, high = (first, second) if first < second else (second, first)
+        info = before + frame(32, part_hash, 16, low, high)
+        return HKDF(_SHA256, KEY_BYTES, None, info).derive(secret)
+
+    return key
 
 
 def self_mask_key(self_seed: bytes, binding: bytes, node_id: int) -> bytes:

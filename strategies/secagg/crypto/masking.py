@@ -4,10 +4,10 @@ Bonawitz et al. 2017, section 4: node i adds its self mask, adds the mask it sha
 every neighbour of higher id and subtracts that of every neighbour of lower id.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from strategies.secagg.crypto.keys import KeyPair, pair_mask_key, self_mask_key
+from strategies.secagg.crypto.keys import KeyPair, pair_mask_keys, self_mask_key
 from strategies.secagg.crypto.prg import Mask
 
 
@@ -32,8 +32,9 @@ def input_masks(
     `pair` are its mask keys, `peers` the neighbours whose shares it holds.
     """
     yield self_mask_key(self_seed, binding, node_id), True
+    key_of = _pair_keys(node_id, pair, binding)
     for peer in peers:
-        yield _key(node_id, pair, peer, binding), node_id < peer.node_id
+        yield key_of(peer), node_id < peer.node_id
 
 
 def survivor_masks(self_seeds: Iterable[tuple[int, bytes]], binding: bytes) -> Iterator[Mask]:
@@ -49,11 +50,17 @@ def dropout_masks(
 
     `pair` are the dropout's mask keys, `survivors` those that masked with it.
     """
+    key_of = _pair_keys(dropout, pair, binding)
     for survivor in survivors:
         # The survivor added it where its id is the lower one.
-        yield _key(dropout, pair, survivor, binding), survivor.node_id > dropout
+        yield key_of(survivor), survivor.node_id > dropout
 
 
-def _key(node_id: int, pair: KeyPair, met: Met, binding: bytes) -> bytes:
-    secret = pair.agree(met.public) + met.secret
-    return pair_mask_key(secret, met.part_hash, binding, node_id, met.node_id)
+def _pair_keys(node_id: int, pair: KeyPair, binding: bytes) -> Callable[[Met], bytes]:
+    key_of = pair_mask_keys(binding)
+
+    def key(met: Met) -> bytes:
+        secret = pair.agree(met.public) + met.secret
+        return key_of(secret, met.part_hash, node_id, met.node_id)
+
+    return key

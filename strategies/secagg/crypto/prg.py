@@ -7,8 +7,13 @@ the end is the same as reducing at every step; a word's low b bits are uniform.
 A key masks one input under one mask binding only, each of its segments with a part of the
 keystream of its own, so the counter starts at zero and never wraps: counter blocks are 128
 bits and an input stays far below 2^64 blocks.
+
+Counter mode encrypts counters block by block (NIST SP 800-38A, section 6.5). All keystreams of
+a chunk take the same counters, so they are written once and every key encrypts them as they
+are: OpenSSL does that faster than it counts for each key, by a sixth where this was measured.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -19,9 +24,13 @@ from numpy.typing import NDArray
 
 KEY_BYTES = 16
 CHUNK_BYTES = 1 << 18
+_AT_ONCE = 1024  # counters that are written by one call
 _MAX_OPEN = 256  # encryptors alive at once: bounds memory, keeps the vector's chunk in cache
 
-_FROM_ZERO = modes.CTR(bytes(16))
+BLOCK_BYTES = 16
+
+# What is encrypted are counters, no two of them the same under one key.
+_COUNTERS_AS_THEY_ARE = modes.ECB()  # noqa: S305
 
 Word = np.uint8 | np.uint16 | np.uint32 | np.uint64
 Vector = NDArray[Any]
@@ -59,38 +68,71 @@ def apply_masks(segments: Sequence[Vector], masks: Iterable[Mask]) -> None:
             raise ValueError("a vector to mask is one-dimensional, contiguous and unsigned")
         if not segment.dtype.isnative:
             raise ValueError("the vector is not in this machine's byte order")
-    size = min(CHUNK_BYTES, max(segment.nbytes for segment in segments))
-    scratch = (memoryview(bytes(size)), bytearray(size + 15))
+    scratch = _Scratch(min(CHUNK_BYTES, max(segment.nbytes for segment in segments)))
     todo = iter(masks)
     while batch := list(islice(todo, _MAX_OPEN)):
-        streams = [(_keystream(key), add) for key, add in batch]
+        streams = [(_block_cipher(key), add) for key, add in batch]
+        first = 0
         for segment in segments:
-            _apply_batch(segment, streams, scratch)
+            _apply_batch(segment, first, streams, scratch)
+            first += segment.nbytes
 
 
-def _keystream(key: bytes) -> CipherContext:
+def _block_cipher(key: bytes) -> CipherContext:
     if len(key) != KEY_BYTES:
         raise ValueError(f"a mask key has {KEY_BYTES} bytes, not {len(key)}")
-    return Cipher(algorithms.AES128(key), _FROM_ZERO).encryptor()
+    return Cipher(algorithms.AES128(key), _COUNTERS_AS_THEY_ARE).encryptor()
+
+
+class _Scratch:
+    """Room for a chunk's counters and for one keystream over them.
+
+    Parameters
+    ----------
+    num_bytes : int
+        Of a chunk of a segment, which may begin within a block.
+    """
+
+    def __init__(self, num_bytes: int) -> None:
+        most = num_bytes // BLOCK_BYTES + 2
+        self._numbers = np.arange(_AT_ONCE, dtype=np.uint64)
+        # Big-endian, 128 bits: the upper half stays zero.
+        self._counters = np.zeros((most, 2), np.uint64)
+        # One block more, as the library wants room for what it may have kept back.
+        self.keystream = bytearray((most + 1) * BLOCK_BYTES)
+
+    def counters(self, first: int, num_bytes: int) -> tuple[memoryview, int]:
+        """Return the counters of a part of the keystream, and where in their blocks it begins.
+
+        They are valid until the next call.
+        """
+        block, skipped = divmod(first, BLOCK_BYTES)
+        count = -(-(skipped + num_bytes) // BLOCK_BYTES)
+        low = self._counters[:count, 1]
+        for at in range(0, count, _AT_ONCE):
+            part = low[at : at + _AT_ONCE]
+            np.add(self._numbers[: len(part)], np.uint64(block + at), out=part)
+        if sys.byteorder == "little":
+            low.byteswap(inplace=True)
+        return self._counters[:count].reshape(-1).view(np.uint8).data, skipped
 
 
 def _apply_batch(
-    vector: Vector,
-    streams: list[tuple[CipherContext, bool]],
-    scratch: tuple[memoryview, bytearray],
+    vector: Vector, first: int, streams: list[tuple[CipherContext, bool]], scratch: _Scratch
 ) -> None:
-    zeros, buffer = scratch
-    step = max(1, len(zeros) // vector.itemsize)
-    words = np.frombuffer(buffer, vector.dtype.newbyteorder("<"), len(zeros) // vector.itemsize)
+    """Apply the part of each keystream that begins at byte ``first`` to a vector."""
+    step = max(1, CHUNK_BYTES // vector.itemsize)
+    dtype, keystream = vector.dtype.newbyteorder("<"), scratch.keystream
     for start in range(0, len(vector), step):
         part = vector[start : start + step]
-        stream = words[: len(part)]
-        for encryptor, add in streams:
-            encryptor.update_into(zeros[: part.nbytes], buffer)
+        counters, at = scratch.counters(first + start * vector.itemsize, part.nbytes)
+        words = np.frombuffer(keystream, dtype, len(part), at)
+        for cipher, add in streams:
+            cipher.update_into(counters, keystream)
             if add:
-                np.add(part, stream, out=part)
+                np.add(part, words, out=part)
             else:
-                np.subtract(part, stream, out=part)
+                np.subtract(part, words, out=part)
 
 
 def reduce_modulus(vector: Vector, modulus_bits: int) -> None:

@@ -8,8 +8,9 @@ Python integers are not constant-time. The protocol shows the server no timing o
 operations, and every seed lives for one attempt.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
+from operator import mul
 
 import numpy as np
 
@@ -69,26 +70,50 @@ def coefficients(points: Sequence[int]) -> list[int]:
     if len(set(points)) != len(points) or min(points) < 1:
         raise ValueError("points must be distinct and at least 1")
     numerator = prod(points) % PRIME
-    denominators = [
-        x * prod(factors) % PRIME
-        for x, factors in zip(points, _differences(points), strict=True)
-    ]
+    factors = _differences(points, points)
+    denominators = [x * prod(row) % PRIME for x, row in zip(points, factors, strict=True)]
     return [numerator * inverse % PRIME for inverse in _invert_all(denominators)]
 
 
-def _differences(points: Sequence[int]) -> Iterator[list[int]]:
-    """Yield for each point the product of its differences to the others, in a few factors.
+def coefficients_of_part(
+    part: Sequence[int], points: Sequence[int], lagrange: Sequence[int]
+) -> list[int]:
+    """Return the Lagrange coefficients at zero for some of the points, from those for all.
 
-    Points are small, so that several differences have a product of 63 bits: Python has that
-    fewer multiplications of long integers to do.
+    Each lacks a factor m / (m - x) for every point m that is left out, so that the cost is the
+    number of points in the part times the number of those left out.
+
+    Parameters
+    ----------
+    part : sequence of int
+        Distinct, of `points`.
+    points : sequence of int
+        Distinct, at least 1.
+    lagrange : sequence of int
+        What `coefficients` gives for `points`.
     """
-    at_once = max(1, 63 // max(points).bit_length())
-    padded = np.ones(-(-len(points) // at_once) * at_once, np.int64)
-    xs = np.array(points, np.int64)
-    for place, x in enumerate(points):
-        np.subtract(xs, x, out=padded[: len(xs)])
-        padded[place] = 1
-        yield padded.reshape(-1, at_once).prod(axis=1).tolist()
+    known, left_out = dict(zip(points, lagrange, strict=True)), [*{*points}.difference(part)]
+    scale = pow(prod(left_out), -1, PRIME)
+    factors = _differences(part, left_out)
+    return [
+        known[x] * (scale * prod(row)) % PRIME for x, row in zip(part, factors, strict=True)
+    ]
+
+
+def _differences(points: Sequence[int], others: Sequence[int]) -> list[list[int]]:
+    """Return for each point the product of what others are more than it, in a few factors.
+
+    A difference of 0 is left out: a point's to itself. Points are small, so that several
+    differences have a product of 63 bits: Python has that fewer multiplications of long
+    integers to do.
+    """
+    at_once = max(1, 63 // max((*points, *others)).bit_length())
+    padded = np.ones((len(points), (len(others) // at_once + 1) * at_once), np.int64)
+    between = padded[:, : len(others)]
+    xs, ms = (np.array(part, np.int64) for part in (points, others))
+    np.subtract(ms, xs[:, None], out=between)
+    between[between == 0] = 1
+    return padded.reshape(len(points), -1, at_once).prod(axis=2).tolist()
 
 
 def _invert_all(values: Sequence[int]) -> list[int]:
@@ -115,8 +140,7 @@ def combine(lagrange: Sequence[int], shares: Sequence[bytes]) -> bytes | None:
     `lagrange` comes from `coefficients` for the points of `shares`, in the same order. A
     result is not proof of honesty: check it against the public key or the commitment.
     """
-    total = sum(
-        c * int.from_bytes(share, "big") for c, share in zip(lagrange, shares, strict=True)
-    )
-    secret = total % PRIME
+    if len(lagrange) != len(shares):
+        raise ValueError(f"{len(shares)} shares for {len(lagrange)} coefficients")
+    secret = sum(map(mul, lagrange, map(int.from_bytes, shares))) % PRIME
     return secret.to_bytes(SEED_BYTES, "big") if secret < 2**256 else None

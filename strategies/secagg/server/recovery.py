@@ -23,7 +23,7 @@ from strategies.secagg.crypto.masking import (
     survivor_masks,
 )
 from strategies.secagg.crypto.prg import Mask, Vector, apply_masks, reduce_modulus
-from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
+from strategies.secagg.graph import ProtocolParameters, Shape, neighborhoods
 from strategies.secagg.messages import (
     Advert,
     EncryptedInput,
@@ -66,14 +66,8 @@ class Members:
         adverts: Mapping[int, Advert],
     ) -> "Members":
         """Draw the graph of a roster."""
-        ids, seed = sorted(adverts), adverts_hash(roster.adverts)
-        if shape.is_complete:
-            near = dict.fromkeys(ids, frozenset(ids))
-        else:
-            near = {
-                node: frozenset(ids[member] for member in neighborhood(shape, seed, at))
-                for at, node in enumerate(ids)
-            }
+        ids = sorted(adverts)
+        around = neighborhoods(shape, adverts_hash(roster.adverts), ids)
         point = {node: at + 1 for at, node in enumerate(ids)}
         return Members(
             roster=roster_hash(roster),
@@ -81,7 +75,7 @@ class Members:
             quorum=parameters.quorum(shape),
             is_hybrid=parameters.is_hybrid,
             adverts=dict(adverts),
-            near=near,
+            near=dict(zip(ids, around, strict=True)),
             point=point,
         )
 
@@ -186,13 +180,17 @@ def _seeds(
 ) -> dict[int, bytes]:
     columns: dict[int, dict[int, bytes]] = {node: {} for node in nodes}
     for holder, reply in replies.items():
+        point, near = members.point[holder], members.near[holder]
         for node, share in reply.self_shares if self_masks else reply.mask_shares:
-            if node in columns and holder in members.near[node]:
-                columns[node][members.point[holder]] = share
+            if node in columns and node in near:
+                columns[node][point] = share
     enough = {n: column for n, column in columns.items() if len(column) >= members.threshold}
     seeds: dict[int, bytes] = {}
-    for points, block in blocks(enough, members.threshold):
-        lagrange = _lagrange(points)
+    parted = blocks(enough, members.threshold)
+    # The sets overlap: what is the same for all of them is computed once.
+    answered = tuple(sorted(set[int]().union(*(points for points, _ in parted))))
+    for points, block in parted:
+        lagrange = _lagrange(points, answered)
         for node in block:
             shares = [columns[node][point] for point in points]
             seeds[node] = _checked_seed(members, node, lagrange, shares, self_masks)
@@ -261,5 +259,8 @@ def _checked_seed(
 
 
 @lru_cache(maxsize=256)
-def _lagrange(points: tuple[int, ...]) -> list[int]:
-    return shamir.coefficients(points)
+def _lagrange(points: tuple[int, ...], answered: tuple[int, ...]) -> list[int]:
+    """Return the coefficients for t points among all those of which some are taken."""
+    if points == answered:
+        return shamir.coefficients(points)
+    return shamir.coefficients_of_part(points, answered, _lagrange(answered, answered))

@@ -31,6 +31,10 @@ class Rows:
         self._dealt: dict[int, dict[int, bytes]] = {}
         # Of each dealer, its hashes for itself.
         self._own: dict[int, bytes] = {}
+        # Of each receiver, its row by each dealer, or None, in the order of `_places`. Empty
+        # until it is asked for.
+        self._columns: dict[int, tuple[bytes | None, ...]] = {}
+        self._places: dict[int, int] = {}
 
     @property
     def dealers(self) -> frozenset[int]:
@@ -39,22 +43,35 @@ class Rows:
 
     def check(self, dealer: int, upload: SharesUpload) -> None:
         """Raise `BadReplyError` unless there is a row for each neighbour, and none before."""
-        receivers = frozenset(receiver for receiver, _ in upload.rows)
-        expected = self._members.near.get(dealer, frozenset[int]()) - {dealer}
-        if dealer in self._own or dealer not in self._members.near or receivers != expected:
+        near = self._members.near.get(dealer, frozenset[int]())
+        # Ascending, and so each of them once.
+        receivers = [receiver for receiver, _ in upload.rows]
+        expected = len(receivers) == len(near) - 1 and near.issuperset(receivers)
+        if dealer in self._own or dealer in receivers or not expected:
             raise BadReplyError(f"shares from {dealer}: repeated, or not for its neighbours")
 
     def add(self, dealer: int, upload: SharesUpload) -> None:
         """Keep a dealer's rows for their receivers."""
         self._own[dealer] = upload.own_hashes
         self._dealt[dealer] = dict(upload.rows)
+        self._columns.clear()
 
     def addressed_to(self, receiver: int) -> tuple[tuple[int, bytes], ...]:
         """Return the rows for one node, by dealer."""
         # Its neighbours deal to it, and nobody else: `check` has seen to that.
-        near = sorted(self._members.near.get(receiver, ()))
-        dealers = [one for one in near if one != receiver and one in self._dealt]
-        return tuple([(dealer, self._dealt[dealer][receiver]) for dealer in dealers])
+        column = self._column(receiver)
+        rows = zip(self._places, column, strict=bool(column))
+        return tuple([(dealer, row) for dealer, row in rows if row is not None])
+
+    def _column(self, receiver: int) -> tuple[bytes | None, ...]:
+        """Return what each dealer has dealt to one node, in the order of `_places`."""
+        if not self._columns:
+            # For all in one go: to look each row up where it lies costs as much as to read it.
+            nodes, dealers = list(self._members.near), sorted(self._dealt)
+            tables = [map(self._dealt[dealer].get, nodes) for dealer in dealers]
+            self._columns = dict(zip(nodes, zip(*tables, strict=True), strict=False))
+            self._places = {dealer: at for at, dealer in enumerate(dealers)}
+        return self._columns.get(receiver, ())
 
     def is_sound(self, dealer: int, receiver: int) -> bool:
         """Say whether a row has its form; if not, that is the dealer's own doing."""
@@ -71,14 +88,16 @@ class Rows:
 
     def holds_what_was_dealt(self, holder: int, reply: UnmaskReply) -> bool:
         """Say whether each share in a reply is the one of which its dealer gave the hash."""
-        start = ShareRow.HASHES.start
+        column, places, start = self._column(holder), self._places, ShareRow.HASHES.start
         tables = (Use.MASK_SHARE, 0, reply.mask_shares), (Use.SELF_SHARE, 32, reply.self_shares)
         for use, offset, table in tables:
             hash_of = share_hash(use, self._members.roster, holder)
             at = slice(start + offset, start + offset + 32)
             for dealer, share in table:
-                row = self._dealt.get(dealer, {}).get(holder, b"")
-                dealt = row[at] if dealer != holder else self._own_hash(holder, offset)
+                row = column[places[dealer]] if column and dealer in places else None
+                dealt = row[at] if row is not None else b""
+                if dealer == holder:
+                    dealt = self._own_hash(holder, offset)
                 if dealt != hash_of(dealer, share):
                     return False
         return True

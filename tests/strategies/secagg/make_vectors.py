@@ -42,7 +42,7 @@ def primitives() -> dict[str, Any]:
         "pair_secret_7_9": hybrid.pair_secret(bytes([1] * 32), plan, ends).hex(),
         "share_hashes": keys.hash_pair(bytes(66), plan, *ends).hex(),
         "agreed": agreed.hex(),
-        "pair_mask_key": keys.pair_mask_key(agreed, part, plan, 7, 9).hex(),
+        "pair_mask_key": keys.pair_mask_keys(plan)(agreed, part, 7, 9).hex(),
         "self_mask_key": keys.self_mask_key(bytes(32), plan, 7).hex(),
         "share_key_7_to_9": keys.share_key(agreed, plan, 7, 9).hex(),
         "commitment_of_zeros": keys.commit(bytes(32)).hex(),

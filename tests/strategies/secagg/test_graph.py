@@ -19,6 +19,9 @@ def test_ring_graph_is_regular_symmetric_and_connected(n, half, seed):
     near = [graph.neighborhood(shape, seed, i) for i in range(n)]
     assert all(len(members) == k + 1 and i in members for i, members in enumerate(near))
     assert all(i in near[j] for i in range(n) for j in near[i])
+    named = [1000 + i for i in range(n)]
+    of_all = graph.neighborhoods(shape, seed, named)
+    assert of_all == [frozenset(1000 + i for i in members) for members in near]
     seen, todo = {0}, [0]
     while todo:
         fresh = set(near[todo.pop()]) - seen

@@ -26,6 +26,19 @@ def test_any_threshold_of_shares_gives_the_seed(seed, threshold, extra, random):
     assert all(shamir.is_element(share) for share in shares.values())
 
 
+@given(st.sets(st.integers(1, 300), min_size=1, max_size=40), st.randoms())
+def test_some_points_have_the_coefficients_that_follow_from_those_of_all(points, random):
+    every = sorted(points)
+    part = random.sample(every, random.randint(1, len(every)))
+    whole = shamir.coefficients(every)
+    assert shamir.coefficients_of_part(part, every, whole) == shamir.coefficients(part)
+
+
+def test_there_is_a_share_for_each_coefficient():
+    with pytest.raises(ValueError, match="1 shares for 2 coefficients"):
+        shamir.combine(shamir.coefficients([1, 2]), [bytes(33)])
+
+
 @pytest.mark.parametrize("most", [300, 511, 512, 65_535])
 def test_many_shares_at_points_far_apart_give_the_seed(most):
     """Where several differences of points have a product that just fits 63 bits."""
@@ -121,6 +134,15 @@ def test_masks_are_the_aes_ctr_keystream_and_cancel(bits, size):
     np.testing.assert_array_equal(vector, np.arange(size).astype(dtype))
 
 
+@pytest.mark.parametrize("first", [1, 15, 16, 70_001])
+def test_segments_take_one_keystream_after_the_other(first):
+    """Also where the first one ends within a block of the cipher."""
+    key, segments = bytes(range(16)), [np.zeros(first, np.uint8), np.zeros(5, np.uint64)]
+    prg.apply_masks(segments, [(key, True)])
+    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    assert b"".join(part.tobytes() for part in segments) == stream.update(bytes(first + 40))
+
+
 def test_many_masks_equal_one_after_the_other():
     many = [(i.to_bytes(16, "big"), i % 3 == 0) for i in range(600)]
     together, apart = np.zeros(300, np.uint32), np.zeros(300, np.uint32)
@@ -155,11 +177,11 @@ def test_both_sides_agree_and_every_use_and_context_gives_another_key():
     assert agreed == two.agree(one.public)
     plan, other, part = bytes(32), bytes([9] * 32), bytes([5] * 32)
     found = [
-        keys.pair_mask_key(agreed, part, plan, 1, 2),
-        keys.pair_mask_key(agreed, part, other, 1, 2),
-        keys.pair_mask_key(agreed, part, plan, 1, 3),
-        keys.pair_mask_key(agreed, other, plan, 1, 2),
-        keys.pair_mask_key(agreed + part, part, plan, 1, 2),
+        keys.pair_mask_keys(plan)(agreed, part, 1, 2),
+        keys.pair_mask_keys(other)(agreed, part, 1, 2),
+        keys.pair_mask_keys(plan)(agreed, part, 1, 3),
+        keys.pair_mask_keys(plan)(agreed, other, 1, 2),
+        keys.pair_mask_keys(plan)(agreed + part, part, 1, 2),
         keys.self_mask_key(agreed, plan, 1),
         keys.self_mask_key(agreed, plan, 2),
         keys.share_key(agreed, plan, 1, 2)[:16],
@@ -167,7 +189,7 @@ def test_both_sides_agree_and_every_use_and_context_gives_another_key():
         keys.share_key(agreed, other, 1, 2)[:16],
     ]
     assert len(set(found)) == len(found)
-    both = [keys.pair_mask_key(agreed, part, plan, *ends) for ends in ((1, 2), (2, 1))]
+    both = [keys.pair_mask_keys(plan)(agreed, part, *ends) for ends in ((1, 2), (2, 1))]
     assert both[0] == both[1]
     # Of two equal constants Python makes one, which only its names show.
     assert len(Use) == len(Use.__members__)

@@ -223,19 +223,22 @@ def test_secrets_of_a_stage_do_not_outlive_it():
 def test_one_flipped_bit_of_one_mask_key_is_noticed(monkeypatch):
     from strategies.secagg.crypto import masking
 
-    honest = masking.pair_mask_key
+    honest = masking.pair_mask_keys
     flipped = []
 
-    def flip_one(*told):
-        key = honest(*told)
-        if not flipped:
-            flipped.append(True)
-            key = bytes([key[0] ^ 1]) + key[1:]
-        return key
+    def flip_one(binding):
+        def key_of(*told):
+            key = honest(binding)(*told)
+            if not flipped:
+                flipped.append(True)
+                key = bytes([key[0] ^ 1]) + key[1:]
+            return key
+
+        return key_of
 
     world = World(PARAMETERS, 5)
     server = world.ready(attempt())
-    monkeypatch.setattr(masking, "pair_mask_key", flip_one)
+    monkeypatch.setattr(masking, "pair_mask_keys", flip_one)
     world.train(server, world.ids, binding_for())
     server.close_masked()
     assert flipped

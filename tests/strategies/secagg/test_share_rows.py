@@ -146,8 +146,8 @@ class Sealing:
 @pytest.mark.parametrize("is_hybrid", [False, True])
 def test_no_key_is_used_twice(monkeypatch, is_hybrid):
     """A mask key is on the inputs of its nodes in one attempt; a sealing key seals once."""
-    masked, honest = list[bytes](), prg._keystream
-    monkeypatch.setattr(prg, "_keystream", lambda key: (masked.append(key), honest(key))[1])
+    masked, honest = list[bytes](), prg._block_cipher
+    monkeypatch.setattr(prg, "_block_cipher", lambda key: (masked.append(key), honest(key))[1])
     monkeypatch.setattr(Sealing, "keys", [])
     for module in (hybrid, keys):
         monkeypatch.setattr(module, "AESGCM", Sealing)

@@ -165,3 +165,31 @@ def test_peek_finds_the_attempt_of_what_starts_well(message):
     if type(message) in MESSAGES and hasattr(message, "attempt"):
         assert wire.peek_attempt(message.encode() + b"junk") == message.attempt
     assert wire.peek_attempt(b"TS\1") is None
+
+
+@given(st.lists(st.sampled_from([0, 3, 3, 3, 7]), max_size=60), st.integers(0, 2))
+def test_rows_of_any_lengths_are_read_as_they_are_written(lengths, more):
+    kind = wire.table(9)
+    rows = tuple((2 * at, bytes([at] * size)) for at, size in enumerate(lengths))
+    data = kind.write(rows)
+    reader = wire.Reader(data + bytes(more))
+    assert kind.read(reader) == rows
+    assert reader.take(more) == bytes(more)
+    with pytest.raises(wire.DecodeError):
+        kind.read(wire.Reader(data[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("counted", "rows", "why"),
+    [
+        (3, [(1, 2), (2, 2)], "3 rows wanted, 2 there"),
+        (2, [(1, 2), (2, 10)], "length 10 is over the limit 9"),
+        (2, [(1, 2), (2, 2)], "2 bytes wanted, 1 left"),
+    ],
+)
+def test_a_table_says_where_it_breaks_off(counted, rows, why):
+    data = struct.pack(">I", counted)
+    data += b"".join(struct.pack(">QI", node, size) + bytes(size) for node, size in rows)
+    cut = data[:-1] if why.endswith("1 left") else data
+    with pytest.raises(wire.DecodeError, match=why):
+        wire.table(9).read(wire.Reader(cut))
