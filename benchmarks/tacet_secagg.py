@@ -22,7 +22,7 @@ from strategies.homomorphic.public import public_polynomial
 from strategies.homomorphic.scheme import draw_key
 from strategies.masked.config import SecAggConfig
 from strategies.masked.encryption import Encryption, OpenableSum
-from strategies.secagg import graph
+from strategies.secagg import binding, graph
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client import checks
 from strategies.secagg.client.checks import TrustPolicy
@@ -292,7 +292,7 @@ def _public(seed: bytes) -> bytes:
 def _forget() -> None:
     """Empty the caches that parties share in this process only."""
     shared = keys._public_key, keys._kem_key, identity._public_key
-    shared = (*shared, keys.is_public_key, checks._advert)
+    shared = (*shared, keys.is_public_key, checks._shown, binding.adverts_hash)
     shared = (*shared, packed.interpolation)
     for cached in (*shared, graph._ring, recovery._lagrange, public_polynomial):
         cached.cache_clear()

@@ -18,6 +18,11 @@ _STOP_SECONDS = 20
 #: In the environment that ``superlink`` yields: the process that a test may look below.
 SUPERLINK_PID = "TACET_SUPERLINK_PID"
 _THIS_MACHINE = ("127.0.0.1", "localhost")
+#: Up to this size Ray hands a message from process to process in the call itself. By default
+#: it takes a third process and shared memory for those above 100 KB: a roster of 50 nodes is
+#: one, and there are two such messages a node and round. Large models go that way still.
+RAY_INLINE_BYTES = 4 << 20
+_RAY_INLINE = "RAY_max_direct_call_object_size"
 
 
 class SimulationError(RuntimeError):
@@ -45,7 +50,7 @@ def superlink(home: Path) -> Generator[dict[str, str]]:
         f'address = "127.0.0.1:{port}"\ninsecure = true\n',
         encoding="utf-8",
     )
-    environment = flower_environment(home) | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    environment = simulation_environment(home)
     command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1"]
     command += ["--port", str(port)]
     with (home / "superlink.log").open("wb") as output:
@@ -61,6 +66,12 @@ def superlink(home: Path) -> Generator[dict[str, str]]:
             yield environment | {SUPERLINK_PID: str(process.pid)}
         finally:
             _stop(process)
+
+
+def simulation_environment(home: Path) -> dict[str, str]:
+    """Return ``flower_environment`` with what Ray is told; what the user told it wins."""
+    told = {_RAY_INLINE: str(RAY_INLINE_BYTES), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    return told | flower_environment(home)
 
 
 def flower_environment(home: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from strategies.secagg.messages import LOG_HEAD_BYTES, KeyRoster, Roster
 from strategies.secagg.wire import NODES
@@ -13,6 +14,8 @@ _ADVERTS_DOMAIN = b"tacet/secagg/v2/adverts"
 _PLAN_DOMAIN = b"tacet/secagg/v3/plan"
 
 
+# Asked for twice of each roster, and in a simulation by all nodes of a process.
+@lru_cache(maxsize=2)
 def adverts_hash(adverts: tuple[bytes, ...]) -> bytes:
     """Return SHA-256 over the adverts in order (32 bytes); the graph is drawn from it."""
     digest = hashlib.sha256(_ADVERTS_DOMAIN + struct.pack(">I", len(adverts)))

@@ -64,6 +64,17 @@ class Reader:
             raise DecodeError(f"length {value} is over the limit {limit}")
         return int(value)
 
+    def blob(self, limit: int) -> bytes:
+        """Return a copy of at most `limit` bytes with their length in front."""
+        start = self._at + 4
+        length = int.from_bytes(self._view[self._at : start], "big")
+        end = start + length
+        if length > limit or end > len(self._view):
+            # Says which of it is false.
+            return bytes(self.take(self.length(limit)))
+        self._at = end
+        return bytes(self._view[start:end])
+
     def table(self, limit: int) -> list[tuple[int, bytes]]:
         """Return rows of a node id and at most `limit` bytes with their length in front.
 
@@ -146,7 +157,7 @@ def blob(limit: int = MAX_BLOB_BYTES) -> Kind:
             raise ValueError(f"{len(value)} bytes are over the limit {limit}")
         return struct.pack(">I", len(value)) + value
 
-    return Kind("4 + length", write, lambda r: bytes(r.take(r.length(limit))))
+    return Kind("4 + length", write, lambda r: r.blob(limit))
 
 
 def blobs(limit: int) -> Kind:
@@ -157,7 +168,7 @@ def blobs(limit: int) -> Kind:
         return _count(len(value)) + b"".join(one.write(item) for item in value)
 
     def read(r: Reader) -> tuple[bytes, ...]:
-        return tuple(one.read(r) for _ in range(r.length(MAX_MEMBERS)))
+        return tuple([r.blob(limit) for _ in range(r.length(MAX_MEMBERS))])
 
     return Kind("4 + each (4 + length)", write, read)
 

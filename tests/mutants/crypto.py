@@ -143,6 +143,13 @@ MUTATIONS = (
         (f"{_HERE}test_wire.py",),
     ),
     Mutation(
+        "a-blob-may-be-longer-than-its-limit",
+        _WIRE,
+        "if length > limit or end > len(self._view):",
+        "if end > len(self._view):",
+        (f"{_HERE}test_wire.py",),
+    ),
+    Mutation(
         "bytes-may-be-left-over", _WIRE, "        r.finish()\n", "", (f"{_HERE}test_wire.py",)
     ),
 )

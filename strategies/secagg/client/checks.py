@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from strategies.secagg.client.store import MaskedSecrets, Record
 from strategies.secagg.client.transitions import Stage
@@ -60,29 +61,37 @@ def check_roster(
 ) -> tuple[tuple[Advert, ...], Shape]:
     """Check a roster for one node; return its adverts and the graph they must form."""
     shape = _check_shape(roster, parameters)
-    adverts = tuple(map(_advert, roster.adverts))
+    shown = [_shown(data, parameters.is_hybrid) for data in roster.adverts]
+    adverts = tuple(one.advert for one in shown)
     ids = [advert.node_id for advert in adverts]
     ordered = all(a < b for a, b in pairwise(ids))
     require(ordered, RefusalReason.WRONG_ADVERT, "node ids are not ascending")
     require(own_advert in roster.adverts, RefusalReason.OWN_ADVERT_WRONG)
-    keys: list[bytes] = []
-    for advert in adverts:
-        require(
-            advert.attempt == roster.attempt, RefusalReason.WRONG_ADVERT, "of another attempt"
-        )
-        pair = advert.mask_key, advert.share_key
-        keys += [*(key[:X25519_BYTES] for key in pair), advert.commitment]
-        good = all(is_public_key(key, hybrid=parameters.is_hybrid) for key in pair)
-        require(good, RefusalReason.BAD_KEY, f"form or low order, node {advert.node_id}")
+    alike = all(advert.attempt == roster.attempt for advert in adverts)
+    require(alike, RefusalReason.WRONG_ADVERT, "of another attempt")
+    bad = [one.advert.node_id for one in shown if not one.has_good_keys]
+    require(not bad, RefusalReason.BAD_KEY, f"form or low order, nodes {bad}")
+    keys = [key for one in shown for key in one.unique]
     require(len(set(keys)) == len(keys), RefusalReason.DUPLICATE_KEY, "a key or commitment")
     _check_trust(adverts, trust)
     return adverts, shape
 
 
+class _Shown(NamedTuple):
+    """An advert in a roster: whether its keys can be used, and what no other may have."""
+
+    advert: Advert
+    has_good_keys: bool
+    unique: tuple[bytes, ...]
+
+
 @lru_cache(maxsize=2048)
-def _advert(data: bytes) -> Advert:
+def _shown(data: bytes, is_hybrid: bool) -> _Shown:
     # All simulated nodes of a process are shown the same ones.
-    return Advert.decode(data)
+    advert = Advert.decode(data)
+    pair = advert.mask_key, advert.share_key
+    good = all(is_public_key(key, hybrid=is_hybrid) for key in pair)
+    return _Shown(advert, good, (*(key[:X25519_BYTES] for key in pair), advert.commitment))
 
 
 def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:

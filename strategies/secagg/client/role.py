@@ -47,7 +47,7 @@ from strategies.secagg.client.store import (
 )
 from strategies.secagg.client.transitions import Event
 from strategies.secagg.crypto import packed
-from strategies.secagg.crypto.identity import reply_to_sign, sign, view_to_sign
+from strategies.secagg.crypto.identity import reply_to_sign, view_to_sign
 from strategies.secagg.crypto.keys import RandomBytes
 from strategies.secagg.crypto.prg import Vector, word_dtype
 from strategies.secagg.graph import ProtocolParameters
@@ -340,7 +340,9 @@ class ClientRole:
         self._stages.commit(changes)
         remember(self._me, request, secrets, stage)
         reply = _reply(request, secrets, upload.encode() if upload is not None else None)
-        return reply.with_signature(sign(identity, reply_to_sign(secrets.binding, reply)))
+        if identity is None:
+            return reply
+        return reply.with_signature(identity.sign(reply_to_sign(secrets.binding, reply)))
 
 
 def _reply(

@@ -15,7 +15,6 @@ from strategies.secagg.crypto.hybrid import (
 from strategies.secagg.crypto.identity import (
     Identity,
     shares_to_sign,
-    sign,
     sign_advert,
 )
 from strategies.secagg.crypto.keys import (
@@ -154,7 +153,10 @@ def share_secrets(
     if not is_key:
         hashes = hash_pair(own_shares, dealer.roster, me.node_id, me.node_id)
     upload = SharesUpload(roster.attempt, tuple(rows), hashes, b"")
-    return upload.with_signature(sign(me.identity, shares_to_sign(dealer.roster, upload))), kept
+    if me.identity is not None:
+        signature = me.identity.sign(shares_to_sign(dealer.roster, upload))
+        upload = upload.with_signature(signature)
+    return upload, kept
 
 
 def _dealt(

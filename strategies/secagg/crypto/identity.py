@@ -100,11 +100,6 @@ def verify(peers: Peers, who: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
-def sign(identity: Identity | None, message: bytes) -> bytes:
-    """Return the signature of a message made with `bind`; nothing where identities are off."""
-    return identity.sign(message) if identity is not None else b""
-
-
 def advert_to_sign(advert: Advert) -> bytes:
     """Return the bytes that an advert's signature covers: all its other fields."""
     return bind(Use.SIGN_ADVERT, advert.body)

@@ -168,3 +168,38 @@ def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, tmp_path):
     environment = app.simulation.superlink.flower_environment(tmp_path)
     assert environment["no_proxy"] == "intern.example,127.0.0.1,localhost"
     assert environment["NO_PROXY"] == environment["no_proxy"]
+
+
+_ASKED = """
+import json, sys, ray
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+
+@ray.remote
+class Worker:
+    def answer(self, size):
+        return bytes(size)
+
+def is_in_shared_memory(size):
+    reply = worker.answer.remote(size)
+    ray.wait([reply])
+    return bool(ray.experimental.get_object_locations([reply])[reply]["node_ids"])
+
+worker = Worker.remote()
+print(json.dumps([is_in_shared_memory(int(size)) for size in sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_rays_messages_of_a_roster_go_in_the_call_itself(tmp_path):
+    # The name of the setting is Ray's: with a wrong one it says nothing, and is slower.
+    environment = app.simulation.superlink.simulation_environment(tmp_path)
+    limit = app.simulation.superlink.RAY_INLINE_BYTES
+    command = [sys.executable, "-c", _ASKED, str(limit // 2), str(2 * limit)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [False, True]
+
+
+def test_what_a_user_tells_ray_wins(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_max_direct_call_object_size", "100000")
+    environment = app.simulation.superlink.simulation_environment(tmp_path)
+    assert environment["RAY_max_direct_call_object_size"] == "100000"

@@ -8,7 +8,7 @@ from strategies.secagg.binding import roster_hash
 from strategies.secagg.client import sharing
 from strategies.secagg.crypto import shamir
 from strategies.secagg.crypto.hybrid import seal_pair_secret
-from strategies.secagg.crypto.identity import reply_to_sign, shares_to_sign, sign
+from strategies.secagg.crypto.identity import Identity, reply_to_sign, shares_to_sign
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import SEALED_BYTES, ShareRow, UnmaskReply
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError
@@ -50,11 +50,15 @@ def test_a_false_share_names_who_gave_it(with_identities, num_liars, fine):
             server.finish()
 
 
+def signed(identity: Identity | None, message: bytes) -> bytes:
+    return identity.sign(message) if identity else b""
+
+
 def signed_again(world: World, node: int, reply: UnmaskReply) -> UnmaskReply:
     """Sign an altered reply: its sender lies, and nobody on the way."""
     identity = world.identity.get(node)
     kept = world.bindings[node]
-    return dataclasses.replace(reply, signature=sign(identity, reply_to_sign(kept, reply)))
+    return dataclasses.replace(reply, signature=signed(identity, reply_to_sign(kept, reply)))
 
 
 def spoiled(world: World, bad: int, rows) -> ServerRole:
@@ -68,7 +72,7 @@ def spoiled(world: World, bad: int, rows) -> ServerRole:
                 upload, rows=tuple((to, rows(to, row)) for to, row in upload.rows)
             )
             text = shares_to_sign(roster_hash(roster), upload)
-            signature = sign(world.identity.get(node), text)
+            signature = signed(world.identity.get(node), text)
             upload = dataclasses.replace(upload, signature=signature)
         server.add_shares(node, upload.encode())
     server.close_shares()

@@ -111,6 +111,19 @@ def test_huge_lengths_are_refused_before_allocating():
         MaskedInput.decode(head + b"\x06" + attempt + bytes(9) + struct.pack(">Q", 2**31))
 
 
+def test_a_length_over_the_limit_is_refused_though_all_bytes_are_there():
+    attempt = bytes(16)
+    long = struct.pack(">I", messages.MAX_ADVERT_BYTES + 1) + bytes(
+        messages.MAX_ADVERT_BYTES + 1
+    )
+    roster = Roster(AttemptId(0, 0, 0), 0, 0, ()).encode()[:-4] + struct.pack(">I", 1)
+    with pytest.raises(DecodeError, match="4097 is over the limit 4096"):
+        Roster.decode(roster + long)
+    signed = b"TS" + bytes([VERSION, messages.SharesUpload.TYPE]) + attempt + bytes(4 + 64)
+    with pytest.raises(DecodeError, match="65 is over the limit 64"):
+        messages.SharesUpload.decode(signed + struct.pack(">I", 65) + bytes(65))
+
+
 def test_wrong_version_type_order_and_flags_are_named():
     refusal = Refusal(AttemptId(1, 2, 3), 4).encode()
     with pytest.raises(DecodeError, match="version"):
