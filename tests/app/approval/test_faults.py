@@ -1,0 +1,111 @@
+"""What goes wrong around a loaded bundle, and must cost no message."""
+
+import json
+import os
+import socket
+
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from app.approval.bundle import digest
+from app.approval.guard import Guard, Seen
+from app.approval.loaded import Notes
+from app.node.running_code import RUNNING
+from tests.app.approval import test_loaded as kit
+from tests.app.approval.test_loaded import NAMES, SEEN, linux
+from tests.app.approval.zygote_kit import run
+
+listed = kit.listed
+
+# As `start`, but without waiting for an answer.
+LAUNCH = """
+def launch(token, bundle):
+    SubprocessExecutor().launch(ExecutionSpec(
+        task_type=TaskType.CLIENT_APP, runtime_api_address="h:1", token=token, insecure=True,
+        root_certificates_path=None, runtime_dependency_install=False,
+        parent_pid=os.getpid(), suppress_output=False, task_id=1, fab_hash=bundle))
+"""
+NO_ROOM = """
+def no_room(*_arguments, **_options):
+    time.sleep(1)
+    raise OSError(28, "No space left on device")
+others = vars(loaded.tempfile) | {"mkdtemp": no_room}
+loaded.tempfile = __import__("types").SimpleNamespace(**others)
+"""
+
+
+def said_by(folder, steps: str, before: str) -> dict[str, str]:
+    steps = steps.replace("C,", "TaskType.CLIENT_APP,")
+    return run(folder, steps, before=SEEN + LAUNCH + before)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [("time.sleep(1); raise SystemExit(3)", ""), ("", NO_ROOM)],
+    ids=["the bundle leaves", "no room for its folder"],
+)
+def test_however_loading_ends_what_came_meanwhile_is_not_lost(tmp_path, listed, more, fault):
+    one = listed("one", more)
+    steps = f"start(C, 'a', {one!r}); launch('b', {one!r}); time.sleep(6)"
+    left = said_by(tmp_path, steps, f"notes.update(a=seen('one', 'x'))\n{fault}")
+    assert "b" in left, left["output"]
+    place = tmp_path / "home" / "tacet-bundles"
+    assert not place.exists() or not list(place.iterdir())
+
+
+@linux
+@pytest.mark.slow
+def test_a_name_that_is_too_long_does_not_end_the_zygote(tmp_path, listed):
+    """The server names the bundle, with as many characters as it likes."""
+    one = listed("one")
+    steps = f"start(C, 'a', 300_000 * 'x'); start(C, 'b', {one!r})"
+    left = said_by(tmp_path, steps, "")
+    assert "no zygote" not in left["output"]
+    assert json.loads(left["a"])["parent"] == json.loads(left["b"])["parent"]
+
+
+@linux
+@pytest.mark.slow
+def test_a_later_run_config_that_starts_threads_ends_the_forks_too(
+    tmp_path, listed, monkeypatch
+):
+    more = f"if run_config['task'] == 'y': {kit.THREAD}\n        with Path("
+    more = more.replace("import threading; threading", "__import__('threading')")
+    monkeypatch.setattr(kit, "APP", kit.APP.replace("with Path(", more, 1))
+    one = listed("one")
+    steps = f"start(C, 'a', {one!r}); start(C, 'b', {one!r}); time.sleep(2);"
+    steps += f" start(C, 'c', {one!r})"
+    left = said_by(tmp_path, steps, "notes.update(a=seen('one', 'x'), b=seen('one', 'y'))")
+    assert "starts threads" in left["output"]
+    assert json.loads(left["c"])["loaded"] is None
+
+
+def test_a_python_without_memfd_create_answers(monkeypatch):
+    """Those of uv and conda are built for a libc that has none."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    ear, mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ear:
+        Notes(mouth).tell(Seen(b"content", "00" * 32, NAMES, {}))
+
+
+def test_a_note_that_fails_costs_no_answer(policy, bundle, monkeypatch, tmp_path):
+    """Flower would send the text of the exception to the server."""
+    for name in ("_run_id", "_task_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+    monkeypatch.setenv(RUNNING, "")
+
+    def fails(_seen):
+        raise RuntimeError("/home/clinic: no way to the zygote")
+
+    def loader(**_options):
+        return lambda *_names: lambda message, context: f"answered by {digest(bundle)[:4]}"
+
+    guarded = Guard(tmp_path, lambda *_a, **_o: tmp_path, loader, fails)
+    guarded.install(bundle)
+    message = Message(RecordDict(), dst_node_id=1, message_type="train")
+    context = Context(1, 1, {}, RecordDict(), {})
+    reply = guarded.get_loader()(*NAMES)(message=message, context=context)
+    assert reply == f"answered by {digest(bundle)[:4]}"
