@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from app.config.load import Scalar, load_config
 from app.simulation.superlink import SimulationError, superlink
 from benchmarks.report import machine_line, positive, table, write_json
@@ -106,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure_own(options: argparse.Namespace) -> int:
     """Measure what of a round is not training, print it, and return the exit status."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
+    # As for the training by itself.
+    torch.set_num_threads(1)
     config = run_config(options.parameters, "num_epochs=1")
     # The first round has no range of values yet, and the imports.
     rounds = cpu_of_rounds({**config, "num-rounds": options.rounds + 1}, options.clients)[1:]

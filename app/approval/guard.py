@@ -161,7 +161,11 @@ class Guard:
             def answer(message: Any, context: Any) -> Any:
                 if note is not None:
                     config = dict(context.run_config)
-                    note(Seen(self._content, self._bundle, names, config))
+                    try:
+                        note(Seen(self._content, self._bundle, names, config))
+                    except Exception:
+                        # Flower would send its text. It costs the next message time only.
+                        log.exception("the bundle is not kept loaded")
                 return app(message=message, context=context)
 
             return answer

@@ -10,12 +10,12 @@ of its own, in which the guard looks at the policy and at the bundle again.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.approval import clientapp
-from app.approval.guard import Loaded, Note, Seen
+from app.approval.guard import POLICY, Loaded, Note, Seen, require_bundles
+from app.node.policy import PolicyError
 
 log = getLogger("flwr.tacet.loaded")
 
@@ -34,6 +35,8 @@ log = getLogger("flwr.tacet.loaded")
 LONGEST = 1 << 20
 # Of so many bundles messages come in turn; each holds what its modules take.
 _MOST_KEPT = 3
+# To load a bundle takes a second or two, to configure a run less.
+_LONGEST_SECONDS = 30
 # For a place in the queue of a process, which a message takes out in milliseconds.
 _PATIENCE_SECONDS = 5.0
 #: What an app may have: it does ahead what each message of a run would do first.
@@ -68,17 +71,17 @@ class Notes:
     ----------
     mouth : socket
         Each note is a packet, with the bundle as a file descriptor.
-    known : set of str
-        Run configs that the loaded bundle, if there is one, has been warmed up with.
+    known : set of bytes
+        SHA-256 of run configs that the loaded bundle, if any, has been warmed up with.
     """
 
     mouth: socket.socket
-    known: set[str] = field(default_factory=set[str])
+    known: set[bytes] = field(default_factory=set[bytes])
 
     def tell(self, seen: Seen) -> None:
         """Tell of a bundle or a run config that is not known, and close the way."""
         with self.mouth:
-            if _canonical(seen.run_config) in self.known:
+            if _digest_of(seen.run_config) in self.known:
                 return
             note = {_BUNDLE: seen.bundle, _NAMES: seen.app_names, _CONFIG: seen.run_config}
             try:
@@ -105,7 +108,14 @@ class Kept:
         self._places: dict[str, socket.socket | None] = {}
 
     def pass_on(self, bundle: str, arguments: list[str]) -> bool:
-        """Hand a request to the process that has its bundle; False if there is none."""
+        """Hand a request to the process that has its bundle; False if there is none.
+
+        The code of a bundle that the policy lists no more has no part in its refusal.
+        """
+        if bundle in self._places and not _is_listed(bundle):
+            if place := self._places.pop(bundle):
+                place.close()
+            return False
         return self._send(bundle, {_ARGUMENTS: arguments})
 
     def hear(self, requests: socket.socket) -> Job | None:
@@ -174,6 +184,14 @@ class Kept:
         return True
 
 
+def _is_listed(bundle: str) -> bool:
+    try:
+        return bundle in require_bundles(Path(os.environ[POLICY]))
+    except (PolicyError, KeyError):
+        # The message's own process says what is wrong.
+        return False
+
+
 def is_fork() -> bool:
     """Fork; return True in the fork, which takes signals and draws numbers as a new process."""
     if os.fork():
@@ -191,12 +209,17 @@ def _serve(
     content: bytes, note: Mapping[str, Any], requests: socket.socket, notes: Notes
 ) -> Job:
     """Load a bundle and fork for each request; return, in the fork, its job."""
-    place = clientapp.own_folder(clientapp.FOLDERS)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
-    loaded = _load(content, note, folder)
-    if loaded is None:
+    folder, loaded = None, None
+    try:
+        place = clientapp.own_folder(clientapp.FOLDERS)
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
+        loaded = _load(content, note, folder)
+    except BaseException:
+        # Of a bundle, too, which may leave by itself: what waits must not be lost with it.
+        log.exception("bundle %s could not be loaded ahead", note[_BUNDLE])
+    if loaded is None or _has_threads(loaded):
         _leave(requests, folder)
-    known = {_canonical(note[_CONFIG])}
+    known = {_digest_of(note[_CONFIG])}
     # What is there now stays, so that collections in forks need not copy it.
     gc.collect()
     gc.freeze()
@@ -204,7 +227,9 @@ def _serve(
         asked = json.loads(request)
         if _CONFIG in asked:
             _warm_up(loaded, asked[_CONFIG])
-            known.add(_canonical(asked[_CONFIG]))
+            if _has_threads(loaded):
+                break
+            known.add(_digest_of(asked[_CONFIG]))
         elif is_fork():
             requests.close()
             return Job(asked[_ARGUMENTS], loaded, Notes(notes.mouth, known).tell)
@@ -220,47 +245,74 @@ def _load(content: bytes, note: Mapping[str, Any], folder: Path) -> Loaded | Non
     except clientapp.GuardError as error:
         log.warning("%s", error)
         return None
-    loaded = fresh.load(content, tuple(note[_NAMES]))
+    with _at_most(_LONGEST_SECONDS):
+        loaded = fresh.load(content, tuple(note[_NAMES]))
     if loaded is None or loaded.bundle != note[_BUNDLE]:
         return None
     _warm_up(loaded, note[_CONFIG])
-    if len([*Path("/proc/self/task").iterdir()]) > 1:
-        log.warning("bundle %s starts threads, which a fork would lack", loaded.bundle)
-        return None
     return loaded
+
+
+def _has_threads(loaded: Loaded) -> bool:
+    if len([*Path("/proc/self/task").iterdir()]) == 1:
+        return False
+    log.warning("bundle %s starts threads, which a fork would lack", loaded.bundle)
+    return True
 
 
 def _warm_up(loaded: Loaded, run_config: Mapping[str, Any]) -> None:
     warm_up = getattr(loaded.app, _WARM_UP, None)
     try:
         if warm_up is not None:
-            warm_up(run_config)
-    except Exception as error:
+            with _at_most(_LONGEST_SECONDS):
+                warm_up(run_config)
+    except (Exception, SystemExit) as error:
         # Each message will say it at length, and answer with a refusal.
         log.warning("the app could not be warmed up: %s", error)
 
 
-def _leave(requests: socket.socket, folder: Path) -> NoReturn:
+def _leave(requests: socket.socket, folder: Path | None) -> NoReturn:
     """End this process; what it was asked for meanwhile goes the long way."""
     requests.shutdown(socket.SHUT_RD)
     while request := requests.recv(LONGEST):
-        if arguments := json.loads(request).get(_ARGUMENTS):
-            subprocess.Popen(arguments)
+        if (arguments := json.loads(request).get(_ARGUMENTS)) and is_fork():
+            os.execvp(arguments[0], arguments)  # noqa: S606 - no shell
     # Forks read the bundle's files. As SIGCHLD is ignored, this returns when all have ended.
     with suppress(ChildProcessError):
         os.wait()
-    shutil.rmtree(folder, ignore_errors=True)
-    sys.exit()
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    # Not by `sys.exit`, which waits for threads that a bundle has left.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
-def _canonical(run_config: Mapping[str, Any]) -> str:
-    return json.dumps(run_config, sort_keys=True)
+def _digest_of(run_config: Mapping[str, Any]) -> bytes:
+    return hashlib.sha256(json.dumps(run_config, sort_keys=True).encode()).digest()
+
+
+@contextmanager
+def _at_most(seconds: int) -> Iterator[None]:
+    """Raise a ``TimeoutError`` in what takes longer: other messages of the bundle wait."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"it takes more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[int]:
     """Yield the descriptor of a file that is in no folder."""
-    with os.fdopen(os.memfd_create("tacet-bundle"), "wb") as file:
+    # Not every Python for Linux has `os.memfd_create`: those of uv and conda have none.
+    with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()
         file.seek(0)

@@ -48,6 +48,7 @@ _PRELOADED = (
 #: For one fork, or at the start for all imports.
 _PATIENCE_SECONDS = 60.0
 _FORKED = b"1"
+_HASH_DIGITS = 64
 
 
 def main() -> int:
@@ -146,7 +147,8 @@ def start_by(zygote: socket.socket, pid: int) -> None:
     def launch_of(self: Any, spec: Any) -> Any:
         nonlocal bundle
         # Flower's own SHA-256 of the bundle, as the server gives it.
-        bundle = getattr(spec, "fab_hash", None) or ""
+        named = str(getattr(spec, "fab_hash", None) or "")
+        bundle = named if len(named) == _HASH_DIGITS else ""
         return launch(self, spec)
 
     def popen(arguments: list[str], **options: Any) -> Any:

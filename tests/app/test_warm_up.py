@@ -14,16 +14,25 @@ _PRIVATE = (
 )
 CODE = """
 import gc, os, sys, threading
-import app.client
+import random
+from app.approval import zygote
+# Libraries draw for themselves, and are known to survive a fork.
+zygote._preload()
+import cryptography.hazmat.primitives.asymmetric.x25519
+import cryptography.hazmat.primitives.ciphers.aead
+import numpy as np
+ours = ("app", "strategies", "workloads", "tasks", "privacy")
+for name in [name for name in sys.modules if name.split(".")[0] in ours]:
+    del sys.modules[name]
 
 def refuse(*_arguments):
     raise AssertionError("it draws what all forks would share")
 
-os.urandom = refuse
-run_config = {config!r}
-app.client.app.warm_up(run_config)
-os.urandom = None
-import numpy as np
+drawn, os.urandom = os.urandom, refuse
+random._urandom = refuse
+import app.client
+app.client.app.warm_up({config!r})
+os.urandom = random._urandom = drawn
 found = [
     one for one in gc.get_objects()
     if isinstance(one, (np.random.Generator, np.random.BitGenerator, np.random.RandomState))

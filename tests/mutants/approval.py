@@ -94,15 +94,22 @@ _OF_CODE = (
     Mutation(
         "threads-are-lost-in-a-fork",
         _LOADED,
-        '"/proc/self/task").iterdir()]) > 1',
-        '"/proc/self/task").iterdir()]) > 99',
+        '"/proc/self/task").iterdir()]) == 1',
+        '"/proc/self/task").iterdir()]) > 0',
         (f"{_LOADED_TESTS}::test_a_bundle_that_cannot_wait_is_loaded_by_each_message",),
+    ),
+    Mutation(
+        "a-bundle-that-was-taken-out-stays-loaded",
+        _LOADED,
+        "and not _is_listed(bundle)",
+        "and not bundle",
+        (f"{_LOADED_TESTS}::test_a_bundle_that_is_taken_out_of_the_policy_is_left_at_once",),
     ),
     Mutation(
         "messages-of-a-bundle-that-fails-are-lost",
         _LOADED,
-        "subprocess.Popen(arguments)",
-        "pass",
+        "os.execvp(arguments[0], arguments)",
+        "os._exit(0)",
         (f"{_LOADED_TESTS}::test_what_came_meanwhile_is_not_lost",),
     ),
     Mutation(

@@ -83,6 +83,19 @@ def test_a_later_run_config_that_starts_threads_ends_the_forks_too(
     assert json.loads(left["c"])["loaded"] is None
 
 
+@linux
+@pytest.mark.slow
+def test_a_bundles_thread_does_not_keep_its_process(tmp_path, listed):
+    """Python waits for threads that are no daemons, and the node would leave it behind."""
+    outlived = tmp_path / "outlived"
+    work = f"lambda: (time.sleep(10), Path({str(outlived)!r}).touch())"
+    one = listed("one", f"import threading; threading.Thread(target={work}).start()")
+    left = said_by(tmp_path, f"start(C, 'a', {one!r})", "notes.update(a=seen('one', 'x'))")
+    assert "starts threads" in left["output"]
+    # `run` returns when all processes have ended.
+    assert not outlived.exists()
+
+
 def test_a_python_without_memfd_create_answers(monkeypatch):
     """Those of uv and conda are built for a libc that has none."""
     monkeypatch.delattr(os, "memfd_create", raising=False)

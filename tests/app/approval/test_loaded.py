@@ -180,6 +180,44 @@ def test_what_the_policy_does_not_list_is_not_loaded(tmp_path, listed):
 
 @linux
 @pytest.mark.slow
+def test_a_bundle_that_is_taken_out_of_the_policy_is_left_at_once(tmp_path, listed):
+    """It may have been taken out because it is not to be trusted."""
+    one = listed("one")
+    steps = (
+        f"start(C, 'a', {one!r}); start(C, 'b', {one!r});"
+        f" Path(os.environ[{guard.POLICY!r}]).unlink(); start(C, 'c', {one!r}); time.sleep(1);"
+        " b = json.loads((folder / 'b').read_text());"
+        " (folder / 'waits').write_text(str(Path(f'/proc/{b[\"parent\"]}').exists()))"
+    )
+    left = run(
+        tmp_path,
+        steps.replace("(C,", "(TaskType.CLIENT_APP,"),
+        before=SEEN + "notes.update(a=seen('one', 'x'))",
+    )
+    assert [json.loads(left[name])["loaded"] for name in "abc"] == [None, one, None]
+    assert left["waits"] == "False"
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("slow", ["the bundle", "a run config"])
+def test_what_takes_too_long_holds_nobody_up(tmp_path, listed, monkeypatch, slow):
+    import_slowly = "time.sleep(60)" if slow == "the bundle" else ""
+    warm_slowly = "if run_config['task'] == 'y': time.sleep(60)\n        with Path("
+    monkeypatch.setitem(globals(), "APP", APP.replace("with Path(", warm_slowly, 1))
+    one = listed("one", import_slowly)
+    steps = f"start(C, 'a', {one!r}); start(C, 'b', {one!r}); start(C, 'c', {one!r})"
+    before = SEEN + "loaded._LONGEST_SECONDS = 2; notes.update(a=seen('one', 'y'))"
+    left = run(tmp_path, steps.replace("C", "TaskType.CLIENT_APP"), before=before)
+    assert "it takes more than 2 s" in left["output"]
+    if slow == "the bundle":
+        assert left["b"] == f"{tmp_path}/scripts/flwr-clientapp\n"
+    else:
+        assert json.loads(left["b"])["loaded"] == one
+
+
+@linux
+@pytest.mark.slow
 def test_few_bundles_are_kept_loaded(tmp_path, listed):
     names = ["one", "two", "three", "four"]
     hashes = [listed(name) for name in names]
