@@ -185,9 +185,10 @@ def test_a_bundle_that_is_taken_out_of_the_policy_is_left_at_once(tmp_path, list
     one = listed("one")
     steps = (
         f"start(C, 'a', {one!r}); start(C, 'b', {one!r});"
-        f" Path(os.environ[{guard.POLICY!r}]).unlink(); start(C, 'c', {one!r}); time.sleep(1);"
-        " b = json.loads((folder / 'b').read_text());"
-        " (folder / 'waits').write_text(str(Path(f'/proc/{b[\"parent\"]}').exists()))"
+        f" Path(os.environ[{guard.POLICY!r}]).unlink(); start(C, 'c', {one!r});"
+        " waits = Path('/proc', str(json.loads((folder / 'b').read_text())['parent']));"
+        " [time.sleep(0.1) for _ in range(300) if waits.exists()];"
+        " (folder / 'waits').write_text(str(waits.exists()))"
     )
     left = run(
         tmp_path,
