@@ -26,22 +26,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.approval import clientapp
-from app.approval.guard import POLICY, Loaded, Note, Seen, require_bundles
-from app.node.policy import PolicyError
+from app.approval.guard import Loaded, Note, Seen
 
 log = getLogger("flwr.tacet.loaded")
 
 #: More than a socket of this kind takes at once.
 LONGEST = 1 << 20
-# Of so many bundles messages come in turn; each holds what its modules take.
-_MOST_KEPT = 3
 # To load a bundle takes a second or two, to configure a run less.
 _LONGEST_SECONDS = 30
-# For a place in the queue of a process, which a message takes out in milliseconds.
-_PATIENCE_SECONDS = 5.0
 #: What an app may have: it does ahead what each message of a run would do first.
 _WARM_UP = "warm_up"
-_BUNDLE, _NAMES, _CONFIG, _ARGUMENTS = "bundle", "app_names", "run_config", "arguments"
+#: What a process with a bundle is asked: to fork with these arguments, or to warm up.
+ARGUMENTS, CONFIG = "arguments", "run_config"
+_BUNDLE, _NAMES = "bundle", "app_names"
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Notes:
         with self.mouth:
             if _digest_of(seen.run_config) in self.known:
                 return
-            note = {_BUNDLE: seen.bundle, _NAMES: seen.app_names, _CONFIG: seen.run_config}
+            note = {_BUNDLE: seen.bundle, _NAMES: seen.app_names, CONFIG: seen.run_config}
             try:
                 with _in_memory(seen.content) as descriptor:
                     socket.send_fds(self.mouth, [json.dumps(note).encode()], [descriptor])
@@ -91,105 +88,15 @@ class Notes:
                 log.warning("the next message takes as long as this one: %s", error)
 
 
-class Kept:
-    """The zygote's processes that have a bundle loaded, by the bundle's SHA-256.
-
-    Parameters
-    ----------
-    ear : socket
-        Where notes arrive.
-    notes : Notes
-        For the forks.
-    """
-
-    def __init__(self, ear: socket.socket, notes: Notes) -> None:
-        self._ear, self._notes = ear, notes
-        # None for one that has ended by itself, so that it is not started again and again.
-        self._places: dict[str, socket.socket | None] = {}
-
-    def pass_on(self, bundle: str, arguments: list[str]) -> bool:
-        """Hand a request to the process that has its bundle; False if there is none.
-
-        The code of a bundle that the policy lists no more has no part in its refusal.
-        """
-        if bundle in self._places and not _is_listed(bundle):
-            if place := self._places.pop(bundle):
-                place.close()
-            return False
-        return self._send(bundle, {_ARGUMENTS: arguments})
-
-    def hear(self, requests: socket.socket) -> Job | None:
-        """Take a note, and fork for a bundle that is new; return only that fork's jobs.
-
-        Parameters
-        ----------
-        requests : socket
-            What the fork is to close, too.
-        """
-        data, descriptors, *_ = socket.recv_fds(self._ear, LONGEST, 1)
-        note = json.loads(data)
-        bundle = note[_BUNDLE]
-        try:
-            if bundle in self._places:
-                self._send(bundle, {_CONFIG: note[_CONFIG]})
-                return None
-            place, jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            if os.fork() == 0:
-                for other in (place, requests):
-                    other.close()
-                self.close()
-                with os.fdopen(descriptors.pop(), "rb") as file:
-                    content = file.read()
-                return _serve(content, note, jobs, self._notes)
-            jobs.close()
-            self._keep(bundle, place)
-            return None
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-
-    def close(self) -> None:
-        """Close, in a fork, what only the zygote needs."""
-        self._ear.close()
-        for place in self._places.values():
-            if place is not None:
-                place.close()
-
-    def _keep(self, bundle: str, place: socket.socket) -> None:
-        place.settimeout(_PATIENCE_SECONDS)
-        self._places[bundle] = place
-        while len(self._places) > _MOST_KEPT:
-            # Ends when its forks have.
-            if oldest := self._places.pop(next(iter(self._places))):
-                oldest.close()
-
-    def _send(self, bundle: str, asked: dict[str, Any]) -> bool:
-        place = self._places.get(bundle)
-        if place is None:
-            return False
-        # The one that was asked last is the last one to go.
-        self._places[bundle] = self._places.pop(bundle)
-        try:
-            place.send(json.dumps(asked).encode())
-        except OSError as error:
-            log.warning(
-                "bundle %s is not kept loaded (%s): each of its messages takes a second or"
-                " two longer",
-                bundle,
-                error,
-            )
-            place.close()
-            self._places[bundle] = None
-            return False
-        return True
-
-
-def _is_listed(bundle: str) -> bool:
-    try:
-        return bundle in require_bundles(Path(os.environ[POLICY]))
-    except (PolicyError, KeyError):
-        # The message's own process says what is wrong.
-        return False
+def hear(ear: socket.socket) -> Seen | None:
+    """Take a note; None if the bundle did not come with it, as where no file can be opened."""
+    data, descriptors, *_ = socket.recv_fds(ear, LONGEST, 1)
+    if not descriptors:
+        return None
+    with os.fdopen(descriptors[0], "rb") as file:
+        content = file.read()
+    note = json.loads(data)
+    return Seen(content, note[_BUNDLE], tuple(note[_NAMES]), note[CONFIG])
 
 
 def is_fork() -> bool:
@@ -205,38 +112,36 @@ def is_fork() -> bool:
     return True
 
 
-def _serve(
-    content: bytes, note: Mapping[str, Any], requests: socket.socket, notes: Notes
-) -> Job:
+def serve(seen: Seen, requests: socket.socket, notes: Notes) -> Job:
     """Load a bundle and fork for each request; return, in the fork, its job."""
     folder, loaded = None, None
     try:
         place = clientapp.own_folder(clientapp.FOLDERS)
         folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
-        loaded = _load(content, note, folder)
+        loaded = _load(seen, folder)
     except BaseException:
         # Of a bundle, too, which may leave by itself: what waits must not be lost with it.
-        log.exception("bundle %s could not be loaded ahead", note[_BUNDLE])
+        log.exception("bundle %s could not be loaded ahead", seen.bundle)
     if loaded is None or _has_threads(loaded):
         _leave(requests, folder)
-    known = {_digest_of(note[_CONFIG])}
+    known = {_digest_of(seen.run_config)}
     # What is there now stays, so that collections in forks need not copy it.
     gc.collect()
     gc.freeze()
     while request := requests.recv(LONGEST):
         asked = json.loads(request)
-        if _CONFIG in asked:
-            _warm_up(loaded, asked[_CONFIG])
+        if CONFIG in asked:
+            _warm_up(loaded, asked[CONFIG])
             if _has_threads(loaded):
                 break
-            known.add(_digest_of(asked[_CONFIG]))
+            known.add(_digest_of(asked[CONFIG]))
         elif is_fork():
             requests.close()
-            return Job(asked[_ARGUMENTS], loaded, Notes(notes.mouth, known).tell)
+            return Job(asked[ARGUMENTS], loaded, Notes(notes.mouth, known).tell)
     _leave(requests, folder)
 
 
-def _load(content: bytes, note: Mapping[str, Any], folder: Path) -> Loaded | None:
+def _load(seen: Seen, folder: Path) -> Loaded | None:
     """Load and warm up a bundle; None, and a log, where forks of this process would not do."""
     # The bundle's folder goes with this process.
     sys.dont_write_bytecode = True
@@ -246,10 +151,10 @@ def _load(content: bytes, note: Mapping[str, Any], folder: Path) -> Loaded | Non
         log.warning("%s", error)
         return None
     with _at_most(_LONGEST_SECONDS):
-        loaded = fresh.load(content, tuple(note[_NAMES]))
-    if loaded is None or loaded.bundle != note[_BUNDLE]:
+        loaded = fresh.load(seen.content, seen.app_names)
+    if loaded is None or loaded.bundle != seen.bundle:
         return None
-    _warm_up(loaded, note[_CONFIG])
+    _warm_up(loaded, seen.run_config)
     return loaded
 
 
@@ -275,7 +180,7 @@ def _leave(requests: socket.socket, folder: Path | None) -> NoReturn:
     """End this process; what it was asked for meanwhile goes the long way."""
     requests.shutdown(socket.SHUT_RD)
     while request := requests.recv(LONGEST):
-        if (arguments := json.loads(request).get(_ARGUMENTS)) and is_fork():
+        if (arguments := json.loads(request).get(ARGUMENTS)) and is_fork():
             os.execvp(arguments[0], arguments)  # noqa: S606 - no shell
     # Forks read the bundle's files. As SIGCHLD is ignored, this returns when all have ended.
     with suppress(ChildProcessError):

@@ -25,7 +25,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from app.approval import clientapp
-from app.approval.loaded import LONGEST, Job, Kept, Notes, is_fork
+from app.approval.kept import Kept
+from app.approval.loaded import LONGEST, Job, Notes, is_fork
 
 log = getLogger("flwr.tacet.zygote")
 

@@ -100,7 +100,7 @@ _OF_CODE = (
     ),
     Mutation(
         "a-bundle-that-was-taken-out-stays-loaded",
-        _LOADED,
+        "app/approval/kept.py",
         "and not _is_listed(bundle)",
         "and not bundle",
         (f"{_LOADED_TESTS}::test_a_bundle_that_is_taken_out_of_the_policy_is_left_at_once",),

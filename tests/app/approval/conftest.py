@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from flwr.app import Message, RecordDict
 from flwr.cli.build import build_fab_from_disk
+from flwr.supercore.task_identity import TaskIdentity
 
 from app.approval import guard
 from app.approval.bundle import digest
@@ -48,3 +50,15 @@ def policy(tmp_path, bundle, monkeypatch) -> Path:
     monkeypatch.setenv(guard.POLICY, str(path))
     monkeypatch.delenv(RUNNING, raising=False)
     return path
+
+
+@pytest.fixture
+def asked(monkeypatch) -> Message:
+    """Return a message, in a process that can answer it."""
+    for name in ("_run_id", "_task_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+    # Of whoever runs this test.
+    monkeypatch.setenv(RUNNING, "")
+    message = Message(RecordDict(), dst_node_id=1, message_type="train")
+    message.metadata.__dict__["_message_id"] = "1"
+    return message

@@ -5,27 +5,17 @@ import os
 import socket
 
 import pytest
-from flwr.app import Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
+from flwr.app import Context, RecordDict
 
 from app.approval.bundle import digest
 from app.approval.guard import Guard, Seen
 from app.approval.loaded import Notes
-from app.node.running_code import RUNNING
 from tests.app.approval import test_loaded as kit
 from tests.app.approval.test_loaded import NAMES, SEEN, linux
 from tests.app.approval.zygote_kit import run
 
 listed = kit.listed
 
-# As `start`, but without waiting for an answer.
-LAUNCH = """
-def launch(token, bundle):
-    SubprocessExecutor().launch(ExecutionSpec(
-        task_type=TaskType.CLIENT_APP, runtime_api_address="h:1", token=token, insecure=True,
-        root_certificates_path=None, runtime_dependency_install=False,
-        parent_pid=os.getpid(), suppress_output=False, task_id=1, fab_hash=bundle))
-"""
 NO_ROOM = """
 def no_room(*_arguments, **_options):
     time.sleep(1)
@@ -33,11 +23,6 @@ def no_room(*_arguments, **_options):
 others = vars(loaded.tempfile) | {"mkdtemp": no_room}
 loaded.tempfile = __import__("types").SimpleNamespace(**others)
 """
-
-
-def said_by(folder, steps: str, before: str) -> dict[str, str]:
-    steps = steps.replace("C,", "TaskType.CLIENT_APP,")
-    return run(folder, steps, before=SEEN + LAUNCH + before)
 
 
 @linux
@@ -49,8 +34,8 @@ def said_by(folder, steps: str, before: str) -> dict[str, str]:
 )
 def test_however_loading_ends_what_came_meanwhile_is_not_lost(tmp_path, listed, more, fault):
     one = listed("one", more)
-    steps = f"start(C, 'a', {one!r}); launch('b', {one!r}); time.sleep(6)"
-    left = said_by(tmp_path, steps, f"notes.update(a=seen('one', 'x'))\n{fault}")
+    steps = f"start(C, 'a', {one!r}); launch(C, 'b', {one!r}); time.sleep(6)"
+    left = run(tmp_path, steps, before=SEEN + f"notes.update(a=seen('one', 'x'))\n{fault}")
     assert "b" in left, left["output"]
     place = tmp_path / "home" / "tacet-bundles"
     assert not place.exists() or not list(place.iterdir())
@@ -62,7 +47,7 @@ def test_a_name_that_is_too_long_does_not_end_the_zygote(tmp_path, listed):
     """The server names the bundle, with as many characters as it likes."""
     one = listed("one")
     steps = f"start(C, 'a', 300_000 * 'x'); start(C, 'b', {one!r})"
-    left = said_by(tmp_path, steps, "")
+    left = run(tmp_path, steps)
     assert "no zygote" not in left["output"]
     assert json.loads(left["a"])["parent"] == json.loads(left["b"])["parent"]
 
@@ -78,7 +63,8 @@ def test_a_later_run_config_that_starts_threads_ends_the_forks_too(
     one = listed("one")
     steps = f"start(C, 'a', {one!r}); start(C, 'b', {one!r}); time.sleep(2);"
     steps += f" start(C, 'c', {one!r})"
-    left = said_by(tmp_path, steps, "notes.update(a=seen('one', 'x'), b=seen('one', 'y'))")
+    before = SEEN + "notes.update(a=seen('one', 'x'), b=seen('one', 'y'))"
+    left = run(tmp_path, steps, before=before)
     assert "starts threads" in left["output"]
     assert json.loads(left["c"])["loaded"] is None
 
@@ -90,7 +76,8 @@ def test_a_bundles_thread_does_not_keep_its_process(tmp_path, listed):
     outlived = tmp_path / "outlived"
     work = f"lambda: (time.sleep(10), Path({str(outlived)!r}).touch())"
     one = listed("one", f"import threading; threading.Thread(target={work}).start()")
-    left = said_by(tmp_path, f"start(C, 'a', {one!r})", "notes.update(a=seen('one', 'x'))")
+    before = SEEN + "notes.update(a=seen('one', 'x'))"
+    left = run(tmp_path, f"start(C, 'a', {one!r})", before=before)
     assert "starts threads" in left["output"]
     # `run` returns when all processes have ended.
     assert not outlived.exists()
@@ -104,11 +91,8 @@ def test_a_python_without_memfd_create_answers(monkeypatch):
         Notes(mouth).tell(Seen(b"content", "00" * 32, NAMES, {}))
 
 
-def test_a_note_that_fails_costs_no_answer(policy, bundle, monkeypatch, tmp_path):
+def test_a_note_that_fails_costs_no_answer(policy, bundle, asked, tmp_path):
     """Flower would send the text of the exception to the server."""
-    for name in ("_run_id", "_task_id", "_node_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
-    monkeypatch.setenv(RUNNING, "")
 
     def fails(_seen):
         raise RuntimeError("/home/clinic: no way to the zygote")
@@ -118,7 +102,6 @@ def test_a_note_that_fails_costs_no_answer(policy, bundle, monkeypatch, tmp_path
 
     guarded = Guard(tmp_path, lambda *_a, **_o: tmp_path, loader, fails)
     guarded.install(bundle)
-    message = Message(RecordDict(), dst_node_id=1, message_type="train")
     context = Context(1, 1, {}, RecordDict(), {})
-    reply = guarded.get_loader()(*NAMES)(message=message, context=context)
+    reply = guarded.get_loader()(*NAMES)(message=asked, context=context)
     assert reply == f"answered by {digest(bundle)[:4]}"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.cli.build import build_fab_from_disk
-from flwr.supercore.task_identity import TaskIdentity
 
 from app.approval import guard
 from app.approval.bundle import digest
@@ -104,7 +103,7 @@ def test_after_the_first_message_a_fork_has_the_bundle_loaded(tmp_path, listed):
         f" start(C, 'd', {two!r}); start(C, 'e', {one!r}); start(C, 'f', {one!r})"
     )
     notes = "{'a': seen('one', 'x'), 'b': seen('one', 'x'), 'c': seen('one', 'y')}"
-    told = left_of(tmp_path, steps.replace("C", "TaskType.CLIENT_APP"), notes)
+    told = left_of(tmp_path, steps, notes)
     assert [told[name]["loaded"] for name in "abcdef"] == [None, one, one, None, one, one]
     # No message is answered by the process that waits, or by another one's.
     zygote, waits = told["a"]["parent"], told["b"]["parent"]
@@ -146,7 +145,7 @@ def test_a_bundle_that_cannot_wait_is_loaded_by_each_message(tmp_path, listed, m
         f"start(C, 'a', {one!r}); time.sleep(3); start(C, 'b', {one!r}); start(C, 'c', {one!r})"
     )
     notes = "{name: seen('one', 'x') for name in 'abc'}"
-    told = left_of(tmp_path, steps.replace("C", "TaskType.CLIENT_APP"), notes)
+    told = left_of(tmp_path, steps, notes)
     assert [told[name]["loaded"] for name in "abc"] == [None, None, None]
     assert len({told[name]["parent"] for name in "abc"}) == 1
     assert said in told["output"]
@@ -160,7 +159,6 @@ def test_what_came_meanwhile_is_not_lost(tmp_path, listed):
     """A message comes while its bundle is being loaded, and then that fails."""
     one = listed("one", "time.sleep(2); raise OSError('it is broken')")
     steps = f"start(C, 'a', {one!r}); start(C, 'b', {one!r})"
-    steps = steps.replace("C", "TaskType.CLIENT_APP")
     left = run(tmp_path, steps, before=SEEN + "notes.update(a=seen('one', 'x'))")
     assert left["b"] == f"{tmp_path}/scripts/flwr-clientapp\n"
 
@@ -172,7 +170,7 @@ def test_what_the_policy_does_not_list_is_not_loaded(tmp_path, listed):
     write_policy(tmp_path / "policy.yaml", "00" * 32)
     steps = f"start(C, 'a', {one!r}); time.sleep(3); start(C, 'b', {one!r})"
     notes = "{'a': seen('one', 'x')}"
-    told = left_of(tmp_path, steps.replace("C", "TaskType.CLIENT_APP"), notes)
+    told = left_of(tmp_path, steps, notes)
     assert told["b"]["loaded"] is None
     assert "which is not approved" in told["output"]
     assert not (tmp_path / "warmed").exists()
@@ -192,7 +190,7 @@ def test_a_bundle_that_is_taken_out_of_the_policy_is_left_at_once(tmp_path, list
     )
     left = run(
         tmp_path,
-        steps.replace("(C,", "(TaskType.CLIENT_APP,"),
+        steps,
         before=SEEN + "notes.update(a=seen('one', 'x'))",
     )
     assert [json.loads(left[name])["loaded"] for name in "abc"] == [None, one, None]
@@ -209,7 +207,7 @@ def test_what_takes_too_long_holds_nobody_up(tmp_path, listed, monkeypatch, slow
     one = listed("one", import_slowly)
     steps = f"start(C, 'a', {one!r}); start(C, 'b', {one!r}); start(C, 'c', {one!r})"
     before = SEEN + "loaded._LONGEST_SECONDS = 2; notes.update(a=seen('one', 'y'))"
-    left = run(tmp_path, steps.replace("C", "TaskType.CLIENT_APP"), before=before)
+    left = run(tmp_path, steps, before=before)
     assert "it takes more than 2 s" in left["output"]
     if slow == "the bundle":
         assert left["b"] == f"{tmp_path}/scripts/flwr-clientapp\n"
@@ -230,23 +228,12 @@ def test_few_bundles_are_kept_loaded(tmp_path, listed):
         *(f"start(C, {token!r}, {one!r})" for token, one in zip("fghi", hashes, strict=True)),
     ]
     notes = "dict(zip('abce', (seen(name, 'x') for name in ('one', 'two', 'three', 'four'))))"
-    told = left_of(tmp_path, "; ".join(steps).replace("C", "TaskType.CLIENT_APP"), notes)
+    told = left_of(tmp_path, "; ".join(steps), notes)
     expected = [hashes[0], None, hashes[2], hashes[3]]
     assert [told[name]["loaded"] for name in "fghi"] == expected
 
 
 # What the guard looks at where the bundle is there
-
-
-@pytest.fixture
-def asked(monkeypatch) -> Message:
-    for name in ("_run_id", "_task_id", "_node_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
-    # Of whoever runs this test.
-    monkeypatch.setenv(RUNNING, "")
-    message = Message(RecordDict(), dst_node_id=1, message_type="train")
-    message.metadata.__dict__["_message_id"] = "1"
-    return message
 
 
 def answer_of(bundle: bytes, sent: bytes, asked: Message, *names: str) -> object:

@@ -57,11 +57,16 @@ def answer(has=None, note=None):
     file.rename(folder / token)
     return 0
 
-def start(task, token, bundle=None):
+C = TaskType.CLIENT_APP
+
+def launch(task, token, bundle=None):
     SubprocessExecutor().launch(ExecutionSpec(
         task_type=task, runtime_api_address="h:1", token=token, insecure=True,
         root_certificates_path=None, runtime_dependency_install=False,
         parent_pid=os.getpid(), suppress_output={suppressed}, task_id=1, fab_hash=bundle))
+
+def start(task, token, bundle=None):
+    launch(task, token, bundle)
     while not (folder / token).exists():
         time.sleep(0.05)
 
