@@ -11,10 +11,15 @@ bits and an input stays far below 2^64 blocks.
 Counter mode encrypts counters block by block (NIST SP 800-38A, section 6.5). All keystreams of
 a chunk take the same counters, so they are written once and every key encrypts them as they
 are: OpenSSL does that faster than it counts for each key, by a sixth where this was measured.
+
+Neither OpenSSL nor numpy holds Python's lock meanwhile, so the keystreams of a long vector are
+parted among threads, each of which adds them up for itself.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -26,6 +31,9 @@ KEY_BYTES = 16
 CHUNK_BYTES = 1 << 18
 _AT_ONCE = 1024  # counters that are written by one call
 _MAX_OPEN = 256  # encryptors alive at once: bounds memory, keeps the vector's chunk in cache
+_MOST_THREADS = 8
+# Of keystream in a chunk, for each thread: less is done before another has begun.
+_WORTH_A_THREAD = 1 << 23
 
 BLOCK_BYTES = 16
 
@@ -36,6 +44,7 @@ Word = np.uint8 | np.uint16 | np.uint32 | np.uint64
 Vector = NDArray[Any]
 # A key, and whether its keystream is added.
 Mask = tuple[bytes, bool]
+_Stream = tuple[CipherContext, bool]
 
 
 def word_dtype(modulus_bits: int) -> np.dtype[Any]:
@@ -59,23 +68,36 @@ def apply_masks(segments: Sequence[Vector], masks: Iterable[Mask]) -> None:
 
     Notes
     -----
-    Extra memory is two chunks of 256 KiB, whatever the dimension and the number of masks.
-    A segment's chunk is the outer loop, so it stays in the processor's cache while up to
-    256 keystreams pass over it.
+    Extra memory is a chunk of 256 KiB and two for each thread, whatever the dimension and the
+    number of masks. A segment's chunk is the outer loop, so it stays in the processor's cache
+    while up to 256 keystreams pass over it. There are as many threads as processors that this
+    process may use, at most eight, or as `OMP_NUM_THREADS` says, as for torch.
     """
     for segment in segments:
         if segment.ndim != 1 or not segment.flags.c_contiguous or segment.dtype.kind != "u":
             raise ValueError("a vector to mask is one-dimensional, contiguous and unsigned")
         if not segment.dtype.isnative:
             raise ValueError("the vector is not in this machine's byte order")
-    scratch = _Scratch(min(CHUNK_BYTES, max(segment.nbytes for segment in segments)))
+    longest = min(CHUNK_BYTES, max(segment.nbytes for segment in segments))
+    counters, workers = _Counters(longest), [_Worker(longest) for _ in range(_num_threads())]
     todo = iter(masks)
-    while batch := list(islice(todo, _MAX_OPEN)):
-        streams = [(_block_cipher(key), add) for key, add in batch]
-        first = 0
-        for segment in segments:
-            _apply_batch(segment, first, streams, scratch)
-            first += segment.nbytes
+    # Threads begin with the first work for them.
+    with ThreadPoolExecutor(len(workers)) as pool:
+        while batch := list(islice(todo, _MAX_OPEN)):
+            streams = [(_block_cipher(key), add) for key, add in batch]
+            first = 0
+            for segment in segments:
+                _apply_batch(segment, first, streams, counters, workers, pool)
+                first += segment.nbytes
+
+
+def _num_threads() -> int:
+    """Return how many threads may work at a time."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal():
+        return max(1, min(_MOST_THREADS, int(told)))
+    own = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(_MOST_THREADS, own)
 
 
 def _block_cipher(key: bytes) -> CipherContext:
@@ -84,8 +106,8 @@ def _block_cipher(key: bytes) -> CipherContext:
     return Cipher(algorithms.AES128(key), _COUNTERS_AS_THEY_ARE).encryptor()
 
 
-class _Scratch:
-    """Room for a chunk's counters and for one keystream over them.
+class _Counters:
+    """Room for the counters of a chunk.
 
     Parameters
     ----------
@@ -94,14 +116,11 @@ class _Scratch:
     """
 
     def __init__(self, num_bytes: int) -> None:
-        most = num_bytes // BLOCK_BYTES + 2
         self._numbers = np.arange(_AT_ONCE, dtype=np.uint64)
         # Big-endian, 128 bits: the upper half stays zero.
-        self._counters = np.zeros((most, 2), np.uint64)
-        # One block more, as the library wants room for what it may have kept back.
-        self.keystream = bytearray((most + 1) * BLOCK_BYTES)
+        self._counters = np.zeros((_most_blocks(num_bytes), 2), np.uint64)
 
-    def counters(self, first: int, num_bytes: int) -> tuple[memoryview, int]:
+    def of(self, first: int, num_bytes: int) -> tuple[memoryview, int]:
         """Return the counters of a part of the keystream, and where in their blocks it begins.
 
         They are valid until the next call.
@@ -117,22 +136,60 @@ class _Scratch:
         return self._counters[:count].reshape(-1).view(np.uint8).data, skipped
 
 
-def _apply_batch(
-    vector: Vector, first: int, streams: list[tuple[CipherContext, bool]], scratch: _Scratch
-) -> None:
-    """Apply the part of each keystream that begins at byte ``first`` to a vector."""
-    step = max(1, CHUNK_BYTES // vector.itemsize)
-    dtype, keystream = vector.dtype.newbyteorder("<"), scratch.keystream
-    for start in range(0, len(vector), step):
-        part = vector[start : start + step]
-        counters, at = scratch.counters(first + start * vector.itemsize, part.nbytes)
-        words = np.frombuffer(keystream, dtype, len(part), at)
+class _Worker:
+    """What one thread needs: room for one keystream over the counters of a chunk."""
+
+    def __init__(self, num_bytes: int) -> None:
+        # One block more, as the library wants room for what it may have kept back.
+        self._keystream = bytearray((_most_blocks(num_bytes) + 1) * BLOCK_BYTES)
+
+    def apply(
+        self, part: Vector, streams: Iterable[_Stream], counters: memoryview, at: int
+    ) -> None:
+        """Add or subtract what each stream makes of the counters, from byte `at` on."""
+        keystream = self._keystream
+        words = np.frombuffer(keystream, part.dtype.newbyteorder("<"), len(part), at)
         for cipher, add in streams:
             cipher.update_into(counters, keystream)
             if add:
                 np.add(part, words, out=part)
             else:
                 np.subtract(part, words, out=part)
+
+    def total_of(
+        self, like: Vector, streams: Iterable[_Stream], counters: memoryview, at: int
+    ) -> Vector:
+        """Return what `apply` adds to a vector of this form."""
+        total = np.zeros_like(like)
+        self.apply(total, streams, counters, at)
+        return total
+
+
+def _most_blocks(num_bytes: int) -> int:
+    return num_bytes // BLOCK_BYTES + 2
+
+
+def _apply_batch(
+    vector: Vector,
+    first: int,
+    streams: list[_Stream],
+    counters: _Counters,
+    workers: list[_Worker],
+    pool: Executor,
+) -> None:
+    """Apply the part of each keystream that begins at byte ``first`` to a vector."""
+    step = max(1, CHUNK_BYTES // vector.itemsize)
+    for start in range(0, len(vector), step):
+        part = vector[start : start + step]
+        told, at = counters.of(first + start * vector.itemsize, part.nbytes)
+        number = min(len(workers), max(1, part.nbytes * len(streams) // _WORTH_A_THREAD))
+        others = [
+            pool.submit(workers[k].total_of, part, streams[k::number], told, at)
+            for k in range(1, number)
+        ]
+        workers[0].apply(part, streams[::number], told, at)
+        for other in others:
+            np.add(part, other.result(), out=part)
 
 
 def reduce_modulus(vector: Vector, modulus_bits: int) -> None:

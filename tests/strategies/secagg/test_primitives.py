@@ -1,5 +1,7 @@
 """Sharing, keystreams and keys, each alone."""
 
+import threading
+
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -150,6 +152,32 @@ def test_many_masks_equal_one_after_the_other():
     for mask in many:
         prg.apply_masks([apart], [mask])
     np.testing.assert_array_equal(together, apart)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_part_the_masks_among_them(threads, monkeypatch):
+    """Vectors long enough for threads are the same with as many as there may be."""
+    masks = [(i.to_bytes(16, "big"), i % 3 == 0) for i in range(300)]
+    apply, used = prg._Worker.apply, set[int]()
+
+    def spied(worker, part, streams, counters, at):
+        used.add(threading.get_ident())
+        apply(worker, part, streams, counters, at)
+
+    def total() -> list[prg.Vector]:
+        segments = [np.zeros(70_001, np.uint8), np.zeros(100_000, np.uint32)]
+        prg.apply_masks(segments, masks)
+        return segments
+
+    monkeypatch.setattr(prg._Worker, "apply", spied)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = total()
+    assert len(used) == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    for one, expected in zip(total(), alone, strict=True):
+        np.testing.assert_array_equal(one, expected)
+    # A thread may be so quick that it takes the next one's work.
+    assert 2 <= len(used) <= threads
 
 
 @pytest.mark.parametrize(
