@@ -3,6 +3,8 @@
 The guards of all phases are here too.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from strategies.secagg.crypto.identity import Peers, advert_to_sign, shares_to_sign, verify
@@ -96,7 +98,7 @@ class KeyExchange:
         """Take one node's encrypted shares: one for each of its neighbours."""
         upload = self._decode(Phase.SHARES, SharesUpload, data)
         self._rows.check(sender, upload)
-        signed = shares_to_sign(self._members.roster, upload)
+        signed = partial(shares_to_sign, self._members.roster, upload)
         self._verify(sender, upload.signature, signed, "shares")
         self._rows.add(sender, upload)
 
@@ -108,12 +110,17 @@ class KeyExchange:
         self.phase = Phase.MASKED
         return self.cohort
 
-    def _verify(self, sender: int, signature: bytes, message: bytes, what: str) -> None:
-        """Take what its sender has not signed for no reply: somebody else may have sent it."""
+    def _verify(
+        self, sender: int, signature: bytes, message: Callable[[], bytes], what: str
+    ) -> None:
+        """Take what its sender has not signed for no reply: somebody else may have sent it.
+
+        What must be signed may be long, and is put together only where anybody signs.
+        """
         if self._peers is None:
             return
         who = self._members.adverts[sender].identity
-        if not verify(self._peers, who, signature, message):
+        if not verify(self._peers, who, signature, message()):
             raise BadReplyError(f"{what} from {sender}: signature")
 
     def _decode(self, phase: Phase, cls: type[_Message], data: Buffer) -> _Message:

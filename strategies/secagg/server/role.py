@@ -12,6 +12,7 @@ the shares in an unmask reply on to the role of the next attempt.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import urandom
 
 import numpy as np
@@ -150,7 +151,7 @@ class ServerRole(KeyExchange):
         if self._peers is None:
             return
         hashed = message.payload_hash()
-        signed = input_to_sign(self.attempt, self._binding, message.rejected, hashed)
+        signed = partial(input_to_sign, self.attempt, self._binding, message.rejected, hashed)
         self._verify(sender, message.signature, signed, "masked input")
         self._payload_hashes[sender] = hashed
 
@@ -223,9 +224,8 @@ class ServerRole(KeyExchange):
         reply = self._decode(Phase.CONFIRM, ConfirmReply, data)
         if sender not in self.survivors:
             raise BadReplyError(f"view from {sender}, which is no survivor")
-        message = view_to_sign(
-            self.attempt, self._members.roster, self._binding, self.survivors
-        )
+        roster = self._members.roster
+        message = partial(view_to_sign, self.attempt, roster, self._binding, self.survivors)
         self._verify(sender, reply.signature, message, "view")
         self._views[sender] = reply.signature
 
@@ -304,7 +304,7 @@ class ServerRole(KeyExchange):
     def _check_reply(self, sender: int, reply: UnmaskReply | KeyReply) -> None:
         if sender not in self.survivors or sender in self._replies:
             raise BadReplyError(f"unmask reply from {sender}: no survivor, or repeated")
-        signed = reply_to_sign(self._binding, reply)
+        signed = partial(reply_to_sign, self._binding, reply)
         self._verify(sender, reply.signature, signed, "unmask reply")
 
     def finish(self) -> UnmaskedSum:
