@@ -159,6 +159,7 @@ def run(case: Case) -> Measured:
         error=case.error(mean * len(survivors)),
         # It rounds up or down at random.
         error_bound=len(survivors) * 2 * CLIP_RANGE / _STEPS,
+        server_wall=whole.wall - grid.waiting.wall,
     )
 
 

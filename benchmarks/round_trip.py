@@ -26,8 +26,9 @@ from benchmarks.training_floor import measure_floor
 from deploy.trial_home import TrialError
 
 _EPILOG = """\
-plain and secagg are this app, with the model scored on the way to training it; flower is
-Flower's own FedAvg with its own loop, train and evaluate, on the same task and data.
+plain and secagg are this app, with the model scored on the way to training it; classical is
+secagg with X25519 alone, without ML-KEM-768; flower is Flower's own FedAvg with its own loop,
+train and evaluate, on the same task and data.
 
 first s    the first round, in which Ray starts its workers and they import torch
 round s    median of the other rounds
@@ -52,6 +53,10 @@ SYSTEMS: dict[str, dict[str, Scalar] | None] = {
     "flower": None,
     "plain": {"aggregation": "plain"},
     "secagg": {"aggregation": "secagg"},
+    "classical": {
+        "aggregation": "secagg",
+        "overrides": "aggregation.key_agreement=classical",
+    },
 }
 METRICS = "metrics.jsonl"
 _SUPERNODES = 3
@@ -186,12 +191,13 @@ def measure_run(
     return [report["seconds"] for report in reports], watch
 
 
-def training(num_clients: int) -> dict[str, Scalar]:
-    """Return what all rows train with so many clients."""
-    if not (fraction := flower_fedavg.few_records(num_clients)):
-        return TRAINING
-    few = f"task.partition.min_examples=1 task.test_fraction={fraction}"
-    return {**TRAINING, "overrides": few}
+def training(num_clients: int, more: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
+    """Return what all rows train with so many clients, and what a row adds to it."""
+    added = dict(more or {})
+    overrides = [str(added.pop("overrides", ""))]
+    if fraction := flower_fedavg.few_records(num_clients):
+        overrides += ["task.partition.min_examples=1", f"task.test_fraction={fraction}"]
+    return {**TRAINING, **added, "overrides": " ".join(overrides).strip()}
 
 
 def _run_tacet(
@@ -274,7 +280,7 @@ def _measure_systems(
     cpu: dict[str, list[float]] = {system: [] for system in SYSTEMS}
     for _ in range(options.passes):
         for system, more in SYSTEMS.items():
-            values = None if more is None else training(clients) | more
+            values = None if more is None else training(clients, more)
             took, worked = measure_rounds(environment, values, clients, options.rounds)
             # The first round of the first pass stands for all first ones.
             seconds[system] += took[1:] if seconds[system] else took

@@ -30,7 +30,8 @@ that drop out do so after the key shares and before their masked input. Both sid
 many steps as the sum of all clients has room for). Flower's threshold is floor(2n/3), ours
 floor(2n/3) + 1. Flower's client is its real mod, its server the stages of its workflow.
 
-Times are CPU times, so that what else runs disturbs them least.
+Times are CPU times, so that what else runs disturbs them least; but for the server's wall,
+in which threads count once. It takes as many as `OMP_NUM_THREADS` says, or else processors.
 
 client ms  all stages of one client, from received bytes to the bytes of its reply: adverts,
            sharing, opening shares, encoding, masking, unmasking; median of the survivors
@@ -40,6 +41,7 @@ floor      generating (AES-128-CTR) and adding the masks that must be and, for T
            thread; x floor is how many times above it we are
 signed     the floor and, where everybody signs, the signatures: Ed25519 for each message that
            is signed or verified, SHA-256 of the masked inputs; x signed is as x floor
+open       of the server's CPU time what comes after the last reply
 bytes      of the encoded reply with the masked input, a parameter
 error      largest error of the sum against float64; bound is what the fixed point allows
 key kB     what a client sends and receives in a steady round beside model and update, a peer
@@ -77,6 +79,8 @@ HEADERS = (
     "x floor",
     "signed",
     "x signed",
+    "wall ms",
+    "open ms",
     "bytes",
     "key kB",
     "error",
@@ -134,6 +138,8 @@ class Row:
             str(self.runs),
             *_times(found.client, self.client_floor, self.client_signatures),
             *_times(found.server, self.server_floor, self.server_signatures),
+            f"{1e3 * found.server_wall:.1f}",
+            f"{1e3 * found.opening:.1f}" if found.opening else "-",
             f"{found.bytes_per_parameter:.3f}",
             f"{found.key_bytes_per_peer / 1000:.2f}" if found.key_bytes_per_peer else "-",
             *(f"{value:.1e}" for value in (found.error, found.error_bound)),

@@ -98,6 +98,11 @@ class Measured:
         The size of the encoded reply with the masked input.
     error, error_bound : float
         The error of the sum, in units of the vector, and the bound by fixed point.
+    server_wall : float
+        Seconds that passed while the server worked: fewer, where it works with threads.
+    opening : float
+        CPU seconds of the server once the last reply has come, of those that it worked; 0 if
+        not known.
     key_bytes_per_peer : float
         What a client sends and receives in a steady round beside its update, a peer; 0 if not
         known.
@@ -108,6 +113,8 @@ class Measured:
     bytes_per_parameter: float
     error: float
     error_bound: float
+    server_wall: float
+    opening: float = 0.0
     key_bytes_per_peer: float = 0.0
 
 
@@ -119,19 +126,25 @@ def median(attempts: Sequence[Measured]) -> Measured:
 
 @dataclass
 class Clock:
-    """Seconds that one party has worked: CPU time, which other programs disturb least.
+    """Seconds that one party has worked.
 
-    It is the wall time of an idle machine, as all of it is one thread's work: Flower's
-    threads take turns in Python.
+    Attributes
+    ----------
+    seconds : float
+        CPU time, which other programs disturb least.
+    wall : float
+        Seconds that passed. With one thread an idle machine takes as many as CPU time.
     """
 
     seconds: float = field(default=0.0, init=False)
+    wall: float = field(default=0.0, init=False)
 
     @contextmanager
     def running(self) -> Generator[None]:
-        """Measure the CPU time inside the context."""
-        started = time.process_time()
+        """Measure the time inside the context."""
+        started, begun = time.process_time(), time.perf_counter()
         try:
             yield
         finally:
             self.seconds += time.process_time() - started
+            self.wall += time.perf_counter() - begun

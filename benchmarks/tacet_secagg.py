@@ -200,6 +200,7 @@ class _Attempt:
         _forget()
         if traced:
             tracemalloc.start()
+        before = self.server_clock.seconds
         with running():
             update = self._opened()
         if traced:
@@ -216,6 +217,8 @@ class _Attempt:
             bytes_per_parameter=0.0,
             error=self.case.error(total),
             error_bound=len(self.survivors) * self.grid.step / 2,
+            server_wall=self.server_clock.wall,
+            opening=self.server_clock.seconds - before,
         )
 
     def _contribution(self, role: ClientRole, opened: Opened, vector: Vector) -> bytes:

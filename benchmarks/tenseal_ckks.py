@@ -44,4 +44,5 @@ def run(case: Case) -> Measured:
         error=case.error(opened[: case.parameters]),
         # None is stated: it is what is found.
         error_bound=0.0,
+        server_wall=server.wall,
     )

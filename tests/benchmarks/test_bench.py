@@ -13,7 +13,7 @@ from benchmarks.secagg import CLASSICAL
 
 def case(system, client, server):
     sizes = {"clients": 20, "parameters": 100_000, "dropouts": 2}
-    measured = {"client": client, "server": server}
+    measured = {"client": client, "server": server, "opening": server / 10}
     floors = {"client_floor": 1.0, "server_floor": 2.0}
     return {"system": system, "case": sizes, "measured": measured, **floors}
 
@@ -80,9 +80,9 @@ def test_the_whole_reads_what_the_benchmarks_write():
             "times_flower_cpu": 2 * times,
         }
         for n in (50, 100)
-        for system, times in (("plain", 3.0), ("secagg", 0.9))
+        for system, times in (("plain", 3.0), ("secagg", 0.9), ("classical", 0.8))
     ]
-    assert whole("round_trip", "--clients")({"rows": rows}) == [0.9, 1.8]
+    assert whole("round_trip", "--clients")({"rows": rows}) == [0.9, 0.8, 1.8, 1.6]
     assert whole("round_trip", "--deployment")({"rows": rows[:2]}) == [0.9]
     own = {"parameters": 25_000_000, "clients": 4, "own_by_training": 0.5}
     assert whole("large_model")(own) == [0.5]
@@ -91,7 +91,8 @@ def test_the_whole_reads_what_the_benchmarks_write():
 def test_the_whole_reads_dropouts_memory_and_bytes():
     rows = [case(bench.ENCRYPTED, 1, 2.0), case(bench.ENCRYPTED, 1, 1.5), case(CLASSICAL, 1, 6)]
     rows[0]["case"] = rows[0]["case"] | {"dropouts": 0}
-    assert whole("secagg", "homomorphic")({"rows": rows}) == [1.5, 0.75, 6]
+    ratios = whole("secagg", "homomorphic")({"rows": rows})
+    assert ratios == pytest.approx([0.2, 1.5, 0.15, 0.75, 6])
     peaks = {"peaks": [{"case": rows[1]["case"], "server": 2.5}]}
     assert whole("secagg", "--peaks")(peaks) == [2.5]
     sent = {"32 bits": (4.0, 97.0), "4 bits": (1.0, 96.9), "4 bits, 70 % kept": (0.7, 96.0)}

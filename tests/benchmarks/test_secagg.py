@@ -56,7 +56,7 @@ def test_secagg_says_which_required_figure_is_missed():
     peaks = tacet_secagg.Peaks(client=2.0, server=4.0, decoding=3.0)
 
     def row(system: str, client: float, server: float) -> secagg.Row:
-        measured = Measured(client, server, 4.0, 0.0, 1.0)
+        measured = Measured(client, server, 4.0, 0.0, 1.0, server)
         return secagg.Row(system, secagg.REQUIRED, 1, measured, 1.0, 1.0)
 
     ours = [row(secagg.CLASSICAL, 1.0, 1.0), row(secagg.SIGNED, 2.0, 2.0)]
@@ -75,7 +75,7 @@ def test_secagg_says_which_required_figure_is_missed():
 
 def test_signatures_are_a_part_of_their_own():
     """The floor stays as it was, and so do the figures against it."""
-    measured = Measured(3.0, 5.0, 4.0, 0.0, 1.0)
+    measured = Measured(3.0, 5.0, 4.0, 0.0, 1.0, 5.0)
     row = secagg.Row(secagg.SIGNED, secagg.REQUIRED, 1, measured, 1.0, 2.0, 1.0, 2.0)
     assert row.ratios() == {"client": 3.0, "server": 2.5}
     assert row.signed_ratios() == {"client": 1.5, "server": 1.25}
