@@ -140,8 +140,12 @@ class KeyPair:
 
     def __init__(self, seed: bytes, *, hybrid: bool) -> None:
         self._seed, self._hybrid = seed, hybrid
-        own = derive(seed, Use.X25519_SEED, num_bytes=X25519_BYTES)
-        self._private = X25519PrivateKey.from_private_bytes(own)
+
+    # Expanded where it is needed: who opens rows needs the second alone, who masks the first.
+    @cached_property
+    def _private(self) -> X25519PrivateKey:
+        own = derive(self._seed, Use.X25519_SEED, num_bytes=X25519_BYTES)
+        return X25519PrivateKey.from_private_bytes(own)
 
     @cached_property
     def _kem(self) -> MLKEM768PrivateKey:
