@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
 VERSION = 4
@@ -21,6 +21,7 @@ MAX_BLOB_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 4 << 30
 _MAGIC = b"TS"
 _ROW_HEAD = struct.Struct(">QI")
+_LENGTH = struct.Struct(">I")
 
 Buffer = bytes | bytearray | memoryview
 
@@ -57,6 +58,15 @@ class Reader:
         self._at = end
         return part
 
+    def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
+        """Return the values that the next bytes hold in a form."""
+        start, end = self._at, self._at + form.size
+        if end > len(self._view):
+            # Says how many are missing.
+            self.take(form.size)
+        self._at = end
+        return form.unpack_from(self._view, start)
+
     def length(self, limit: int, width: str = ">I") -> int:
         """Return a length field, at most `limit`."""
         (value,) = struct.unpack(width, self.take(struct.calcsize(width)))
@@ -66,14 +76,14 @@ class Reader:
 
     def blob(self, limit: int) -> bytes:
         """Return a copy of at most `limit` bytes with their length in front."""
-        start = self._at + 4
-        length = int.from_bytes(self._view[self._at : start], "big")
-        end = start + length
+        (length,) = self.unpack(_LENGTH)
+        start, end = self._at, self._at + length
         if length > limit or end > len(self._view):
             # Says which of it is false.
+            self._at = start - _LENGTH.size
             return bytes(self.take(self.length(limit)))
         self._at = end
-        return bytes(self._view[start:end])
+        return self._view[start:end].tobytes()
 
     def table(self, limit: int) -> list[tuple[int, bytes]]:
         """Return rows of a node id and at most `limit` bytes with their length in front.
@@ -112,12 +122,14 @@ class Kind:
     """How one field is written and read, and its size in words for the documents.
 
     What may be long has `parts`, too: the bytes that `write` gives, but values not copied.
+    What `read` does by the `struct` module alone has its `code` there.
     """
 
     size: str
     write: Callable[[Any], bytes]
     read: Callable[[Reader], Any]
     parts: Callable[[Any], list[Buffer]] | None = None
+    code: str = ""
 
 
 def _long(
@@ -135,7 +147,8 @@ def _number(width: str) -> Kind:
         except struct.error as error:
             raise ValueError(f"{value!r} does not fit {8 * size} bits") from error
 
-    return Kind(f"{size}", write, lambda r: struct.unpack(width, r.take(size))[0])
+    form = struct.Struct(width)
+    return Kind(f"{size}", write, lambda r: r.unpack(form)[0], code=width[1:])
 
 
 def fixed(num_bytes: int) -> Kind:
@@ -146,7 +159,8 @@ def fixed(num_bytes: int) -> Kind:
             raise ValueError(f"{len(value)} bytes given where {num_bytes} belong")
         return bytes(value)
 
-    return Kind(f"{num_bytes}", write, lambda r: bytes(r.take(num_bytes)))
+    code = f"{num_bytes}s"
+    return Kind(f"{num_bytes}", write, lambda r: bytes(r.take(num_bytes)), code=code)
 
 
 def blob(limit: int = MAX_BLOB_BYTES) -> Kind:
@@ -287,6 +301,29 @@ def layout(cls: type[Any]) -> tuple[tuple[str, Field], ...]:
     return tuple((f.name, hints[f.name].__metadata__[0]) for f in fields(cls))
 
 
+# The form of the next fields, several at once; or else what reads the next one.
+_Read = tuple[struct.Struct | None, Callable[[Reader], Any]]
+
+
+@cache
+def _reads(cls: type[Any]) -> tuple[_Read, ...]:
+    """Return how the fields of a class are read: fixed ones that follow each other at once."""
+    reads: list[_Read] = []
+    for code, alike in groupby(layout(cls), key=lambda one: bool(one[1].kind.code)):
+        kinds = [declared.kind for _, declared in alike]
+        if code:
+            form = struct.Struct(">" + "".join(kind.code for kind in kinds))
+            reads.append((form, kinds[0].read))
+        else:
+            reads += [(None, kind.read) for kind in kinds]
+    return tuple(reads)
+
+
+@cache
+def _head(cls: type["Wire"]) -> bytes:
+    return _MAGIC + bytes([VERSION, cls.TYPE])
+
+
 @dataclass(frozen=True)
 class Wire:
     """Base of every message: `encode` and `decode` follow the declared fields."""
@@ -305,22 +342,31 @@ class Wire:
         return b"".join(self._parts(declared_fields))
 
     def _parts(self, declared_fields: tuple[tuple[str, Field], ...]) -> list[Buffer]:
-        parts: list[Buffer] = [_MAGIC + bytes([VERSION, self.TYPE])]
+        parts: list[Buffer] = [_head(type(self))]
         for name, declared in declared_fields:
             value, kind = getattr(self, name), declared.kind
-            parts += [kind.write(value)] if kind.parts is None else kind.parts(value)
+            if kind.parts is None:
+                parts.append(kind.write(value))
+            else:
+                parts += kind.parts(value)
         return parts
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
         """Return the message in `data`; anything but its canonical bytes is a `DecodeError`."""
         r = Reader(data)
-        magic, version, number = struct.unpack(">2sBB", r.take(4))
-        if magic != _MAGIC or version != VERSION:
-            raise DecodeError(f"not a version {VERSION} message")
-        if number != cls.TYPE:
-            raise DecodeError(f"message type {number} where {cls.TYPE} belongs")
-        message = cls(**{name: f.kind.read(r) for name, f in layout(cls)})
+        head = bytes(r.take(4))
+        if head != _head(cls):
+            if head[:3] != _head(cls)[:3]:
+                raise DecodeError(f"not a version {VERSION} message")
+            raise DecodeError(f"message type {head[3]} where {cls.TYPE} belongs")
+        values: list[Any] = []
+        for form, read in _reads(cls):
+            if form is None:
+                values.append(read(r))
+            else:
+                values += r.unpack(form)
+        message = cls(*values)
         r.finish()
         return message
 

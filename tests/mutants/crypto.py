@@ -44,15 +44,15 @@ MUTATIONS = (
     Mutation(
         "share-keys-are-the-same-both-ways",
         _KEYS,
-        "Use.SHARE, roster, pair_bytes(sender, receiver)",
-        "Use.SHARE, roster, pair_bytes(*sorted((sender, receiver)))",
+        "frame_pair(PAIR_BYTES, sender, receiver)",
+        "frame_pair(PAIR_BYTES, *sorted((sender, receiver)))",
         _PRIMITIVES,
     ),
     Mutation(
         "share-keys-are-for-any-roster",
         _KEYS,
-        "Use.SHARE, roster, pair_bytes(sender",
-        "Use.SHARE, pair_bytes(sender",
+        "_of_shares(roster) + frame_pair(",
+        '_of_shares(b"") + frame_pair(',
         _PRIMITIVES,
     ),
     Mutation(
@@ -61,9 +61,30 @@ MUTATIONS = (
     Mutation(
         "hashes-of-shares-are-for-any-roster",
         _KEYS,
-        "before, sha256 = bind(use, roster),",
-        "before, sha256 = bind(use),",
+        "frame = bind(use, roster),",
+        "frame = bind(use),",
         _VECTORS,
+    ),
+    Mutation(
+        "a-dealer-hashes-its-shares-for-any-roster",
+        _KEYS,
+        "_of_self_share(roster)",
+        '_of_self_share(b"")',
+        _VECTORS,
+    ),
+    Mutation(
+        "sealed-shares-are-for-any-pair",
+        _KEYS,
+        "frame_pair_and(PAIR_BYTES, *pair, len(part))",
+        "frame_pair_and(PAIR_BYTES, 0, 0, len(part))",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "sealed-shares-are-for-any-roster",
+        _KEYS,
+        "return _of_shares(roster) + frame_pair_and(",
+        'return _of_shares(b"") + frame_pair_and(',
+        _PRIMITIVES,
     ),
     Mutation(
         "any-signature-is-good",

@@ -25,22 +25,22 @@ MUTATIONS = (
     Mutation(
         "masks-are-for-any-part-of-a-row",
         f"{_CRYPTO}keys.py",
-        "frame(32, part_hash, 16, low, high)",
-        "frame(32, bytes(32), 16, low, high)",
+        "frame(32, part_hash, PAIR_BYTES, low, high)",
+        "frame(32, bytes(32), PAIR_BYTES, low, high)",
         _PRIMITIVES,
     ),
     Mutation(
         "shares-need-no-ml-kem",
         f"{_CRYPTO}keys.py",
-        "derive(secret, Use.SHARE,",
-        "derive(secret[:32], Use.SHARE,",
+        "expand(secret, _of_shares(",
+        "expand(secret[:32], _of_shares(",
         _PRIMITIVES,
     ),
     Mutation(
         "shares-need-no-x25519",
         f"{_CRYPTO}keys.py",
-        "derive(secret, Use.SHARE,",
-        "derive(secret[-32:], Use.SHARE,",
+        "expand(secret, _of_shares(",
+        "expand(secret[-32:], _of_shares(",
         (f"{_HERE}test_share_rows.py",),
     ),
     Mutation(
@@ -60,8 +60,8 @@ MUTATIONS = (
     Mutation(
         "all-pairs-of-a-node-have-one-secret",
         f"{_CRYPTO}hybrid.py",
-        "Use.PAIR_SECRET, roster, pair_bytes(*ends)",
-        "Use.PAIR_SECRET, roster",
+        "_of_secret(roster) + frame_pair(PAIR_BYTES, *ends)",
+        "_of_secret(roster)",
         _PRIMITIVES,
     ),
     Mutation(

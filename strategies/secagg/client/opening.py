@@ -45,7 +45,7 @@ def open_shares(request: TrainRequest, secrets: SharedSecrets, me: OwnNode) -> O
     received, cohort = dict(request.rows), set(request.cohort)
     receiver = _Receiver(me, secrets, me.keys(secrets.mask_seed), me.keys(secrets.share_seed))
     held, met, rejected = {me.node_id: secrets.own_shares}, list[Met](), list[int]()
-    shown = set[bytes]()
+    sealed_heads = set[bytes]()
     for peer, known in secrets.peers:
         if peer not in cohort:
             continue
@@ -58,8 +58,9 @@ def open_shares(request: TrainRequest, secrets: SharedSecrets, me: OwnNode) -> O
             rejected.append(peer)
         else:
             held[peer] = found[:-HEADS_BYTES]
-            shown.update(_heads(found[-HEADS_BYTES:]))
-    return OpenedShares(held, tuple(met), tuple(rejected), frozenset(shown - {NO_HEAD}))
+            sealed_heads.add(found[-HEADS_BYTES:])
+    shown = frozenset(head for sealed in sealed_heads for head in _heads(sealed))
+    return OpenedShares(held, tuple(met), tuple(rejected), shown - {NO_HEAD})
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,19 @@ class _Receiver:
         if row is None:
             return None
         roster, ends = self.secrets.roster, (peer, self.me.node_id)
-        mask_key, rest = known[:X25519_BYTES], known[X25519_BYTES:]
-        agreed, own_part = rest[:X25519_BYTES], rest[X25519_BYTES:]
         fresh = self.share_keys.decapsulate(row.kem_text)
         secret = self._pair_secret(peer, row)
         if fresh is None or secret is None:
             return None
+        agreed, part_hash = known[X25519_BYTES : 2 * X25519_BYTES], hash_part(row.pair_part)
         key = share_key(agreed + fresh, roster, *ends)
-        text = unseal(key, roster, ends, row.sealed, hash_part(row.pair_part))
+        text = unseal(key, roster, ends, row.sealed, part_hash)
         if text is None or not _is_pair(text, row, roster, ends):
             return None
-        is_lower = peer < self.me.node_id
-        part_hash = hash_part(row.pair_part) if is_lower else own_part
-        return text, Met(peer, mask_key, secret, part_hash)
+        if peer > self.me.node_id:
+            # The pair's secret came with this node's own row.
+            part_hash = known[2 * X25519_BYTES :]
+        return text, Met(peer, known[:X25519_BYTES], secret, part_hash)
 
     def _pair_secret(self, peer: int, row: ShareRow) -> bytes | None:
         """Return K: sent by the lower node, derived where this is the lower one."""
@@ -133,7 +134,9 @@ def _decoded(cls: type[_Row], data: bytes) -> _Row | None:
 def _is_pair(text: bytes, row: ShareRow, roster: bytes, ends: tuple[int, int]) -> bool:
     """Say whether a text begins with two field elements, those that the row's hashes are of."""
     pair = text[:SHARE_PAIR_BYTES]
-    elements = len(text) == SHARE_PAIR_BYTES + HEADS_BYTES and all(
-        shamir.is_element(share) for share in (pair[:FIELD_BYTES], pair[FIELD_BYTES:])
+    elements = (
+        len(text) == SHARE_PAIR_BYTES + HEADS_BYTES
+        and shamir.is_element(pair[:FIELD_BYTES])
+        and shamir.is_element(pair[FIELD_BYTES:])
     )
     return elements and hash_pair(pair, roster, *ends) == row.mask_hash + row.self_hash

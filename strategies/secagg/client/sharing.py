@@ -131,10 +131,9 @@ def share_secrets(
             own_shares = text
             continue
         agreed = dealer.share_keys.agree(peer.share_key)
-        row, part = dealer.row(peer, agreed, text, heads.get(peer.identity, ()))
+        row, part_hash = dealer.row(peer, agreed, text, heads.get(peer.identity, ()))
         rows.append((peer.node_id, row.encode()))
-        known = peer.mask_key[:X25519_BYTES] + agreed + hash_part(part)
-        peers.append((peer.node_id, known))
+        peers.append((peer.node_id, peer.mask_key[:X25519_BYTES] + agreed + part_hash))
     kept = SharedSecrets(
         roster=dealer.roster,
         num_neighbors=shape.num_neighbors,
@@ -187,9 +186,9 @@ class _Dealer:
     def row(
         self, peer: Advert, agreed: bytes, text: bytes, heads: tuple[bytes, ...]
     ) -> tuple[Wire, bytes]:
-        """Return the row for one peer, and the part in it of whoever sends a pair's secret.
+        """Return the row for one peer, and the hash of the part that brings a pair's secret.
 
-        That is the lower node of a pair, where there are masks.
+        It is the lower node of a pair that sends one, where there are masks.
 
         `agreed` is what X25519 gives for both nodes' share keys.
         `heads` are the last ones that are known of the peer's ledger, sealed with the shares:
@@ -204,9 +203,9 @@ class _Dealer:
         fresh, kem_text = encapsulate(peer.share_key)
         key = share_key(agreed + fresh, self.roster, *ends)
         nonce = me.random_bytes(NONCE_BYTES)
-        shown = b"".join(heads).ljust(HEADS_BYTES, b"\0")
-        sealed = seal(key, self.roster, ends, text + shown, nonce, hash_part(part))
+        shown, part_hash = b"".join(heads).ljust(HEADS_BYTES, b"\0"), hash_part(part)
+        sealed = seal(key, self.roster, ends, text + shown, nonce, part_hash)
         if self.is_key:
-            return KeyRow(sealed, kem_text), part
+            return KeyRow(sealed, kem_text), part_hash
         hashes = hash_pair(text, self.roster, *ends)
-        return ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part), part
+        return ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part), part_hash

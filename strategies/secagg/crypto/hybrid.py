@@ -19,13 +19,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strategies.secagg.crypto.keys import (
     NONCE_BYTES,
+    PAIR_BYTES,
     KeyPair,
     RandomBytes,
     Use,
-    bind,
-    derive,
+    binder,
     encapsulate,
-    pair_bytes,
+    expand,
+    frame_pair,
+    frame_pair_and,
 )
 from strategies.secagg.messages import KEM_TEXT_BYTES, PAIR_PART_BYTES
 
@@ -33,10 +35,13 @@ _HASH_BYTES = 32
 _NO_PART = hashlib.sha256(b"").digest()
 Ends = tuple[int, int]
 
+_of_secret, _of_seal = binder(Use.PAIR_SECRET), binder(Use.PAIR_SEAL)
+_of_commitment = binder(Use.PAIR_COMMITMENT)
+
 
 def pair_secret(mask_seed: bytes, roster: bytes, ends: Ends) -> bytes:
     """Return K of a pair (lower, higher) from the lower node's mask seed (32 bytes)."""
-    return derive(mask_seed, Use.PAIR_SECRET, roster, pair_bytes(*ends), num_bytes=32)
+    return expand(mask_seed, _of_secret(roster) + frame_pair(PAIR_BYTES, *ends), 32)
 
 
 def seal_pair_secret(
@@ -81,8 +86,9 @@ def hash_part(part: bytes) -> bytes:
 
 
 def _bound(roster: bytes, ends: Ends) -> bytes:
-    return bind(Use.PAIR_SEAL, roster, pair_bytes(*ends))
+    return _of_seal(roster) + frame_pair(PAIR_BYTES, *ends)
 
 
 def _commit(secret: bytes, roster: bytes, ends: Ends) -> bytes:
-    return hashlib.sha256(bind(Use.PAIR_COMMITMENT, roster, pair_bytes(*ends), secret)).digest()
+    pair = frame_pair_and(PAIR_BYTES, *ends, len(secret))
+    return hashlib.sha256(_of_commitment(roster) + pair + secret).digest()

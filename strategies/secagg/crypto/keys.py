@@ -11,7 +11,7 @@ import hashlib
 import struct
 from collections.abc import Callable
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import (
@@ -70,9 +70,28 @@ def bind(use: Use, *context: Buffer) -> bytes:
     return b"".join(parts)
 
 
+def binder(use: Use) -> Callable[[bytes], bytes]:
+    """Return the function from a roster's hash to `bind` of `use` and it.
+
+    It is asked for each pair of nodes, and all of it is public: the last ones are kept.
+    """
+    return lru_cache(maxsize=8)(partial(bind, use))
+
+
+PAIR_BYTES = 16
+#: As `bind` goes on with `PAIR_BYTES` and two nodes; and with another part's length behind.
+frame_pair = struct.Struct(">IQQ").pack
+frame_pair_and = struct.Struct(">IQQI").pack
+
+
 def derive(secret: bytes, use: Use, *context: bytes, num_bytes: int = KEY_BYTES) -> bytes:
     """Return HKDF-SHA256 of `secret` with `use` and context as info, no salt."""
-    return HKDF(_SHA256, num_bytes, None, bind(use, *context)).derive(secret)
+    return expand(secret, bind(use, *context), num_bytes)
+
+
+def expand(secret: bytes, info: bytes, num_bytes: int) -> bytes:
+    """Return HKDF-SHA256 of `secret` with what `bind` has made as info, no salt."""
+    return HKDF(_SHA256, num_bytes, None, info).derive(secret)
 
 
 # The u-coordinates of small order on Curve25519 and its twist, and their unreduced forms:
@@ -121,8 +140,12 @@ class KeyPair:
 
     def __init__(self, seed: bytes, *, hybrid: bool) -> None:
         self._seed, self._hybrid = seed, hybrid
-        own = derive(seed, Use.X25519_SEED, num_bytes=X25519_BYTES)
-        self._private = X25519PrivateKey.from_private_bytes(own)
+
+    # Expanded where it is needed: who opens rows needs the second alone, who masks the first.
+    @cached_property
+    def _private(self) -> X25519PrivateKey:
+        own = derive(self._seed, Use.X25519_SEED, num_bytes=X25519_BYTES)
+        return X25519PrivateKey.from_private_bytes(own)
 
     @cached_property
     def _kem(self) -> MLKEM768PrivateKey:
@@ -178,11 +201,6 @@ def commit(self_seed: bytes) -> bytes:
     return hashlib.sha256(bind(Use.COMMITMENT, self_seed)).digest()
 
 
-def pair_bytes(first: int, second: int) -> bytes:
-    """Return the 16 bytes that stand for two nodes, in this order."""
-    return struct.pack(">QQ", first, second)
-
-
 def pair_mask_keys(binding: bytes) -> Callable[[bytes, bytes, int, int], bytes]:
     """Return the function to the mask key of two nodes, the same from both sides.
 
@@ -192,12 +210,12 @@ def pair_mask_keys(binding: bytes) -> Callable[[bytes, bytes, int, int], bytes]:
     its peer has sent. What does not change under one binding is put together once.
     """
     before = bind(Use.PAIR_MASK, binding)
-    # As `bind` goes on with the hash and with `pair_bytes`.
+    # As `bind` goes on with the hash and with two nodes.
     frame = struct.Struct(">I32sIQQ").pack
 
     def key(secret: bytes, part_hash: bytes, first: int, second: int) -> bytes:
         low, high = (first, second) if first < second else (second, first)
-        info = before + frame(32, part_hash, 16, low, high)
+        info = before + frame(32, part_hash, PAIR_BYTES, low, high)
         return HKDF(_SHA256, KEY_BYTES, None, info).derive(secret)
 
     return key
@@ -208,9 +226,13 @@ def self_mask_key(self_seed: bytes, binding: bytes, node_id: int) -> bytes:
     return derive(self_seed, Use.SELF_MASK, binding, struct.pack(">Q", node_id))
 
 
+_of_shares = binder(Use.SHARE)
+_of_mask_share, _of_self_share = binder(Use.MASK_SHARE), binder(Use.SELF_SHARE)
+
+
 def share_key(secret: bytes, roster: bytes, sender: int, receiver: int) -> bytes:
     """Return the 32-byte AES-GCM key for shares from `sender` to `receiver`, one direction."""
-    return derive(secret, Use.SHARE, roster, pair_bytes(sender, receiver), num_bytes=32)
+    return expand(secret, _of_shares(roster) + frame_pair(PAIR_BYTES, sender, receiver), 32)
 
 
 def share_hash(use: Use, roster: bytes, receiver: int) -> Callable[[int, bytes], bytes]:
@@ -220,22 +242,24 @@ def share_hash(use: Use, roster: bytes, receiver: int) -> Callable[[int, bytes],
     share: without t - 1 others that is uniform over 256 bits. The server takes one of each
     share that it is given, so what does not change is put together once.
     """
-    before, sha256 = bind(use, roster), hashlib.sha256
-    # As `bind` goes on with `pair_bytes` and a share.
-    frame = struct.Struct(">IQQI").pack
+    before, sha256, frame = bind(use, roster), hashlib.sha256, frame_pair_and
 
     def digest(dealer: int, share: bytes) -> bytes:
-        pair = frame(16, dealer, receiver, len(share))
+        pair = frame(PAIR_BYTES, dealer, receiver, len(share))
         return sha256(before + pair + share).digest()
 
     return digest
 
 
 def hash_pair(text: bytes, roster: bytes, dealer: int, receiver: int) -> bytes:
-    """Return the hashes of a mask share and the self-mask share behind it (64 bytes)."""
+    """Return the hashes of a mask share and the self-mask share behind it (64 bytes).
+
+    Each is as `share_hash` has it.
+    """
     half = len(text) // 2
-    mask = share_hash(Use.MASK_SHARE, roster, receiver)(dealer, text[:half])
-    return mask + share_hash(Use.SELF_SHARE, roster, receiver)(dealer, text[half:])
+    pair = frame_pair_and(PAIR_BYTES, dealer, receiver, half)
+    mask = hashlib.sha256(_of_mask_share(roster) + pair + text[:half])
+    return mask.digest() + hashlib.sha256(_of_self_share(roster) + pair + text[half:]).digest()
 
 
 def seal(
@@ -245,8 +269,7 @@ def seal(
 
     `part` is the hash of what else is in the row for this pair.
     """
-    bound = bind(Use.SHARE, roster, pair_bytes(*pair), part)
-    return nonce + AESGCM(key).encrypt(nonce, text, bound)
+    return nonce + AESGCM(key).encrypt(nonce, text, _bound(roster, pair, part))
 
 
 def unseal(
@@ -255,8 +278,10 @@ def unseal(
     """Return the plaintext, or None if it is not for this roster, pair, part and use."""
     nonce, body = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
-        return AESGCM(key).decrypt(
-            nonce, body, bind(Use.SHARE, roster, pair_bytes(*pair), part)
-        )
+        return AESGCM(key).decrypt(nonce, body, _bound(roster, pair, part))
     except (InvalidTag, ValueError):
         return None
+
+
+def _bound(roster: bytes, pair: tuple[int, int], part: bytes) -> bytes:
+    return _of_shares(roster) + frame_pair_and(PAIR_BYTES, *pair, len(part)) + part
