@@ -277,7 +277,7 @@ class Workload(ABC):
         if not self.scores:
             return ()
         bins = self.score_bins
-        return names_of_scores((*self.metric_names, *(bins.names if bins else ())))
+        return (*names_of_scores(self.metric_names), *(bins.names if bins else ()))
 
     @property
     def score_names(self) -> tuple[str, ...]:

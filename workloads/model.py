@@ -56,7 +56,7 @@ class ModelWorkload(Workload):
         """Return the metrics that are shares of the records, and the bins."""
         shares = (name for name in self.metric_names if name in SHARE_METRICS)
         bins = self.score_bins.names if self.score_bins else ()
-        return evaluated((*shares, *bins))
+        return (*evaluated(shares), *bins)
 
     @property
     def score_bins(self) -> ScoreBins | None:
@@ -174,10 +174,11 @@ class ModelWorkload(Workload):
 
     def score(self, model: Any, records: Records) -> dict[str, float]:
         """Return the evaluation's sums by name."""
-        from tasks.training.local import evaluate
+        from tasks.training.local import evaluate_in_bins
 
-        scores = evaluate(self.task, model, records.test, self.score_bins)
-        return dict(zip(evaluated(tuple(scores)), scores.values(), strict=True))
+        scores, counts = evaluate_in_bins(self.task, model, records.test, self.score_bins)
+        values = [*scores.values(), *counts.tolist()]
+        return dict(zip(self.record_score_names, values, strict=True))
 
     def bounded_metrics(self, state: State, records: Records, privacy: Privacy) -> BoundedSum:
         """Return the metric vector: each record's entries are in [0, 1]."""

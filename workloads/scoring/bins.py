@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workloads.values import BIN_PREFIX
+
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
@@ -32,7 +34,7 @@ _LARGEST_OUTPUT = 1e6
 @lru_cache(maxsize=8)
 def _names(num_bins: int) -> tuple[str, ...]:
     # Thousands for many classes, and every message needs them several times.
-    return tuple(f"bin_{number}" for number in range(num_bins))
+    return tuple(f"{BIN_PREFIX}{number}" for number in range(num_bins))
 
 
 class ScoreBins(ABC):
