@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,12 +100,6 @@ class Contribution:
     update: NDArray[Any]
     sums: dict[str, float]
     personal: Arrays | None = None
-
-    def is_finite(self) -> bool:
-        """Return whether every number is finite."""
-        return bool(np.isfinite(self.update).all()) and all(
-            map(math.isfinite, self.sums.values())
-        )
 
 
 @dataclass(frozen=True)

@@ -45,20 +45,37 @@ def to_record(contribution: Contribution) -> RecordDict:
     bins, and Flower checks each entry of its other records by itself.
     """
     update = write_array(contribution.update.astype(np.float32, copy=False))
-    names = sorted(contribution.sums)
-    sums = np.array([contribution.sums[name] for name in names], np.float64)
+    key, order = _agreed_order(tuple(contribution.sums))
     return RecordDict(
         {
             UPDATE: ArrayRecord({UPDATE: update}),
-            SUMS: ArrayRecord({sums_key(tuple(names)): write_array(sums)}),
+            SUMS: ArrayRecord({key: write_array(_numbers(contribution)[order])}),
         }
     )
 
 
 def fits_in_clear(contribution: Contribution) -> bool:
     """Whether every number is finite, and every sum one that ``from_record`` takes."""
-    sums = np.array(list(contribution.sums.values()), np.float64)
-    return contribution.is_finite() and bool((np.abs(sums) < _LARGEST_SUM).all())
+    is_finite = bool(np.isfinite(contribution.update).all())
+    # NaN is below nothing.
+    return is_finite and bool((np.abs(_numbers(contribution)) < _LARGEST_SUM).all())
+
+
+def _numbers(contribution: Contribution) -> NDArray[np.float64]:
+    """Return the sums as they come, shape (len(sums),)."""
+    return np.fromiter(contribution.sums.values(), np.float64, len(contribution.sums))
+
+
+@lru_cache(maxsize=16)
+def _agreed_order(names: tuple[str, ...]) -> tuple[str, NDArray[np.intp]]:
+    """Return the key of an array of sums, and where in the names each of its places comes from.
+
+    Sorted once for all contributions of a run: all have the same thousands of names.
+    """
+    places = sorted(range(len(names)), key=lambda place: names[place])
+    order = np.array(places, np.intp)
+    order.flags.writeable = False
+    return sums_key(tuple(names[place] for place in places)), order
 
 
 def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -> Contribution:
