@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,11 @@ class Contribution:
     update: NDArray[Any]
     sums: dict[str, float]
     personal: Arrays | None = None
+
+    @cached_property
+    def numbers(self) -> Vector:
+        """Return the sums in their order, shape (len(sums),); with bins there are thousands."""
+        return np.fromiter(self.sums.values(), np.float64, len(self.sums))
 
 
 @dataclass(frozen=True)

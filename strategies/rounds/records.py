@@ -49,7 +49,7 @@ def to_record(contribution: Contribution) -> RecordDict:
     return RecordDict(
         {
             UPDATE: ArrayRecord({UPDATE: update}),
-            SUMS: ArrayRecord({key: write_array(_numbers(contribution)[order])}),
+            SUMS: ArrayRecord({key: write_array(contribution.numbers[order])}),
         }
     )
 
@@ -58,12 +58,7 @@ def fits_in_clear(contribution: Contribution) -> bool:
     """Whether every number is finite, and every sum one that ``from_record`` takes."""
     is_finite = bool(np.isfinite(contribution.update).all())
     # NaN is below nothing.
-    return is_finite and bool((np.abs(_numbers(contribution)) < _LARGEST_SUM).all())
-
-
-def _numbers(contribution: Contribution) -> NDArray[np.float64]:
-    """Return the sums as they come, shape (len(sums),)."""
-    return np.fromiter(contribution.sums.values(), np.float64, len(contribution.sums))
+    return is_finite and bool((np.abs(contribution.numbers) < _LARGEST_SUM).all())
 
 
 @lru_cache(maxsize=16)
