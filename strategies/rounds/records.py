@@ -90,11 +90,12 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
     MalformedReplyError
         If anything is missing, too much, of another type, or not finite.
     """
-    order = tuple(sorted(names))
+    names = tuple(names)
+    key, order = _agreed_order(names)
     try:
         arrays = record.array_records
         update = read_vector(arrays[UPDATE][UPDATE], "float32", num_parameters)
-        if [*arrays[SUMS]] != [key := sums_key(order)]:
+        if [*arrays[SUMS]] != [key]:
             raise MalformedReplyError(
                 f"{len(arrays[SUMS])} arrays of sums, or with other names than the"
                 f" {len(order)} agreed"
@@ -106,13 +107,15 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
         raise MalformedReplyError("update is not finite")
     # NaN is below nothing.
     if len(wrong := np.flatnonzero(~(np.abs(values) < _LARGEST_SUM))):
-        name = order[int(wrong[0])]
+        name = names[order[wrong[0]]]
         raise MalformedReplyError(f"{name} is not a number below {_LARGEST_SUM:.0e}")
-    found = dict(zip(order, values.tolist(), strict=True))
+    sums = np.empty_like(values)
+    sums[order] = values
+    found = dict(zip(names, sums.tolist(), strict=True))
     for name, least in ((NUM_EXAMPLES, 1.0), (EVAL_PREFIX + NUM_EXAMPLES, 0.0)):
         if found.get(name, least) < least:
             raise MalformedReplyError(f"{name} is under {least:g}")
-    return Contribution(update, {name: found[name] for name in names})
+    return Contribution(update, found)
 
 
 @lru_cache(maxsize=16)
