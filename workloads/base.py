@@ -282,8 +282,8 @@ class Workload(ABC):
     @property
     def score_names(self) -> tuple[str, ...]:
         """Return the names of all sums of the evaluation, those over participants too."""
-        counts = self.setup.counts_participants
-        return (*self.record_score_names, *(spread.NAMES if counts else ()))
+        names = self.record_score_names
+        return (*names, *spread.NAMES) if self.setup.counts_participants else names
 
     @property
     def scores_bound(self) -> float:
