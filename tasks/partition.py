@@ -7,6 +7,7 @@ dealt out. Real nodes have records of their own and deal nothing out.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -59,14 +60,38 @@ def partition(
             f"{num_records} records cannot give each of {num_partitions} clients"
             f" task.partition.min_examples={config.min_examples}: use fewer clients or lower it"
         )
+    numbers = num_partitions, config.scheme, config.alpha, config.min_examples, seed
+    if config.scheme is Scheme.dirichlet:
+        return list(_dealt(num_records, targets.tobytes(), targets.dtype.str, *numbers))
+    # The other schemes do not look at the labels.
+    return list(_dealt(num_records, b"", "u1", *numbers))
+
+
+# A process that answers for many nodes needs the same parts for each message, and with a
+# thousand nodes they take longer than the training.
+@lru_cache(maxsize=2)
+def _dealt(
+    num_records: int,
+    labels: bytes,
+    dtype: str,
+    num_partitions: int,
+    scheme: Scheme,
+    alpha: float,
+    min_examples: int,
+    seed: int,
+) -> tuple[Indices, ...]:
+    """Return the parts of everyone, read-only, for labels as bytes."""
     rng = np.random.default_rng([seed, _PARTITION_STREAM])
-    if config.scheme is Scheme.iid:
+    if scheme is Scheme.iid:
         parts = np.array_split(rng.permutation(num_records), num_partitions)
-    elif config.scheme is Scheme.size_skew:
-        parts = _spread(rng.permutation(num_records), num_partitions, config.alpha, rng)
+    elif scheme is Scheme.size_skew:
+        parts = _spread(rng.permutation(num_records), num_partitions, alpha, rng)
     else:
-        parts = _dirichlet(targets, num_partitions, config.alpha, rng)
-    return _fill_up(parts, config.min_examples)
+        parts = _dirichlet(np.frombuffer(labels, dtype), num_partitions, alpha, rng)
+    parts = _fill_up(parts, min_examples)
+    for part in parts:
+        part.flags.writeable = False
+    return tuple(parts)
 
 
 def local_part(

@@ -149,6 +149,10 @@ def _odds(layer: ProportionalOdds) -> Iterator[Layer]:
     yield Layer("Add", (_values(layer.baseline),))
 
 
+def _nothing(_: nn.Module) -> Iterator[Layer]:
+    yield from ()
+
+
 def _relu(_: nn.Module) -> Iterator[Layer]:
     yield Layer("Relu")
 
@@ -156,6 +160,7 @@ def _relu(_: nn.Module) -> Iterator[Layer]:
 _KNOWN: dict[type[nn.Module], Callable[[Any], Iterator[Layer]]] = {
     nn.Linear: _linear,
     nn.Conv2d: _convolution,
+    nn.Identity: _nothing,
     nn.MaxPool2d: _pool,
     nn.ReLU: _relu,
     ProportionalOdds: _odds,

@@ -277,13 +277,13 @@ class Workload(ABC):
         if not self.scores:
             return ()
         bins = self.score_bins
-        return names_of_scores((*self.metric_names, *(bins.names if bins else ())))
+        return (*names_of_scores(self.metric_names), *(bins.names if bins else ()))
 
     @property
     def score_names(self) -> tuple[str, ...]:
         """Return the names of all sums of the evaluation, those over participants too."""
-        counts = self.setup.counts_participants
-        return (*self.record_score_names, *(spread.NAMES if counts else ()))
+        names = self.record_score_names
+        return (*names, *spread.NAMES) if self.setup.counts_participants else names
 
     @property
     def scores_bound(self) -> float:

@@ -137,5 +137,5 @@ class QFedAvg(ModelUpdate):
         """Return the sum of a model's losses on the training records."""
         from tasks.training.local import evaluate
 
-        sums: dict[str, Any] = evaluate(self.task, model, records.train, None)
+        sums: dict[str, Any] = evaluate(self.task, model, records.train)
         return float(sums["loss"])

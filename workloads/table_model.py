@@ -16,10 +16,10 @@ from workloads.decisions import Curves, Decisions
 from workloads.scoring import spread
 from workloads.scoring.bins import ScoreBins, score_bins
 from workloads.values import (
-    EVAL_PREFIX,
     Contribution,
     Query,
     State,
+    evaluated,
 )
 
 Floats = NDArray[np.float64]
@@ -92,7 +92,7 @@ class TableWorkload(Workload):
     def share_names(self) -> tuple[str, ...]:
         """Return the metrics that are shares of the records, and the bins."""
         shares = (name for name in self.metric_names if name in SHARE_METRICS)
-        return tuple(EVAL_PREFIX + name for name in (*shares, *self.score_bins.names))
+        return (*evaluated(shares), *self.score_bins.names)
 
     def evaluate(self, state: State, query: Query, records: Records) -> Contribution:
         """Return the model's scores on the held-out records."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ Vector = NDArray[np.float64]
 NUM_EXAMPLES = "num_examples"
 TRAIN_LOSS = "train_loss"
 EVAL_PREFIX = "eval_"
-_BIN_PREFIX = EVAL_PREFIX + "bin_"
+BIN_PREFIX = EVAL_PREFIX + "bin_"
 #: Counts of participants, see ``workloads.scoring.spread``.
 SPREAD_PREFIX = EVAL_PREFIX + "spread_"
 
@@ -103,11 +102,10 @@ class Contribution:
     sums: dict[str, float]
     personal: Arrays | None = None
 
-    def is_finite(self) -> bool:
-        """Return whether every number is finite."""
-        return bool(np.isfinite(self.update).all()) and all(
-            map(math.isfinite, self.sums.values())
-        )
+    @cached_property
+    def numbers(self) -> Vector:
+        """Return the sums in their order, shape (len(sums),); with bins there are thousands."""
+        return np.fromiter(self.sums.values(), np.float64, len(self.sums))
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ class Aggregate:
 
     def bins(self, num_bins: int) -> Vector:
         """Return how many scored records are in each bin, see ``workloads.scoring.bins``."""
-        sums = (self.sums.get(f"{_BIN_PREFIX}{number}", 0.0) for number in range(num_bins))
+        sums = (self.sums.get(f"{BIN_PREFIX}{number}", 0.0) for number in range(num_bins))
         return np.fromiter(sums, np.float64, num_bins)
 
     def _metric_names(self) -> tuple[str, ...]:
@@ -201,7 +199,7 @@ class Aggregate:
             for name in self.sums
             if name.startswith(EVAL_PREFIX)
             and name != EVAL_PREFIX + NUM_EXAMPLES
-            and not name.startswith((_BIN_PREFIX, SPREAD_PREFIX))
+            and not name.startswith((BIN_PREFIX, SPREAD_PREFIX))
         )
 
 
@@ -210,7 +208,6 @@ def names_of_scores(metric_names: Sequence[str]) -> tuple[str, ...]:
     return evaluated((NUM_EXAMPLES, "loss", *metric_names))
 
 
-@lru_cache(maxsize=32)
-def evaluated(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names as those of sums of the evaluation; with bins there are thousands."""
+def evaluated(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names as those of sums of the evaluation."""
     return tuple(EVAL_PREFIX + name for name in names)

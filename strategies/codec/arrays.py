@@ -7,6 +7,7 @@ writes into a buffer that grows, and copies a large array several times.
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 _STYPE = "numpy.ndarray"
 _HEADER_BYTES = 1024
+# Where a file of format 1.0 tells the bytes of the text that follows.
+_LENGTH = slice(8, 10)
 
 
 class BadArrayError(ValueError):
@@ -96,13 +99,21 @@ def _header(array: Array) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Return shape, order, dtype and where the values begin."""
     if array.stype != _STYPE:
         raise BadArrayError(f"{array.stype!r} is no array")
+    data = array.data
     try:
-        stream = BytesIO(array.data[:_HEADER_BYTES])
-        if npy.read_magic(stream) != (1, 0):
-            raise BadArrayError("not numpy's format 1.0")
-        header = npy.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
+        end = _LENGTH.stop + int.from_bytes(data[_LENGTH], "little")
+        return _parsed(data[: min(end, _HEADER_BYTES)])
     except BadArrayError:
         raise
     except Exception as error:
         raise BadArrayError(f"{type(error).__name__} in the header") from None
+
+
+# numpy compiles the text of a header, and the arrays of a run have the same few.
+@lru_cache(maxsize=64)
+def _parsed(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    stream = BytesIO(head)
+    if npy.read_magic(stream) != (1, 0):
+        raise BadArrayError("not numpy's format 1.0")
+    header = npy.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
     return *header, stream.tell()

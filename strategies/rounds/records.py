@@ -45,20 +45,32 @@ def to_record(contribution: Contribution) -> RecordDict:
     bins, and Flower checks each entry of its other records by itself.
     """
     update = write_array(contribution.update.astype(np.float32, copy=False))
-    names = sorted(contribution.sums)
-    sums = np.array([contribution.sums[name] for name in names], np.float64)
+    key, order = _agreed_order(tuple(contribution.sums))
     return RecordDict(
         {
             UPDATE: ArrayRecord({UPDATE: update}),
-            SUMS: ArrayRecord({sums_key(tuple(names)): write_array(sums)}),
+            SUMS: ArrayRecord({key: write_array(contribution.numbers[order])}),
         }
     )
 
 
 def fits_in_clear(contribution: Contribution) -> bool:
     """Whether every number is finite, and every sum one that ``from_record`` takes."""
-    sums = np.array(list(contribution.sums.values()), np.float64)
-    return contribution.is_finite() and bool((np.abs(sums) < _LARGEST_SUM).all())
+    is_finite = bool(np.isfinite(contribution.update).all())
+    # NaN is below nothing.
+    return is_finite and bool((np.abs(contribution.numbers) < _LARGEST_SUM).all())
+
+
+@lru_cache(maxsize=16)
+def _agreed_order(names: tuple[str, ...]) -> tuple[str, NDArray[np.intp]]:
+    """Return the key of an array of sums, and where in the names each of its places comes from.
+
+    Sorted once for all contributions of a run: all have the same thousands of names.
+    """
+    places = sorted(range(len(names)), key=lambda place: names[place])
+    order = np.array(places, np.intp)
+    order.flags.writeable = False
+    return sums_key(tuple(names[place] for place in places)), order
 
 
 def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -> Contribution:
@@ -78,11 +90,12 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
     MalformedReplyError
         If anything is missing, too much, of another type, or not finite.
     """
-    order = tuple(sorted(names))
+    names = tuple(names)
+    key, order = _agreed_order(names)
     try:
         arrays = record.array_records
         update = read_vector(arrays[UPDATE][UPDATE], "float32", num_parameters)
-        if [*arrays[SUMS]] != [key := sums_key(order)]:
+        if [*arrays[SUMS]] != [key]:
             raise MalformedReplyError(
                 f"{len(arrays[SUMS])} arrays of sums, or with other names than the"
                 f" {len(order)} agreed"
@@ -94,13 +107,15 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
         raise MalformedReplyError("update is not finite")
     # NaN is below nothing.
     if len(wrong := np.flatnonzero(~(np.abs(values) < _LARGEST_SUM))):
-        name = order[int(wrong[0])]
+        name = names[order[wrong[0]]]
         raise MalformedReplyError(f"{name} is not a number below {_LARGEST_SUM:.0e}")
-    found = dict(zip(order, values.tolist(), strict=True))
+    sums = np.empty_like(values)
+    sums[order] = values
+    found = dict(zip(names, sums.tolist(), strict=True))
     for name, least in ((NUM_EXAMPLES, 1.0), (EVAL_PREFIX + NUM_EXAMPLES, 0.0)):
         if found.get(name, least) < least:
             raise MalformedReplyError(f"{name} is under {least:g}")
-    return Contribution(update, {name: found[name] for name in names})
+    return Contribution(update, found)
 
 
 @lru_cache(maxsize=16)

@@ -25,11 +25,6 @@ class Bins(Protocol):
 
     def __len__(self) -> int: ...
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the counts, in order."""
-        ...
-
     def places(self, outputs: NDArray[np.float64], targets: NDArray[Any]) -> NDArray[np.intp]:
         """Return the bins of each record, shape (n, per_record)."""
         ...
@@ -182,13 +177,18 @@ def train(
     return TrainingResult(len(examples), loss_sum / num_seen, num_steps)
 
 
-def evaluate(
-    task: Task, model: nn.Module, examples: Examples, bins: Bins | None = None
-) -> dict[str, float]:
-    """Return sums over the examples: ``num_examples``, ``loss``, each metric, each bin.
+def evaluate(task: Task, model: nn.Module, examples: Examples) -> dict[str, float]:
+    """Return sums over the examples: ``num_examples``, ``loss``, each metric.
 
     Sums, not means, so that the total over all nodes is the plain sum of what they report.
     """
+    return evaluate_in_bins(task, model, examples, None)[0]
+
+
+def evaluate_in_bins(
+    task: Task, model: nn.Module, examples: Examples, bins: Bins | None
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Return what ``evaluate`` does, and the examples in each bin, shape (len(bins),)."""
     totals = dict.fromkeys(("loss", *task.metric_names(task.config)), 0.0)
     counts = np.zeros(len(bins) if bins else 0, np.int64)
     with placed(model, task.config.training):
@@ -200,9 +200,7 @@ def evaluate(
                 totals[name] += float(values.double().sum())
             if bins:
                 counts += bins.count(outputs.double().numpy(), batch.targets)
-    numbers = counts.astype(np.float64).tolist()
-    binned = dict(zip(bins.names, numbers, strict=True)) if bins else {}
-    return {"num_examples": float(len(examples)), **totals, **binned}
+    return {"num_examples": float(len(examples)), **totals}, counts.astype(np.float64)
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks import partition as dealing
 from tasks.base import DataSource
 from tasks.partition import hold_out, local_part, partition
 from tasks.records import DataError, Examples, LocalData
@@ -48,7 +49,17 @@ def test_parts_are_disjoint_cover_all_and_are_large_enough(
     # A record that is missing or given twice would show in the sorted list.
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(targets)))
     assert min(len(part) for part in parts) >= min_examples
+    # As another process would, which has kept nothing.
+    dealing._dealt.cache_clear()
     assert as_lists(parts) == as_lists(partition(targets, num_partitions, config, seed))
+
+
+def test_parts_that_are_kept_are_those_of_the_same_labels_and_nobody_changes_them():
+    config = PartitionConfig(Scheme.dirichlet)
+    parts = [partition(np.roll(labels(), places), 4, config, 0) for places in (0, 1, 0)]
+    assert as_lists(parts[0]) == as_lists(parts[2]) != as_lists(parts[1])
+    with pytest.raises(ValueError, match="read-only"):
+        parts[0][0][0] = 7
 
 
 @pytest.mark.parametrize("scheme", RANDOM_SCHEMES)

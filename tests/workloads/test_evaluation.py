@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -221,6 +222,21 @@ def test_a_record_is_in_as_many_bins_as_is_promised(bins):
     assert all(len(set(row)) == bins.per_record for row in places.tolist())
     assert bins.count(outputs, targets).sum() == len(WEIRD) * bins.per_record
     assert len(bins.names) == len(bins)
+
+
+def test_a_record_is_held_against_its_other_classes_as_if_it_were_alone():
+    bins = score_bins(5, is_private=False)
+    outputs = np.random.default_rng(0).normal(scale=9, size=(300, 5))
+    outputs[:9] *= 1e4
+    outputs[9:20, 1] = outputs[9:20, 3] = 4
+    targets = np.arange(300) % 5
+    with np.errstate(all="raise", under="ignore"):
+        found = bins.places(outputs, targets)
+    alone = [bins.places(outputs[n : n + 1], targets[n : n + 1])[0] for n in range(300)]
+    assert (found == np.stack(alone)).all()
+    others = [logsumexp(np.delete(outputs, number, axis=1), axis=1) for number in range(5)]
+    due = logit_bins(outputs - np.stack(others, axis=1), EXACT_BINS)
+    assert ((found[:, 1:] - 25) % EXACT_BINS == due).all()
 
 
 def test_the_bins_of_a_logit_are_between_its_edges():

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workloads.values import BIN_PREFIX
+
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
@@ -32,7 +34,7 @@ _LARGEST_OUTPUT = 1e6
 @lru_cache(maxsize=8)
 def _names(num_bins: int) -> tuple[str, ...]:
     # Thousands for many classes, and every message needs them several times.
-    return tuple(f"bin_{number}" for number in range(num_bins))
+    return tuple(f"{BIN_PREFIX}{number}" for number in range(num_bins))
 
 
 class ScoreBins(ABC):
@@ -143,13 +145,11 @@ class OneVsRestBins(ScoreBins):
 
     def places(self, outputs: Floats, targets: NDArray[Any]) -> Places:
         """Return the bins of each record."""
-        found = [self.confusion.places(outputs, targets)[:, 0]]
-        first = len(self.confusion)
-        for number in range(self.num_classes):
-            logit = _against_the_rest(outputs, number)
-            own = (targets == number) * self.num + logit_bins(logit, self.num)
-            found.append(first + 2 * self.num * number + own)
-        return np.stack(found, axis=1)
+        classes = np.arange(self.num_classes)
+        logits = logit_bins(_against_the_rest(outputs), self.num)
+        own = (targets[:, np.newaxis] == classes) * self.num + logits
+        first = len(self.confusion) + 2 * self.num * classes
+        return np.hstack([self.confusion.places(outputs, targets), first + own])
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def score_bins(num_classes: int, *, is_private: bool) -> ScoreBins:
 
 
 def logit_bins(logits: Floats, num: int) -> Places:
-    """Return the bin of each logit, shape (n,), from 0 to num - 1; by comparisons only."""
+    """Return the bin of each logit, of its shape, from 0 to num - 1; by comparisons only."""
     return np.searchsorted(logit_edges(num)[1:-1], np.nan_to_num(logits), side="right")
 
 
@@ -210,14 +210,16 @@ def _spread(shares: Floats, num: int) -> Places:
     return np.clip(np.floor(shares * num), 0, num - 1).astype(np.intp)
 
 
-def _against_the_rest(outputs: Floats, number: int) -> Floats:
-    """Return the log-odds of one class, column by column."""
+def _against_the_rest(outputs: Floats) -> Floats:
+    """Return the log-odds of each class against all others, shape (n, classes)."""
     finite = _finite(outputs)
-    others = [finite[:, other] for other in range(finite.shape[1]) if other != number]
-    most = others[0]
-    for column in others[1:]:
-        most = np.maximum(most, column)
-    total = np.zeros(len(finite))
-    for column in others:
-        total += np.exp(column - most)
-    return finite[:, number] - (most + np.log(total))
+    second, first = np.split(np.partition(finite, -2, axis=1)[:, -2:], 2, axis=1)
+    most = np.where(finite == first, second, first)
+    total = np.zeros_like(finite)
+    # Class by class, so that a record's terms are added in the same order beside any others.
+    for number in range(finite.shape[1]):
+        beyond = finite[:, [number]] - most
+        # It is not among its own others, and added to them it could overflow.
+        beyond[:, number] = -np.inf
+        total += np.exp(beyond)
+    return finite - (most + np.log(total))

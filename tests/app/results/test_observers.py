@@ -26,7 +26,7 @@ from workloads.values import Contribution, State
 NODES = (11, 12, 13)
 START = {"w": np.zeros(3, np.float32)}
 EVALUATION = {"eval_num_examples": 1.0, "eval_loss": 1.0, "eval_accuracy": 0.5} | dict.fromkeys(
-    (f"eval_{name}" for name in score_bins(10, is_private=False).names), 0.0
+    score_bins(10, is_private=False).names, 0.0
 )
 
 

@@ -34,7 +34,7 @@ START = {
 
 
 evaluation = dict.fromkeys(
-    names_of_scores(("accuracy", *score_bins(10, is_private=False).names)), 0.0
+    (*names_of_scores(("accuracy",)), *score_bins(10, is_private=False).names), 0.0
 )
 
 

@@ -129,6 +129,14 @@ def test_no_bytes_raise_anything_else(data):
             from_record(content, 3, NAMES)
 
 
+def test_sums_travel_in_the_order_of_their_names():
+    sums = {f"n{number}": float(number) for number in (10, 9, 2, 100)}
+    record = to_record(Contribution(ONES, sums))
+    (values,) = record.array_records["sums"].values()
+    assert values.numpy().tolist() == [10, 100, 2, 9]
+    assert from_record(record, len(ONES), tuple(sums)).sums == sums
+
+
 def test_counts_of_an_evaluation_may_be_zero_but_not_below():
     names = names_of_scores(("accuracy",))
     assert names == ("eval_num_examples", "eval_loss", "eval_accuracy")
