@@ -93,9 +93,13 @@ def apply_masks(segments: Sequence[Vector], masks: Iterable[Mask]) -> None:
 
 def _num_threads() -> int:
     """Return how many threads may work at a time."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal():
-        return max(1, min(_MOST_THREADS, int(told)))
+    try:
+        # Of a list the first is for threads that no thread has begun.
+        told = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0])
+    except ValueError:
+        told = 0
+    if told > 0:
+        return min(_MOST_THREADS, told)
     own = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return min(_MOST_THREADS, own)
 

@@ -181,6 +181,27 @@ def test_threads_part_the_masks_among_them(threads, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("1", 1),
+        (" 3 ", 3),
+        ("4,2", 4),
+        ("99", 8),
+        ("9" * 5000, 5),
+        ("0", 5),
+        ("-2", 5),
+        ("", 5),
+    ],
+)
+def test_threads_are_as_many_as_openmp_would_start_but_few(told, expected, monkeypatch):
+    """What OpenMP takes for no number is none here, and no error."""
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setattr(prg.sys, "platform", "other")
+    monkeypatch.setattr(prg.os, "cpu_count", lambda: 5)
+    assert prg._num_threads() == expected
+
+
+@pytest.mark.parametrize(
     "vector",
     [
         np.zeros((2, 2), np.uint32),
