@@ -62,6 +62,7 @@ def partition(
         )
     numbers = num_partitions, config.scheme, config.alpha, config.min_examples, seed
     if config.scheme is Scheme.dirichlet:
+        _require_classes(targets)
         return list(_dealt(num_records, targets.tobytes(), targets.dtype.str, *numbers))
     # The other schemes do not look at the labels.
     return list(_dealt(num_records, b"", "u1", *numbers))
@@ -163,6 +164,14 @@ def _natural(groups: NDArray[np.intp] | None, num_partitions: int) -> list[Indic
     return [np.flatnonzero(groups == group) for group in range(num_groups)]
 
 
+def _require_classes(targets: NDArray[Any]) -> None:
+    if not np.issubdtype(targets.dtype, np.integer):
+        raise DataError(
+            "task.partition.scheme=dirichlet skews classes, but the targets here are numbers;"
+            " use iid or size_skew"
+        )
+
+
 def _spread(
     records: Indices, num_partitions: int, alpha: float, rng: np.random.Generator
 ) -> list[Indices]:
@@ -175,11 +184,6 @@ def _spread(
 def _dirichlet(
     targets: NDArray[Any], num_partitions: int, alpha: float, rng: np.random.Generator
 ) -> list[Indices]:
-    if not np.issubdtype(targets.dtype, np.integer):
-        raise DataError(
-            "task.partition.scheme=dirichlet skews classes, but the targets here are numbers;"
-            " use iid or size_skew"
-        )
     by_class = [
         _spread(rng.permutation(np.flatnonzero(targets == label)), num_partitions, alpha, rng)
         for label in np.unique(targets)

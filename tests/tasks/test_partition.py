@@ -129,9 +129,10 @@ def test_too_few_records_are_refused(scheme):
         partition(labels(39), 4, config, 0)
 
 
-def test_dirichlet_refuses_targets_that_are_no_classes():
+@pytest.mark.parametrize("dtype", [np.float32, bool, str, object])
+def test_dirichlet_refuses_targets_that_are_no_classes(dtype):
     with pytest.raises(DataError, match=r"scheme=dirichlet .* use iid or size_skew"):
-        partition(labels().astype(np.float32), 4, PartitionConfig(Scheme.dirichlet), 0)
+        partition(labels().astype(dtype), 4, PartitionConfig(Scheme.dirichlet), 0)
 
 
 @pytest.mark.parametrize(
