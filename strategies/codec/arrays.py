@@ -115,5 +115,8 @@ def _parsed(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     stream = BytesIO(head)
     if npy.read_magic(stream) != (1, 0):
         raise BadArrayError("not numpy's format 1.0")
-    header = npy.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
-    return *header, stream.tell()
+    shape, is_fortran, found = npy.read_array_header_1_0(stream, max_header_size=_HEADER_BYTES)
+    # To Python True is a 1, but to numpy it is no size.
+    if any(type(size) is not int for size in shape):
+        raise BadArrayError(f"sizes {shape}")
+    return shape, is_fortran, found, stream.tell()

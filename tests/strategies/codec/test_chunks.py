@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import Array
 
-from strategies.codec.arrays import read_array, write_array, write_bytes
+from strategies.codec.arrays import BadArrayError, read_array, write_array, write_bytes
 from strategies.codec.exact_codecs import ClearCodec, FixedPointCodec, IntegerCodec
 from strategies.codec.fixed_point import CHUNK, FixedPoint, to_signed
 from strategies.codec.stages import NUM_CLIPPED, NUM_DIVERGED, is_finite
@@ -152,6 +152,15 @@ def test_an_array_is_written_as_flower_writes_it(values):
     assert (ours.dtype, ours.shape, ours.stype) == (flowers.dtype, flowers.shape, flowers.stype)
     assert ours.data == flowers.data
     np.testing.assert_array_equal(read_array(ours), values)
+
+
+def test_an_array_of_a_size_that_is_no_number_is_refused():
+    """numpy reads such a header, and then raises something else."""
+    honest = write_array(np.zeros((1, 3), np.float32))
+    data = honest.data.replace(b"(1, 3), }   ", b"(True, 3), }")
+    assert data != honest.data
+    with pytest.raises(BadArrayError, match=r"sizes \(True, 3\)"):
+        read_array(Array("float32", (1, 3), "numpy.ndarray", data))
 
 
 def test_bytes_in_parts_are_written_as_flower_writes_them_whole():
