@@ -60,7 +60,7 @@ class ScoreBins(ABC):
         Returns
         -------
         ndarray of int, shape (n, per_record)
-            By elementwise operations only, so that a record's bins depend on it alone.
+            By operations within a row only, so that a record's bins depend on it alone.
         """
 
     @property
