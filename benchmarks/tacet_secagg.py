@@ -31,13 +31,13 @@ from strategies.secagg.client.role import ClientRole
 from strategies.secagg.crypto import identity, keys, packed
 from strategies.secagg.crypto.identity import Identity, pin
 from strategies.secagg.crypto.prg import Vector
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import Refusal
 from strategies.secagg.server import masked_sum, recovery
 from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import Phase
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.sizes import key_bytes
-from strategies.secagg.wire import AttemptId
 
 _RUN = 1
 _SCALARS = np.zeros(8, np.uint64)  # about as many as a task with two metrics has

@@ -10,8 +10,8 @@ from app.node.views import Views
 from privacy.database import id_bytes, transaction
 from privacy.ledger.heads import HeadChain
 from privacy.ledger.rows import reading, tables
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import KEPT_HEADS, NO_HEAD
-from strategies.secagg.wire import AttemptId
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secagg_peer_heads (

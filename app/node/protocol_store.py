@@ -24,7 +24,8 @@ from strategies.secagg.client.store import (
     is_over,
 )
 from strategies.secagg.client.transitions import OPEN, Stage
-from strategies.secagg.wire import HASH, U8, U64, AttemptId, Field, Wire, blob
+from strategies.secagg.fields import HASH, U8, U64, AttemptId, blob
+from strategies.secagg.wire import Field, Wire
 
 # An index serves a query that has its condition word for word.
 _IS_OPEN = f"stage IN ({', '.join(str(int(stage)) for stage in sorted(OPEN))})"

@@ -28,7 +28,7 @@ from strategies.codec.exact_codecs import ClearCodec
 from strategies.codec.private_codec import PrivateCodec
 from strategies.codec.stages import SumContext
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from tasks.records import LocalData
 from workloads.model_arrays import add_to, parted, prefixed
 from workloads.own_part import OwnPart, PartUnknownError, without_in_mean, without_in_sum

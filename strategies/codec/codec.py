@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from strategies.codec.stages import SumContext
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.prg import Vector, reduce_modulus
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from workloads.values import Aggregate
 
 _SEED_DOMAIN = b"tacet/encoding/v1/seed"

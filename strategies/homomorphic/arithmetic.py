@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from strategies.homomorphic import packing, ring
 from strategies.homomorphic.packing import Places
 from strategies.secagg.crypto.prg import Vector
-from strategies.secagg.wire import Buffer
+from strategies.secagg.fields import Buffer
 
 #: Polynomials of a process from which compiling pays: it takes about 3 s, and each polynomial
 #: takes numpy about 5 ms longer. Whoever stops there has lost at most as much again.

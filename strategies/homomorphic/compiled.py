@@ -18,7 +18,7 @@ from strategies.homomorphic import packing, ring
 from strategies.homomorphic.packing import LIMBS, Places
 from strategies.homomorphic.parameters import DEGREE, PRIME_BITS, PRIMES
 from strategies.secagg.crypto.prg import Vector, word_dtype
-from strategies.secagg.wire import Buffer
+from strategies.secagg.fields import Buffer
 
 _numba: Any = importlib.import_module("numba")
 _compile = _numba.njit(nogil=True)

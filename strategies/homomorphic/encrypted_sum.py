@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from strategies.homomorphic.arithmetic import Arithmetic, arithmetic_for
 from strategies.homomorphic.packing import subtract
 from strategies.homomorphic.parameters import PRIME_BITS, PRIMES
+from strategies.secagg.fields import Buffer
 from strategies.secagg.packing import packed_bytes
 from strategies.secagg.server.masked_sum import Kept
-from strategies.secagg.wire import Buffer
 
 
 class EncryptedSum:

@@ -28,8 +28,8 @@ from strategies.homomorphic.ring import (
     shoup,
 )
 from strategies.secagg.crypto.prg import Vector, word_dtype
+from strategies.secagg.fields import Buffer
 from strategies.secagg.packing import pack, unpack
-from strategies.secagg.wire import Buffer
 
 #: Binary words of a sum, and the bits of each.
 LIMBS, LIMB_BITS = 7, 32

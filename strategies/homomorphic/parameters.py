@@ -9,7 +9,7 @@ the sums of keys and errors are seen: see ``docs/homomorphic.md``.
 from dataclasses import dataclass
 from math import ceil, log, prod, sqrt
 
-from strategies.secagg.wire import MAX_MEMBERS
+from strategies.secagg.fields import MAX_MEMBERS
 
 NAME, VERSION = "tacet/kahe", 1
 #: N: coefficients of a polynomial.

@@ -22,8 +22,8 @@ from strategies.homomorphic.parameters import (
     SCALAR_SUM_BITS,
     grouped,
 )
+from strategies.secagg.fields import Buffer
 from strategies.secagg.packing import pack
-from strategies.secagg.wire import Buffer
 
 _T = 1 << SCALAR_SUM_BITS
 _PRIMES = np.array(PRIMES, np.int64)[:, None]

@@ -36,9 +36,9 @@ from strategies.homomorphic.parameters import (
 from strategies.homomorphic.public import public_key, public_polynomial
 from strategies.homomorphic.sampler import SEED_BYTES, Keystream, sample
 from strategies.secagg.crypto.prg import Vector, word_dtype
+from strategies.secagg.fields import Buffer
 from strategies.secagg.packing import packed_bytes
 from strategies.secagg.server.outcome import MismatchError
-from strategies.secagg.wire import Buffer
 
 RandomBytes = Callable[[int], bytes]
 

@@ -15,8 +15,8 @@ from strategies.codec.codec import Codec, mask_binding
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.keys import RandomBytes
 from strategies.secagg.crypto.prg import Vector
+from strategies.secagg.fields import Buffer
 from strategies.secagg.server.key_role import CiphertextSum
-from strategies.secagg.wire import Buffer
 
 #: Modulus bits, length and number of scalars of a contribution.
 Form = tuple[int, int, int]

@@ -7,11 +7,11 @@ from strategies.codec.run_state import RunState
 from strategies.masked.encryption import Encryption, Form, KeyedEncryption
 from strategies.rounds.attempt import RunStoppedError
 from strategies.secagg.crypto.identity import Peers
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.role import ServerRole
-from strategies.secagg.wire import AttemptId
 
 log = logging.getLogger("flwr.tacet")
 

@@ -21,7 +21,7 @@ from strategies.rounds.records import (
 )
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid, Trip
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from workloads.base import Workload
 from workloads.values import Aggregate
 

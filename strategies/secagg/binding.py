@@ -5,8 +5,8 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
+from strategies.secagg.fields import NODES
 from strategies.secagg.messages import LOG_HEAD_BYTES, KeyRoster, Roster
-from strategies.secagg.wire import NODES
 
 _ROSTER_DOMAIN = b"tacet/secagg/v2/roster"
 _KEY_ROSTER_DOMAIN = b"tacet/secagg/v2/roster-of-keys"

@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from strategies.secagg.wire import (
+from strategies.secagg.fields import (
     ATTEMPT,
     HASH,
     NODES,
@@ -29,9 +29,6 @@ from strategies.secagg.wire import (
     U64,
     AttemptId,
     Buffer,
-    Field,
-    Signed,
-    Wire,
     blob,
     blobs,
     fixed,
@@ -39,6 +36,7 @@ from strategies.secagg.wire import (
     rows,
     table,
 )
+from strategies.secagg.wire import Field, Signed, Wire
 
 FIELD_BYTES = 33  # an element of the Shamir field
 HEAD_BYTES = 32  # of a ledger

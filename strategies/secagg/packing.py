@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector, reduce_modulus, word_dtype
-from strategies.secagg.wire import Buffer
+from strategies.secagg.fields import Buffer
 
 MIN_BITS = 2
 MAX_BITS = 64

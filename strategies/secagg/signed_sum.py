@@ -15,8 +15,8 @@ from typing import Any, Self, cast
 
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.identity import Peers, input_to_sign, verify, view_to_sign
+from strategies.secagg.fields import MAX_MEMBERS, AttemptId
 from strategies.secagg.messages import LOG_HEAD_BYTES, SIGNATURE_BYTES
-from strategies.secagg.wire import MAX_MEMBERS, AttemptId
 
 
 class FalseSignatureError(ValueError):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from strategies.secagg.crypto.keys import NONCE_BYTES, TAG_BYTES
 from strategies.secagg.crypto.packed import Packing
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     FIELD_BYTES,
@@ -31,7 +32,7 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.packing import packed_bytes
-from strategies.secagg.wire import AttemptId, Wire
+from strategies.secagg.wire import Wire
 
 
 def steady_round(

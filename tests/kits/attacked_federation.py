@@ -27,6 +27,7 @@ from strategies.secagg.client.memory import NoMemory
 from strategies.secagg.client.opening import open_shares
 from strategies.secagg.client.sharing import OwnNode
 from strategies.secagg.client.store import SharedSecrets
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import (
     FIELD_BYTES,
     NO_LOG_HEAD,
@@ -42,7 +43,7 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.server.role import ServerRole
-from strategies.secagg.wire import AttemptId, Wire
+from strategies.secagg.wire import Wire
 from tests.kits.private_kit import write_policy
 from tests.kits.real_node import RealNode
 from tests.strategies.secagg.spy import Spy

@@ -14,10 +14,11 @@ from strategies.masked.messages import ADVERT, SHARE, unwrap, wrap
 from strategies.refusals import REFUSAL_CODE, Reason
 from strategies.rounds.records import to_arrays, to_parameters
 from strategies.secagg.binding import MaskBinding
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import Roster, TrainRequest, UnmaskRequest
 from strategies.secagg.reasons import RefusalReason
 from strategies.secagg.server.role import ServerRole
-from strategies.secagg.wire import AttemptId, Wire
+from strategies.secagg.wire import Wire
 from workloads.model_arrays import hash_state
 from workloads.values import State
 

@@ -5,6 +5,7 @@ from tests.mutants.mutation import Mutation
 _KEYS = "strategies/secagg/crypto/keys.py"
 _IDENTITY = "strategies/secagg/crypto/identity.py"
 _BINDING = "strategies/secagg/binding.py"
+_FIELDS = "strategies/secagg/fields.py"
 _WIRE = "strategies/secagg/wire.py"
 _HERE = "tests/strategies/secagg/"
 _PRIMITIVES = (f"{_HERE}test_primitives.py",)
@@ -158,14 +159,14 @@ MUTATIONS = (
     ),
     Mutation(
         "one-signer-counts-twice",
-        _WIRE,
+        _FIELDS,
         "all(map(operator.lt, nodes, islice(nodes, 1, None)))",
         "all(map(operator.le, nodes, islice(nodes, 1, None)))",
         (f"{_HERE}test_wire.py",),
     ),
     Mutation(
         "a-blob-may-be-longer-than-its-limit",
-        _WIRE,
+        _FIELDS,
         "if length > limit or end > len(self._view):",
         "if end > len(self._view):",
         (f"{_HERE}test_wire.py",),

@@ -17,10 +17,10 @@ from strategies.rounds.records import to_arrays
 from strategies.secagg.client import checks
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.packed import PRIME
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import ConfirmReply, ConfirmRequest, KeyReply, UnmaskRequest
 from strategies.secagg.server.key_role import KeyRole
-from strategies.secagg.wire import AttemptId
 from tests.kits.attacked_federation import Federation, Numbers, RefusedError
 from tests.strategies.homomorphic import key_search
 from tests.strategies.homomorphic.key_search import is_of_one_sum, learned, reduced, seen

@@ -25,9 +25,10 @@ from strategies.refusals import Reason
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg import messages
 from strategies.secagg.client import store
+from strategies.secagg.fields import HASH, U8
 from strategies.secagg.messages import MESSAGES
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import HASH, U8, Field, Signed, Wire
+from strategies.secagg.wire import Field, Signed, Wire
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)

@@ -14,8 +14,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord
 
 from strategies import aggregation
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, wrap
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import Roster, UnmaskReply, UnmaskRequest
-from strategies.secagg.wire import AttemptId
 from tests.kits import attacked_nodes
 from tests.kits.attacked_nodes import FIRST, IDS, NODE, SECOND, Nodes, told
 from workloads import model_arrays

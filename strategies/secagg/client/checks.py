@@ -19,6 +19,7 @@ from strategies.secagg.crypto.identity import (
     view_to_sign,
 )
 from strategies.secagg.crypto.keys import is_public_key
+from strategies.secagg.fields import NODES, AttemptId
 from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import (
     X25519_BYTES,
@@ -28,7 +29,6 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import NODES, AttemptId
 
 
 class ProtocolRefusedError(Exception):

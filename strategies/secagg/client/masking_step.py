@@ -19,11 +19,11 @@ from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.crypto.identity import input_to_sign
 from strategies.secagg.crypto.masking import input_masks
 from strategies.secagg.crypto.prg import Vector, apply_masks, reduce_modulus
+from strategies.secagg.fields import Buffer
 from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import EncryptedInput, MaskedInput, TrainRequest
 from strategies.secagg.packing import pack
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import Buffer
 
 _ROLLED_BACK = (
     "the others know a head of this node's ledger that its file lacks: it was put back to an"

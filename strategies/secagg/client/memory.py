@@ -16,8 +16,8 @@ differ by a few show nearly what those few gave.
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import NO_HEAD
-from strategies.secagg.wire import AttemptId
 
 #: The length of a member's name in a view: its fingerprint, or its id where nobody signs.
 NAME_BYTES = 32

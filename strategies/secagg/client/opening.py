@@ -10,6 +10,7 @@ from strategies.secagg.crypto.hybrid import hash_part, open_pair_secret, pair_se
 from strategies.secagg.crypto.keys import KeyPair, hash_pair, share_key, unseal
 from strategies.secagg.crypto.masking import Met
 from strategies.secagg.crypto.packed import Packing
+from strategies.secagg.fields import DecodeError
 from strategies.secagg.messages import (
     FIELD_BYTES,
     HEAD_BYTES,
@@ -19,7 +20,7 @@ from strategies.secagg.messages import (
     ShareRow,
     TrainRequest,
 )
-from strategies.secagg.wire import DecodeError, Wire
+from strategies.secagg.wire import Wire
 
 _Row = TypeVar("_Row", bound=Wire)
 

@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from strategies.secagg.client.checks import ProtocolRefusedError
 from strategies.secagg.client.stages import Stages
+from strategies.secagg.fields import AttemptId, Buffer, DecodeError
 from strategies.secagg.messages import Refusal, TrainRequest, UnmaskRequest
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire, peek_attempt
+from strategies.secagg.wire import Wire, peek_attempt
 
 _log = logging.getLogger(__name__)
 _Request = TypeVar("_Request", bound=Wire)

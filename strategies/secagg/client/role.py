@@ -50,6 +50,7 @@ from strategies.secagg.crypto import packed
 from strategies.secagg.crypto.identity import reply_to_sign, view_to_sign
 from strategies.secagg.crypto.keys import RandomBytes
 from strategies.secagg.crypto.prg import Vector, word_dtype
+from strategies.secagg.fields import AttemptId, Buffer
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     FIELD_BYTES,
@@ -70,7 +71,7 @@ from strategies.secagg.messages import (
     UnmaskRequest,
 )
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import AttemptId, Buffer, is_message, peek_attempt
+from strategies.secagg.wire import is_message, peek_attempt
 
 _Input = TypeVar("_Input", MaskedInput, EncryptedInput)
 

@@ -29,6 +29,7 @@ from strategies.secagg.crypto.keys import (
     share_key,
 )
 from strategies.secagg.crypto.packed import Packing
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import Shape, neighborhood
 from strategies.secagg.messages import (
     HEAD_BYTES,
@@ -42,7 +43,7 @@ from strategies.secagg.messages import (
     ShareRow,
     SharesUpload,
 )
-from strategies.secagg.wire import AttemptId, Wire
+from strategies.secagg.wire import Wire
 
 _NO_SEED = bytes(SEED_BYTES)
 #: Of all heads that are sealed with shares.

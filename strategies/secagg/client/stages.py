@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from strategies.secagg.client.checks import ProtocolRefusedError, require
 from strategies.secagg.client.store import ENDED, Change, Record, Store
 from strategies.secagg.client.transitions import FINAL, OPEN, Event, Stage, step
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import AttemptId, Wire
+from strategies.secagg.wire import Wire
 
 Records = Mapping[AttemptId, Record]
 

@@ -9,23 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Protocol
 
 from strategies.secagg.client.transitions import FINAL, OPEN, Stage
+from strategies.secagg.fields import HASH, NODES, U16, AttemptId, blob, rows, table
 from strategies.secagg.messages import (
     FIELD_BYTES,
     HEAD_BYTES,
     MAX_ADVERT_BYTES,
     MAX_SHARE_BYTES,
 )
-from strategies.secagg.wire import (
-    HASH,
-    NODES,
-    U16,
-    AttemptId,
-    Field,
-    Wire,
-    blob,
-    rows,
-    table,
-)
+from strategies.secagg.wire import Field, Wire
 
 _LOCAL = "never leaves the node"
 #: No node keeps secrets for longer, whatever a run's configuration says.

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from strategies.secagg.crypto.keys import SEED_BYTES, Use, bind, derive
+from strategies.secagg.fields import NODES, AttemptId
 from strategies.secagg.messages import NO_IDENTITY, Advert, KeyReply, SharesUpload, UnmaskReply
-from strategies.secagg.wire import NODES, AttemptId
 
 Peers = Mapping[bytes, bytes]
 

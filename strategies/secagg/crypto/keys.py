@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strategies.secagg.crypto.prg import KEY_BYTES
+from strategies.secagg.fields import Buffer
 from strategies.secagg.messages import KEM_KEY_BYTES, KEM_TEXT_BYTES, X25519_BYTES
-from strategies.secagg.wire import Buffer
 
 SEED_BYTES = 32
 _SHA256 = SHA256()

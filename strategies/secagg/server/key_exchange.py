@@ -9,13 +9,14 @@ from typing import TypeVar
 
 from strategies.secagg.crypto.identity import Peers, advert_to_sign, shares_to_sign, verify
 from strategies.secagg.crypto.keys import is_public_key
+from strategies.secagg.fields import AttemptId, Buffer, DecodeError
 from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import X25519_BYTES, Advert, AdvertRequest, Roster, SharesUpload
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase
 from strategies.secagg.server.recovery import NO_MEMBERS, Members
 from strategies.secagg.server.rows import Rows
-from strategies.secagg.wire import AttemptId, Buffer, DecodeError, Wire
+from strategies.secagg.wire import Wire
 
 _Message = TypeVar("_Message", bound=Wire)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from strategies.secagg.crypto.identity import Peers
 from strategies.secagg.crypto.packed import FalseAnswersError, Packing, is_share, open_vector
+from strategies.secagg.fields import AttemptId, Buffer
 from strategies.secagg.graph import ProtocolParameters, Shape
 from strategies.secagg.messages import EncryptedInput, KeyReply, KeyRoster
 from strategies.secagg.server.disputes import Disputes
@@ -18,7 +19,6 @@ from strategies.secagg.server.outcome import BadReplyError, OpenedKeys, Phase
 from strategies.secagg.server.role import ServerRole
 from strategies.secagg.server.rows import KeyRows
 from strategies.secagg.server.survivors import Survivors
-from strategies.secagg.wire import AttemptId, Buffer
 
 
 class CiphertextSum(Protocol):

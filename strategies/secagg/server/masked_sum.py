@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.secagg.crypto.prg import Vector, word_dtype
+from strategies.secagg.fields import Buffer
 from strategies.secagg.messages import MaskedInput
 from strategies.secagg.packing import Read, add_packed, packed_bytes, subtract_packed
-from strategies.secagg.wire import Buffer
 
 #: Inputs are kept in memory up to so many bytes, all together.
 MEMORY_BYTES = 64 << 20

@@ -19,6 +19,7 @@ import numpy as np
 
 from strategies.secagg.binding import MaskBinding
 from strategies.secagg.crypto.identity import Peers, input_to_sign, reply_to_sign, view_to_sign
+from strategies.secagg.fields import AttemptId, Buffer
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     NO_LOG_HEAD,
@@ -41,7 +42,6 @@ from strategies.secagg.server.recovery import LyingDealerError, RecoveryError, o
 from strategies.secagg.server.rows import Rows
 from strategies.secagg.server.survivors import Survivors, choose_survivors
 from strategies.secagg.signed_sum import SignedInput, SignedSum
-from strategies.secagg.wire import AttemptId, Buffer
 
 
 class ServerRole(KeyExchange):

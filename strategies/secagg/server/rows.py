@@ -1,6 +1,7 @@
 """The rows of shares that nodes have dealt, as the server keeps and passes them on."""
 
 from strategies.secagg.crypto.keys import NONCE_BYTES, TAG_BYTES, Use, share_hash
+from strategies.secagg.fields import DecodeError
 from strategies.secagg.messages import (
     HEAD_BYTES,
     KEM_TEXT_BYTES,
@@ -13,7 +14,6 @@ from strategies.secagg.messages import (
 )
 from strategies.secagg.server.outcome import BadReplyError
 from strategies.secagg.server.recovery import Members
-from strategies.secagg.wire import DecodeError
 
 
 class Rows:

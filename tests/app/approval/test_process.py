@@ -28,7 +28,7 @@ from types import SimpleNamespace
 sys.path.insert(0, {root!r})
 from app.approval import clientapp
 from strategies.secagg.messages import AdvertRequest
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from strategies.masked.messages import ADVERT, unwrap, wrap
 from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity

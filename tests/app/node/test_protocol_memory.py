@@ -11,8 +11,8 @@ from privacy.ledger.heads import HeadChain
 from strategies.secagg.client.memory import names
 from strategies.secagg.client.store import RUN_IS_OVER_SECONDS, Change, Record
 from strategies.secagg.client.transitions import Stage
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import KEPT_HEADS, NO_HEAD
-from strategies.secagg.wire import AttemptId
 
 RUN = 2**64 - 1
 ALL = range(10, 20)

@@ -25,7 +25,7 @@ from strategies.secagg.client.store import (
     Record,
 )
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from tests import ROOT
 
 ONE, TWO = AttemptId(1, 1, 0), AttemptId(1, 2, 0)
@@ -53,7 +53,7 @@ from pathlib import Path
 from privacy.database import transaction
 from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from tests import ROOT
 from app.node.protocol_store import SqliteStore
 from tests import ROOT

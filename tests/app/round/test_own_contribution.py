@@ -23,7 +23,7 @@ from strategies.codec.codec import add_up
 from strategies.codec.run_state import RunState
 from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from tests.app.node.test_own_report import replies_of
 from tests.kits.private_kit import Nodes, run_config_of
 from workloads.model_arrays import flatten

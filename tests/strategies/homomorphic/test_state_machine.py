@@ -15,8 +15,8 @@ from hypothesis.stateful import invariant
 
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.client.transitions import Stage
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import Advert, EncryptedInput, KeyReply, KeyRoster, SharesUpload
-from strategies.secagg.wire import AttemptId
 from tests.strategies.homomorphic.world import EncryptedWorld
 from tests.strategies.secagg.test_state_machine import ATTEMPTS, MODELS, MaliciousServer
 from tests.strategies.secagg.world import PARAMETERS

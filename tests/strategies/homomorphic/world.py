@@ -11,9 +11,9 @@ from strategies.secagg.binding import MaskBinding
 from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.role import ClientRole
 from strategies.secagg.crypto.prg import Vector
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import OpenedKeys, Phase
-from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import World, binding_for, ok
 
 BITS, DIMENSION, NUM_SCALARS = 16, 60, 3

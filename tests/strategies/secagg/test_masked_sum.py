@@ -12,13 +12,13 @@ import pytest
 
 from strategies.secagg.crypto import shamir
 from strategies.secagg.crypto.prg import reduce_modulus, word_dtype
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import MaskedInput
 from strategies.secagg.packing import pack
 from strategies.secagg.server import masked_sum
 from strategies.secagg.server.masked_sum import MaskedSum
 from strategies.secagg.server.outcome import AbandonedError
 from strategies.secagg.server.recovery import blocks
-from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import LARGER, PARAMETERS, RUN, World, binding_for, ok
 
 ATTEMPT = AttemptId(RUN, 1, 0)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from strategies.secagg.client.transitions import Event, Stage, as_markdown, step
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import TrainRequest, UnmaskRequest
 from strategies.secagg.reasons import RefusalReason
-from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import (
     PARAMETERS,
     World,

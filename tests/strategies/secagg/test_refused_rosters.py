@@ -6,9 +6,9 @@ import pytest
 
 from strategies.secagg.crypto.identity import sign_advert
 from strategies.secagg.crypto.keys import KeyPair
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Advert, AdvertRequest, Roster, UnmaskRequest
-from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.world import PARAMETERS, World, attempt, refusal_name, refused
 
 

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.transitions import FINAL, OPEN, Stage
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import (
     NO_LOG_HEAD,
     Advert,
@@ -32,7 +33,6 @@ from strategies.secagg.messages import (
     UnmaskReply,
     UnmaskRequest,
 )
-from strategies.secagg.wire import AttemptId
 from tests.strategies.secagg.spy import Spy
 from tests.strategies.secagg.world import PARAMETERS, World, attempt, binding_for, stream
 

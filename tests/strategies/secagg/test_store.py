@@ -9,7 +9,7 @@ from flwr.app import RecordDict
 from app.node.protocol_store import ContextStore, SqliteStore
 from strategies.secagg.client.store import Change, Record, Store
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.wire import AttemptId
+from strategies.secagg.fields import AttemptId
 from tests.strategies.secagg.world import MemoryStore
 
 STORES = {

@@ -8,12 +8,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.crypto.keys import KeyPair
+from strategies.secagg.fields import DecodeError
 from strategies.secagg.messages import (
     Advert,
     MaskedInput,
     Roster,
 )
-from strategies.secagg.wire import DecodeError
 from tests.strategies.secagg import make_vectors
 from tests.strategies.secagg.world import BITS
 

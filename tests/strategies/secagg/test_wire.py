@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.secagg import messages, wire
+from strategies.secagg import fields, messages, wire
 from strategies.secagg.client import store
+from strategies.secagg.fields import AttemptId, DecodeError
 from strategies.secagg.messages import MESSAGES, Advert, MaskedInput, Refusal, Roster
-from strategies.secagg.wire import VERSION, AttemptId, DecodeError, Wire
+from strategies.secagg.wire import VERSION, Wire
 
 ALL = [*MESSAGES, store.AdvertisedSecrets, store.SharedSecrets, store.MaskedSecrets]
 ATTEMPTS = st.builds(
@@ -20,13 +21,13 @@ ATTEMPTS = st.builds(
 NODES = st.sets(st.integers(0, 2**64 - 1), max_size=6).map(lambda s: tuple(sorted(s)))
 
 
-def values(kind: wire.Kind) -> st.SearchStrategy:
+def values(kind: fields.Kind) -> st.SearchStrategy:
     """Return values that a field kind can hold, found by what its writer accepts."""
-    if kind is wire.ATTEMPT:
+    if kind is fields.ATTEMPT:
         return ATTEMPTS
-    if kind is wire.NODES:
+    if kind is fields.NODES:
         return NODES
-    for bits, number in ((8, wire.U8), (16, wire.U16), (64, wire.U64)):
+    for bits, number in ((8, fields.U8), (16, fields.U16), (64, fields.U64)):
         if kind is number:
             return st.integers(0, 2**bits - 1)
     size = kind.size
@@ -161,7 +162,9 @@ def test_encoding_refuses_what_could_not_be_decoded(cls, change):
     blank = {"node_id": 1, "signature": b"", **dict.fromkeys(empty, ())}
     for name, field in wire.layout(cls):
         if name not in plain:
-            plain[name] = blank.get(name, 0 if field.kind in (wire.U8, wire.U16) else bytes(32))
+            plain[name] = blank.get(
+                name, 0 if field.kind in (fields.U8, fields.U16) else bytes(32)
+            )
     with pytest.raises(ValueError, match=r"."):
         cls(**(plain | change)).encode()
 
@@ -182,14 +185,14 @@ def test_peek_finds_the_attempt_of_what_starts_well(message):
 
 @given(st.lists(st.sampled_from([0, 3, 3, 3, 7]), max_size=60), st.integers(0, 2))
 def test_rows_of_any_lengths_are_read_as_they_are_written(lengths, more):
-    kind = wire.table(9)
+    kind = fields.table(9)
     rows = tuple((2 * at, bytes([at] * size)) for at, size in enumerate(lengths))
     data = kind.write(rows)
-    reader = wire.Reader(data + bytes(more))
+    reader = fields.Reader(data + bytes(more))
     assert kind.read(reader) == rows
     assert reader.take(more) == bytes(more)
-    with pytest.raises(wire.DecodeError):
-        kind.read(wire.Reader(data[:-1]))
+    with pytest.raises(fields.DecodeError):
+        kind.read(fields.Reader(data[:-1]))
 
 
 @pytest.mark.parametrize(
@@ -204,5 +207,5 @@ def test_a_table_says_where_it_breaks_off(counted, rows, why):
     data = struct.pack(">I", counted)
     data += b"".join(struct.pack(">QI", node, size) + bytes(size) for node, size in rows)
     cut = data[:-1] if why.endswith("1 left") else data
-    with pytest.raises(wire.DecodeError, match=why):
-        wire.table(9).read(wire.Reader(cut))
+    with pytest.raises(fields.DecodeError, match=why):
+        fields.table(9).read(fields.Reader(cut))

@@ -16,12 +16,12 @@ from strategies.secagg.client.store import Change, Record
 from strategies.secagg.client.transitions import OPEN, Stage
 from strategies.secagg.crypto.identity import Identity, pin
 from strategies.secagg.crypto.prg import word_dtype
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import Refusal, Roster
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.outcome import Phase, UnmaskedSum
 from strategies.secagg.server.role import ServerRole
-from strategies.secagg.wire import AttemptId
 
 RUN = 77
 BITS = 24
