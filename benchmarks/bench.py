@@ -151,7 +151,7 @@ def _of_dropouts(figures: Figures) -> Iterator[Ratio]:
     for row in figures["rows"]:
         system, seconds = row["system"], row["measured"]["server"]
         if row["case"]["dropouts"] and system in most:
-            yield Ratio(f"{_named(row)}: server's seconds", seconds, most[system])
+            yield Ratio(f"{_named(row)}: server's CPU seconds", seconds, most[system])
         if system == ENCRYPTED:
             opening = row["measured"]["opening"]
             yield Ratio(f"{_named(row)}: opening, seconds", opening, most[system])
