@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,6 @@ from workloads.values import (
     State,
     StateRefusedError,
     evaluated,
-    names_of_scores,
 )
 
 if TYPE_CHECKING:
@@ -178,15 +176,9 @@ class ModelWorkload(Workload):
         """Return the evaluation's sums by name."""
         from tasks.training.local import evaluate_in_bins
 
-        bins = self.score_bins
-        scores, counts = evaluate_in_bins(self.task, model, records.test, bins)
-        sums = _unscored(self.metric_names, bins).copy()
-        sums.update(zip(names_of_scores(self.metric_names), scores.values(), strict=True))
-        if bins:
-            places = np.flatnonzero(counts)
-            named = (bins.names[place] for place in places.tolist())
-            sums.update(zip(named, counts[places].tolist(), strict=True))
-        return sums
+        scores, counts = evaluate_in_bins(self.task, model, records.test, self.score_bins)
+        values = [*scores.values(), *counts.tolist()]
+        return dict(zip(self.record_score_names, values, strict=True))
 
     def bounded_metrics(self, state: State, records: Records, privacy: Privacy) -> BoundedSum:
         """Return the metric vector: each record's entries are in [0, 1]."""
@@ -206,11 +198,3 @@ class ModelWorkload(Workload):
             accuracy = own[place] if len(rows) else None
             own = np.concatenate([own, spread.own_counts(accuracy)])
         return one_term(own, bound).bounded
-
-
-# Of thousands of names a copy takes a tenth of the time; few bins have a record of a node's.
-@lru_cache(maxsize=16)
-def _unscored(metric_names: tuple[str, ...], bins: ScoreBins | None) -> dict[str, float]:
-    """Return 0 for each sum over scored records, by name, for the caller to copy."""
-    names = (*names_of_scores(metric_names), *(bins.names if bins else ()))
-    return dict.fromkeys(names, 0.0)

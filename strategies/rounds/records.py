@@ -118,7 +118,6 @@ def from_record(record: RecordDict, num_parameters: int, names: Sequence[str]) -
     return Contribution(update, found)
 
 
-@lru_cache(maxsize=16)
 def sums_key(names: tuple[str, ...]) -> str:
     """Return the key of an array of sums, which tells what they are sums of."""
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()

@@ -16,7 +16,7 @@ MAX_MEMBERS = 10_000
 MAX_BLOB_BYTES = 64 << 20
 MAX_PAYLOAD_BYTES = 4 << 30
 _ROW_HEAD = struct.Struct(">QI")
-_LENGTH = struct.Struct(">I")
+_LENGTH, _LONG_LENGTH = struct.Struct(">I"), struct.Struct(">Q")
 
 Buffer = bytes | bytearray | memoryview
 
@@ -55,30 +55,18 @@ class Reader:
 
     def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
         """Return the values that the next bytes hold in a form."""
-        start, end = self._at, self._at + form.size
-        if end > len(self._view):
-            # Says how many are missing.
-            self.take(form.size)
-        self._at = end
-        return form.unpack_from(self._view, start)
+        return form.unpack(self.take(form.size))
 
-    def length(self, limit: int, width: str = ">I") -> int:
+    def length(self, limit: int, form: struct.Struct = _LENGTH) -> int:
         """Return a length field, at most `limit`."""
-        (value,) = struct.unpack(width, self.take(struct.calcsize(width)))
+        (value,) = self.unpack(form)
         if value > limit:
             raise DecodeError(f"length {value} is over the limit {limit}")
         return int(value)
 
     def blob(self, limit: int) -> bytes:
         """Return a copy of at most `limit` bytes with their length in front."""
-        (length,) = self.unpack(_LENGTH)
-        start, end = self._at, self._at + length
-        if length > limit or end > len(self._view):
-            # Says which of it is false.
-            self._at = start - _LENGTH.size
-            return bytes(self.take(self.length(limit)))
-        self._at = end
-        return self._view[start:end].tobytes()
+        return self.take(self.length(limit)).tobytes()
 
     def table(self, limit: int) -> list[tuple[int, bytes]]:
         """Return rows of a node id and at most `limit` bytes with their length in front.
@@ -272,7 +260,7 @@ HASH = fixed(32)
 NODES = Kind("4 + 8 a node", _write_nodes, _read_nodes)
 # A payload may be hundreds of megabytes: it is read as a view on the received bytes.
 PAYLOAD = _long(
-    "8 + length", _payload_parts, lambda r: r.take(r.length(MAX_PAYLOAD_BYTES, ">Q"))
+    "8 + length", _payload_parts, lambda r: r.take(r.length(MAX_PAYLOAD_BYTES, _LONG_LENGTH))
 )
 ATTEMPT = Kind(
     "16",

@@ -167,8 +167,8 @@ MUTATIONS = (
     Mutation(
         "a-blob-may-be-longer-than-its-limit",
         _FIELDS,
-        "if length > limit or end > len(self._view):",
-        "if end > len(self._view):",
+        "        if value > limit:\n",
+        "        if value < 0:\n",
         (f"{_HERE}test_wire.py",),
     ),
     Mutation(
