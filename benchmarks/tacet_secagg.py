@@ -24,7 +24,7 @@ from strategies.masked.config import SecAggConfig
 from strategies.masked.encryption import Encryption, OpenableSum
 from strategies.secagg import binding, graph
 from strategies.secagg.binding import MaskBinding
-from strategies.secagg.client import checks
+from strategies.secagg.client import roster
 from strategies.secagg.client.checks import TrustPolicy
 from strategies.secagg.client.masking_step import Opened
 from strategies.secagg.client.role import ClientRole
@@ -142,10 +142,12 @@ class _Attempt:
             with running():
                 server.add_advert(node, advert)
         with running():
-            roster = server.close_adverts().encode()
+            server.close_adverts()
         for node in self.ids:
+            with running():
+                request = server.share_request(node).encode()
             with self.client(node) as role:
-                upload = _ok(role.share(roster)).encode()
+                upload = _ok(role.share(request)).encode()
             with running():
                 server.add_shares(node, upload)
         with running():
@@ -294,8 +296,8 @@ def _public(seed: bytes) -> bytes:
 
 def _forget() -> None:
     """Empty the caches that parties share in this process only."""
-    shared = keys._public_key, keys._kem_key, identity._public_key
-    shared = (*shared, keys.is_public_key, checks._shown, binding.adverts_hash)
+    shared = keys._public_key, keys._kem_key, keys.is_kem_key, identity._public_key
+    shared = (*shared, keys.is_public_key, roster._shown, binding.adverts_hash)
     shared = (*shared, packed.interpolation)
     for cached in (*shared, graph._ring, recovery._lagrange, public_polynomial):
         cached.cache_clear()

@@ -3,6 +3,7 @@
 from strategies.refusals import Reason
 from strategies.secagg.messages import (
     Advert,
+    AdvertReply,
     AdvertRequest,
     ConfirmReply,
     ConfirmRequest,
@@ -13,6 +14,7 @@ from strategies.secagg.messages import (
     MaskedInput,
     Refusal,
     Roster,
+    ShareRequest,
     ShareRow,
     SharesUpload,
     TrainRequest,
@@ -26,8 +28,10 @@ from strategies.secagg.wire import Wire
 READERS: dict[type[Wire], str] = {
     AdvertRequest: "the node asked",
     Advert: "the server; in the roster, every member of the attempt",
+    AdvertReply: "the server",
     Roster: "every member of the attempt",
     KeyRoster: "every member of the attempt",
+    ShareRequest: "the node asked; each ML-KEM key, its owner's neighbours",
     ShareRow: "the server, sealed; opened, the one neighbour that it is for",
     KeyRow: "the server, sealed; opened, the one member that it is for",
     SharesUpload: "the server; each row the one neighbour it names",
@@ -55,7 +59,8 @@ REFUSALS: dict[R, str] = {
     R.BUNDLE_NOT_APPROVED: "an advert names code that this node has not approved",
     R.OWN_ADVERT_WRONG: "the roster does not show this node's own advert as it was sent",
     R.DUPLICATE_KEY: "a key, a commitment or an identity stands in the roster twice",
-    R.BAD_KEY: "a public key of low order, with which everyone agrees on zero",
+    R.BAD_KEY: "a public key of low order, with which everyone agrees on zero, or ML-KEM keys"
+    " that are not those of this node's neighbours",
     R.WRONG_ADVERT: "an advert of another attempt, or out of order",
     R.ROSTER_TOO_SMALL: "the roster has fewer than T or c + 2 members",
     R.BAD_THRESHOLD: "threshold, degree or entries of a polynomial are not those that the"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from flwr.app import Message, RecordDict
@@ -34,7 +35,6 @@ from strategies.rounds.attempt import (
 from strategies.rounds.records import message_kind
 from strategies.rounds.strategy import RoundStrategy
 from strategies.rounds.transport import PollingGrid
-from strategies.secagg.messages import Roster
 from strategies.secagg.packing import packed_bytes
 from strategies.secagg.server.key_role import KeyRole
 from strategies.secagg.server.outcome import (
@@ -162,8 +162,8 @@ class MaskedRound:
         self._num_asked = len(cohort)
         role = self._new_role(self._asked.number, len(cohort), training=self._training)
         self._ask_all(cohort, ADVERT, role.advert_request(), role.add_advert)
-        roster = role.close_adverts()
-        self._ask_all(role.members, SHARE, roster, role.add_shares)
+        role.close_adverts()
+        self._exchange(_share_posts(role, role.members), {SHARE: role.add_shares})
         role.close_shares()
         return role
 
@@ -222,11 +222,10 @@ class MaskedRound:
         if role.phase is Phase.CONFIRM:
             self._ask_all(role.survivors, CONFIRM, role.confirm_request(), role.add_view)
             role.close_views()
-        following = self._following
-        roster = _close_adverts(following)
-        self._unmask(role, following, roster)
+        following = _with_roster(self._following)
+        self._unmask(role, following)
         sums, signed = self._opened(role)
-        if following is not None and roster is not None:
+        if following is not None:
             self._keep_if_shared(following)
         coding = self._settings.coding
         aggregate = coding.codec.decode(
@@ -274,16 +273,15 @@ class MaskedRound:
                 f"round {self._asked.number}: {error}; the model of the round before stands"
             ) from None
 
-    def _unmask(
-        self, role: ServerRole, following: ServerRole | None, roster: Roster | None
-    ) -> None:
-        members = set(following.members) if following is not None and roster else set[int]()
+    def _unmask(self, role: ServerRole, following: ServerRole | None) -> None:
+        members = set(following.members) if following is not None else set[int]()
 
-        def content(node: int) -> Callable[[], RecordDict]:
-            # Drawn, and the roster encoded, when it is sent: with many nodes all are large.
-            return lambda: wrap(role.unmask_request(roster if node in members else None))
+        def content(node: int) -> RecordDict:
+            ahead = following if node in members else None
+            return wrap(role.unmask_request(ahead.share_request(node) if ahead else None))
 
-        posts = [Post(node, UNMASK, content(node)) for node in role.survivors]
+        # Drawn and put together when it is sent: with many nodes all are large.
+        posts = [Post(node, UNMASK, partial(content, node)) for node in role.survivors]
 
         def take_unmask(sender: int, data: bytes | memoryview) -> None:
             reply = role.add_unmask(sender, data)
@@ -291,8 +289,8 @@ class MaskedRound:
                 following.add_shares(sender, reply.next_shares)
 
         takes: dict[str, Take] = {UNMASK: take_unmask}
-        if following is not None and roster is not None:
-            posts += _same(sorted(members - set(role.survivors)), SHARE, roster)
+        if following is not None:
+            posts += _share_posts(following, sorted(members - set(role.survivors)))
             takes[SHARE] = following.add_shares
         self._exchange(posts, takes)
 
@@ -380,11 +378,21 @@ def _same(nodes: Sequence[int], kind: str, wire: Wire) -> list[Post]:
     return [Post(node, kind, lambda: RecordDict({**content})) for node in nodes]
 
 
-def _close_adverts(following: ServerRole | None) -> Roster | None:
-    """Return the next round's roster, or None if too few adverts came."""
+def _share_posts(role: ServerRole, nodes: Sequence[int]) -> list[Post]:
+    """Return the requests to share under the role's roster, each with keys of its own."""
+    return [Post(n, SHARE, partial(_share_content, role, n)) for n in nodes]
+
+
+def _share_content(role: ServerRole, node: int) -> RecordDict:
+    return wrap(role.share_request(node))
+
+
+def _with_roster(following: ServerRole | None) -> ServerRole | None:
+    """Close the adverts of the next round's role; None if too few came."""
     if following is None:
         return None
     try:
-        return following.close_adverts()
+        following.close_adverts()
     except AbandonedError:
         return None
+    return following

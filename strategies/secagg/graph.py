@@ -42,6 +42,10 @@ class Shape:
         """Whether everyone masks with everyone."""
         return self.num_neighbors == self.num_members - 1
 
+    def brings_secret(self, dealer: int, receiver: int) -> bool:
+        """Say whether a dealer's row brings the pair's secret: the lower node's, for masks."""
+        return dealer < receiver and not self.num_packed
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolParameters:

@@ -9,6 +9,9 @@ Decisions where `protocol.md` leaves room:
 * The signature of a masked input covers the hash of its payload, and not the payload, so that
   it can be shown to other nodes without the payload (section 5).
 * A refusal is not signed: whoever forges one silences a node, and cannot do more.
+* An advert has hashes of its ML-KEM keys. The keys themselves go to those who use them, beside
+  the roster: they are most of its bytes, and a node of a large roster would read those of many
+  with whom it shares nothing. The roster's hash, and an advert's signature, cover the hashes.
 * The hash of the mask binding also rides in the train request, so that an honest mistake is
   a named refusal (`PLAN_MISMATCH`) and not a random sum; a client uses only the hash that it
   computed itself.
@@ -50,7 +53,10 @@ KEM_KEY_BYTES = 1184  # ML-KEM-768, FIPS 203
 KEM_TEXT_BYTES = 1088
 # KEM ciphertext, the pair's secret under AES-GCM, its hash.
 PAIR_PART_BYTES = KEM_TEXT_BYTES + 12 + 32 + 16 + 32
-MAX_ADVERT_BYTES = 4096
+# X25519 key and the hash of the ML-KEM key beside it.
+PUBLIC_KEY_BYTES = X25519_BYTES + 32
+MAX_ADVERT_BYTES = 512
+MAX_ADVERT_REPLY_BYTES = MAX_ADVERT_BYTES + 4096
 MAX_SHARE_BYTES = 32_768  # of a dealt key: 4 for each of at most 8,192 polynomials
 MAX_ROW_BYTES = MAX_SHARE_BYTES + 4096
 INPUT_PROOF_BYTES = 32 + SIGNATURE_BYTES  # hash of the payload, signature
@@ -58,7 +64,9 @@ NO_IDENTITY = bytes(32)
 NO_HEAD = bytes(HEAD_BYTES)
 NO_LOG_HEAD = bytes(LOG_HEAD_BYTES)
 _TO_ALL = "public in the protocol: names the attempt"
-_FRESH_KEY = "fresh public key, X25519 and if hybrid ML-KEM-768; independent of the data"
+_FRESH_KEY = "fresh public key: X25519, and if hybrid the hash of the ML-KEM-768 key beside it"
+_NEXT_ADVERT = Field(option(blob(MAX_ADVERT_REPLY_BYTES)), "an AdvertReply")
+_KEM_KEY = "fresh public ML-KEM-768 key, independent of the data; empty if classical"
 _SIGNED = "over public values and the bytes of this message only; empty without identities"
 
 
@@ -83,8 +91,8 @@ class Advert(Signed):
         bytes,
         Field(HASH, "MAC of fresh random bytes and the node's ledger, under a key of its own"),
     ]
-    mask_key: Annotated[bytes, Field(blob(X25519_BYTES + KEM_KEY_BYTES), _FRESH_KEY)]
-    share_key: Annotated[bytes, Field(blob(X25519_BYTES + KEM_KEY_BYTES), _FRESH_KEY)]
+    mask_key: Annotated[bytes, Field(blob(PUBLIC_KEY_BYTES), _FRESH_KEY)]
+    share_key: Annotated[bytes, Field(blob(PUBLIC_KEY_BYTES), _FRESH_KEY)]
     commitment: Annotated[
         bytes, Field(HASH, "hash of a fresh 32-byte seed, independent of the data")
     ]
@@ -92,8 +100,19 @@ class Advert(Signed):
 
 
 @dataclass(frozen=True)
+class AdvertReply(Wire):
+    """Client to server: an advert, and the ML-KEM keys of which it has the hashes."""
+
+    TYPE: ClassVar[int] = 17
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    advert: Annotated[bytes, Field(blob(MAX_ADVERT_BYTES), "an Advert")]
+    mask_kem_key: Annotated[bytes, Field(blob(KEM_KEY_BYTES), _KEM_KEY)]
+    share_kem_key: Annotated[bytes, Field(blob(KEM_KEY_BYTES), _KEM_KEY)]
+
+
+@dataclass(frozen=True)
 class Roster(Wire):
-    """Server to client: all adverts of an attempt; also the bootstrap's share request."""
+    """Server to client, in a ShareRequest: all adverts of an attempt, the same for everyone."""
 
     TYPE: ClassVar[int] = 3
     attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
@@ -110,6 +129,25 @@ class KeyRoster(Roster):
 
     TYPE: ClassVar[int] = 14
     num_packed: Annotated[int, Field(U16, "public: entries of a key in each polynomial")]
+
+
+@dataclass(frozen=True)
+class ShareRequest(Wire):
+    """Server to client: share your secrets under this roster.
+
+    `kem_keys` has for each neighbour of the receiver the ML-KEM share key and behind it, if
+    the receiver's row brings the pair's secret (`graph.Shape.brings_secret`), the mask key.
+    """
+
+    TYPE: ClassVar[int] = 18
+    attempt: Annotated[AttemptId, Field(ATTEMPT, _TO_ALL)]
+    roster: Annotated[bytes, Field(blob(), "a Roster or KeyRoster")]
+    kem_keys: Annotated[
+        tuple[tuple[int, bytes], ...],
+        Field(
+            table(2 * KEM_KEY_BYTES), "public: neighbours' keys; their adverts have the hashes"
+        ),
+    ]
 
 
 @dataclass(frozen=True)
@@ -217,7 +255,7 @@ class MaskedInput(Wire):
     rejected: Annotated[
         tuple[int, ...], Field(NODES, "which received ciphertexts were false, no data")
     ]
-    next_advert: Annotated[bytes | None, Field(option(blob(MAX_ADVERT_BYTES)), "an Advert")]
+    next_advert: Annotated[bytes | None, _NEXT_ADVERT]
     signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
     def payload_hash(self) -> bytes:
@@ -240,7 +278,7 @@ class EncryptedInput(Wire):
     rejected: Annotated[
         tuple[int, ...], Field(NODES, "which received ciphertexts were false, no data")
     ]
-    next_advert: Annotated[bytes | None, Field(option(blob(MAX_ADVERT_BYTES)), "an Advert")]
+    next_advert: Annotated[bytes | None, _NEXT_ADVERT]
     signature: Annotated[bytes, Field(blob(SIGNATURE_BYTES), _SIGNED)]
 
     def payload_hash(self) -> bytes:
@@ -288,7 +326,7 @@ class UnmaskRequest(Wire):
         tuple[tuple[int, bytes], ...],
         Field(rows(SIGNATURE_BYTES), "q survivors' signatures over the view, else"),
     ]
-    next_roster: Annotated[bytes | None, Field(option(blob()), "a Roster")]
+    next_request: Annotated[bytes | None, Field(option(blob()), "a ShareRequest")]
 
 
 @dataclass(frozen=True)
@@ -338,8 +376,10 @@ class Refusal(Wire):
 MESSAGES: tuple[type[Wire], ...] = (
     AdvertRequest,
     Advert,
+    AdvertReply,
     Roster,
     KeyRoster,
+    ShareRequest,
     ShareRow,
     KeyRow,
     SharesUpload,

@@ -15,16 +15,19 @@ from strategies.secagg.messages import (
     KEPT_HEADS,
     NO_LOG_HEAD,
     PAIR_PART_BYTES,
+    PUBLIC_KEY_BYTES,
     SEALED_BYTES,
     SIGNATURE_BYTES,
     X25519_BYTES,
     Advert,
+    AdvertReply,
     EncryptedInput,
     KeyReply,
     KeyRoster,
     KeyRow,
     MaskedInput,
     Roster,
+    ShareRequest,
     ShareRow,
     SharesUpload,
     TrainRequest,
@@ -53,8 +56,10 @@ def steady_round(
     nodes = tuple(range(num_members))
     near = tuple(range(shape.num_neighbors))
     signature = bytes(SIGNATURE_BYTES if signed else 0)
-    key = bytes(X25519_BYTES + KEM_KEY_BYTES * parameters.is_hybrid)
+    key = bytes(PUBLIC_KEY_BYTES if parameters.is_hybrid else X25519_BYTES)
+    kem_key = bytes(KEM_KEY_BYTES * parameters.is_hybrid)
     advert = Advert(after, 1, word, word, word, key, key, word, signature).encode()
+    reply = AdvertReply(after, advert, kem_key, kem_key).encode()
 
     def rows(first: int) -> tuple[tuple[int, bytes], ...]:
         """Return a row for each peer; every second one brings the secret of a pair."""
@@ -75,13 +80,15 @@ def steady_round(
     )
     shares = tuple((node, bytes(FIELD_BYTES)) for node in (*near, len(near)))
     roster = Roster(after, 2, 2, (advert,) * num_members).encode()
+    kem_keys = tuple((node, kem_key * (1 + node % 2)) for node in near)
+    request = ShareRequest(after, roster, kem_keys).encode()
     upload = SharesUpload(after, rows(1), bytes(64), signature).encode()
     update = bytes(packed_bytes(num_parameters, modulus_bits))
     scalars = bytes(8 * num_scalars)
     return (
         TrainRequest(this, nodes, rows(0), word, NO_LOG_HEAD, after),
-        MaskedInput(this, modulus_bits, num_parameters, update, scalars, (), advert, signature),
-        UnmaskRequest(this, nodes, (), proofs if signed else (), (), roster),
+        MaskedInput(this, modulus_bits, num_parameters, update, scalars, (), reply, signature),
+        UnmaskRequest(this, nodes, (), proofs if signed else (), (), request),
         UnmaskReply(this, shares, (), upload, signature),
     )
 
@@ -101,12 +108,15 @@ def keyed_round(
     rows = tuple((node, row) for node in range(shape.num_neighbors))
     signature = bytes(SIGNATURE_BYTES if signed else 0)
     upload = SharesUpload(after, rows, bytes(64), signature).encode()
-    roster = Roster.decode(unmask.next_roster or b"")
-    keys = KeyRoster(**vars(roster), num_packed=shape.num_packed).encode()
+    request = ShareRequest.decode(unmask.next_request or b"")
+    roster = KeyRoster(**vars(Roster.decode(request.roster)), num_packed=shape.num_packed)
+    # No row brings a secret, and nobody needs a mask key.
+    kem_keys = tuple((node, key[:KEM_KEY_BYTES]) for node, key in request.kem_keys)
+    request = replace(request, roster=roster.encode(), kem_keys=kem_keys)
     return (
         replace(train, rows=rows),
         EncryptedInput(masked.attempt, b"", (), masked.next_advert, signature),
-        replace(unmask, next_roster=keys),
+        replace(unmask, next_request=request.encode()),
         KeyReply(reply.attempt, bytes(share), upload, signature),
     )
 

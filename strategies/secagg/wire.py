@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from strategies.secagg.fields import ATTEMPT, AttemptId, Buffer, DecodeError, Kind, Reader
 
-VERSION = 4
+VERSION = 5
 _MAGIC = b"TS"
 
 

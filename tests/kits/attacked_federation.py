@@ -154,7 +154,7 @@ class Attempt:
         self.adverts = {a.node_id: a for a in map(Advert.decode, self.roster.adverts)}
         self.rows: dict[int, dict[int, bytes]] = {}
         for node in self.members:
-            upload = SharesUpload.decode(federation.ask(node, SHARE, self.roster))
+            upload = SharesUpload.decode(federation.ask(node, SHARE, role.share_request(node)))
             self.rows[node] = dict(upload.rows)
         self.spy = Spy(
             self.members,

@@ -80,9 +80,9 @@ class Nodes:
         return server, server.close_adverts()
 
     def shared(self, attempt: AttemptId) -> ServerRole:
-        server, roster = self.advertised(attempt)
+        server, _ = self.advertised(attempt)
         for node in IDS:
-            server.add_shares(node, self.ask(node, SHARE, roster))
+            server.add_shares(node, self.ask(node, SHARE, server.share_request(node)))
         server.close_shares()
         server.bind_masks(self.binding(self.arrays))
         return server

@@ -20,49 +20,77 @@ def _graph(name: str, old: str, new: str) -> Mutation:
     return Mutation(name, _GRAPH, old, new, _NUMBERS)
 
 
+def _roster(name: str, old: str, new: str) -> Mutation:
+    return Mutation(name, "strategies/secagg/client/roster.py", old, new, _ROSTERS)
+
+
 _OF_ROSTERS = (
-    _check("own-advert-may-be-another", "own_advert in roster.adverts", "own_advert", _ROSTERS),
-    _check(
+    _roster("own-advert-may-be-another", "own_advert in roster.adverts", "own_advert"),
+    _roster(
         "adverts-of-another-attempt-pass",
         "advert.attempt == roster.attempt",
         "advert.attempt.run_id == roster.attempt.run_id",
-        _ROSTERS,
     ),
-    _check("a-node-twice-in-a-roster-passes", "a < b for a, b", "a <= b for a, b", _ROSTERS),
-    _check(
+    _roster("a-node-twice-in-a-roster-passes", "a < b for a, b", "a <= b for a, b"),
+    _roster(
         "any-key-passes",
         "require(not bad, RefusalReason.BAD_KEY",
         "require(True, RefusalReason.BAD_KEY",
-        _ROSTERS,
     ),
-    _check(
+    _roster(
         "any-share-key-passes",
         "hybrid=is_hybrid) for key in pair)",
         "hybrid=is_hybrid) for key in pair[:1])",
-        _ROSTERS,
     ),
-    _check("equal-keys-pass", "len(set(keys)) == len(keys)", "keys", _ROSTERS),
-    _check(
+    _roster("equal-keys-pass", "len(set(keys)) == len(keys)", "keys"),
+    _roster(
         "equal-commitments-pass",
         "for key in pair), advert.commitment))",
         "for key in pair),))",
-        _ROSTERS,
     ),
-    _check("a-roster-of-one-under-the-floor-passes", "n >= floor", "n >= floor - 1", _ROSTERS),
-    _check("the-server-tells-the-threshold", "told == due", "told[0] == due[0]", _ROSTERS),
-    _check(
+    _roster("a-roster-of-one-under-the-floor-passes", "n >= floor", "n >= floor - 1"),
+    _roster("the-server-tells-the-threshold", "told == due", "told[0] == due[0]"),
+    _roster(
         "peers-may-run-other-code",
         "bundles <= trust.approved_bundles",
         "bundles & trust.approved_bundles",
-        _ROSTERS,
     ),
-    _check("strangers-pass-in-a-roster", "all(name in id", "any(name in id", _ROSTERS),
-    _check("one-organisation-is-two-nodes", "len(set(names)) == len(names)", "names", _ROSTERS),
-    _check(
+    _roster("strangers-pass-in-a-roster", "all(name in id", "any(name in id"),
+    _roster("one-organisation-is-two-nodes", "len(set(names)) == len(names)", "names"),
+    _roster(
         "adverts-are-not-verified",
         "require(good, RefusalReason.BAD_SIGNATURE",
         "require(True, RefusalReason.BAD_SIGNATURE",
-        _ROSTERS,
+    ),
+    _roster(
+        "the-roster-of-a-request-is-of-another-attempt",
+        "same = roster.attempt == request.attempt",
+        "same = True",
+    ),
+    _roster(
+        "a-share-key-of-the-servers-passes",
+        "good = is_kem_key(peer.share_key, keys[:KEM_KEY_BYTES])",
+        "good = True",
+    ),
+    _roster(
+        "a-mask-key-of-the-servers-passes",
+        "good and is_kem_key(peer.mask_key, keys[KEM_KEY_BYTES:])",
+        "good",
+    ),
+    _roster(
+        "keys-that-nobody-needs-pass",
+        "good and len(keys) <= KEM_KEY_BYTES",
+        "good",
+    ),
+    _roster(
+        "keys-of-strangers-pass",
+        "len(kem_keys) == len(peers) and",
+        "",
+    ),
+    _roster(
+        "a-neighbour-may-be-without-its-keys",
+        " and all(peer.node_id in kem_keys for peer in peers)",
+        "",
     ),
 )
 _OF_COHORTS = (

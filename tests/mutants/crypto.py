@@ -31,8 +31,8 @@ MUTATIONS = (
     Mutation(
         "one-key-has-two-forms",
         _KEYS,
-        '"little") >= _P25519:',
-        '"little") < 0:',
+        '"little") < _P25519\n',
+        '"little") >= 0\n',
         _PRIMITIVES,
     ),
     Mutation(

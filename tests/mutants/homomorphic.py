@@ -103,7 +103,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the-server-says-how-many-entries-a-polynomial-has",
-        "strategies/secagg/client/checks.py",
+        "strategies/secagg/client/roster.py",
         "due = (shape.num_neighbors, shape.threshold, shape.num_packed)",
         "due = (shape.num_neighbors, shape.threshold, told[2])",
         _PROTOCOL,

@@ -53,9 +53,23 @@ MUTATIONS = (
     Mutation(
         "ml-kem-keys-are-not-checked",
         f"{_CRYPTO}keys.py",
-        "        if hybrid:\n            _kem_key(",
-        "        if not due:\n            _kem_key(",
+        "    try:\n        _kem_key(kem_key)",
+        "    try:\n        bytes(kem_key)",
         _PRIMITIVES,
+    ),
+    Mutation(
+        "an-ml-kem-key-needs-no-hash",
+        f"{_CRYPTO}keys.py",
+        "return _hash_kem_key(kem_key) == public_key[X25519_BYTES:]",
+        "return True",
+        _PRIMITIVES,
+    ),
+    Mutation(
+        "the-server-passes-any-ml-kem-key-on",
+        "strategies/secagg/server/key_exchange.py",
+        "good = good and all(map(is_kem_key, pair, kem_pair))",
+        "",
+        (f"{_HERE}test_malicious_clients.py",),
     ),
     Mutation(
         "all-pairs-of-a-node-have-one-secret",

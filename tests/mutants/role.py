@@ -125,7 +125,7 @@ _OF_STAGES = (
     _in(
         "refusing",
         "a-refusal-keeps-the-next-attempts-secrets",
-        "found.append(peek_attempt(request.next_roster))",
+        "found.append(peek_attempt(request.next_request))",
         "pass",
         _REPLAYS,
     ),

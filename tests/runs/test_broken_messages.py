@@ -6,7 +6,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap, wrap
-from strategies.secagg.messages import MaskedInput, Roster, UnmaskRequest
+from strategies.secagg.messages import MaskedInput, ShareRequest, UnmaskRequest
 from strategies.secagg.wire import VERSION
 from tests.kits.attacked_nodes import FIRST, NODE, SECOND, Nodes, told
 
@@ -22,7 +22,7 @@ BROKEN = {
     "one byte more": told(FIRST, set()).encode() + b"\0",
     "a huge length": HEAD + struct.pack(">I", 2**32 - 1),
     "a length beyond the end": HEAD + struct.pack(">I", 9_999),
-    "another message": Roster(FIRST, 3, 3, ()).encode(),
+    "another message": ShareRequest(FIRST, b"", ()).encode(),
     "another version": b"TS"
     + bytes([VERSION + 1, UnmaskRequest.TYPE])
     + told(FIRST, set()).encode()[4:],

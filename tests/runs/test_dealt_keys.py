@@ -40,9 +40,9 @@ class KeyedAttempt:
         self.role = role = KeyRole(FIRST, world.parameters, 8192, peers=world.peers)
         for node in ids:
             role.add_advert(node, world.ask(node, ADVERT, role.advert_request()))
-        roster = role.close_adverts()
+        role.close_adverts()
         for node in ids:
-            role.add_shares(node, world.ask(node, SHARE, roster))
+            role.add_shares(node, world.ask(node, SHARE, role.share_request(node)))
         role.close_shares()
         secrets = [SharedSecrets.decode(self.record(node)) for node in ids]
         self.keys = {node: one.key for node, one in zip(ids, secrets, strict=True)}

@@ -17,7 +17,7 @@ from strategies.masked.messages import unwrap, wrap
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.crypto.keys import KeyPair, commit
-from strategies.secagg.messages import Advert, Roster
+from strategies.secagg.messages import Advert, Roster, ShareRequest
 
 NUM_NODES = 4
 
@@ -141,21 +141,27 @@ def test_a_server_that_knows_the_peers_goes_on_without_a_stranger(run_config, tm
 VICTIM = 1002
 
 
-def swap_advert(roster: Roster) -> Roster:
+def swap_advert(request: ShareRequest) -> ShareRequest:
     """Put the server's own keys in the place of the victim's."""
-    seed = bytes([7] * 32)
+    seed, roster = bytes([7] * 32), Roster.decode(request.roster)
+    own = KeyPair(seed, hybrid=True), KeyPair(bytes([8] * 32), hybrid=True)
 
     def forged(data: bytes) -> bytes:
         advert = Advert.decode(data)
         if advert.node_id != VICTIM:
             return data
         keys = {
-            "mask_key": KeyPair(seed, hybrid=True).public,
-            "share_key": KeyPair(bytes([8] * 32), hybrid=True).public,
+            "mask_key": own[0].public,
+            "share_key": own[1].public,
         }
         return dataclasses.replace(advert, **keys, commitment=commit(seed)).encode()
 
-    return dataclasses.replace(roster, adverts=tuple(forged(a) for a in roster.adverts))
+    shown = dataclasses.replace(roster, adverts=tuple(forged(a) for a in roster.adverts))
+    kem_keys = dict(request.kem_keys)
+    if VICTIM in kem_keys:
+        whole = own[1].kem_public + own[0].kem_public
+        kem_keys[VICTIM] = whole[: len(kem_keys[VICTIM])]
+    return dataclasses.replace(request, roster=shown.encode(), kem_keys=tuple(kem_keys.items()))
 
 
 @pytest.mark.parametrize("to_whom", ["all", "others"])
@@ -164,8 +170,7 @@ def test_a_server_that_swaps_an_advert_for_its_own_hears_nothing(run_config, to_
         meta = message.metadata
         told = to_whom == "all" or meta.dst_node_id != VICTIM
         if meta.message_type == "train.share" and told:
-            roster = swap_advert(Roster.decode(unwrap(message.content)))
-            message.content = wrap(roster)
+            message.content = wrap(swap_advert(ShareRequest.decode(unwrap(message.content))))
         return real(message)
 
     watched = Watched(run_config, swap)
@@ -183,7 +188,7 @@ def test_without_identities_the_swap_goes_unseen_by_the_others(run_config):
 
     def swap(message, real):
         if message.metadata.message_type == "train.share":
-            message.content = wrap(swap_advert(Roster.decode(unwrap(message.content))))
+            message.content = wrap(swap_advert(ShareRequest.decode(unwrap(message.content))))
         return real(message)
 
     run_config |= {"overrides": FAST, "simulation-nodes": ""}

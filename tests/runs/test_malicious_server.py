@@ -61,9 +61,10 @@ def test_different_survivor_sets_give_both_shares_of_nobody(nodes):
 
 
 def test_a_cohort_shrunk_to_two_at_every_stage(nodes):
-    _, roster = nodes.advertised(FIRST)
+    server, roster = nodes.advertised(FIRST)
     small = Roster(FIRST, 2, 1, roster.adverts[:2])
-    assert nodes.refuses(NODE, SHARE, wrap(small)) == "secagg_roster_too_small"
+    request = dataclasses.replace(server.share_request(NODE), roster=small.encode())
+    assert nodes.refuses(NODE, SHARE, wrap(request)) == "secagg_roster_too_small"
     assert nodes.secrets(NODE) == set()
     request = nodes.shared(SECOND).train_request(NODE)
     shrunk = nodes.model(dataclasses.replace(request, cohort=IDS[:2]))
@@ -77,9 +78,10 @@ def test_a_cohort_shrunk_to_two_at_every_stage(nodes):
 
 
 def test_an_old_round_replayed(nodes):
-    server, roster = nodes.advertised(FIRST)
+    server, _ = nodes.advertised(FIRST)
+    share = wrap(server.share_request(NODE))
     for node in IDS:
-        server.add_shares(node, nodes.ask(node, SHARE, roster))
+        server.add_shares(node, nodes.ask(node, SHARE, server.share_request(node)))
     server.close_shares()
     server.bind_masks(nodes.binding(nodes.arrays))
     train = nodes.model(server.train_request(NODE))
@@ -87,7 +89,7 @@ def test_an_old_round_replayed(nodes):
     unmask = wrap(told(FIRST, set()))
     assert not nodes.send(NODE, UNMASK, unmask).has_error()
     nodes.shared(SECOND)
-    old = [(ADVERT, wrap(server.advert_request())), (SHARE, wrap(roster))]
+    old = [(ADVERT, wrap(server.advert_request())), (SHARE, share)]
     for kind, content in [*old, ("train", train), ("evaluate", train), (UNMASK, unmask)]:
         assert nodes.refuses(NODE, kind, content) == "secagg_repeated"
         assert nodes.secrets(NODE) == {SECOND}

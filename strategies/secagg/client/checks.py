@@ -6,28 +6,13 @@ A `ProtocolRefusedError` has a text for the local log; only its reason leaves th
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
-from typing import NamedTuple
 
 from strategies.secagg.client.store import MaskedSecrets, Record
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.crypto.identity import (
-    Identity,
-    advert_to_sign,
-    input_to_sign,
-    view_to_sign,
-)
-from strategies.secagg.crypto.keys import is_public_key
+from strategies.secagg.crypto.identity import Identity, input_to_sign, view_to_sign
 from strategies.secagg.fields import NODES, AttemptId
-from strategies.secagg.graph import ProtocolParameters, Shape
-from strategies.secagg.messages import (
-    X25519_BYTES,
-    Advert,
-    KeyRoster,
-    Roster,
-    UnmaskRequest,
-)
+from strategies.secagg.graph import ProtocolParameters
+from strategies.secagg.messages import UnmaskRequest
 from strategies.secagg.reasons import RefusalReason
 
 
@@ -54,74 +39,6 @@ class TrustPolicy:
 
     identity: Identity | None = None
     approved_bundles: frozenset[bytes] | None = None
-
-
-def check_roster(
-    roster: Roster, own_advert: bytes, parameters: ProtocolParameters, trust: TrustPolicy
-) -> tuple[tuple[Advert, ...], Shape]:
-    """Check a roster for one node; return its adverts and the graph they must form."""
-    shape = _check_shape(roster, parameters)
-    shown = [_shown(data, parameters.is_hybrid) for data in roster.adverts]
-    adverts = tuple(one.advert for one in shown)
-    ids = [advert.node_id for advert in adverts]
-    ordered = all(a < b for a, b in pairwise(ids))
-    require(ordered, RefusalReason.WRONG_ADVERT, "node ids are not ascending")
-    require(own_advert in roster.adverts, RefusalReason.OWN_ADVERT_WRONG)
-    alike = all(advert.attempt == roster.attempt for advert in adverts)
-    require(alike, RefusalReason.WRONG_ADVERT, "of another attempt")
-    bad = [one.advert.node_id for one in shown if not one.has_good_keys]
-    require(not bad, RefusalReason.BAD_KEY, f"form or low order, nodes {bad}")
-    keys = [key for one in shown for key in one.unique]
-    require(len(set(keys)) == len(keys), RefusalReason.DUPLICATE_KEY, "a key or commitment")
-    _check_trust(adverts, trust)
-    return adverts, shape
-
-
-class _Shown(NamedTuple):
-    """An advert in a roster: whether its keys can be used, and what no other may have."""
-
-    advert: Advert
-    has_good_keys: bool
-    unique: tuple[bytes, ...]
-
-
-@lru_cache(maxsize=2048)
-def _shown(data: bytes, is_hybrid: bool) -> _Shown:
-    # All simulated nodes of a process are shown the same ones.
-    advert = Advert.decode(data)
-    pair = advert.mask_key, advert.share_key
-    good = all(is_public_key(key, hybrid=is_hybrid) for key in pair)
-    return _Shown(advert, good, (*(key[:X25519_BYTES] for key in pair), advert.commitment))
-
-
-def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:
-    n = len(roster.adverts)
-    floor = parameters.floor(n)
-    require(n >= floor, RefusalReason.ROSTER_TOO_SMALL, f"{n} under {floor}")
-    is_key = isinstance(roster, KeyRoster)
-    try:
-        shape = parameters.key_shape(n) if is_key else parameters.shape(n)
-    except ValueError as error:
-        raise ProtocolRefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
-    told = (roster.num_neighbors, roster.threshold, roster.num_packed if is_key else 0)
-    due = (shape.num_neighbors, shape.threshold, shape.num_packed)
-    require(told == due, RefusalReason.BAD_THRESHOLD, f"told k, t, l = {told}, due {due}")
-    return shape
-
-
-def _check_trust(adverts: tuple[Advert, ...], trust: TrustPolicy) -> None:
-    if trust.approved_bundles is not None:
-        bundles = {advert.bundle for advert in adverts}
-        require(bundles <= trust.approved_bundles, RefusalReason.BUNDLE_NOT_APPROVED)
-    identity = trust.identity
-    if identity is None:
-        return
-    names = [advert.identity for advert in adverts]
-    require(all(name in identity.peers for name in names), RefusalReason.UNKNOWN_IDENTITY)
-    require(len(set(names)) == len(names), RefusalReason.DUPLICATE_KEY, "an identity twice")
-    for advert in adverts:
-        good = identity.verify(advert.identity, advert.signature, advert_to_sign(advert))
-        require(good, RefusalReason.BAD_SIGNATURE, f"node {advert.node_id}")
 
 
 def check_cohort(

@@ -73,6 +73,6 @@ def named(request: Wire) -> list[AttemptId]:
     found: list[AttemptId | None] = [getattr(request, "attempt", None)]
     if isinstance(request, TrainRequest):
         found.append(request.next_attempt)
-    if isinstance(request, UnmaskRequest) and request.next_roster is not None:
-        found.append(peek_attempt(request.next_roster))
+    if isinstance(request, UnmaskRequest) and request.next_request is not None:
+        found.append(peek_attempt(request.next_request))
     return [attempt for attempt in found if attempt is not None]

@@ -36,6 +36,7 @@ from strategies.secagg.client.masking_step import (
 from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.refusing import ErrorBoundary, named
 from strategies.secagg.client.remembering import remember, require_allowed
+from strategies.secagg.client.roster import check_request
 from strategies.secagg.client.sharing import OwnNode, draw_advert, share_secrets
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
@@ -55,7 +56,7 @@ from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import (
     FIELD_BYTES,
     NO_LOG_HEAD,
-    Advert,
+    AdvertReply,
     AdvertRequest,
     ConfirmReply,
     ConfirmRequest,
@@ -65,6 +66,7 @@ from strategies.secagg.messages import (
     MaskedInput,
     Refusal,
     Roster,
+    ShareRequest,
     SharesUpload,
     TrainRequest,
     UnmaskReply,
@@ -132,13 +134,13 @@ class ClientRole:
         self._stages = Stages(store, run_id, parameters, lifetime_seconds, clock)
         self._boundary = ErrorBoundary(self._stages)
 
-    def advertise(self, data: Buffer) -> Advert | Refusal:
+    def advertise(self, data: Buffer) -> AdvertReply | Refusal:
         """Answer an `AdvertRequest` (bootstrap); closes the run's other open attempts."""
         return self._boundary.answer(AdvertRequest, data, self._advertise)
 
     def share(self, data: Buffer) -> SharesUpload | Refusal:
-        """Answer a `Roster` alone (bootstrap)."""
-        return self._boundary.answer(self._roster_type(data), data, self._share)
+        """Answer a `ShareRequest` alone (bootstrap)."""
+        return self._boundary.answer(ShareRequest, data, self._share)
 
     def _roster_type(self, data: Buffer) -> type[Roster]:
         """Return the roster that bytes must be: one of keys only where keys can be drawn."""
@@ -207,7 +209,7 @@ class ClientRole:
         """
         return self._boundary.answer(UnmaskRequest, data, self._unmask)
 
-    def _advertise(self, request: AdvertRequest) -> Advert:
+    def _advertise(self, request: AdvertRequest) -> AdvertReply:
         records = self._stages.records(named(request))
         if not records:
             self._stages.compact()
@@ -223,26 +225,28 @@ class ClientRole:
             raise ProtocolRefusedError(RefusalReason.WRONG_STAGE, "two attempts began at once")
         return advert
 
-    def _drawn(self, records: Records, attempt: AttemptId) -> tuple[Advert, Change]:
+    def _drawn(self, records: Records, attempt: AttemptId) -> tuple[AdvertReply, Change]:
         self._stages.check(records, attempt, Event.ADVERTISE)
         advert, secrets = draw_advert(attempt, self._me)
         return advert, self._stages.move(records, attempt, Event.ADVERTISE, secrets)
 
-    def _share(self, roster: Roster) -> SharesUpload:
-        upload, change = self._shared(self._stages.records(named(roster)), roster)
+    def _share(self, request: ShareRequest) -> SharesUpload:
+        upload, change = self._shared(self._stages.records(named(request)), request)
         self._stages.commit([change])
         return upload
 
-    def _shared(self, records: Records, roster: Roster) -> tuple[SharesUpload, Change]:
-        self._stages.check(records, roster.attempt, Event.SHARE)
-        own = AdvertisedSecrets.decode(records[roster.attempt].secrets)
-        adverts, shape = checks.check_roster(roster, own.advert, self._parameters, self._trust)
+    def _shared(self, records: Records, request: ShareRequest) -> tuple[SharesUpload, Change]:
+        attempt = request.attempt
+        self._stages.check(records, attempt, Event.SHARE)
+        own = AdvertisedSecrets.decode(records[attempt].secrets)
+        roster = self._roster_type(request.roster).decode(request.roster)
+        checked = check_request(request, roster, own.advert, self._parameters, self._trust)
         key = b""
-        if self._draw_key is not None and shape.num_packed:
+        if self._draw_key is not None and checked.shape.num_packed:
             # For this attempt alone; the stage moves before a share leaves, and as it is used.
             key = self._draw_key(self._me.random_bytes).tobytes()
-        upload, kept = share_secrets(roster, adverts, shape, own, self._me, key)
-        return upload, self._stages.move(records, roster.attempt, Event.SHARE, kept)
+        upload, kept = share_secrets(attempt, checked, own, self._me, key)
+        return upload, self._stages.move(records, attempt, Event.SHARE, kept)
 
     def _open(
         self, request: TrainRequest, given: MaskBinding | Callable[[int, bool], MaskBinding]
@@ -286,7 +290,7 @@ class ClientRole:
         request = opened.request
         records = self._stages.records(named(request), opened.model)
         checks.check_model(records, request.attempt, opened.model)
-        advert: Advert | None = None
+        advert: AdvertReply | None = None
         kept = secrets_after_masking(opened)
         changes = [self._stages.move(records, request.attempt, Event.MASK, kept, opened.model)]
         if request.next_attempt is not None:
@@ -334,9 +338,9 @@ class ClientRole:
         changes = [self._stages.move(records, request.attempt, Event.UNMASK, None)]
         changes += self._stages.closing_retried(records, request.attempt, model)
         upload: SharesUpload | None = None
-        if request.next_roster is not None:
-            cls = self._roster_type(request.next_roster)
-            upload, change = self._shared(records, cls.decode(request.next_roster))
+        if request.next_request is not None:
+            following = ShareRequest.decode(request.next_request)
+            upload, change = self._shared(records, following)
             changes.append(change)
         self._stages.commit(changes)
         remember(self._me, request, secrets, stage)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.client.memory import Memory
+from strategies.secagg.client.roster import CheckedRoster
 from strategies.secagg.client.store import AdvertisedSecrets, SharedSecrets
 from strategies.secagg.crypto import packed, shamir
 from strategies.secagg.crypto.hybrid import (
@@ -30,16 +30,17 @@ from strategies.secagg.crypto.keys import (
 )
 from strategies.secagg.crypto.packed import Packing
 from strategies.secagg.fields import AttemptId
-from strategies.secagg.graph import Shape, neighborhood
+from strategies.secagg.graph import Shape
 from strategies.secagg.messages import (
     HEAD_BYTES,
+    KEM_KEY_BYTES,
     KEPT_HEADS,
     NO_HEAD,
     NO_IDENTITY,
     X25519_BYTES,
     Advert,
+    AdvertReply,
     KeyRow,
-    Roster,
     ShareRow,
     SharesUpload,
 )
@@ -82,51 +83,51 @@ class OwnNode:
         return KeyPair(seed, hybrid=self.is_hybrid)
 
 
-def draw_advert(attempt: AttemptId, me: OwnNode) -> tuple[Advert, AdvertisedSecrets]:
-    """Draw three fresh independent seeds and return the advert and what to keep.
+def draw_advert(attempt: AttemptId, me: OwnNode) -> tuple[AdvertReply, AdvertisedSecrets]:
+    """Draw three fresh independent seeds; return the advert with its keys and what to keep.
 
     With an identity, this adds an entry to the chain of the ledger's heads.
     """
     mask_seed, share_seed, self_seed = (me.random_bytes(SEED_BYTES) for _ in range(3))
+    mask_keys, share_keys = me.keys(mask_seed), me.keys(share_seed)
     unsigned = Advert(
         attempt=attempt,
         node_id=me.node_id,
         bundle=me.bundle,
         identity=NO_IDENTITY,
         head=me.memory.next_head() if me.identity is not None else NO_HEAD,
-        mask_key=me.keys(mask_seed).public,
-        share_key=me.keys(share_seed).public,
+        mask_key=mask_keys.public,
+        share_key=share_keys.public,
         commitment=commit(self_seed),
         signature=b"",
     )
-    advert = sign_advert(unsigned, me.identity)
-    return advert, AdvertisedSecrets(advert.encode(), mask_seed, share_seed, self_seed)
+    advert = sign_advert(unsigned, me.identity).encode()
+    reply = AdvertReply(attempt, advert, mask_keys.kem_public, share_keys.kem_public)
+    return reply, AdvertisedSecrets(advert, mask_seed, share_seed, self_seed)
 
 
 def share_secrets(
-    roster: Roster,
-    adverts: tuple[Advert, ...],
-    shape: Shape,
+    attempt: AttemptId,
+    roster: CheckedRoster,
     own: AdvertisedSecrets,
     me: OwnNode,
     key: bytes,
 ) -> tuple[SharesUpload, SharedSecrets]:
     """Share mask seed and self-mask seed with the closed neighbourhood, or else a key.
 
-    `adverts` and `shape` come from `checks.check_roster`. `key` has a byte for each entry, and
-    is shared, and no seed is, where the shape is one of keys.
+    `key` has a byte for each entry, and is shared, and no seed is, where the roster's shape is
+    one of keys.
     """
-    ids = tuple(advert.node_id for advert in adverts)
-    near = neighborhood(shape, adverts_hash(roster.adverts), ids.index(me.node_id))
+    adverts, shape = roster.adverts, roster.shape
     is_key = shape.num_packed > 0
-    texts = _dealt(shape, near, own, me, key)
-    dealer = _Dealer(me, roster_hash(roster), own.mask_seed, me.keys(own.share_seed), is_key)
+    texts = _dealt(shape, roster.near, own, me, key)
+    dealer = _Dealer(me, roster, own.mask_seed, me.keys(own.share_seed))
     named = any(advert.identity != NO_IDENTITY for advert in adverts)
     heads = me.memory.heads_of({advert.identity for advert in adverts} - {NO_IDENTITY})
     rows: list[tuple[int, bytes]] = []
     peers: list[tuple[int, bytes]] = []
     own_shares = b""
-    for member, text in zip(near, texts, strict=True):
+    for member, text in zip(roster.near, texts, strict=True):
         peer = adverts[member]
         if peer.node_id == me.node_id:
             own_shares = text
@@ -136,10 +137,10 @@ def share_secrets(
         rows.append((peer.node_id, row.encode()))
         peers.append((peer.node_id, peer.mask_key[:X25519_BYTES] + agreed + part_hash))
     kept = SharedSecrets(
-        roster=dealer.roster,
+        roster=roster.hash,
         num_neighbors=shape.num_neighbors,
         threshold=shape.threshold,
-        members=ids,
+        members=tuple(advert.node_id for advert in adverts),
         signers=tuple((a.node_id, a.identity + a.head) for a in adverts) if named else (),
         peers=tuple(peers),
         own_shares=own_shares,
@@ -151,10 +152,10 @@ def share_secrets(
     )
     hashes = bytes(64)
     if not is_key:
-        hashes = hash_pair(own_shares, dealer.roster, me.node_id, me.node_id)
-    upload = SharesUpload(roster.attempt, tuple(rows), hashes, b"")
+        hashes = hash_pair(own_shares, roster.hash, me.node_id, me.node_id)
+    upload = SharesUpload(attempt, tuple(rows), hashes, b"")
     if me.identity is not None:
-        signature = me.identity.sign(shares_to_sign(dealer.roster, upload))
+        signature = me.identity.sign(shares_to_sign(roster.hash, upload))
         upload = upload.with_signature(signature)
     return upload, kept
 
@@ -179,10 +180,9 @@ class _Dealer:
     """A node that deals its shares under one roster."""
 
     me: OwnNode
-    roster: bytes
+    under: CheckedRoster
     mask_seed: bytes
     share_keys: KeyPair
-    is_key: bool
 
     def row(
         self, peer: Advert, agreed: bytes, text: bytes, heads: tuple[bytes, ...]
@@ -196,17 +196,17 @@ class _Dealer:
         only the peer can tell what they say. There are as many whoever knows how many.
         """
         me, ends = self.me, (self.me.node_id, peer.node_id)
-        part = b""
-        if me.node_id < peer.node_id and not self.is_key:
-            part = seal_pair_secret(
-                self.mask_seed, peer.mask_key, self.roster, ends, me.random_bytes
-            )
-        fresh, kem_text = encapsulate(peer.share_key)
-        key = share_key(agreed + fresh, self.roster, *ends)
+        roster, shape = self.under.hash, self.under.shape
+        kem_keys, part = self.under.kem_keys[peer.node_id], b""
+        if shape.brings_secret(*ends):
+            to = kem_keys[KEM_KEY_BYTES:]
+            part = seal_pair_secret(self.mask_seed, to, roster, ends, me.random_bytes)
+        fresh, kem_text = encapsulate(kem_keys[:KEM_KEY_BYTES])
+        key = share_key(agreed + fresh, roster, *ends)
         nonce = me.random_bytes(NONCE_BYTES)
         shown, part_hash = b"".join(heads).ljust(HEADS_BYTES, b"\0"), hash_part(part)
-        sealed = seal(key, self.roster, ends, text + shown, nonce, part_hash)
-        if self.is_key:
+        sealed = seal(key, roster, ends, text + shown, nonce, part_hash)
+        if shape.num_packed:
             return KeyRow(sealed, kem_text), part_hash
-        hashes = hash_pair(text, self.roster, *ends)
+        hashes = hash_pair(text, roster, *ends)
         return ShareRow(sealed, hashes[:32], hashes[32:], kem_text, part), part_hash

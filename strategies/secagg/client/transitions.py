@@ -22,7 +22,7 @@ from types import MappingProxyType
 from strategies.secagg.messages import (
     AdvertRequest,
     ConfirmRequest,
-    Roster,
+    ShareRequest,
     TrainRequest,
     UnmaskRequest,
 )
@@ -76,7 +76,7 @@ TRANSITIONS: Mapping[tuple[Stage, Event], Stage] = MappingProxyType(
 MESSAGE_EVENTS: Mapping[type[Wire], tuple[tuple[Which, Event], ...]] = MappingProxyType(
     {
         AdvertRequest: ((Which.NAMED, Event.ADVERTISE),),
-        Roster: ((Which.NAMED, Event.SHARE),),
+        ShareRequest: ((Which.NAMED, Event.SHARE),),
         TrainRequest: ((Which.NAMED, Event.MASK), (Which.NEXT, Event.ADVERTISE)),
         ConfirmRequest: ((Which.NAMED, Event.CONFIRM),),
         UnmaskRequest: ((Which.NAMED, Event.UNMASK), (Which.NEXT, Event.SHARE)),

@@ -45,13 +45,13 @@ def pair_secret(mask_seed: bytes, roster: bytes, ends: Ends) -> bytes:
 
 
 def seal_pair_secret(
-    mask_seed: bytes, to: bytes, roster: bytes, ends: Ends, random_bytes: RandomBytes
+    mask_seed: bytes, kem_key: bytes, roster: bytes, ends: Ends, random_bytes: RandomBytes
 ) -> bytes:
-    """Return the part of the lower node's row for a pair; empty for a classical key.
+    """Return the part of the lower node's row for a pair; empty where there is no ML-KEM.
 
-    `to` is the higher node's public mask key.
+    `kem_key` is the higher node's public ML-KEM mask key.
     """
-    fresh, text = encapsulate(to)
+    fresh, text = encapsulate(kem_key)
     if not text:
         return b""
     secret, nonce = pair_secret(mask_seed, roster, ends), random_bytes(NONCE_BYTES)

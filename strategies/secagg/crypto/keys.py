@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strategies.secagg.crypto.prg import KEY_BYTES
 from strategies.secagg.fields import Buffer
-from strategies.secagg.messages import KEM_KEY_BYTES, KEM_TEXT_BYTES, X25519_BYTES
+from strategies.secagg.messages import KEM_TEXT_BYTES, PUBLIC_KEY_BYTES, X25519_BYTES
 
 SEED_BYTES = 32
 _SHA256 = SHA256()
@@ -54,6 +54,7 @@ class Use(bytes, Enum):
     PAIR_SECRET = b"tacet/secagg/v2/pair-secret"
     PAIR_SEAL = b"tacet/secagg/v2/pair-secret-encryption"
     PAIR_COMMITMENT = b"tacet/secagg/v2/pair-secret-commitment"
+    KEM_KEY = b"tacet/secagg/v5/hash-of-a-kem-key"
     GRAPH = b"tacet/secagg/v2/graph"
     LEDGER = b"tacet/secagg/v2/heads-of-a-ledger"
     SIGN_MODEL = b"tacet/models/v1/sign-entry"
@@ -154,9 +155,14 @@ class KeyPair:
 
     @cached_property
     def public(self) -> bytes:
-        """The public key: 32 bytes of X25519 and, if hybrid, 1184 of ML-KEM-768 behind them."""
+        """The public key: 32 bytes of X25519 and, if hybrid, the hash of the ML-KEM one."""
         first = self._private.public_key().public_bytes_raw()
-        return first + self._kem.public_key().public_bytes_raw() if self._hybrid else first
+        return first + _hash_kem_key(self.kem_public) if self._hybrid else first
+
+    @cached_property
+    def kem_public(self) -> bytes:
+        """The public ML-KEM-768 key (1184 bytes); empty if there is none."""
+        return self._kem.public_key().public_bytes_raw() if self._hybrid else b""
 
     def agree(self, public_key: bytes) -> bytes:
         """Return the 32 bytes that X25519 agrees on; `ValueError` for a key of low order."""
@@ -172,28 +178,38 @@ class KeyPair:
         return self._kem.decapsulate(text) if len(text) == KEM_TEXT_BYTES else None
 
 
-def encapsulate(public_key: bytes) -> tuple[bytes, bytes]:
-    """Return a fresh secret and its ciphertext for a key; nothing for a classical one."""
-    if len(public_key) == X25519_BYTES:
-        return b"", b""
-    return _kem_key(public_key[X25519_BYTES:]).encapsulate()
+def encapsulate(kem_key: bytes) -> tuple[bytes, bytes]:
+    """Return a fresh secret and its ciphertext for an ML-KEM key; nothing without one."""
+    return _kem_key(kem_key).encapsulate() if kem_key else (b"", b"")
 
 
 @lru_cache(maxsize=4096)
 def is_public_key(public_key: bytes, *, hybrid: bool) -> bool:
-    """Say whether bytes are a public key of this form, whose parts can be used."""
-    due = X25519_BYTES + (KEM_KEY_BYTES if hybrid else 0)
+    """Say whether bytes are a public key of this form, whose X25519 part can be used."""
+    due = PUBLIC_KEY_BYTES if hybrid else X25519_BYTES
     if len(public_key) != due or is_low_order(public_key[:X25519_BYTES]):
         return False
     # X25519 takes other bytes for the same key: then one could be shown as two.
-    if int.from_bytes(public_key[:X25519_BYTES], "little") >= _P25519:
-        return False
+    return int.from_bytes(public_key[:X25519_BYTES], "little") < _P25519
+
+
+@lru_cache(maxsize=2048)
+def is_kem_key(public_key: bytes, kem_key: bytes) -> bool:
+    """Say whether this is the ML-KEM key of a public key, and can be used.
+
+    It has the hash that the public key says; with a classical one there is none.
+    """
+    if len(public_key) == X25519_BYTES:
+        return not kem_key
     try:
-        if hybrid:
-            _kem_key(public_key[X25519_BYTES:])
+        _kem_key(kem_key)
     except ValueError:
         return False
-    return True
+    return _hash_kem_key(kem_key) == public_key[X25519_BYTES:]
+
+
+def _hash_kem_key(kem_key: bytes) -> bytes:
+    return hashlib.sha256(bind(Use.KEM_KEY, kem_key)).digest()
 
 
 def commit(self_seed: bytes) -> bytes:

@@ -8,10 +8,18 @@ from functools import partial
 from typing import TypeVar
 
 from strategies.secagg.crypto.identity import Peers, advert_to_sign, shares_to_sign, verify
-from strategies.secagg.crypto.keys import is_public_key
+from strategies.secagg.crypto.keys import is_kem_key, is_public_key
 from strategies.secagg.fields import AttemptId, Buffer, DecodeError
 from strategies.secagg.graph import ProtocolParameters, Shape
-from strategies.secagg.messages import X25519_BYTES, Advert, AdvertRequest, Roster, SharesUpload
+from strategies.secagg.messages import (
+    X25519_BYTES,
+    Advert,
+    AdvertReply,
+    AdvertRequest,
+    Roster,
+    ShareRequest,
+    SharesUpload,
+)
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError, Phase
 from strategies.secagg.server.recovery import NO_MEMBERS, Members
@@ -37,6 +45,9 @@ class KeyExchange:
         self.phase = Phase.ADVERTS
         self._adverts: dict[int, Advert] = {}
         self._keys: set[bytes] = set()
+        # Of each node its ML-KEM mask key and share key.
+        self._kem_keys: dict[int, tuple[bytes, bytes]] = {}
+        self._roster_bytes = b""
         self._members = NO_MEMBERS
         self._rows = Rows(self._members)
         self.cohort: tuple[int, ...] = ()
@@ -47,9 +58,12 @@ class KeyExchange:
 
     def add_advert(self, sender: int, data: Buffer) -> None:
         """Take one advert; the transport says who sent it."""
-        advert = self._decode(Phase.ADVERTS, Advert, data)
+        reply = self._decode(Phase.ADVERTS, AdvertReply, data)
+        advert = self._decode(Phase.ADVERTS, Advert, reply.advert)
         pair = advert.mask_key, advert.share_key
+        kem_pair = reply.mask_kem_key, reply.share_kem_key
         good = all(is_public_key(key, hybrid=self._parameters.is_hybrid) for key in pair)
+        good = good and all(map(is_kem_key, pair, kem_pair))
         keys = {*(key[:X25519_BYTES] for key in pair), advert.commitment}
         if advert.node_id != sender or sender in self._adverts or not good:
             raise BadReplyError(f"advert of node {advert.node_id} from {sender}: name or key")
@@ -64,9 +78,10 @@ class KeyExchange:
             raise BadReplyError(f"advert from {sender}: {self._disputes.liars[sender]}")
         self._keys |= keys
         self._adverts[sender] = advert
+        self._kem_keys[sender] = kem_pair
 
     def close_adverts(self) -> Roster:
-        """Fix U1 and the graph, and return the roster for all of U1."""
+        """Fix U1 and the graph, and return the roster, which goes to all of U1."""
         self._expect(Phase.ADVERTS)
         self._floor(len(self._adverts), "adverts")
         ids = sorted(self._adverts)
@@ -78,8 +93,22 @@ class KeyExchange:
         roster = self._roster(shape, adverts)
         self._members = Members.of(roster, shape, self._parameters, self._adverts)
         self._rows = self._new_rows()
+        # Once: with many nodes it is long, and the same for each.
+        self._roster_bytes = roster.encode()
         self.phase = Phase.SHARES
         return roster
+
+    def share_request(self, node: int) -> ShareRequest:
+        """Return the request for one node of U1, with the ML-KEM keys of its neighbours."""
+        self._expect(Phase.SHARES)
+        near = sorted(self._members.near[node] - {node})
+        kem_keys = tuple((peer, self._kem_keys_for(node, peer)) for peer in near)
+        return ShareRequest(self.attempt, self._roster_bytes, kem_keys)
+
+    def _kem_keys_for(self, node: int, peer: int) -> bytes:
+        mask_key, share_key = self._kem_keys[peer]
+        brings = self._members.shape.brings_secret(node, peer)
+        return share_key + mask_key if brings else share_key
 
     def _shape(self, num_members: int) -> Shape:
         return self._parameters.shape(num_members)

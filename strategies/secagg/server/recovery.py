@@ -48,10 +48,10 @@ class LyingDealerError(RecoveryError):
 
 @dataclass(frozen=True)
 class Members:
-    """The members U1: roster hash, t, q, key agreement; each one's advert, peers and point."""
+    """The members U1: roster hash, graph, q, key agreement; each's advert, peers and point."""
 
     roster: bytes
-    threshold: int
+    shape: Shape
     quorum: int
     is_hybrid: bool
     adverts: Mapping[int, Advert]
@@ -71,13 +71,18 @@ class Members:
         point = {node: at + 1 for at, node in enumerate(ids)}
         return Members(
             roster=roster_hash(roster),
-            threshold=shape.threshold,
+            shape=shape,
             quorum=parameters.quorum(shape),
             is_hybrid=parameters.is_hybrid,
             adverts=dict(adverts),
             near=dict(zip(ids, around, strict=True)),
             point=point,
         )
+
+    @property
+    def threshold(self) -> int:
+        """t: the shares that rebuild a seed."""
+        return self.shape.threshold
 
     def met_with(
         self,
@@ -90,7 +95,7 @@ class Members:
         return [s for s in survivors if s in near and node not in inputs[s].rejected]
 
 
-NO_MEMBERS = Members(b"", 0, 0, False, {}, {}, {})
+NO_MEMBERS = Members(b"", Shape(0, 0, 0), 0, False, {}, {}, {})
 PairPart = Callable[[int, int], bytes]
 
 

@@ -28,7 +28,7 @@ from strategies.secagg.messages import (
     EncryptedInput,
     KeyReply,
     MaskedInput,
-    Roster,
+    ShareRequest,
     TrainRequest,
     UnmaskReply,
     UnmaskRequest,
@@ -81,7 +81,6 @@ class ServerRole(KeyExchange):
         self._form: tuple[int, int, int] | None = None
         self.survivors: tuple[int, ...] = ()
         self._needed: tuple[int, ...] = ()
-        self._last_roster: tuple[Roster, bytes] | None = None
         #: Who sent an input that is not in the sum, for a dispute about shares.
         self.sat_out: tuple[int, ...] = ()
 
@@ -243,8 +242,8 @@ class ServerRole(KeyExchange):
         """U2 without U3."""
         return tuple(sorted(set(self.cohort) - set(self.survivors)))
 
-    def unmask_request(self, next_roster: Roster | None = None) -> UnmaskRequest:
-        """Return the request for one survivor; `next_roster` only if it is in that roster."""
+    def unmask_request(self, next_request: ShareRequest | None = None) -> UnmaskRequest:
+        """Return the request for one survivor, with its share request of the next attempt."""
         self._expect(Phase.UNMASK)
         return UnmaskRequest(
             attempt=self.attempt,
@@ -252,14 +251,8 @@ class ServerRole(KeyExchange):
             dropouts=self._needed,
             inputs=self._shown_inputs(),
             views=self._shown_views(),
-            next_roster=self._encoded(next_roster) if next_roster is not None else None,
+            next_request=next_request.encode() if next_request is not None else None,
         )
-
-    def _encoded(self, roster: Roster) -> bytes:
-        """Return a roster's bytes, made once: with many nodes it is megabytes for each."""
-        if self._last_roster is None or self._last_roster[0] is not roster:
-            self._last_roster = roster, roster.encode()
-        return self._last_roster[1]
 
     def _shown_inputs(self) -> tuple[tuple[int, bytes], ...]:
         """Hash and signature of q masked inputs, where they show that all have one view."""

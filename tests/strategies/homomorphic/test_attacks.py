@@ -75,13 +75,13 @@ def test_no_seed_that_is_kept_or_sent_gives_a_key():
     rosters, stored, keys = [], [], []
     for world in worlds:
         server = world.server(attempt())
-        rosters.append(world.bootstrap(server).encode())
+        rosters.append(world.bootstrap(server))
         record = world.stores[world.ids[0]].table[attempt()]
         stored.append(AdvertisedSecrets.decode(record.secrets))
         for node in world.ids:
             # From here on the operating system's bits, as outside of tests.
             world.roles[node] = world.role(node, random_bytes=os.urandom)
-            ok(world.roles[node].share(rosters[-1]))
+            ok(world.roles[node].share(world.told(node, rosters[-1])))
         keys.append({key for found in world.keys.values() for key in found})
     assert rosters[0] == rosters[1]
     assert stored[0] == stored[1]
@@ -199,11 +199,11 @@ def test_a_node_that_is_put_back_counts_among_colluders():
 def test_a_node_that_is_put_back_before_it_dealt_has_another_key():
     world = EncryptedWorld(PARAMETERS)
     server = world.server(attempt())
-    roster, node = world.bootstrap(server).encode(), world.ids[0]
+    roster, node = world.bootstrap(server), world.ids[0]
     before = deepcopy(world.stores[node].table)
-    ok(world.roles[node].share(roster))
+    ok(world.roles[node].share(world.told(node, roster)))
     world.stores[node].table = before
-    ok(world.roles[node].share(roster))
+    ok(world.roles[node].share(world.told(node, roster)))
     assert len(set(world.keys[node])) == 2
 
 

@@ -37,6 +37,7 @@ from tests.strategies.secagg.world import (
     ok,
     refusal_name,
     stream,
+    told,
 )
 
 
@@ -236,7 +237,9 @@ def test_a_node_deals_with_as_many_entries_a_polynomial_as_it_says_itself(world,
     roster = roster_of_keys(world)
     assert roster.num_packed == 2
     changed = replace(roster, num_packed=roster.num_packed + change)
-    assert refusal_name(world.roles[world.ids[0]].share(changed.encode())) == "BAD_THRESHOLD"
+    assert refusal_name(world.roles[world.ids[0]].share(world.told(world.ids[0], changed))) == (
+        "BAD_THRESHOLD"
+    )
 
 
 def test_a_node_without_keys_answers_no_roster_of_keys():
@@ -244,11 +247,17 @@ def test_a_node_without_keys_answers_no_roster_of_keys():
     masks = World(PARAMETERS)
     roster = masks.bootstrap(masks.server(attempt()))
     keyed = KeyRoster(**vars(roster), num_packed=2)
-    assert refusal_name(masks.roles[masks.ids[0]].share(keyed.encode())) == "MALFORMED"
+    node = masks.ids[0]
+    assert refusal_name(masks.roles[node].share(masks.told(node, keyed))) == "MALFORMED"
     world = EncryptedWorld(PARAMETERS)
-    roster = roster_of_keys(world)
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
     parts = {name: value for name, value in vars(roster).items() if name != "num_packed"}
-    upload = ok(world.roles[world.ids[0]].share(Roster(**parts).encode()))
+    request = world.requests[node]
+    # With masks, its rows bring the secrets of pairs.
+    kem_keys = tuple((p, key + server._kem_keys[p][0]) for p, key in request.kem_keys)
+    request = replace(request, kem_keys=kem_keys)
+    upload = ok(world.roles[node].share(told(request, Roster(**parts))))
     record = world.stores[world.ids[0]].table[attempt()]
     assert SharedSecrets.decode(record.secrets).key == b""
     assert upload.own_hashes != bytes(64)
@@ -363,7 +372,7 @@ def test_no_seed_is_shared_where_a_key_is(world):
     roster = roster_of_keys(world)
     node = world.ids[0]
     before = AdvertisedSecrets.decode(world.stores[node].table[attempt()].secrets)
-    upload = ok(world.roles[node].share(roster.encode()))
+    upload = ok(world.roles[node].share(world.told(node, roster)))
     after = world.stores[node].table[attempt()].secrets
     for seed in (before.mask_seed, before.self_seed):
         assert seed not in after
@@ -549,9 +558,9 @@ def test_the_keys_of_the_next_attempt_ride_along(world):
         server.add_masked(node, reply.encode())
         following.add_advert(node, reply.next_advert)
     server.close_masked()
-    roster = following.close_adverts()
+    following.close_adverts()
     for node in world.ids:
-        request = server.unmask_request(roster).encode()
+        request = server.unmask_request(following.share_request(node)).encode()
         reply = ok(world.roles[node].unmask(request))
         server.add_unmask(node, reply.encode())
         following.add_shares(node, reply.next_shares)

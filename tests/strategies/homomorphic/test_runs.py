@@ -54,9 +54,9 @@ def noted(monkeypatch):
 
     sharing = role_module.share_secrets
 
-    def noting(roster, adverts, shape, own, *rest):
+    def noting(attempt, roster, own, *rest):
         seeds.append(own.self_seed + own.mask_seed + own.share_seed)
-        return sharing(roster, adverts, shape, own, *rest)
+        return sharing(attempt, roster, own, *rest)
 
     monkeypatch.setattr(scheme_module, "Keystream", Noting)
     monkeypatch.setattr(role_module, "share_secrets", noting)

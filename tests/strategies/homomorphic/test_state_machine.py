@@ -16,7 +16,7 @@ from hypothesis.stateful import invariant
 from strategies.secagg.client.store import MaskedSecrets, SharedSecrets
 from strategies.secagg.client.transitions import Stage
 from strategies.secagg.fields import AttemptId
-from strategies.secagg.messages import Advert, EncryptedInput, KeyReply, KeyRoster, SharesUpload
+from strategies.secagg.messages import EncryptedInput, KeyReply, KeyRoster, SharesUpload
 from tests.strategies.homomorphic.world import EncryptedWorld
 from tests.strategies.secagg.test_state_machine import ATTEMPTS, MODELS, MaliciousServer
 from tests.strategies.secagg.world import PARAMETERS
@@ -54,8 +54,7 @@ class MaliciousServerOfKeys(MaliciousServer):
         self.sent[key, node] = reply
         self.models[key, node] = model
         if reply.next_advert is not None:
-            advert = Advert.decode(reply.next_advert)
-            self.keep_advert(advert.attempt, self.ids.index(node), reply.next_advert)
+            self.keep_advert(self.ids.index(node), reply.next_advert)
 
     def took(self, at, key, reply):
         if reply is None:

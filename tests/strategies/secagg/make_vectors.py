@@ -38,7 +38,8 @@ def primitives() -> dict[str, Any]:
     encoded = grid.encode(np.array([0.0, 0.5, -1.0, 3.0]))
     return {
         "public_keys": [one.public.hex(), two.public.hex()],
-        "hybrid_public_key_sha256": hashlib.sha256(kem.public).hexdigest(),
+        "hybrid_public_key": kem.public.hex(),
+        "hybrid_kem_key_sha256": hashlib.sha256(kem.kem_public).hexdigest(),
         "pair_secret_7_9": hybrid.pair_secret(bytes([1] * 32), plan, ends).hex(),
         "share_hashes": keys.hash_pair(bytes(66), plan, *ends).hex(),
         "agreed": agreed.hex(),
@@ -71,7 +72,8 @@ def transcript() -> dict[str, Any]:
     world = World(PARAMETERS, 3, with_identities=True, dimension=4)
     server = world.server(attempt())
     roster = world.bootstrap(server)
-    uploads = {n: ok(world.roles[n].share(roster.encode())).encode() for n in world.ids}
+    shares = {n: world.told(n, roster) for n in world.ids}
+    uploads = {n: ok(world.roles[n].share(shares[n])).encode() for n in world.ids}
     for node, upload in uploads.items():
         server.add_shares(node, upload)
     server.close_shares()
@@ -93,6 +95,7 @@ def transcript() -> dict[str, Any]:
         "roster": roster.encode().hex(),
         "adverts_hash": binding.adverts_hash(roster.adverts).hex(),
         "roster_hash": binding.roster_hash(roster).hex(),
+        "share_requests": by_node(shares),
         "shares": by_node(uploads),
         "train_requests": by_node(requests),
         "masked_inputs": by_node(sent),
@@ -114,25 +117,21 @@ def failures() -> list[dict[str, str]]:
 
     world = World(PARAMETERS, 3, with_identities=True, dimension=4)
     roster = world.bootstrap(world.server(attempt()))
+
+    def add_roster(name: str, shown: Roster) -> None:
+        add(name, "advertised", world.told(101, shown))
+
     broken = messages.Advert.decode(roster.adverts[1])
     unsigned = dataclasses.replace(broken, signature=b"").encode()
     stolen = dataclasses.replace(
         messages.Advert.decode(roster.adverts[0]), commitment=bytes(32)
     ).encode()
     first, second, third = roster.adverts
-    add("truncated", "advertised", roster.encode()[:-1])
-    add(
-        "signature missing",
-        "advertised",
-        Roster(attempt(), 3, 2, (first, unsigned, third)).encode(),
-    )
-    add(
-        "own advert changed",
-        "advertised",
-        Roster(attempt(), 3, 2, (stolen, second, third)).encode(),
-    )
-    add("roster of two", "advertised", Roster(attempt(), 2, 1, (first, second)).encode())
-    add("threshold lowered", "advertised", Roster(attempt(), 2, 2, roster.adverts).encode())
+    add("truncated", "advertised", world.told(101, roster)[:-1])
+    add_roster("signature missing", Roster(attempt(), 3, 2, (first, unsigned, third)))
+    add_roster("own advert changed", Roster(attempt(), 3, 2, (stolen, second, third)))
+    add_roster("roster of two", Roster(attempt(), 2, 1, (first, second)))
+    add_roster("threshold lowered", Roster(attempt(), 2, 2, roster.adverts))
     ids = tuple(world.ids)
     add(
         "unmask before masking",

@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 
-from strategies.secagg.messages import MaskedInput, UnmaskReply
+from strategies.secagg.messages import Advert, AdvertReply, MaskedInput, UnmaskReply
 from strategies.secagg.server.outcome import AbandonedError, BadReplyError
 from tests.strategies.secagg.world import (
     LARGER,
     PARAMETERS,
     World,
+    advert_in,
     attempt,
     binding_for,
     ok,
@@ -29,7 +30,7 @@ def test_what_its_sender_has_not_signed_is_no_reply_and_names_nobody(trip):
             add(victim, dataclasses.replace(message, signature=forged).encode())
 
     for node in world.ids:
-        upload = ok(world.roles[node].share(roster.encode()))
+        upload = ok(world.roles[node].share(world.told(node, roster)))
         if node == victim and trip == "shares":
             return refused(server.add_shares, upload)
         server.add_shares(node, upload.encode())
@@ -53,29 +54,43 @@ def test_what_its_sender_has_not_signed_is_no_reply_and_names_nobody(trip):
     return None
 
 
+def changed(reply: AdvertReply, **fields) -> bytes:
+    """Return a reply with another advert, whose ML-KEM keys stay."""
+    advert = dataclasses.replace(Advert.decode(reply.advert), **fields)
+    return dataclasses.replace(reply, advert=advert.encode()).encode()
+
+
 def test_server_treats_bad_replies_as_dropouts():
     world = World(LARGER, 6)
     server = world.server(attempt())
     request = server.advert_request().encode()
-    adverts = {node: ok(world.roles[node].advertise(request)) for node in world.ids}
+    replies = {node: ok(world.roles[node].advertise(request)) for node in world.ids}
     a, b = world.ids[:2]
-    server.add_advert(a, adverts[a].encode())
+    own, other = (Advert.decode(replies[node].advert) for node in (b, a))
+    server.add_advert(a, replies[a].encode())
+    kem_keys = replies[b].mask_kem_key, replies[b].share_kem_key
     bad = [
         (b, b"junk"),
-        (a, adverts[a].encode()),
-        (b, adverts[world.ids[2]].encode()),
-        (b, dataclasses.replace(adverts[b], mask_key=adverts[a].mask_key).encode()),
-        (b, dataclasses.replace(adverts[b], mask_key=adverts[b].share_key).encode()),
-        (b, dataclasses.replace(adverts[b], mask_key=bytes(32)).encode()),
-        (b, dataclasses.replace(adverts[b], attempt=attempt(5)).encode()),
+        (a, replies[a].encode()),
+        (b, replies[world.ids[2]].encode()),
+        (b, changed(replies[b], mask_key=other.mask_key)),
+        (b, changed(replies[b], mask_key=own.share_key)),
+        (b, changed(replies[b], mask_key=bytes(32))),
+        (b, changed(replies[b], attempt=attempt(5))),
+        (b, dataclasses.replace(replies[b], attempt=attempt(5)).encode()),
+        (b, AdvertReply(attempt(), replies[b].advert, *kem_keys[::-1]).encode()),
+        (b, AdvertReply(attempt(), replies[b].advert, kem_keys[0], b"").encode()),
+        (b, AdvertReply(attempt(), replies[b].advert, b"", kem_keys[1]).encode()),
+        (b, changed(replies[b], share_key=own.share_key[:32] + own.mask_key[32:])),
     ]
     for sender, data in bad:
         with pytest.raises(BadReplyError):
             server.add_advert(sender, data)
     for node in world.ids[1:]:
-        server.add_advert(node, adverts[node].encode())
-    roster = server.close_adverts()
-    uploads = {node: ok(world.roles[node].share(roster.encode())) for node in world.ids}
+        server.add_advert(node, replies[node].encode())
+    server.close_adverts()
+    requests = {node: server.share_request(node).encode() for node in world.ids}
+    uploads = {node: ok(world.roles[node].share(requests[node])) for node in world.ids}
     server.add_shares(a, uploads[a].encode())
     for sender, upload in (
         (a, uploads[a]),
@@ -113,16 +128,13 @@ def test_server_leaves_out_adverts_that_honest_nodes_would_refuse():
     server = world.server(attempt())
     a, b = world.ids[:2]
     request = server.advert_request().encode()
-    advert = ok(world.roles[a].advertise(request))
-    for wrong in (
-        dataclasses.replace(advert, signature=b""),
-        dataclasses.replace(advert, identity=bytes(32)),
-        dataclasses.replace(advert, bundle=bytes(32)),
-    ):
+    reply = ok(world.roles[a].advertise(request))
+    for wrong in ({"signature": b""}, {"identity": bytes(32)}, {"bundle": bytes(32)}):
         with pytest.raises(BadReplyError, match="identity or signature"):
-            server.add_advert(a, wrong.encode())
-    server.add_advert(a, advert.encode())
-    assert ok(world.roles[b].advertise(request)).identity != advert.identity
+            server.add_advert(a, changed(reply, **wrong))
+    server.add_advert(a, reply.encode())
+    other = ok(world.roles[b].advertise(request))
+    assert advert_in(other.encode()).identity != advert_in(reply.encode()).identity
 
 
 def test_a_view_of_no_survivor_and_too_few_views():

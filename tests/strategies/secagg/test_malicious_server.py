@@ -19,6 +19,7 @@ from tests.strategies.secagg.world import (
     CLASSICAL,
     PARAMETERS,
     World,
+    advert_in,
     attempt,
     binding_for,
     ok,
@@ -44,7 +45,7 @@ def world(monkeypatch) -> World:
     add = ServerRole.add_advert
 
     def record(self, sender, data):
-        made.adverts[sender] = Advert.decode(data)
+        made.adverts[sender] = advert_in(data)
         add(self, sender, data)
 
     monkeypatch.setattr(ServerRole, "add_advert", record)
@@ -85,7 +86,7 @@ def test_own_keys_for_a_victim_are_refused_by_all_with_identities():
     )
     adverts = (*roster.adverts[:2], forged.encode(), *roster.adverts[3:])
     shown = dataclasses.replace(roster, adverts=adverts)
-    names = [refusal_name(world.roles[n].share(shown.encode())) for n in world.ids]
+    names = [refusal_name(world.roles[n].share(world.told(n, shown))) for n in world.ids]
     assert names == ["BAD_SIGNATURE"] * 2 + ["OWN_ADVERT_WRONG"] + ["BAD_SIGNATURE"] * 2
     assert all(not store.secrets() for store in world.stores.values())
 
@@ -104,7 +105,8 @@ def test_a_victim_surrounded_by_invented_nodes_refuses_with_identities():
         for i, advert in enumerate(roster.adverts[1:])
     ]
     shown = dataclasses.replace(roster, adverts=(own, *invented))
-    assert refusal_name(world.roles[world.ids[0]].share(shown.encode())) == "BAD_SIGNATURE"
+    node = world.ids[0]
+    assert refusal_name(world.roles[node].share(world.told(node, shown))) == "BAD_SIGNATURE"
 
 
 def test_a_victim_declared_dropped_stays_under_its_self_mask(world):
@@ -213,7 +215,7 @@ def test_a_cohort_shrunk_under_the_floor_is_refused_at_every_stage(world, size):
     roster = world.bootstrap(world.server(attempt(1)))
     small = Roster(attempt(1), size, size - 1, roster.adverts[:size])
     node = world.ids[0]
-    assert refusal_name(world.roles[node].share(small.encode())) == "ROSTER_TOO_SMALL"
+    assert refusal_name(world.roles[node].share(world.told(node, small))) == "ROSTER_TOO_SMALL"
     server = world.ready(attempt(2))
     server.bind_masks(binding_for())
     request = server.train_request(node)

@@ -7,7 +7,7 @@ import pytest
 from strategies.secagg.client.memory import NoMemory
 from strategies.secagg.client.store import ENDED, Record
 from strategies.secagg.client.transitions import Stage
-from strategies.secagg.messages import INPUT_PROOF_BYTES, NO_HEAD, AdvertRequest
+from strategies.secagg.messages import INPUT_PROOF_BYTES, NO_HEAD, Advert, AdvertRequest
 from tests.strategies.secagg.world import PARAMETERS, World, attempt, binding_for, ok, refused
 
 
@@ -93,7 +93,8 @@ def test_without_identities_no_head_is_drawn():
     world.unmask(server, world.ids)
     assert not any(memory.count or memory.known for memory in world.memories.values())
     request = AdvertRequest(attempt(2)).encode()
-    assert ok(world.roles[world.ids[0]].advertise(request)).head == NO_HEAD
+    reply = ok(world.roles[world.ids[0]].advertise(request))
+    assert Advert.decode(reply.advert).head == NO_HEAD
 
 
 def told_to_train(world: World, node: int):

@@ -66,7 +66,7 @@ def spoiled(world: World, bad: int, rows) -> ServerRole:
     server = world.server(attempt())
     roster = world.bootstrap(server)
     for node in world.ids:
-        upload = ok(world.roles[node].share(roster.encode()))
+        upload = ok(world.roles[node].share(world.told(node, roster)))
         if node == bad:
             upload = dataclasses.replace(
                 upload, rows=tuple((to, rows(to, row)) for to, row in upload.rows)
@@ -167,7 +167,7 @@ def test_a_false_row_for_a_node_that_drops_out_names_its_dealer(spoil, is_hybrid
     server = world.server(attempt())
     roster = world.bootstrap(server)
     for node in world.ids:
-        upload = ok(world.roles[node].share(roster.encode()))
+        upload = ok(world.roles[node].share(world.told(node, roster)))
         if node == bad:
             rows = {to: spoil(row) if to == gone else row for to, row in upload.rows}
             upload = dataclasses.replace(upload, rows=tuple(rows.items()))
@@ -240,7 +240,7 @@ def test_shares_that_do_not_give_the_seed_name_their_dealer(monkeypatch, drops_o
         with monkeypatch.context() as patched:
             if node == bad:
                 patched.setattr(shamir, "split", of_another_seed)
-            upload = ok(world.roles[node].share(roster.encode()))
+            upload = ok(world.roles[node].share(world.told(node, roster)))
         server.add_shares(node, upload.encode())
     server.close_shares()
     alive = [node for node in world.ids if not (drops_out and node == bad)]
@@ -258,7 +258,7 @@ def test_a_server_that_swaps_the_secret_of_a_pair_only_makes_a_dispute(with_iden
     server = world.ready(attempt())
     server.bind_masks(binding_for())
     lower, higher = world.ids[:2]
-    key = server._members.adverts[higher].mask_key
+    key = server._kem_keys[higher][0]
     forged = seal_pair_secret(
         bytes(32), key, server._members.roster, (lower, higher), stream(3)
     )
@@ -296,7 +296,7 @@ def test_a_false_secret_of_a_pair_names_the_node_that_sent_it(monkeypatch, place
         with monkeypatch.context() as patched:
             if node == bad:
                 patched.setattr(sharing, "seal_pair_secret", false)
-            upload = ok(world.roles[node].share(roster.encode()))
+            upload = ok(world.roles[node].share(world.told(node, roster)))
         server.add_shares(node, upload.encode())
     server.close_shares()
     alive = [node for node in world.ids if node != gone]

@@ -76,7 +76,7 @@ def play(strategy: Strategy, h: int, s: int, f: int, *, rejecting: bool) -> Spy:
     server, spy = world.server(attempt()), Spy(tuple(world.ids), s)
     roster = world.bootstrap(server)
     uploads = [
-        SharesUpload.decode(ok(world.roles[n].share(roster.encode())).encode())
+        SharesUpload.decode(ok(world.roles[n].share(world.told(n, roster))).encode())
         for n in world.ids
     ]
     rows = {node: dict(upload.rows) for node, upload in zip(world.ids, uploads, strict=True)}

@@ -61,13 +61,13 @@ class Prepared:
         world, server = self.world, self.world.server(attempt())
         requests = {"advertise": server.advert_request().encode()}
         roster = world.bootstrap(server)
-        requests["share"] = roster.encode()
+        requests["share"] = world.told(world.ids[0], roster)
         world.share(server, roster, world.ids)
         server.bind_masks(binding_for())
         requests["open_train"] = server.train_request(world.ids[0]).encode()
         world.train(server, world.ids, binding_for())
         server.close_masked()
-        requests["unmask"] = server.unmask_request(roster).encode()
+        requests["unmask"] = server.unmask_request(world.requests[world.ids[0]]).encode()
         self.requests = requests
 
 

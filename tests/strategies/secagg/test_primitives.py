@@ -291,13 +291,26 @@ def test_a_hybrid_pair_is_of_one_seed_and_needs_both_parts():
     assert not keys.is_public_key(pair.public, hybrid=False)
     assert not keys.is_public_key(classical.public, hybrid=True)
     assert not keys.is_public_key(bytes(32) + pair.public[32:], hybrid=True)
-    # Coefficients of an ML-KEM key are below 3329: 12 set bits are none (FIPS 203, 7.2).
-    assert not keys.is_public_key(pair.public[:32] + bytes([255]) * 1184, hybrid=True)
-    fresh, text = keys.encapsulate(pair.public)
+    fresh, text = keys.encapsulate(pair.kem_public)
     assert pair.decapsulate(text) == fresh
     assert pair.decapsulate(text[1:]) is None
-    assert keys.encapsulate(classical.public) == (b"", b"")
+    assert keys.encapsulate(classical.kem_public) == (b"", b"")
     assert classical.decapsulate(text) is None
+
+
+def test_an_ml_kem_key_is_the_one_whose_hash_the_public_key_has():
+    pair, other = (keys.KeyPair(bytes([i] * 32), hybrid=True) for i in (1, 2))
+    assert keys.is_kem_key(pair.public, pair.kem_public)
+    assert len(pair.public) == 64
+    assert not keys.is_kem_key(pair.public, other.kem_public)
+    assert not keys.is_kem_key(pair.public, b"")
+    assert not keys.is_kem_key(pair.public, pair.kem_public + b"\0")
+    # Coefficients of an ML-KEM key are below 3329: 12 set bits are none (FIPS 203, 7.2).
+    bad = bytes([255]) * 1184
+    assert not keys.is_kem_key(pair.public[:32] + keys._hash_kem_key(bad), bad)
+    classical = keys.KeyPair(bytes(32), hybrid=False)
+    assert keys.is_kem_key(classical.public, b"")
+    assert not keys.is_kem_key(classical.public, pair.kem_public)
 
 
 def test_masks_and_shares_need_both_secrets_of_a_pair():
@@ -318,7 +331,7 @@ def test_masks_and_shares_need_both_secrets_of_a_pair():
 def test_either_mask_seed_gives_the_secret_of_a_pair():
     lower, roster, ends = bytes([1] * 32), bytes(32), (3, 8)
     higher = keys.KeyPair(bytes([2] * 32), hybrid=True)
-    part = hybrid.seal_pair_secret(lower, higher.public, roster, ends, stream(1))
+    part = hybrid.seal_pair_secret(lower, higher.kem_public, roster, ends, stream(1))
     secret = hybrid.pair_secret(lower, roster, ends)
     assert hybrid.open_pair_secret(higher, part, roster, ends) == secret
     assert hybrid.is_pair_secret(secret, part, roster, ends)
@@ -335,7 +348,7 @@ def test_either_mask_seed_gives_the_secret_of_a_pair():
         damaged[at] ^= 1
         assert hybrid.open_pair_secret(higher, bytes(damaged), roster, ends) is None
     classical = keys.KeyPair(bytes([2] * 32), hybrid=False)
-    assert hybrid.seal_pair_secret(lower, classical.public, roster, ends, stream(1)) == b""
+    assert hybrid.seal_pair_secret(lower, classical.kem_public, roster, ends, stream(1)) == b""
     assert hybrid.open_pair_secret(classical, b"", roster, ends) == b""
 
 

@@ -130,16 +130,16 @@ def steady_round(world: World, server: ServerRole, number: int, cohort, joining=
     request = following.advert_request().encode()
     for node in joining:
         following.add_advert(node, ok(world.roles[node].advertise(request)).encode())
-    roster = following.close_adverts()
+    following.close_adverts()
     server.close_masked()
     for node in server.survivors:
-        rides = roster if node in cohort else None
+        rides = following.share_request(node) if node in cohort else None
         request = server.unmask_request(rides).encode()
         reply = server.add_unmask(node, ok(world.roles[node].unmask(request)).encode())
         if rides:
             following.add_shares(node, reply.next_shares)
     for node in joining:
-        shares = ok(world.roles[node].share(roster.encode()))
+        shares = ok(world.roles[node].share(following.share_request(node).encode()))
         following.add_shares(node, shares.encode())
     following.close_shares()
     return server.finish(), following

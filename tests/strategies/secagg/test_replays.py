@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 
 from strategies.secagg.client.transitions import Stage
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import (
     AdvertRequest,
     MaskedInput,
     Roster,
+    ShareRequest,
     TrainRequest,
     UnmaskRequest,
 )
@@ -34,7 +36,7 @@ def test_old_messages_are_refused_when_replayed(world):
     node = world.ids[0]
     requests = {"advert": server.advert_request().encode()}
     roster = world.bootstrap(server)
-    requests["share"] = roster.encode()
+    requests["share"] = world.told(node, roster)
     world.share(server, roster, world.ids)
     world.train(server, world.ids, binding_for())
     server.close_masked()
@@ -48,6 +50,10 @@ def test_old_messages_are_refused_when_replayed(world):
     world.train(later, world.ids, binding_for("model 2"))
     later.close_masked()
     world.check(world.unmask(later, world.ids), world.ids)
+
+
+def share_request(key: AttemptId) -> bytes:
+    return ShareRequest(key, Roster(key, 4, 4, ()).encode(), ()).encode()
 
 
 def retarget(request: TrainRequest, shares) -> bytes:
@@ -137,8 +143,8 @@ def test_mixing_bootstrap_and_steady_state(world):
     assert world.stores[b].secrets() == [attempt(3)]
     assert refusal_name(world.roles[b].unmask(split(world, set()))) == "ATTEMPT_CLOSED"
     # An unmask request whose roster is for an attempt without an advert closes this one.
-    wrong = Roster(attempt(8), 4, 4, ())
-    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), (), wrong.encode()).encode()
+    wrong = share_request(attempt(8))
+    request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), (), wrong).encode()
     assert refusal_name(world.roles[c].unmask(request)) == "UNKNOWN_ATTEMPT"
     assert attempt(1) not in world.stores[c].secrets()
 
@@ -146,7 +152,7 @@ def test_mixing_bootstrap_and_steady_state(world):
 def test_a_refused_next_roster_reveals_nothing_of_this_round(world):
     server = world.ready(attempt(1))
     world.train(server, world.ids, binding_for(), attempt(2))
-    wrong = Roster(attempt(2), 4, 4, ()).encode()
+    wrong = share_request(attempt(2))
     node = world.ids[0]
     request = UnmaskRequest(attempt(1), tuple(world.ids), (), (), (), wrong).encode()
     assert refusal_name(world.roles[node].unmask(request)) == "ROSTER_TOO_SMALL"

@@ -63,19 +63,26 @@ def test_a_row_that_another_has_made_is_rejected(place, is_hybrid):
     assert rejected(world, node, request) == ()
     victim = request.rows[0][0]
     kept = SharedSecrets.decode(world.stores[victim].table[attempt()].secrets)
-    receiver = server._members.adverts[node]
+    receiver, kem_keys = server._members.adverts[node], server._kem_keys[node]
     for seed, taken in ((bytes(32), False), (kept.share_seed, True)):
-        row = forged(victim, receiver, kept.roster, KeyPair(seed, hybrid=is_hybrid))
+        share_keys = KeyPair(seed, hybrid=is_hybrid)
+        row = forged(victim, receiver, kem_keys, kept.roster, share_keys)
         found = rejected(world, node, with_first_row(request, row))
         assert found == (() if taken else (victim,))
 
 
-def forged(dealer: int, receiver: Advert, roster: bytes, share_keys: KeyPair) -> ShareRow:
+def forged(
+    dealer: int,
+    receiver: Advert,
+    kem_keys: tuple[bytes, bytes],
+    roster: bytes,
+    share_keys: KeyPair,
+) -> ShareRow:
     """Return a row in a dealer's name, of shares and a pair's secret that the maker chose."""
     ends = dealer, receiver.node_id
-    part = seal_pair_secret(bytes(32), receiver.mask_key, roster, ends, os.urandom)
+    part = seal_pair_secret(bytes(32), kem_keys[0], roster, ends, os.urandom)
     part = part if dealer < receiver.node_id else b""
-    fresh, kem_text = encapsulate(receiver.share_key)
+    fresh, kem_text = encapsulate(kem_keys[1])
     key = share_key(share_keys.agree(receiver.share_key) + fresh, roster, *ends)
     text = bytes(2 * FIELD_BYTES + KEPT_HEADS * HEAD_BYTES)
     sealed = seal(key, roster, ends, text, bytes(12), hash_part(part))

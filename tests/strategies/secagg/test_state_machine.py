@@ -23,11 +23,14 @@ from strategies.secagg.fields import AttemptId
 from strategies.secagg.messages import (
     NO_LOG_HEAD,
     Advert,
+    AdvertReply,
     AdvertRequest,
     KeyReply,
+    KeyRoster,
     MaskedInput,
     Refusal,
     Roster,
+    ShareRequest,
     SharesUpload,
     TrainRequest,
     UnmaskReply,
@@ -52,6 +55,7 @@ class MaliciousServer(RuleBasedStateMachine):
         self.world = World(PARAMETERS, 5, dimension=4)
         self.ids = self.world.ids
         self.adverts: dict[AttemptId, dict[int, bytes]] = {key: {} for key in ATTEMPTS}
+        self.kem_keys: dict[tuple[AttemptId, int], tuple[bytes, bytes]] = {}
         self.shares: dict[AttemptId, dict[int, dict[int, bytes]]] = {k: {} for k in ATTEMPTS}
         self.spies: dict[AttemptId, Spy] = {}
         self.models: dict[tuple[AttemptId, int], str] = {}
@@ -81,9 +85,12 @@ class MaliciousServer(RuleBasedStateMachine):
         self.num_roles += 1
         return self.world.role(node, random_bytes=stream(self.num_roles))
 
-    def keep_advert(self, key: AttemptId, at: int, advert: bytes) -> None:
-        assert self.ids[at] not in self.adverts[key], "a second advert for one attempt"
-        self.adverts[key][self.ids[at]] = advert
+    def keep_advert(self, at: int, data: bytes) -> None:
+        reply = AdvertReply.decode(data)
+        key, node = reply.attempt, self.ids[at]
+        assert node not in self.adverts[key], "a second advert for one attempt"
+        self.adverts[key][node] = reply.advert
+        self.kem_keys[key, node] = reply.mask_kem_key, reply.share_kem_key
 
     def keep_shares(self, upload: SharesUpload, at: int) -> None:
         assert self.ids[at] not in self.shares[upload.attempt], "one advert shared twice"
@@ -98,11 +105,22 @@ class MaliciousServer(RuleBasedStateMachine):
             full = Roster(key, 3 if len(chosen) == 4 else 4, len(chosen) - 1, full.adverts)
         return full
 
+    def asked(self, at: int, key: AttemptId, skip: int) -> bytes:
+        """Return the request to share under that roster, with the true ML-KEM keys."""
+        roster, node = self.roster(key, skip), self.ids[at]
+        is_key = isinstance(roster, KeyRoster)
+        kem_keys = {}
+        for peer in (Advert.decode(advert).node_id for advert in roster.adverts):
+            mask_key, share_key = self.kem_keys[key, peer]
+            kem_keys[peer] = share_key + mask_key * (node < peer and not is_key)
+        rows = tuple((peer, kem_keys[peer]) for peer in kem_keys if peer != node)
+        return ShareRequest(key, roster.encode(), rows).encode()
+
     @rule(at=WHO, key=WHICH, when=WHEN)
     def bootstrap(self, at, key, when):
         reply = self.call("advertise", at, AdvertRequest(key).encode(), when)
         if reply is not None:
-            self.keep_advert(key, at, reply.encode())
+            self.keep_advert(at, reply.encode())
 
     @rule(key=WHICH)
     def bootstrap_all(self, key):
@@ -111,7 +129,7 @@ class MaliciousServer(RuleBasedStateMachine):
 
     @rule(at=WHO, key=WHICH, skip=st.sampled_from([0, 0, 0, 101, 122, 129]), when=WHEN)
     def share(self, at, key, skip, when):
-        reply = self.call("share", at, self.roster(key, skip).encode(), when)
+        reply = self.call("share", at, self.asked(at, key, skip), when)
         if reply is not None:
             self.keep_shares(reply, at)
 
@@ -176,8 +194,7 @@ class MaliciousServer(RuleBasedStateMachine):
         spy.saw_input(node, opened, reply)
         self.models[key, node] = model
         if reply.next_advert is not None:
-            advert = Advert.decode(reply.next_advert)
-            self.keep_advert(advert.attempt, self.ids.index(node), reply.next_advert)
+            self.keep_advert(self.ids.index(node), reply.next_advert)
 
     @rule(key=WHICH, following=NEXT, model=st.sampled_from(MODELS))
     def masked_all(self, key, following, model):
@@ -195,7 +212,7 @@ class MaliciousServer(RuleBasedStateMachine):
         cohort = sorted(self.shares[key])
         gone = tuple(n for n in cohort if self.ids.index(n) in dropped)
         left = tuple(n for n in cohort if n not in gone)
-        rides = self.roster(following, 0).encode() if following else None
+        rides = self.asked(at, following, 0) if following else None
         request = UnmaskRequest(key, left, gone, (), (), rides).encode()
         self.took(at, key, self.call("unmask", at, request, when))
 

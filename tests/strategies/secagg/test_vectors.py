@@ -13,6 +13,7 @@ from strategies.secagg.messages import (
     Advert,
     MaskedInput,
     Roster,
+    ShareRequest,
 )
 from tests.strategies.secagg import make_vectors
 from tests.strategies.secagg.world import BITS
@@ -59,4 +60,4 @@ def test_every_failure_is_refused_with_its_reason(entry):
     assert make_vectors.refuse_at(entry["stage"], data) == entry["reason"]
     if entry["reason"] == "MALFORMED":
         with pytest.raises(DecodeError):
-            Roster.decode(data)
+            ShareRequest.decode(data)

@@ -18,7 +18,7 @@ from strategies.secagg.crypto.identity import Identity, pin
 from strategies.secagg.crypto.prg import word_dtype
 from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters
-from strategies.secagg.messages import Refusal, Roster
+from strategies.secagg.messages import Advert, AdvertReply, Refusal, Roster, ShareRequest
 from strategies.secagg.server.disputes import Disputes
 from strategies.secagg.server.outcome import Phase, UnmaskedSum
 from strategies.secagg.server.role import ServerRole
@@ -137,6 +137,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.bindings: dict[int, bytes] = {}
+        self.requests: dict[int, ShareRequest] = {}
         self.disputes = Disputes(self.parameters.max_colluding)
         self.ids = [101 + 7 * i for i in range(self.num_nodes)]
         self.stores = {node: MemoryStore() for node in self.ids}
@@ -183,11 +184,18 @@ class World:
         request = server.advert_request().encode()
         for node in nodes if nodes is not None else self.ids:
             server.add_advert(node, ok(self.roles[node].advertise(request)).encode())
-        return server.close_adverts()
+        roster = server.close_adverts()
+        self.requests = {node: server.share_request(node) for node in server.members}
+        return roster
+
+    def told(self, node: int, roster: Roster) -> bytes:
+        """Return the last request to share of a node with another roster in it."""
+        return told(self.requests[node], roster)
 
     def share(self, server: ServerRole, roster: Roster, nodes: Iterable[int]) -> None:
         for node in nodes:
-            server.add_shares(node, ok(self.roles[node].share(roster.encode())).encode())
+            request = told(server.share_request(node), roster)
+            server.add_shares(node, ok(self.roles[node].share(request)).encode())
         server.close_shares()
 
     def ready(self, attempt: AttemptId, nodes: Iterable[int] | None = None) -> ServerRole:
@@ -252,6 +260,15 @@ class World:
         assert result.survivors == tuple(sorted(nodes))
         np.testing.assert_array_equal(result.update, update)
         np.testing.assert_array_equal(result.scalars, scalars)
+
+
+def told(request: ShareRequest, roster: Roster) -> bytes:
+    return replace(request, attempt=roster.attempt, roster=roster.encode()).encode()
+
+
+def advert_in(reply: bytes) -> Advert:
+    """Return the advert in the bytes of a reply."""
+    return Advert.decode(AdvertReply.decode(reply).advert)
 
 
 def ok(reply):

@@ -1,0 +1,154 @@
+"""The checks of a roster, before a node shares anything under it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from strategies.secagg.binding import adverts_hash, roster_hash
+from strategies.secagg.client.checks import ProtocolRefusedError, TrustPolicy, require
+from strategies.secagg.crypto.identity import advert_to_sign
+from strategies.secagg.crypto.keys import is_kem_key, is_public_key
+from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
+from strategies.secagg.messages import (
+    KEM_KEY_BYTES,
+    X25519_BYTES,
+    Advert,
+    KeyRoster,
+    Roster,
+    ShareRequest,
+)
+from strategies.secagg.reasons import RefusalReason
+
+
+@dataclass(frozen=True)
+class CheckedRoster:
+    """A roster under which one node may share.
+
+    Parameters
+    ----------
+    hash : bytes
+        `binding.roster_hash` (32 bytes).
+    adverts : tuple of Advert
+        Of all members, by ascending node id.
+    shape : Shape
+        The graph.
+    near : tuple of int
+        The node's closed neighbourhood, as places in `adverts`, ascending.
+    kem_keys : mapping of int to bytes
+        For each neighbour its ML-KEM share key, and its mask key behind it where this node's
+        row brings the secret of the pair. Empty bytes with classical keys.
+    """
+
+    hash: bytes
+    adverts: tuple[Advert, ...]
+    shape: Shape
+    near: tuple[int, ...]
+    kem_keys: Mapping[int, bytes]
+
+
+def check_request(
+    request: ShareRequest,
+    roster: Roster,
+    own_advert: bytes,
+    parameters: ProtocolParameters,
+    trust: TrustPolicy,
+) -> CheckedRoster:
+    """Check a request to share for the node whose advert is given, and the roster in it."""
+    same = roster.attempt == request.attempt
+    require(same, RefusalReason.MALFORMED, "a roster of another attempt than the request")
+    shape = _check_shape(roster, parameters)
+    adverts = _check_adverts(roster, own_advert, parameters)
+    _check_trust(adverts, trust)
+    place = roster.adverts.index(own_advert)
+    near = neighborhood(shape, adverts_hash(roster.adverts), place)
+    peers = [adverts[member] for member in near if member != place]
+    kem_keys = dict(request.kem_keys)
+    _check_kem_keys(kem_keys, peers, adverts[place].node_id, shape)
+    return CheckedRoster(roster_hash(roster), adverts, shape, near, kem_keys)
+
+
+def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:
+    n = len(roster.adverts)
+    floor = parameters.floor(n)
+    require(n >= floor, RefusalReason.ROSTER_TOO_SMALL, f"{n} under {floor}")
+    is_key = isinstance(roster, KeyRoster)
+    try:
+        shape = parameters.key_shape(n) if is_key else parameters.shape(n)
+    except ValueError as error:
+        raise ProtocolRefusedError(RefusalReason.BAD_THRESHOLD, str(error)) from error
+    told = (roster.num_neighbors, roster.threshold, roster.num_packed if is_key else 0)
+    due = (shape.num_neighbors, shape.threshold, shape.num_packed)
+    require(told == due, RefusalReason.BAD_THRESHOLD, f"told k, t, l = {told}, due {due}")
+    return shape
+
+
+def _check_adverts(
+    roster: Roster, own_advert: bytes, parameters: ProtocolParameters
+) -> tuple[Advert, ...]:
+    shown = [_shown(data, parameters.is_hybrid) for data in roster.adverts]
+    adverts = tuple(one.advert for one in shown)
+    ids = [advert.node_id for advert in adverts]
+    ordered = all(a < b for a, b in pairwise(ids))
+    require(ordered, RefusalReason.WRONG_ADVERT, "node ids are not ascending")
+    require(own_advert in roster.adverts, RefusalReason.OWN_ADVERT_WRONG)
+    alike = all(advert.attempt == roster.attempt for advert in adverts)
+    require(alike, RefusalReason.WRONG_ADVERT, "of another attempt")
+    bad = [one.advert.node_id for one in shown if not one.has_good_keys]
+    require(not bad, RefusalReason.BAD_KEY, f"form or low order, nodes {bad}")
+    keys = [key for one in shown for key in one.unique]
+    require(len(set(keys)) == len(keys), RefusalReason.DUPLICATE_KEY, "a key or commitment")
+    return adverts
+
+
+class _Shown(NamedTuple):
+    """An advert in a roster: whether its keys can be used, and what no other may have."""
+
+    advert: Advert
+    has_good_keys: bool
+    unique: tuple[bytes, ...]
+
+
+@lru_cache(maxsize=2048)
+def _shown(data: bytes, is_hybrid: bool) -> _Shown:
+    # All simulated nodes of a process are shown the same ones.
+    advert = Advert.decode(data)
+    pair = advert.mask_key, advert.share_key
+    good = all(is_public_key(key, hybrid=is_hybrid) for key in pair)
+    return _Shown(advert, good, (*(key[:X25519_BYTES] for key in pair), advert.commitment))
+
+
+def _check_kem_keys(
+    kem_keys: Mapping[int, bytes], peers: list[Advert], node_id: int, shape: Shape
+) -> None:
+    """Check that the ML-KEM keys are those whose hashes are in the neighbours' adverts.
+
+    Whoever is shown another one has nothing to compare it with but the hash, and what is sealed
+    under it is for the server to read: no neighbour may be without.
+    """
+    whole = len(kem_keys) == len(peers) and all(peer.node_id in kem_keys for peer in peers)
+    require(whole, RefusalReason.BAD_KEY, "ML-KEM keys of others than the neighbours")
+    for peer in peers:
+        keys = kem_keys[peer.node_id]
+        good = is_kem_key(peer.share_key, keys[:KEM_KEY_BYTES])
+        if shape.brings_secret(node_id, peer.node_id):
+            good = good and is_kem_key(peer.mask_key, keys[KEM_KEY_BYTES:])
+        else:
+            good = good and len(keys) <= KEM_KEY_BYTES
+        require(good, RefusalReason.BAD_KEY, f"not node {peer.node_id}'s ML-KEM keys")
+
+
+def _check_trust(adverts: tuple[Advert, ...], trust: TrustPolicy) -> None:
+    if trust.approved_bundles is not None:
+        bundles = {advert.bundle for advert in adverts}
+        require(bundles <= trust.approved_bundles, RefusalReason.BUNDLE_NOT_APPROVED)
+    identity = trust.identity
+    if identity is None:
+        return
+    names = [advert.identity for advert in adverts]
+    require(all(name in identity.peers for name in names), RefusalReason.UNKNOWN_IDENTITY)
+    require(len(set(names)) == len(names), RefusalReason.DUPLICATE_KEY, "an identity twice")
+    for advert in adverts:
+        good = identity.verify(advert.identity, advert.signature, advert_to_sign(advert))
+        require(good, RefusalReason.BAD_SIGNATURE, f"node {advert.node_id}")
