@@ -17,7 +17,8 @@ from strategies.masked.config import SecAggConfig
 from strategies.refusals import REFUSAL_CODE
 from strategies.secagg.client.store import AdvertisedSecrets, MaskedSecrets, SharedSecrets
 from strategies.secagg.client.transitions import as_markdown
-from strategies.secagg.graph import ProtocolParameters, failure_probability
+from strategies.secagg.degree import loss_probability, partition_probability
+from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import MESSAGES
 from strategies.secagg.sizes import key_bytes, steady_round
 from strategies.secagg.wire import Field, Wire
@@ -117,15 +118,20 @@ def threshold_table() -> str:
 
 
 def graph_table() -> str:
-    """Return the degree that is chosen above 32 nodes, and the bound on its failure."""
+    """Return the degree that is chosen above 32 nodes, and the bounds on its failures."""
     parameters = ProtocolParameters(min_survivors=None, max_colluding=1, is_sparse=True)
     rows = list[tuple[object, ...]]()
-    for n in (33, 50, 100, 200, 500):
+    for n in (33, 50, 100, 300, 1000):
         shape, dropouts, least = parameters.shape(n), n // 10, parameters.survivors(n)
         k, t = shape.num_neighbors, shape.threshold
-        bound = failure_probability(n, k, t, 1, dropouts, least)
-        rows.append((n, k, t, least, dropouts, f"{bound:.1e}" if bound else "0"))
-    return table(("n", "k", "t", "T", "dropouts assumed", "failure at most"), rows)
+        bounds = (
+            partition_probability(n, k, 1, dropouts, least),
+            loss_probability(n, k, t, dropouts),
+        )
+        shown = (f"{bound:.1e}" if bound else "0" for bound in bounds)
+        rows.append((n, k, t, least, dropouts, *shown))
+    heads = ("n", "k", "t", "T", "dropouts assumed", "apart at most", "lost at most")
+    return table(heads, rows)
 
 
 def refusal_table() -> str:

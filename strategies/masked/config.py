@@ -39,11 +39,12 @@ class SecAggConfig(AggregationConfig):
     max_colluding : int
         c: so many clients may collude with the server.
     threshold : int
-        t: shares that rebuild a seed; 0 for two thirds of the neighbourhood, plus one.
+        t: shares that rebuild a seed; 0 for two thirds of the roster, plus one, and on a sparse
+        graph for half of the neighbourhood with c, plus one.
     graph : Graph
         ``complete``: everyone masks with everyone. ``sparse``: above 32 clients each one masks
-        with as many as keep the chance of a failed round below 1e-9, which hides nothing from a
-        malicious server. ``auto``: sparse in a simulation, else complete.
+        with as many as keep the chance that the sum shows in parts below 2^-40, which hides
+        nothing from a malicious server. ``auto``: sparse in a simulation, else complete.
     max_dropout_fraction : float
         The dropouts for which that number is chosen, in [0, 1).
     key_agreement : KeyAgreement

@@ -4,25 +4,21 @@ A node's neighbourhood is closed: m members, itself among them. The graph is com
 unless a sparse one is asked for, which a malicious server can draw again until a node's
 neighbours suit it, and up to 32 nodes always. On a sparse one each node has an even number k
 of neighbours (m = k + 1): the nodes are put on a ring in an order drawn from the
-hash of all adverts, and each is joined to the k / 2 next on either side. This is the
-Harary graph on a random permutation of Bell, Bonawitz, Gascon, Lepoint and Raykova, Secure
-Single-Server Aggregation with (Poly)Logarithmic Overhead, CCS 2020, section 3, whose three
-conditions (few enough corrupt neighbours, enough surviving neighbours, the survivors
-connected) `failure_probability` bounds.
+hash of all adverts, and each is joined to the k / 2 next on either side; `degree` says how many
+they must be.
 """
 
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import comb
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from strategies.secagg.crypto.keys import Use, derive
+from strategies.secagg.degree import choose_num_neighbors, least_threshold
 
 COMPLETE_UP_TO = 32
-DEFAULT_FAILURE_PROBABILITY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,8 @@ class ProtocolParameters:
     max_colluding : int
         c: the clients that may collude with the server.
     threshold : int or None
-        t; None takes floor(2m/3) + 1 for a neighbourhood of m members.
+        t; None takes floor(2n/3) + 1 on the complete graph, and on a sparse one
+        `degree.least_threshold` of the m members of a neighbourhood.
     is_sparse : bool
         Whether each node has only the k neighbours of `choose_num_neighbors` where there are
         more than 32 members.
@@ -122,11 +119,20 @@ class ProtocolParameters:
                 f"a cohort of {n} is under min_survivors={self.min_survivors}: "
                 "sample more nodes or lower min_survivors"
             )
-        is_sparse = self.is_sparse and n > COMPLETE_UP_TO
-        k = choose_num_neighbors(n, self) if is_sparse else n - 1
-        t = self.threshold or default_threshold(k + 1)
+        k = self._num_neighbors(n)
+        t = self.threshold or (
+            default_threshold(n) if k == n - 1 else least_threshold(k + 1, c)
+        )
         self._check_threshold(k + 1, t, self.survivors(n))
         return Shape(n, k, t)
+
+    def _num_neighbors(self, n: int) -> int:
+        if not self.is_sparse or n <= COMPLETE_UP_TO:
+            return n - 1
+        dropouts = int(self.max_dropout_fraction * n)
+        return choose_num_neighbors(
+            n, self.max_colluding, self.threshold, dropouts, self.survivors(n)
+        )
 
     def key_shape(self, num_members: int) -> Shape:
         """Return the graph for a roster whose members deal keys: a complete one.
@@ -183,65 +189,8 @@ class ProtocolParameters:
 
 
 def default_threshold(num_members: int) -> int:
-    """Return floor(2m/3) + 1 for a closed neighbourhood of m members (3: 3, 4: 3, 5: 4)."""
+    """Return floor(2n/3) + 1 for a complete graph of n members (3: 3, 4: 3, 5: 4)."""
     return 2 * num_members // 3 + 1
-
-
-def _tail(population: int, marked: int, draws: int, at_least: int) -> float:
-    """Return Pr[X >= at_least] for X hypergeometric; exact integers, one division."""
-    ways = sum(
-        comb(marked, i) * comb(population - marked, draws - i)
-        for i in range(max(0, at_least), min(marked, draws) + 1)
-        if draws - i <= population - marked
-    )
-    return ways / comb(population, draws)
-
-
-def failure_probability(
-    n: int, k: int, t: int, c: int, num_dropouts: int, min_survivors: int
-) -> float:
-    """Bound the chance that a random ring of n nodes with k neighbours fails.
-
-    Bell et al. (CCS 2020), section 3, ask for three things of the graph. For colluders and
-    dropouts that are fixed before the ring is drawn:
-
-    * few enough corrupt neighbours: c < t and 2t > m + c hold for every graph here;
-    * enough surviving neighbours: a node's neighbours are k of the other n - 1 at random, so
-      the dropouts among them are hypergeometric; fewer than t of the m = k + 1 left means
-      at least m - t + 1 dropouts. A union bound over the n neighbourhoods counts the node
-      itself as surviving or not, whichever is worse;
-    * the honest survivors connected: a ring with k / 2 links to either side falls apart only
-      where k / 2 nodes in a row are gone, at one of n places, each with the hypergeometric
-      chance that k / 2 drawn nodes all lie among those gone. A failure here would show
-      partial sums to a curious server, so it counts c and as many dropouts as T allows.
-
-    The second costs a round only and is for `num_dropouts`. Returns the sum, at most 1.
-    """
-    if k >= n - 1:
-        return 0.0 if n - num_dropouts >= t else 1.0
-    few = n * _tail(n - 1, min(num_dropouts, n - 1), k, k + 1 - t)
-    gone = min(n, c + max(num_dropouts, n - min_survivors))
-    half = k // 2
-    apart = n * comb(gone, half) / comb(n, half)
-    return min(1.0, few + apart)
-
-
-@lru_cache(maxsize=64)
-def choose_num_neighbors(n: int, parameters: "ProtocolParameters") -> int:
-    """Return the smallest even k that fails with probability at most 1e-9, else n - 1.
-
-    See `failure_probability` for the bound and its source. The threshold is the default one
-    for k + 1 members unless set.
-    """
-    c, dropouts = parameters.max_colluding, int(parameters.max_dropout_fraction * n)
-    for k in range(2, n - 1, 2):
-        t = parameters.threshold or default_threshold(k + 1)
-        if t > k + 1 or 2 * t <= k + 1 + c or c >= t:
-            continue
-        fails = failure_probability(n, k, t, c, dropouts, parameters.survivors(n))
-        if fails <= DEFAULT_FAILURE_PROBABILITY:
-            return k
-    return n - 1
 
 
 def _numbers(seed: bytes) -> Iterator[int]:

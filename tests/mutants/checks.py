@@ -20,6 +20,10 @@ def _graph(name: str, old: str, new: str) -> Mutation:
     return Mutation(name, _GRAPH, old, new, _NUMBERS)
 
 
+def _degree(name: str, old: str, new: str) -> Mutation:
+    return Mutation(name, "strategies/secagg/degree.py", old, new, (f"{_HERE}test_degree.py",))
+
+
 def _roster(name: str, old: str, new: str) -> Mutation:
     return Mutation(name, "strategies/secagg/client/roster.py", old, new, _ROSTERS)
 
@@ -176,7 +180,24 @@ _OF_NUMBERS = (
     _graph("two-seeds-of-one-node-can-be-open", "if 2 * t <= m + c:", "if 2 * t < m + c:"),
     _graph("the-floor-may-be-under-the-threshold", "if minimum < t:", "if minimum < t - 1:"),
     _graph("two-quorums-may-be-apart", "// 2 + 1)", "// 2)"),
-    _graph("a-sparse-graph-may-fall-apart", "PROBABILITY = 1e-9", "PROBABILITY = 1e-3"),
+    _degree("a-sparse-graph-may-fall-apart", "PROBABILITY = 2.0**-40", "PROBABILITY = 1e-3"),
+    _degree(
+        "one-broken-place-in-two-is-looked-for",
+        "comb(n, 2) * comb(gone, k)",
+        "n * comb(gone, k)",
+    ),
+    _degree("colluders-hold-the-graph-together", "min(n, c + max(", "min(n, max("),
+    _degree(
+        "few-dropouts-are-taken-for-granted",
+        "max(num_dropouts, n - min_survivors)",
+        "num_dropouts",
+    ),
+    _degree("a-node-that-drops-out-needs-a-share-less", "k, k + 1 - t)", "k, k + 2 - t)"),
+    _degree(
+        "half-of-the-members-open-a-seed",
+        "(num_members + max_colluding) // 2 + 1",
+        "(num_members + max_colluding) // 2",
+    ),
     _graph("the-ring-is-the-same-for-all-rosters", "derive(seed, Use", "derive(bytes(32), Use"),
 )
 MUTATIONS = (*_OF_ROSTERS, *_OF_COHORTS, *_OF_SURVIVORS, *_OF_VIEWS, *_OF_NUMBERS)

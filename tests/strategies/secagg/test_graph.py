@@ -1,6 +1,6 @@
 """The graph of who masks with whom, and its thresholds."""
 
-import itertools
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies.secagg import graph
+from strategies.secagg.degree import least_threshold
 from strategies.secagg.graph import ProtocolParameters, Shape
 
 
@@ -50,54 +51,6 @@ def test_default_threshold(m, t):
     assert graph.default_threshold(m) == t
 
 
-def test_failure_probability_bounds_what_an_enumeration_finds():
-    """All rings of 8 nodes with 4 neighbours, 1 colluder and 2 dropouts."""
-    n, k, t = 8, 4, 4
-    bad = total = 0
-    for rest in itertools.permutations(range(1, n)):
-        ring = (0, *rest)
-        place = {node: at for at, node in enumerate(ring)}
-        gone = {1, 2}
-        left = [
-            sum(ring[(place[i] + step) % n] not in gone for step in range(-2, 3))
-            for i in range(n)
-        ]
-        honest = [node not in {0, 1, 2} for node in ring]
-        apart = sum(not honest[i] and not honest[i - 1] and any(honest) for i in range(n)) >= 2
-        bad += min(left) < t or apart
-        total += 1
-    assert bad / total <= graph.failure_probability(n, k, t, 1, 2, 6)
-
-
-def test_chosen_degree_keeps_the_promise_and_is_the_least():
-    parameters = ProtocolParameters(
-        min_survivors=300, max_colluding=1, max_dropout_fraction=0.05
-    )
-    k = graph.choose_num_neighbors(400, parameters)
-    fail = [
-        graph.failure_probability(400, degree, graph.default_threshold(degree + 1), 1, 20, 300)
-        for degree in (k, k - 2)
-    ]
-    assert fail[0] <= 1e-9 < fail[1]
-    assert k < 200
-    # Too many dropouts for the default threshold: no ring will do, so all are joined.
-    wild = ProtocolParameters(min_survivors=67, max_colluding=1, max_dropout_fraction=0.4)
-    assert graph.choose_num_neighbors(100, wild) == 99
-
-
-def test_a_lower_floor_of_survivors_needs_more_neighbours():
-    """However few dropouts are expected: as many as T allows must leave the graph whole."""
-    found = [
-        graph.choose_num_neighbors(
-            400,
-            ProtocolParameters(min_survivors=floor, max_colluding=1, max_dropout_fraction=0.0),
-        )
-        for floor in (390, 270, 200)
-    ]
-    assert found == sorted(found)
-    assert found[0] < found[2]
-
-
 @pytest.mark.parametrize(
     ("parameters", "n", "says"),
     [
@@ -134,7 +87,10 @@ def test_shapes():
     sparse = ProtocolParameters(min_survivors=300, max_colluding=1, is_sparse=True)
     big = sparse.shape(400)
     assert not big.is_complete
-    assert big.threshold == graph.default_threshold(big.num_neighbors + 1)
+    assert big.threshold == least_threshold(big.num_neighbors + 1, 1)
+    # No ring is enough with so many dropouts: all are joined, with that graph's threshold.
+    wild = dataclasses.replace(sparse, min_survivors=None, max_dropout_fraction=0.6)
+    assert wild.shape(100) == Shape(100, 99, 67)
     small = ProtocolParameters(min_survivors=22, max_colluding=1, is_sparse=True)
     assert small.shape(32).is_complete
     assert not small.shape(33).is_complete

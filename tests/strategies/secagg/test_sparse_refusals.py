@@ -9,7 +9,7 @@ from strategies.secagg.graph import ProtocolParameters
 from strategies.secagg.messages import ConfirmRequest, UnmaskRequest
 from tests.strategies.secagg.world import World, attempt, binding_for, ok, refused
 
-# T = 26 of 34, and each masks with 20 others: t = 15 of 21.
+# T = 26 of 34, and each masks with 10 others: t = 7 of 11.
 SPARSE = ProtocolParameters(min_survivors=26, max_colluding=1, is_sparse=True)
 
 
@@ -32,7 +32,7 @@ def world(request) -> World:
 
 def neighbours(world: World, node: int) -> list[int]:
     kept = MaskedSecrets.decode(world.stores[node].table[attempt()].secrets)
-    assert (kept.min_survivors, kept.floor, len(kept.held)) == (26, 15, 21)
+    assert (kept.min_survivors, kept.floor, len(kept.held)) == (26, 7, 11)
     return [peer for peer, _ in kept.held if peer != node]
 
 
@@ -59,10 +59,10 @@ def test_one_survivor_under_the_floor_is_refused_though_all_neighbours_survive(w
 
 def test_one_neighbour_under_the_threshold_is_refused_though_enough_survive(world):
     near = neighbours(world, node := world.ids[0])
-    refused(world, node, ask(world, node, without(world, near[:7])), "SURVIVORS_TOO_FEW")
+    refused(world, node, ask(world, node, without(world, near[:5])), "SURVIVORS_TOO_FEW")
 
 
 def test_just_enough_survivors_and_neighbours_are_answered(world):
     near = neighbours(world, node := world.ids[0])
     strangers = [n for n in world.ids if n != node and n not in near]
-    ok(ask(world, node, without(world, near[:6] + strangers[:2])))
+    ok(ask(world, node, without(world, near[:4] + strangers[:4])))
