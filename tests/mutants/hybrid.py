@@ -53,15 +53,15 @@ MUTATIONS = (
     Mutation(
         "ml-kem-keys-are-not-checked",
         f"{_CRYPTO}keys.py",
-        "    try:\n        _kem_key(kem_key)",
-        "    try:\n        bytes(kem_key)",
-        _PRIMITIVES,
+        "        _kem_key(kem_key)\n    except",
+        "        bytes(kem_key)\n    except",
+        (*_PRIMITIVES, f"{_HERE}test_hostile_keys.py"),
     ),
     Mutation(
         "an-ml-kem-key-needs-no-hash",
         f"{_CRYPTO}keys.py",
-        "return _hash_kem_key(kem_key) == public_key[X25519_BYTES:]",
-        "return True",
+        "if _hash_kem_key(kem_key) != public_key[X25519_BYTES:]:",
+        "if not kem_key:",
         _PRIMITIVES,
     ),
     Mutation(

@@ -201,11 +201,14 @@ def is_kem_key(public_key: bytes, kem_key: bytes) -> bool:
     """
     if len(public_key) == X25519_BYTES:
         return not kem_key
+    if _hash_kem_key(kem_key) != public_key[X25519_BYTES:]:
+        return False
     try:
+        # After the hash: what no advert vouches for is not parsed, nor kept.
         _kem_key(kem_key)
     except ValueError:
         return False
-    return _hash_kem_key(kem_key) == public_key[X25519_BYTES:]
+    return True
 
 
 def _hash_kem_key(kem_key: bytes) -> bytes:
