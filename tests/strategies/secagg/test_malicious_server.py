@@ -24,6 +24,7 @@ from tests.strategies.secagg.world import (
     binding_for,
     ok,
     refusal_name,
+    told,
 )
 
 
@@ -76,37 +77,54 @@ def test_the_spy_opens_one_input_if_it_is_given_both_seeds(world):
         np.testing.assert_array_equal(vector, world.inputs[node])
 
 
-def test_own_keys_for_a_victim_are_refused_by_all_with_identities():
-    world = World(PARAMETERS, 5, with_identities=True)
-    roster = world.bootstrap(world.server(attempt()))
-    victim = Advert.decode(roster.adverts[2])
-    seed = bytes([5] * 32)
+def in_place_of(advert: bytes, number: int) -> tuple[Advert, tuple[bytes, bytes]]:
+    """Return an advert with keys of the server's own for another's, and its ML-KEM keys."""
+    seeds = bytes([number] * 32), bytes([90 + number] * 32)
+    mask_keys, share_keys = (KeyPair(seed, hybrid=True) for seed in seeds)
     forged = dataclasses.replace(
-        victim, mask_key=KeyPair(seed, hybrid=True).public, commitment=commit(seed)
+        Advert.decode(advert),
+        mask_key=mask_keys.public,
+        share_key=share_keys.public,
+        commitment=commit(seeds[0]),
     )
-    adverts = (*roster.adverts[:2], forged.encode(), *roster.adverts[3:])
-    shown = dataclasses.replace(roster, adverts=adverts)
-    names = [refusal_name(world.roles[n].share(world.told(n, shown))) for n in world.ids]
-    assert names == ["BAD_SIGNATURE"] * 2 + ["OWN_ADVERT_WRONG"] + ["BAD_SIGNATURE"] * 2
+    return forged, (mask_keys.kem_public, share_keys.kem_public)
+
+
+def with_own_keys(world: World, replaced: range) -> dict[int, bytes]:
+    """Return each node's request to share, with the server's own keys for some members."""
+    server = world.server(attempt())
+    roster = world.bootstrap(server)
+    adverts = list(roster.adverts)
+    for at in replaced:
+        forged, kem_keys = in_place_of(adverts[at], at)
+        adverts[at], server._kem_keys[forged.node_id] = forged.encode(), kem_keys
+    shown = dataclasses.replace(roster, adverts=tuple(adverts))
+    return {node: told(server.share_request(node), shown) for node in world.ids}
+
+
+@pytest.mark.parametrize("with_identities", [False, True])
+def test_own_keys_for_a_victim_are_refused_by_all_with_identities(with_identities):
+    """Without them by the victim alone: the others would share with the server."""
+    world = World(PARAMETERS, 5, with_identities=with_identities)
+    asked = with_own_keys(world, range(2, 3))
+    replies = {node: world.roles[node].share(asked[node]) for node in world.ids}
+    assert refusal_name(replies.pop(world.ids[2])) == "OWN_ADVERT_WRONG"
+    if not with_identities:
+        assert all(ok(reply).rows for reply in replies.values())
+        return
+    assert {refusal_name(reply) for reply in replies.values()} == {"BAD_SIGNATURE"}
     assert all(not store.secrets() for store in world.stores.values())
 
 
-def test_a_victim_surrounded_by_invented_nodes_refuses_with_identities():
-    world = World(PARAMETERS, 5, with_identities=True)
-    roster = world.bootstrap(world.server(attempt()))
-    own = roster.adverts[0]
-    invented = [
-        dataclasses.replace(
-            Advert.decode(advert),
-            mask_key=KeyPair(bytes([i] * 32), hybrid=True).public,
-            share_key=KeyPair(bytes([90 + i] * 32), hybrid=True).public,
-            commitment=commit(bytes([i] * 32)),
-        ).encode()
-        for i, advert in enumerate(roster.adverts[1:])
-    ]
-    shown = dataclasses.replace(roster, adverts=(own, *invented))
+@pytest.mark.parametrize("with_identities", [False, True])
+def test_a_victim_surrounded_by_invented_nodes_refuses_with_identities(with_identities):
+    world = World(PARAMETERS, 5, with_identities=with_identities)
     node = world.ids[0]
-    assert refusal_name(world.roles[node].share(world.told(node, shown))) == "BAD_SIGNATURE"
+    reply = world.roles[node].share(with_own_keys(world, range(1, 5))[node])
+    if with_identities:
+        assert refusal_name(reply) == "BAD_SIGNATURE"
+    else:
+        assert len(ok(reply).rows) == 4
 
 
 def test_a_victim_declared_dropped_stays_under_its_self_mask(world):
