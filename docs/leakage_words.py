@@ -28,7 +28,7 @@ from strategies.secagg.wire import Wire
 READERS: dict[type[Wire], str] = {
     AdvertRequest: "the node asked",
     Advert: "the server; in the roster, every member of the attempt",
-    AdvertReply: "the server",
+    AdvertReply: "the server, which passes advert and keys on: see Roster and ShareRequest",
     Roster: "every member of the attempt",
     KeyRoster: "every member of the attempt",
     ShareRequest: "the node asked; each ML-KEM key, its owner's neighbours",

@@ -83,7 +83,7 @@ def test_keys_of_both_kinds_have_their_bytes():
         ).key_bytes
         for agreed in ("hybrid", "classical")
     ]
-    # Two ML-KEM keys in each advert, and ciphertexts in each row (docs/secure-aggregation.md).
+    # ML-KEM keys of each peer, and ciphertexts in each row (docs/secure-aggregation.md).
     assert 5_000 < (sizes[0] - sizes[1]) / 9 < 7_000
     assert sizes[1] > 0
     assert plan_run(load_config({"aggregation": "plain"})).key_bytes == 0
