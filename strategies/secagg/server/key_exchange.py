@@ -137,6 +137,9 @@ class KeyExchange:
         self._expect(Phase.SHARES)
         self._floor(len(self._rows.dealers), "shares")
         self.cohort = tuple(sorted(self._rows.dealers))
+        # Nobody is asked to share any more, and of a thousand nodes they are megabytes.
+        self._kem_keys.clear()
+        self._roster_bytes = b""
         self.phase = Phase.MASKED
         return self.cohort
 

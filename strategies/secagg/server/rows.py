@@ -76,14 +76,15 @@ class Rows:
     def is_sound(self, dealer: int, receiver: int) -> bool:
         """Say whether a row has its form; if not, that is the dealer's own doing."""
         try:
-            return self._has_form(self._dealt[dealer][receiver], dealer < receiver)
+            brings = self._members.shape.brings_secret(dealer, receiver)
+            return self._has_form(self._dealt[dealer][receiver], brings)
         except (DecodeError, KeyError):
             return False
 
-    def _has_form(self, data: bytes, is_lower: bool) -> bool:
-        """Say whether a row of the lower or the higher node of a pair has its parts."""
+    def _has_form(self, data: bytes, brings_secret: bool) -> bool:
+        """Say whether a row has its parts, that of the pair's secret where it brings it."""
         row, is_hybrid = ShareRow.decode(data), self._members.is_hybrid
-        due = KEM_TEXT_BYTES * is_hybrid, PAIR_PART_BYTES * (is_hybrid and is_lower)
+        due = KEM_TEXT_BYTES * is_hybrid, PAIR_PART_BYTES * (is_hybrid and brings_secret)
         return (len(row.kem_text), len(row.pair_part)) == due
 
     def holds_what_was_dealt(self, holder: int, reply: UnmaskReply) -> bool:
@@ -130,7 +131,7 @@ class KeyRows(Rows):
             KEM_TEXT_BYTES * members.is_hybrid,
         )
 
-    def _has_form(self, data: bytes, is_lower: bool) -> bool:
+    def _has_form(self, data: bytes, brings_secret: bool) -> bool:
         """Say whether a row has its parts, the same of both nodes."""
         row = KeyRow.decode(data)
         return (len(row.sealed), len(row.kem_text)) == self._due

@@ -250,12 +250,11 @@ def test_a_node_without_keys_answers_no_roster_of_keys():
     node = masks.ids[0]
     assert refusal_name(masks.roles[node].share(masks.told(node, keyed))) == "MALFORMED"
     world = EncryptedWorld(PARAMETERS)
-    server = world.server(attempt())
-    roster = world.bootstrap(server)
+    roster = roster_of_keys(world)
     parts = {name: value for name, value in vars(roster).items() if name != "num_packed"}
     request = world.requests[node]
     # With masks, its rows bring the secrets of pairs.
-    kem_keys = tuple((p, key + server._kem_keys[p][0]) for p, key in request.kem_keys)
+    kem_keys = tuple((p, key + world.kem_keys[p][0]) for p, key in request.kem_keys)
     request = replace(request, kem_keys=kem_keys)
     upload = ok(world.roles[node].share(told(request, Roster(**parts))))
     record = world.stores[world.ids[0]].table[attempt()]

@@ -258,7 +258,7 @@ def test_a_server_that_swaps_the_secret_of_a_pair_only_makes_a_dispute(with_iden
     server = world.ready(attempt())
     server.bind_masks(binding_for())
     lower, higher = world.ids[:2]
-    key = server._kem_keys[higher][0]
+    key = world.kem_keys[higher][0]
     forged = seal_pair_secret(
         bytes(32), key, server._members.roster, (lower, higher), stream(3)
     )

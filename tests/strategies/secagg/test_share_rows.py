@@ -63,7 +63,7 @@ def test_a_row_that_another_has_made_is_rejected(place, is_hybrid):
     assert rejected(world, node, request) == ()
     victim = request.rows[0][0]
     kept = SharedSecrets.decode(world.stores[victim].table[attempt()].secrets)
-    receiver, kem_keys = server._members.adverts[node], server._kem_keys[node]
+    receiver, kem_keys = server._members.adverts[node], world.kem_keys[node]
     for seed, taken in ((bytes(32), False), (kept.share_seed, True)):
         share_keys = KeyPair(seed, hybrid=is_hybrid)
         row = forged(victim, receiver, kem_keys, kept.roster, share_keys)

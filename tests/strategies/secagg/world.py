@@ -138,6 +138,7 @@ class World:
     def __post_init__(self) -> None:
         self.bindings: dict[int, bytes] = {}
         self.requests: dict[int, ShareRequest] = {}
+        self.kem_keys: dict[int, tuple[bytes, bytes]] = {}
         self.disputes = Disputes(self.parameters.max_colluding)
         self.ids = [101 + 7 * i for i in range(self.num_nodes)]
         self.stores = {node: MemoryStore() for node in self.ids}
@@ -186,6 +187,7 @@ class World:
             server.add_advert(node, ok(self.roles[node].advertise(request)).encode())
         roster = server.close_adverts()
         self.requests = {node: server.share_request(node) for node in server.members}
+        self.kem_keys = dict(server._kem_keys)
         return roster
 
     def told(self, node: int, roster: Roster) -> bytes:
