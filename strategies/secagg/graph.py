@@ -129,7 +129,8 @@ class ProtocolParameters:
     def _num_neighbors(self, n: int) -> int:
         if not self.is_sparse or n <= COMPLETE_UP_TO:
             return n - 1
-        dropouts = int(self.max_dropout_fraction * n)
+        # 0.29 * 100 is a little under 29 in floats.
+        dropouts = int(round(self.max_dropout_fraction * n, 6))
         return choose_num_neighbors(
             n, self.max_colluding, self.threshold, dropouts, self.survivors(n)
         )

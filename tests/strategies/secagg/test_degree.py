@@ -1,8 +1,11 @@
 """How many neighbours a sparse graph needs, against all cases of small graphs."""
 
 from itertools import combinations
+from math import comb
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from strategies.secagg import graph
 from strategies.secagg.degree import (
@@ -80,6 +83,67 @@ def test_the_degree_keeps_both_limits_and_is_the_least(n, dropouts, c):
     assert k < n - 1
     assert keeps(k)
     assert not keeps(k - 2)
+
+
+def first_of_all(
+    n: int, c: int, threshold: int | None, num_dropouts: int, min_survivors: int
+) -> int:
+    """Return the degree that a look at each of them finds."""
+    for k in range(2, n - 1, 2):
+        t = threshold or least_threshold(k + 1, c)
+        if (
+            c < t <= k + 1 < 2 * t - c
+            and partition_probability(n, k, c, num_dropouts, min_survivors) <= 2.0**-40
+            and loss_probability(n, k, t, num_dropouts) <= 1e-6
+        ):
+            return k
+    return n - 1
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_halving_the_range_misses_no_smaller_degree(data):
+    """With half of the nodes gone, too, where more neighbours do not always help."""
+    n = data.draw(st.integers(5, 150))
+    c = data.draw(st.integers(0, min(6, n - 2)) | st.integers(0, n - 2))
+    half = (n - c) // 2
+    dropouts = data.draw(st.integers(0, n - 1) | st.integers(max(0, half - 8), half))
+    threshold = data.draw(st.none() | st.integers(2, n))
+    numbers = n, c, threshold, dropouts, data.draw(st.integers(2, n))
+    assert choose_num_neighbors(*numbers) == first_of_all(*numbers)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "t", "num_dropouts"),
+    [(100, 26, 15, 10), (90, 60, 31, 44), (80, 70, 36, 79), (60, 20, 1, 30), (60, 20, 21, 0)],
+)
+def test_the_chance_of_a_loss_is_the_tail_of_a_hypergeometric_variable(n, k, t, num_dropouts):
+    ways = sum(
+        comb(num_dropouts, gone) * comb(n - 1 - num_dropouts, k - gone)
+        for gone in range(k + 1 - t, k + 1)
+    )
+    bound = loss_probability(n, k, t, num_dropouts)
+    assert bound == min(1.0, n * (ways / comb(n - 1, k)))
+
+
+def test_thousands_of_nodes_of_whom_half_drop_out_are_no_work():
+    """With all sums anew for each degree this took minutes, and every node asks for it."""
+    assert choose_num_neighbors(5000, 1, None, 2450, 3334) == 4768
+    assert choose_num_neighbors(10_000, 1, None, 6000, 6667) == 9999
+
+
+@pytest.mark.parametrize("n", [100, 200, 700])
+def test_a_fraction_is_of_as_many_dropouts_as_it_says(n):
+    for dropouts in range(0, n // 3, n // 100):
+        parameters = ProtocolParameters(
+            min_survivors=None,
+            max_colluding=1,
+            is_sparse=True,
+            max_dropout_fraction=dropouts / n,
+        )
+        least = graph.default_threshold(n)
+        k = parameters.shape(n).num_neighbors
+        assert k == choose_num_neighbors(n, 1, None, dropouts, least)
 
 
 def test_no_ring_is_enough_for_too_many_dropouts():
