@@ -147,7 +147,7 @@ def _of_dropouts(figures: Figures) -> Iterator[Ratio]:
     dropouts change, and all that the clients wait for.
     """
     without: dict[str, float] = {}
-    most = {CLASSICAL: 5.0, ENCRYPTED: 0.3}
+    most = {CLASSICAL: 5.0, SIGNED: 5.0, ENCRYPTED: 0.3}
     for row in figures["rows"]:
         system, seconds = row["system"], row["measured"]["server"]
         if row["case"]["dropouts"] and system in most:

@@ -129,11 +129,11 @@ class ProtocolParameters:
     def _num_neighbors(self, n: int) -> int:
         if not self.is_sparse or n <= COMPLETE_UP_TO:
             return n - 1
-        # 0.29 * 100 is a little under 29 in floats.
-        dropouts = int(round(self.max_dropout_fraction * n, 6))
-        return choose_num_neighbors(
-            n, self.max_colluding, self.threshold, dropouts, self.survivors(n)
-        )
+        least = self.survivors(n)
+        # 0.29 * 100 is a little under 29 in floats. With more than T allows the attempt is lost
+        # however many neighbours there are.
+        dropouts = min(int(round(self.max_dropout_fraction * n, 6)), n - least)
+        return choose_num_neighbors(n, self.max_colluding, self.threshold, dropouts, least)
 
     def key_shape(self, num_members: int) -> Shape:
         """Return the graph for a roster whose members deal keys: a complete one.

@@ -88,9 +88,17 @@ def test_shapes():
     big = sparse.shape(400)
     assert not big.is_complete
     assert big.threshold == least_threshold(big.num_neighbors + 1, 1)
-    # No ring is enough with so many dropouts: all are joined, with that graph's threshold.
-    wild = dataclasses.replace(sparse, min_survivors=None, max_dropout_fraction=0.6)
-    assert wild.shape(100) == Shape(100, 99, 67)
+    # T allows 33 dropouts of 100, whatever is expected.
+    third, more = (
+        dataclasses.replace(sparse, min_survivors=None, max_dropout_fraction=fraction)
+        for fraction in (0.33, 0.6)
+    )
+    assert third.shape(100) == more.shape(100)
+    assert not more.shape(100).is_complete
+    # No ring is enough: all are joined, with that graph's threshold.
+    wild = dataclasses.replace(more, min_survivors=40, threshold=40, max_colluding=0)
+    with pytest.raises(ValueError, match="take a threshold from 51"):
+        wild.shape(100)
     small = ProtocolParameters(min_survivors=22, max_colluding=1, is_sparse=True)
     assert small.shape(32).is_complete
     assert not small.shape(33).is_complete
