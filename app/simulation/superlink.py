@@ -19,9 +19,8 @@ _STOP_SECONDS = 20
 SUPERLINK_PID = "TACET_SUPERLINK_PID"
 _THIS_MACHINE = ("127.0.0.1", "localhost")
 #: Up to this size Ray hands a message from process to process in the call itself. By default
-#: it takes a third process and shared memory for those above 100 KB: of 50 nodes, a request
-#: to share is one, and there are two such messages a node and round. Large models go that way
-#: still.
+#: it takes a third process and shared memory for those above 100 KB: of 150 nodes, a request
+#: to share is one. Large models go that way still.
 RAY_INLINE_BYTES = 4 << 20
 _RAY_INLINE = "RAY_max_direct_call_object_size"
 
