@@ -17,7 +17,7 @@ from strategies.masked.messages import unwrap, wrap
 from strategies.rounds.attempt import RunStoppedError
 from strategies.rounds.transport import PollingGrid
 from strategies.secagg.crypto.keys import KeyPair, commit
-from strategies.secagg.messages import Advert, Roster, ShareRequest
+from strategies.secagg.messages import Advert, AdvertReply, Roster, ShareRequest
 
 NUM_NODES = 4
 
@@ -94,7 +94,7 @@ def test_signed_the_model_is_the_same(run_config, tmp_path, silent):
         planned = plan_run(load_config(run_config)).num_trips
         assert len(watched.replies) == planned * NUM_NODES
     adverts = [
-        Advert.decode(unwrap(reply.content))
+        Advert.decode(AdvertReply.decode(unwrap(reply.content)).advert)
         for kind, _, reply in watched.replies
         if kind == "train.advert"
     ]

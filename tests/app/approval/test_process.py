@@ -17,7 +17,7 @@ from app.approval.bundle import digest
 from app.approval.clientapp import GuardError, require_known
 from app.node.running_code import RUNNING
 from strategies.refusals import REFUSAL_CODE
-from strategies.secagg.messages import Advert
+from strategies.secagg.messages import Advert, AdvertReply
 from tests import ROOT
 
 PROCESS = """
@@ -109,7 +109,7 @@ def test_an_approved_bundle_runs_from_itself_and_signs_its_hash(policy, bundle, 
     reply, result = run_guarded(tmp_path, bundle)
     assert result.returncode == 0, result.stderr
     assert reply.error is None, result.stderr
-    advert = Advert.decode(bytes.fromhex(reply.advert))
+    advert = Advert.decode(AdvertReply.decode(bytes.fromhex(reply.advert)).advert)
     assert advert.bundle.hex() == reply.running == digest(bundle)
     assert Path(reply.client).is_relative_to(tmp_path / "home" / "tacet-bundles")
 
