@@ -13,6 +13,7 @@ from strategies.secagg.client import store
 from strategies.secagg.fields import AttemptId, DecodeError
 from strategies.secagg.messages import MESSAGES, Advert, MaskedInput, Refusal, Roster
 from strategies.secagg.wire import VERSION, Wire
+from tests import ROOT
 
 ALL = [*MESSAGES, store.AdvertisedSecrets, store.SharedSecrets, store.MaskedSecrets]
 ATTEMPTS = st.builds(
@@ -123,6 +124,11 @@ def test_a_length_over_the_limit_is_refused_though_all_bytes_are_there():
     signed = b"TS" + bytes([VERSION, messages.SharesUpload.TYPE]) + attempt + bytes(4 + 64)
     with pytest.raises(DecodeError, match="65 is over the limit 64"):
         messages.SharesUpload.decode(signed + struct.pack(">I", 65) + bytes(65))
+
+
+def test_the_docs_name_the_version():
+    page = (ROOT / "docs" / "secure-aggregation.md").read_text(encoding="utf-8")
+    assert f"Every message is `TS`, version {VERSION}," in page
 
 
 def test_wrong_version_type_order_and_flags_are_named():
