@@ -16,14 +16,14 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 
 from deploy.lock import LOCKS, entries, normal
 from strategies.masked.messages import ADVERT, SHARE, UNMASK, unwrap
-from strategies.secagg.messages import Advert, MaskedInput, SharesUpload, UnmaskReply
+from strategies.secagg.messages import AdvertReply, MaskedInput, SharesUpload, UnmaskReply
 from tests.docker.demo import HOSPITALS, PROJECT, SERVICES, Demo, output
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(5400)]
 
 EPSILON, DELTA = 3.0, 1e-3
 #: What a hospital sends under each of Flower's message types.
-REPLIES = {ADVERT: Advert, SHARE: SharesUpload, "train": MaskedInput, UNMASK: UnmaskReply}
+REPLIES = {ADVERT: AdvertReply, SHARE: SharesUpload, "train": MaskedInput, UNMASK: UnmaskReply}
 
 
 # --- the run
