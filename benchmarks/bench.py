@@ -132,7 +132,7 @@ def _of_flower(most: dict[int, float]) -> Callable[[Figures], Iterator[Ratio]]:
 def _of_rounds(figures: Figures) -> Iterator[Ratio]:
     """Read rounds through Flower's engine from ``benchmarks.round_trip``."""
     for row in figures["rows"]:
-        if row["system"] in ("secagg", "classical"):
+        if row["system"] in ("secagg", "hybrid"):
             name = f"simulated {row['system']} round of {row['clients']} / Flower's FedAvg"
             if row["clients"] <= _FEW_CLIENTS:
                 yield Ratio(f"{name}, seconds", row["times_flower"], 1.0)

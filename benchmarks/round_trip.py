@@ -26,8 +26,8 @@ from benchmarks.training_floor import measure_floor
 from deploy.trial_home import TrialError
 
 _EPILOG = """\
-plain and secagg are this app, with the model scored on the way to training it; classical is
-secagg with X25519 alone, without ML-KEM-768; flower is Flower's own FedAvg with its own loop,
+plain and secagg are this app, with the model scored on the way to training it; hybrid is
+secagg with ML-KEM-768 beside X25519, which a deployment has and a simulation has not; flower is Flower's own FedAvg with its own loop,
 train and evaluate, on the same task and data.
 
 first s    the first round, in which Ray starts its workers and they import torch
@@ -53,9 +53,9 @@ SYSTEMS: dict[str, dict[str, Scalar] | None] = {
     "flower": None,
     "plain": {"aggregation": "plain"},
     "secagg": {"aggregation": "secagg"},
-    "classical": {
+    "hybrid": {
         "aggregation": "secagg",
-        "overrides": "aggregation.key_agreement=classical",
+        "overrides": "aggregation.key_agreement=hybrid",
     },
 }
 METRICS = "metrics.jsonl"

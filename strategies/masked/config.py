@@ -24,6 +24,7 @@ class Graph(Enum):
 class KeyAgreement(Enum):
     """How two nodes agree on keys."""
 
+    auto = "auto"
     hybrid = "hybrid"
     classical = "classical"
 
@@ -49,7 +50,8 @@ class SecAggConfig(AggregationConfig):
         The dropouts for which that number is chosen, in [0, 1).
     key_agreement : KeyAgreement
         ``hybrid``: X25519 and ML-KEM-768, so that what is recorded today stays closed to a
-        quantum computer. ``classical``: X25519 alone.
+        quantum computer. ``classical``: X25519 alone. ``auto``: classical in a simulation,
+        where no message crosses a network, else hybrid.
     identities : bool
         Every message is signed, and checked against each node's own peers file; and nodes give
         shares only once they are shown that all of them see the same survivors.
@@ -64,7 +66,7 @@ class SecAggConfig(AggregationConfig):
     threshold: int = 0
     graph: Graph = Graph.auto
     max_dropout_fraction: float = 0.1
-    key_agreement: KeyAgreement = KeyAgreement.hybrid
+    key_agreement: KeyAgreement = KeyAgreement.auto
     identities: bool = False
     peers_file: str = ""
     secrets_seconds: float = 3600.0
@@ -122,6 +124,12 @@ class SecAggConfig(AggregationConfig):
             return num_simulated is not None and num_simulated > COMPLETE_UP_TO
         return self.graph is Graph.sparse
 
+    def is_hybrid(self, num_simulated: int | None) -> bool:
+        """Return whether keys are agreed with ML-KEM-768 too."""
+        if self.key_agreement is KeyAgreement.auto:
+            return num_simulated is None
+        return self.key_agreement is KeyAgreement.hybrid
+
     @property
     def num_trips(self) -> int:
         """Return mask and unmask; with identities, a round with dropouts takes one more."""
@@ -176,6 +184,6 @@ class SecAggConfig(AggregationConfig):
             max_colluding=0 if num_simulated == 2 else self.max_colluding,
             threshold=self.threshold or None,
             is_sparse=self.is_sparse(num_simulated),
-            is_hybrid=self.key_agreement is KeyAgreement.hybrid,
+            is_hybrid=self.is_hybrid(num_simulated),
             max_dropout_fraction=self.max_dropout_fraction,
         )

@@ -144,7 +144,7 @@ def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
     assert lines[0].split("  ")[0] == "system"
     assert [row["clients"] for row in figures["rows"]] == [2] * 4 + [4] * 4
     assert [row["system"] for row in figures["rows"][:4]] == [
-        *("flower", "plain", "secagg", "classical")
+        *("flower", "plain", "secagg", "hybrid")
     ]
     assert [row["times_flower"] for row in figures["rows"][:3]] == [1.0, 0.5, 0.5]
     assert [row["times_flower_cpu"] for row in figures["rows"][:3]] == [1.0, 1.5, 1.5]

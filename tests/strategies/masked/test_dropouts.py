@@ -24,9 +24,11 @@ def run_config(tmp_path):
 STAGES = ["train.advert", "train.share", "train", "train.unmask"]
 
 
+@pytest.mark.parametrize("agreed", ["classical", "hybrid"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_dropout_at_any_stage_is_survived(run_config, stage):
+def test_a_dropout_at_any_stage_is_survived(run_config, stage, agreed):
     """Node 1004 of five falls silent at one stage of the first round, and comes back."""
+    run_config["overrides"] += f" aggregation.key_agreement={agreed}"
     gone = iter([True])
 
     def fault(message, real):

@@ -10,6 +10,7 @@ from app.builders.run import RunFacts, build_strategy
 from app.builders.workload import build_workload
 from app.config.load import ConfigError, load_config
 from app.simulation.in_process import InProcessGrid, simulate
+from strategies.masked.config import KeyAgreement, SecAggConfig
 from strategies.masked.strategy import SecAgg
 from strategies.rounds.attempt import RunStoppedError
 from tests.kits.secure_kit import other, secure_run
@@ -74,6 +75,17 @@ def test_wrong_numbers_are_refused_when_composed(free, expected):
     with pytest.raises(ConfigError) as info:
         load_config({"aggregation": "secagg", "overrides": free})
     assert expected in str(info.value)
+
+
+def test_keys_are_agreed_with_ml_kem_where_messages_cross_a_network():
+    """In a simulation none does, and one machine holds all keys."""
+    agreed = {
+        name: [SecAggConfig(key_agreement=one).parameters(n).is_hybrid for n in (None, 1000)]
+        for name, one in KeyAgreement.__members__.items()
+    }
+    expected = {"auto": [True, False], "hybrid": [True, True], "classical": [False, False]}
+    assert agreed == expected
+    assert SecAggConfig().key_agreement is KeyAgreement.auto
 
 
 @pytest.mark.parametrize("inner", [FedMedian(), Krum()])
