@@ -27,8 +27,8 @@ from deploy.trial_home import TrialError
 
 _EPILOG = """\
 plain and secagg are this app, with the model scored on the way to training it; hybrid is
-secagg with ML-KEM-768 beside X25519, which a deployment has and a simulation has not; flower is Flower's own FedAvg with its own loop,
-train and evaluate, on the same task and data.
+secagg with ML-KEM-768 beside X25519, which a deployment has and a simulation has not; flower
+is Flower's own FedAvg with its own loop, train and evaluate, on the same task and data.
 
 first s    the first round, in which Ray starts its workers and they import torch
 round s    median of the other rounds

@@ -48,7 +48,12 @@ def overrides(option: str, population: int = 4, rate: float = 1.0, noise: str = 
 
 
 def run_config_of(folder: Path, option: str, aggregation: str, free: str = "", **keys) -> dict:
-    """Return a run config; ``keys`` have underscores for hyphens."""
+    """Return a run config; ``keys`` have underscores for hyphens.
+
+    Keys are agreed as in a deployment, for one of the nodes may answer as there (``RealNode``).
+    """
+    if aggregation == "secagg" and "aggregation.key_agreement" not in free:
+        free += " aggregation.key_agreement=hybrid"
     population = keys.pop("population", 4)
     rate = keys.pop("rate", 1.0)
     return {

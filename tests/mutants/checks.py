@@ -32,8 +32,8 @@ _OF_ROSTERS = (
     _roster("own-advert-may-be-another", "own_advert in roster.adverts", "own_advert"),
     _roster(
         "adverts-of-another-attempt-pass",
-        "advert.attempt == roster.attempt",
-        "advert.attempt.run_id == roster.attempt.run_id",
+        "advert.attempt == attempt",
+        "advert.attempt.run_id == attempt.run_id",
     ),
     _roster("a-node-twice-in-a-roster-passes", "a < b for a, b", "a <= b for a, b"),
     _roster(

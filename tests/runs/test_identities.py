@@ -41,7 +41,8 @@ def run_config(tmp_path) -> dict:
 
 
 FAST = "rounds.deadline_seconds=0.3 task.training.num_steps=3"
-SIGNED = "aggregation.identities=true aggregation.min_survivors=3"
+HYBRID = "aggregation.key_agreement=hybrid"
+SIGNED = f"aggregation.identities=true aggregation.min_survivors=3 {HYBRID}"
 
 
 class Watched:
@@ -191,7 +192,7 @@ def test_without_identities_the_swap_goes_unseen_by_the_others(run_config):
             message.content = wrap(swap_advert(ShareRequest.decode(unwrap(message.content))))
         return real(message)
 
-    run_config |= {"overrides": FAST, "simulation-nodes": ""}
+    run_config |= {"overrides": f"{FAST} {HYBRID}", "simulation-nodes": ""}
     watched = Watched(run_config, swap)
     # This honest server knows the true adverts, so its plan is another one.
     with pytest.raises(RunStoppedError, match="secagg_plan_mismatch"):

@@ -36,7 +36,7 @@ from strategies.secagg.client.masking_step import (
 from strategies.secagg.client.memory import Memory, NoMemory
 from strategies.secagg.client.refusing import ErrorBoundary, named
 from strategies.secagg.client.remembering import remember, require_allowed
-from strategies.secagg.client.roster import check_request
+from strategies.secagg.client.roster import check_request, read_roster
 from strategies.secagg.client.sharing import OwnNode, draw_advert, share_secrets
 from strategies.secagg.client.stages import Records, Stages
 from strategies.secagg.client.store import (
@@ -239,7 +239,7 @@ class ClientRole:
         attempt = request.attempt
         self._stages.check(records, attempt, Event.SHARE)
         own = AdvertisedSecrets.decode(records[attempt].secrets)
-        roster = self._roster_type(request.roster).decode(request.roster)
+        roster = read_roster(self._roster_type(request.roster), request.roster)
         checked = check_request(request, roster, own.advert, self._parameters, self._trust)
         key = b""
         if self._draw_key is not None and checked.shape.num_packed:

@@ -10,6 +10,7 @@ from strategies.secagg.binding import adverts_hash, roster_hash
 from strategies.secagg.client.checks import ProtocolRefusedError, TrustPolicy, require
 from strategies.secagg.crypto.identity import advert_to_sign
 from strategies.secagg.crypto.keys import is_kem_key, is_public_key
+from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import ProtocolParameters, Shape, neighborhood
 from strategies.secagg.messages import (
     KEM_KEY_BYTES,
@@ -48,6 +49,18 @@ class CheckedRoster:
     kem_keys: Mapping[int, bytes]
 
 
+@lru_cache(maxsize=2)
+def read_roster(form: type[Roster], data: bytes) -> Roster:
+    """Return the roster in bytes: one for all simulated nodes of a process, who get the same.
+
+    Raises
+    ------
+    DecodeError
+        If they are not the canonical bytes of one.
+    """
+    return form.decode(data)
+
+
 def check_request(
     request: ShareRequest,
     roster: Roster,
@@ -59,7 +72,8 @@ def check_request(
     same = roster.attempt == request.attempt
     require(same, RefusalReason.MALFORMED, "a roster of another attempt than the request")
     shape = _check_shape(roster, parameters)
-    adverts = _check_adverts(roster, own_advert, parameters)
+    require(own_advert in roster.adverts, RefusalReason.OWN_ADVERT_WRONG)
+    adverts = _check_adverts(roster.adverts, roster.attempt, parameters.is_hybrid)
     _check_trust(adverts, trust)
     place = roster.adverts.index(own_advert)
     near = neighborhood(shape, adverts_hash(roster.adverts), place)
@@ -84,16 +98,18 @@ def _check_shape(roster: Roster, parameters: ProtocolParameters) -> Shape:
     return shape
 
 
+# As `read_roster`, of which the simulated nodes have the same tuple.
+@lru_cache(maxsize=2)
 def _check_adverts(
-    roster: Roster, own_advert: bytes, parameters: ProtocolParameters
+    encoded: tuple[bytes, ...], attempt: AttemptId, is_hybrid: bool
 ) -> tuple[Advert, ...]:
-    shown = [_shown(data, parameters.is_hybrid) for data in roster.adverts]
+    """Return the adverts, which are those of one attempt and share nothing."""
+    shown = [_shown(data, is_hybrid) for data in encoded]
     adverts = tuple(one.advert for one in shown)
     ids = [advert.node_id for advert in adverts]
     ordered = all(a < b for a, b in pairwise(ids))
     require(ordered, RefusalReason.WRONG_ADVERT, "node ids are not ascending")
-    require(own_advert in roster.adverts, RefusalReason.OWN_ADVERT_WRONG)
-    alike = all(advert.attempt == roster.attempt for advert in adverts)
+    alike = all(advert.attempt == attempt for advert in adverts)
     require(alike, RefusalReason.WRONG_ADVERT, "of another attempt")
     bad = [one.advert.node_id for one in shown if not one.has_good_keys]
     require(not bad, RefusalReason.BAD_KEY, f"form or low order, nodes {bad}")
