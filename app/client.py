@@ -13,7 +13,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from app.builders.workload import build_workload
-from app.config.load import ConfigError, Scalar, config_of_run, load_config
+from app.config.load import ConfigError, Scalar, load_config
 from app.node.admission import admit
 from app.node.node_log import tell
 from app.node.noting import note_answer
@@ -71,7 +71,7 @@ def answer(message: Message, context: Context, held: LocalData | None = None) ->
     """Answer one message as this run's aggregation does."""
     started, session = time.monotonic(), None
     try:
-        config = config_of_run(context.run_id, context.run_config)
+        config = load_config(context.run_config)
         settings = settings_of(context.node_config, config, in_simulation())
         session = NodeSession(context, config, settings, held)
         reply = _answer_admitted(message, session)

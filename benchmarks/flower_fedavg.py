@@ -58,6 +58,7 @@ clientapp = "{module}:client"
 [tool.flwr.app.config]
 num-rounds = 2
 output-file = ""
+idle = false
 """
 
 _MANY_CLIENTS = 150
@@ -138,6 +139,9 @@ def _main(grid: Grid, context: Context) -> None:
 def _train(message: Message, context: Context) -> Message:
     from tasks.training.local import initial_model, set_parameters, train
 
+    if context.run_config["idle"]:
+        content = {"arrays": message.content["arrays"], "metrics": _one_example()}
+        return Message(RecordDict(content), reply_to=message)
     task, data = load(context)
     model = initial_model(task)
     set_parameters(model, _arrays(message))
@@ -151,6 +155,8 @@ def _train(message: Message, context: Context) -> Message:
 def _evaluate(message: Message, context: Context) -> Message:
     from tasks.training.local import evaluate, initial_model, set_parameters
 
+    if context.run_config["idle"]:
+        return Message(RecordDict({"metrics": _one_example()}), reply_to=message)
     task, data = load(context)
     model = initial_model(task)
     set_parameters(model, _arrays(message))
@@ -158,6 +164,10 @@ def _evaluate(message: Message, context: Context) -> Message:
     count = int(sums.pop("num_examples"))
     metrics = {"num-examples": count, **{k: v / max(1, count) for k, v in sums.items()}}
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+
+def _one_example() -> MetricRecord:
+    return MetricRecord({"num-examples": 1})
 
 
 def load(context: Context) -> tuple[Task, LocalData]:
@@ -196,7 +206,12 @@ def write_app(folder: Path, module: str = "flower_fedavg") -> None:
 
 
 def run(
-    environment: dict[str, str], num_clients: int, num_rounds: int, folder: Path
+    environment: dict[str, str],
+    num_clients: int,
+    num_rounds: int,
+    folder: Path,
+    *,
+    idle: bool = False,
 ) -> tuple[list[dict[str, float]], str]:
     """Run the app through ``flwr run``.
 
@@ -207,6 +222,8 @@ def run(
     num_clients, num_rounds : int
     folder : Path
         An empty one, for the app.
+    idle : bool
+        Whether clients answer at once, without training or scoring.
 
     Returns
     -------
@@ -221,7 +238,8 @@ def run(
         "--federation-config",
         f"num-supernodes={num_clients} client-resources-num-cpus=1",
         "--run-config",
-        f"num-rounds={num_rounds} output-file={json.dumps(str(output))}",
+        f"num-rounds={num_rounds} output-file={json.dumps(str(output))}"
+        f" idle={json.dumps(idle)}",
     ]
     finished = subprocess.run(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -28,7 +28,8 @@ from deploy.trial_home import TrialError
 _EPILOG = """\
 plain and secagg are this app, with the model scored on the way to training it; hybrid is
 secagg with ML-KEM-768 beside X25519, which a deployment has and a simulation has not; flower
-is Flower's own FedAvg with its own loop, train and evaluate, on the same task and data.
+is Flower's own FedAvg with its own loop, train and evaluate, on the same task and data; idle
+is that with clients that answer at once, all that Flower's two messages a client cost.
 
 first s    the first round, in which Ray starts its workers and they import torch
 round s    median of the other rounds
@@ -48,9 +49,11 @@ the rounds of all passes."""
 
 #: What all rows train.
 TRAINING: dict[str, Scalar] = {"task": "digits", "algorithm": "fedavg"}
+#: Rows of Flower's own app: whether its clients do nothing.
+FLOWERS = {"flower": False, "idle": True}
 #: Name of a row to what it adds to the run config; None for Flower's own app.
 SYSTEMS: dict[str, dict[str, Scalar] | None] = {
-    "flower": None,
+    **dict.fromkeys(FLOWERS),
     "plain": {"aggregation": "plain"},
     "secagg": {"aggregation": "secagg"},
     "hybrid": {
@@ -141,12 +144,14 @@ def measure_rounds(
     run_config: Mapping[str, Scalar] | None,
     num_clients: int,
     num_rounds: int,
+    *,
+    idle: bool = False,
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of each round of a ``flwr run``, and CPU seconds of all but the first.
 
     The parameters are those of ``measure_run``.
     """
-    seconds, watch = measure_run(environment, run_config, num_clients, num_rounds)
+    seconds, watch = measure_run(environment, run_config, num_clients, num_rounds, idle=idle)
     return seconds, watch.rounds()
 
 
@@ -155,6 +160,8 @@ def measure_run(
     run_config: Mapping[str, Scalar] | None,
     num_clients: int,
     num_rounds: int,
+    *,
+    idle: bool = False,
 ) -> tuple[list[float], TreeWatch]:
     """Return the seconds of each round of a ``flwr run``, and who watched its processes.
 
@@ -168,6 +175,8 @@ def measure_run(
         Simulated clients.
     num_rounds : int
         At least 2.
+    idle : bool
+        Whether the clients of Flower's app do nothing.
 
     Raises
     ------
@@ -181,7 +190,9 @@ def measure_run(
         watched = folder / METRICS if is_ours else lines
         with TreeWatch(int(environment[SUPERLINK_PID]), watched) as watch:
             if run_config is None:
-                reports, log = flower_fedavg.run(environment, num_clients, num_rounds, app)
+                reports, log = flower_fedavg.run(
+                    environment, num_clients, num_rounds, app, idle=idle
+                )
             else:
                 values = {**run_config, "num-rounds": num_rounds}
                 reports, log = _run_tacet(environment, values, num_clients, folder)
@@ -281,7 +292,9 @@ def _measure_systems(
     for _ in range(options.passes):
         for system, more in SYSTEMS.items():
             values = None if more is None else training(clients, more)
-            took, worked = measure_rounds(environment, values, clients, options.rounds)
+            took, worked = measure_rounds(
+                environment, values, clients, options.rounds, idle=FLOWERS.get(system, False)
+            )
             # The first round of the first pass stands for all first ones.
             seconds[system] += took[1:] if seconds[system] else took
             cpu[system] += worked

@@ -57,8 +57,6 @@ EVERYDAY_KEYS = (
 _OWN_NAMES = ("class_weight",)
 
 Scalar = bool | int | float | str
-# Keys, types and values of a run config, sorted.
-_Given = tuple[tuple[str, type, Scalar], ...]
 
 # What OmegaConf adds to a message that only a programmer would want.
 _NOISE = ("object_type=", "reference_type=")
@@ -87,31 +85,9 @@ def load_config(run_config: Mapping[str, Scalar]) -> AppConfig:
     ConfigError
         Naming the key, the value and the mend, in one line.
     """
-    return _load(_typed_items(run_config), files_of(CONF_DIR))
-
-
-def config_of_run(run_id: int, run_config: Mapping[str, Scalar]) -> AppConfig:
-    """Return what ``load_config`` does, and the same for all messages of a run.
-
-    A run has the options that it began with: nobody looks again whether a YAML has changed,
-    which each message of a simulation would wait for.
-
-    Raises
-    ------
-    ConfigError
-        As ``load_config``.
-    """
-    return _config_of_run(run_id, _typed_items(run_config))
-
-
-@lru_cache(maxsize=8)
-def _config_of_run(_: int, given: _Given) -> AppConfig:
-    return _load(given, files_of(CONF_DIR))
-
-
-def _typed_items(run_config: Mapping[str, Scalar]) -> _Given:
     # With its type: to a cache 1, 1.0 and True are one key, but not all are integers.
-    return tuple((k, type(v), v) for k, v in sorted(run_config.items()))
+    given = tuple((k, type(v), v) for k, v in sorted(run_config.items()))
+    return _load(given, files_of(CONF_DIR))
 
 
 def load_given(run_config: Mapping[str, Scalar]) -> AppConfig:
@@ -202,7 +178,7 @@ def _strings(key: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=32)
-def _load(items: _Given, files: Files) -> AppConfig:
+def _load(items: tuple[tuple[str, type, Scalar], ...], files: Files) -> AppConfig:
     try:
         choices, values, free = _split({key: value for key, _, value in items})
     except ValueError as error:

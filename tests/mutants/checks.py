@@ -73,27 +73,27 @@ _OF_ROSTERS = (
     ),
     _roster(
         "a-share-key-of-the-servers-passes",
-        "good = is_kem_key(peer.share_key, keys[:KEM_KEY_BYTES])",
+        "good = is_kem_key(peer.share_key, share_key)",
         "good = True",
     ),
     _roster(
         "a-mask-key-of-the-servers-passes",
-        "good and is_kem_key(peer.mask_key, keys[KEM_KEY_BYTES:])",
+        "good and is_kem_key(peer.mask_key, mask_key)",
         "good",
     ),
     _roster(
         "keys-that-nobody-needs-pass",
-        "good and len(keys) <= KEM_KEY_BYTES",
+        "good and not mask_key",
         "good",
     ),
     _roster(
         "keys-of-strangers-pass",
-        "len(kem_keys) == len(peers) and",
+        "len(shown) == len(peers) and",
         "",
     ),
     _roster(
         "a-neighbour-may-be-without-its-keys",
-        " and all(peer.node_id in kem_keys for peer in peers)",
+        " and all(peer.node_id in shown for peer in peers)",
         "",
     ),
 )

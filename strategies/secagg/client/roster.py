@@ -37,16 +37,16 @@ class CheckedRoster:
         The graph.
     near : tuple of int
         The node's closed neighbourhood, as places in `adverts`, ascending.
-    kem_keys : mapping of int to bytes
-        For each neighbour its ML-KEM share key, and its mask key behind it where this node's
-        row brings the secret of the pair. Empty bytes with classical keys.
+    kem_keys : mapping of int to (bytes, bytes)
+        For each neighbour its ML-KEM share key, and its mask key where this node's row brings
+        the secret of the pair. Empty bytes with classical keys.
     """
 
     hash: bytes
     adverts: tuple[Advert, ...]
     shape: Shape
     near: tuple[int, ...]
-    kem_keys: Mapping[int, bytes]
+    kem_keys: Mapping[int, tuple[bytes, bytes]]
 
 
 @lru_cache(maxsize=2)
@@ -78,8 +78,7 @@ def check_request(
     place = roster.adverts.index(own_advert)
     near = neighborhood(shape, adverts_hash(roster.adverts), place)
     peers = [adverts[member] for member in near if member != place]
-    kem_keys = dict(request.kem_keys)
-    _check_kem_keys(kem_keys, peers, adverts[place].node_id, shape)
+    kem_keys = _kem_keys(dict(request.kem_keys), peers, adverts[place].node_id, shape)
     return CheckedRoster(roster_hash(roster), adverts, shape, near, kem_keys)
 
 
@@ -135,24 +134,27 @@ def _shown(data: bytes, is_hybrid: bool) -> _Shown:
     return _Shown(advert, good, (*(key[:X25519_BYTES] for key in pair), advert.commitment))
 
 
-def _check_kem_keys(
-    kem_keys: Mapping[int, bytes], peers: list[Advert], node_id: int, shape: Shape
-) -> None:
-    """Check that the ML-KEM keys are those whose hashes are in the neighbours' adverts.
+def _kem_keys(
+    shown: Mapping[int, bytes], peers: list[Advert], node_id: int, shape: Shape
+) -> Mapping[int, tuple[bytes, bytes]]:
+    """Return the neighbours' ML-KEM keys, which are those whose hashes are in their adverts.
 
     Whoever is shown another one has nothing to compare it with but the hash, and what is sealed
     under it is for the server to read: no neighbour may be without.
     """
-    whole = len(kem_keys) == len(peers) and all(peer.node_id in kem_keys for peer in peers)
+    whole = len(shown) == len(peers) and all(peer.node_id in shown for peer in peers)
     require(whole, RefusalReason.BAD_KEY, "ML-KEM keys of others than the neighbours")
+    found: dict[int, tuple[bytes, bytes]] = {}
     for peer in peers:
-        keys = kem_keys[peer.node_id]
-        good = is_kem_key(peer.share_key, keys[:KEM_KEY_BYTES])
+        keys = shown[peer.node_id]
+        share_key, mask_key = found[peer.node_id] = keys[:KEM_KEY_BYTES], keys[KEM_KEY_BYTES:]
+        good = is_kem_key(peer.share_key, share_key)
         if shape.brings_secret(node_id, peer.node_id):
-            good = good and is_kem_key(peer.mask_key, keys[KEM_KEY_BYTES:])
+            good = good and is_kem_key(peer.mask_key, mask_key)
         else:
-            good = good and len(keys) <= KEM_KEY_BYTES
+            good = good and not mask_key
         require(good, RefusalReason.BAD_KEY, f"not node {peer.node_id}'s ML-KEM keys")
+    return found
 
 
 def _check_trust(adverts: tuple[Advert, ...], trust: TrustPolicy) -> None:

@@ -33,7 +33,6 @@ from strategies.secagg.fields import AttemptId
 from strategies.secagg.graph import Shape
 from strategies.secagg.messages import (
     HEAD_BYTES,
-    KEM_KEY_BYTES,
     KEPT_HEADS,
     NO_HEAD,
     NO_IDENTITY,
@@ -197,11 +196,10 @@ class _Dealer:
         """
         me, ends = self.me, (self.me.node_id, peer.node_id)
         roster, shape = self.under.hash, self.under.shape
-        kem_keys, part = self.under.kem_keys[peer.node_id], b""
+        (kem_key, mask_key), part = self.under.kem_keys[peer.node_id], b""
         if shape.brings_secret(*ends):
-            to = kem_keys[KEM_KEY_BYTES:]
-            part = seal_pair_secret(self.mask_seed, to, roster, ends, me.random_bytes)
-        fresh, kem_text = encapsulate(kem_keys[:KEM_KEY_BYTES])
+            part = seal_pair_secret(self.mask_seed, mask_key, roster, ends, me.random_bytes)
+        fresh, kem_text = encapsulate(kem_key)
         key = share_key(agreed + fresh, roster, *ends)
         nonce = me.random_bytes(NONCE_BYTES)
         shown, part_hash = b"".join(heads).ljust(HEADS_BYTES, b"\0"), hash_part(part)
