@@ -84,6 +84,10 @@ class Plays:
             "output-dir": str(folder),
             **given,
         }
+        if given.get("aggregation") != "plain":
+            # The bytes are told of a deployment.
+            words = f"{given.get('overrides', '')} aggregation.key_agreement=hybrid"
+            run_config["overrides"] = words
         simulate(run_config, num_nodes)
         summary = json.loads((folder / "summary.json").read_text())
         lines = (folder / "metrics.jsonl").read_text().splitlines()

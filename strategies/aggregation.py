@@ -133,7 +133,7 @@ class AggregationConfig:
     def key_bytes(self, num_nodes: int, num_values: int, bits: int) -> int:
         """Return the bytes to and from a node in a round beside state and contribution.
 
-        For updates of so many numbers of so many bits.
+        Of a deployment, for updates of so many numbers of so many bits.
         """
         return 0
 

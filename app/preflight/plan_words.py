@@ -55,7 +55,9 @@ def plan_rows(plan: RunPlan) -> list[Row]:
     if plan.work:
         rows.insert(5, ("work", f"a round, {plan.work}"))
     if plan.key_bytes:
-        rows.insert(5, ("keys", f"{plan.key_bytes:,} bytes to and from a node, a round"))
+        rows.insert(
+            5, ("keys", f"{plan.key_bytes:,} bytes to and from a deployed node, a round")
+        )
     if not plan.guarantee:
         rows.append(("guarantee", NO_GUARANTEE))
         return rows

@@ -62,7 +62,8 @@ class RunPlan:
         round to round; trees that grow count as they are at first.
         Where nodes follow the state, the last sum goes with the model.
     key_bytes : int
-        What a node sends and receives in a round beside those, in a full cohort.
+        What a node sends and receives in a round beside those, in a full cohort of a
+        deployment; simulated nodes agree on smaller keys.
     bytes_up_first : int
         A contribution to the first round, where it is larger; else 0.
     bytes_down_first : int

@@ -106,4 +106,11 @@ MUTATIONS = (
         "            True,\n",
         (f"{_HERE}test_refused_rosters.py",),
     ),
+    Mutation(
+        "nodes-of-a-deployment-agree-as-simulated-ones",
+        "strategies/masked/config.py",
+        "return num_simulated is None\n",
+        "return False\n",
+        ("tests/runs/test_key_agreement.py",),
+    ),
 )

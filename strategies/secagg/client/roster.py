@@ -125,9 +125,7 @@ class _Shown(NamedTuple):
     unique: tuple[bytes, ...]
 
 
-@lru_cache(maxsize=2048)
 def _shown(data: bytes, is_hybrid: bool) -> _Shown:
-    # All simulated nodes of a process are shown the same ones.
     advert = Advert.decode(data)
     pair = advert.mask_key, advert.share_key
     good = all(is_public_key(key, hybrid=is_hybrid) for key in pair)

@@ -81,11 +81,13 @@ def test_keys_of_both_kinds_have_their_bytes():
                 {"overrides": f"rounds.min_clients=10 aggregation.key_agreement={agreed}"}
             )
         ).key_bytes
-        for agreed in ("hybrid", "classical")
+        for agreed in ("hybrid", "classical", "auto")
     ]
     # ML-KEM keys of each peer, and ciphertexts in each row (docs/secure-aggregation.md).
     assert 5_000 < (sizes[0] - sizes[1]) / 9 < 7_000
     assert sizes[1] > 0
+    # A plan is of a deployment.
+    assert sizes[2] == sizes[0]
     assert plan_run(load_config({"aggregation": "plain"})).key_bytes == 0
 
 
