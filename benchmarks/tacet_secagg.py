@@ -297,8 +297,8 @@ def _public(seed: bytes) -> bytes:
 def _forget() -> None:
     """Empty the caches that parties share in this process only."""
     shared = keys._public_key, keys._kem_key, keys.is_kem_key, identity._public_key
-    shared = (*shared, keys.is_public_key, roster._shown, binding.adverts_hash)
-    shared = (*shared, packed.interpolation)
+    shared = (*shared, keys.is_public_key, roster.read_roster, roster._check_adverts)
+    shared = (*shared, binding.adverts_hash, packed.interpolation)
     for cached in (*shared, graph._ring, recovery._lagrange, public_polynomial):
         cached.cache_clear()
 

@@ -121,6 +121,11 @@ class AggregationConfig:
         """Return whether nodes mask with some others only; None for a deployment."""
         return False
 
+    @property
+    def is_classical(self) -> bool:
+        """Return whether deployed nodes agree on keys that a quantum computer opens."""
+        return False
+
     def idle_keys(self, *, is_private: bool) -> dict[str, str]:
         """Return the keys without effect beside the others' values, and why, with the mend."""
         return {}

@@ -35,6 +35,8 @@ class ProposedRun:
         Whether every message is signed.
     is_sparse : bool
         Whether clients mask with some others only.
+    is_classical : bool
+        Whether keys are agreed with X25519 alone, outside of a simulation.
     noise_multiplier, delta : float or None
         Of the run's plan; None for ``none``.
     epsilon : float or None
@@ -62,6 +64,7 @@ class ProposedRun:
     max_colluding: int
     identities: bool
     is_sparse: bool
+    is_classical: bool
     noise_multiplier: float | None
     epsilon: float | None
     delta: float | None
@@ -151,6 +154,7 @@ def _proposed(
         max_colluding=aggregation.promised_colluding,
         identities=aggregation.is_signed,
         is_sparse=aggregation.is_sparse(session.settings.num_simulated),
+        is_classical=aggregation.is_classical,
         noise_multiplier=noise_multiplier if private else None,
         # The ledger holds what is really released against the cap.
         epsilon=None,
@@ -250,6 +254,11 @@ def _sums(policy: Policy, proposed: ProposedRun) -> Iterator[str]:
         yield (
             "aggregation.graph is sparse, but allow_sparse_graph=false; take"
             " aggregation.graph=complete"
+        )
+    if proposed.is_classical and not policy.allow_classical_keys:
+        yield (
+            "aggregation.key_agreement=classical, but allow_classical_keys=false; take"
+            " aggregation.key_agreement=hybrid"
         )
 
 

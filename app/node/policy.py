@@ -59,6 +59,8 @@ class Policy:
         the one view of an attempt that the others have signed.
     allow_sparse_graph : bool
         Whether a run may have clients mask with some others only.
+    allow_classical_keys : bool
+        Whether keys may be agreed with X25519 alone, which a quantum computer opens one day.
     max_cohort_changes : int or None
         The attempts of a run in which this node helps to open a sum whose participants differ
         from those of another one by so few that the difference shows less than a sum may; None
@@ -109,6 +111,7 @@ class Policy:
     data_path: Path | None = None
     require_identities: bool = True
     allow_sparse_graph: bool = False
+    allow_classical_keys: bool = False
     max_cohort_changes: int | None = None
     tasks: tuple[str, ...] | None = None
     exact: tuple[str, ...] = ()
@@ -319,6 +322,7 @@ _READERS: dict[str, _Reader] = {
     "data_path": _text,
     "require_identities": _flag,
     "allow_sparse_graph": _flag,
+    "allow_classical_keys": _flag,
     "max_cohort_changes": _whole(0),
     "tasks": _texts(),
     "exact": _texts(),

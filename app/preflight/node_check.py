@@ -96,30 +96,38 @@ def _policy(path: Path | None, found: Findings) -> Policy | None:
             f"exact:     {', '.join(policy.exact)}; a server that chooses what such a sum asks"
             " can single out a record; `tacet node allow-cohort` shows over whom"
         )
+    found.gaps += _gaps(policy)
+    return policy
+
+
+def _gaps(policy: Policy) -> Iterator[str]:
+    """Yield what the policy leaves open, each with the mend."""
     if not policy.budget:
-        found.gaps.append("no cap: give max_epsilon and delta in the policy")
+        yield "no cap: give max_epsilon and delta in the policy"
     if NONE in policy.privacy:
-        found.gaps.append("privacy lists none: such runs bound nothing; take it out")
+        yield "privacy lists none: such runs bound nothing; take it out"
     if policy.min_survivors == 1:
-        found.gaps.append(
-            "min_survivors=1: a run may show the server each contribution; raise it"
-        )
+        yield ("min_survivors=1: a run may show the server each contribution; raise it")
     if not policy.require_identities:
-        found.gaps.append(
+        yield (
             "require_identities=false: a server can play all other nodes itself, and tell each"
             " node of other survivors; take it out"
         )
     if policy.allow_sparse_graph:
-        found.gaps.append(
+        yield (
             "allow_sparse_graph=true: above 32 nodes a malicious server can surround this node"
             " with those that suit it; take it out"
         )
+    if policy.allow_classical_keys:
+        yield (
+            "allow_classical_keys=true: whoever records what this node sends can read it once"
+            " there are quantum computers; take it out"
+        )
     if not policy.bundles:
-        found.gaps.append(
+        yield (
             "bundles is not given: the server chooses the code that runs here; list what"
             " `tacet bundle hash` prints for the code that you reviewed"
         )
-    return policy
 
 
 def _models(policy: Policy) -> str:

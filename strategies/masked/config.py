@@ -124,6 +124,11 @@ class SecAggConfig(AggregationConfig):
             return num_simulated is not None and num_simulated > COMPLETE_UP_TO
         return self.graph is Graph.sparse
 
+    @property
+    def is_classical(self) -> bool:
+        """Return whether deployed nodes are to agree with X25519 alone."""
+        return self.key_agreement is KeyAgreement.classical
+
     def is_hybrid(self, num_simulated: int | None) -> bool:
         """Return whether keys are agreed with ML-KEM-768 too."""
         if self.key_agreement is KeyAgreement.auto:

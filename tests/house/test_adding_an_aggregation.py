@@ -77,6 +77,7 @@ def test_a_policy_asks_what_it_shows_the_server(tmp_path):
         max_colluding=0,
         identities=False,
         is_sparse=False,
+        is_classical=False,
         noise_multiplier=None,
         epsilon=None,
         delta=None,

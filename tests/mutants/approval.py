@@ -167,6 +167,11 @@ _OF_FLOORS = (
         "if proposed.is_sparse and not policy.allow_sparse_graph:",
         "if policy.allow_sparse_graph is None:",
     ),
+    _floor(
+        "classical-keys-are-allowed",
+        "if proposed.is_classical and not policy.allow_classical_keys:",
+        "if policy.allow_classical_keys is None:",
+    ),
     _floor("the-floor-of-noise-is-lower", "not noise >= least:", "not noise >= 0.7 * least:"),
     _floor("a-noise-that-is-no-number-passes", "not noise >= least:", "noise < least:"),
     _floor("any-delta-is-taken", "not delta <= most * (1 + 1e-9)", "not delta <= 1000 * most"),

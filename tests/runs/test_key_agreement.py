@@ -56,3 +56,15 @@ def test_a_node_of_a_deployment_shares_nothing_under_x25519_alone(tmp_path, monk
     else:
         upload = SharesUpload.decode(world.ask(victim, SHARE, request))
         assert {ShareRow.decode(row).kem_text for _, row in upload.rows} == {b""}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_policy_says_whether_a_run_may_do_without_ml_kem(tmp_path, monkeypatch, allowed):
+    numbers = Numbers(4, 3, 3, more="aggregation.key_agreement=classical")
+    world = Federation(tmp_path, monkeypatch, numbers, allow_classical_keys=allowed)
+    if not allowed:
+        with pytest.raises(RefusedError, match="policy_refused"):
+            world.ask(world.ids[0], ADVERT, AdvertRequest(FIRST))
+        return
+    reply = AdvertReply.decode(world.ask(world.ids[0], ADVERT, AdvertRequest(FIRST)))
+    assert len(Advert.decode(reply.advert).mask_key) == X25519_BYTES

@@ -234,6 +234,8 @@ def test_each_gap_has_its_line(node, state, tmp_path, capsys):
     assert "play all other nodes" in found[0]
     found = with_policy("unit: example", "unit: example\nallow_sparse_graph: true")
     assert "surround this node" in found[0]
+    found = with_policy("unit: example", "unit: example\nallow_classical_keys: true")
+    assert "quantum computers" in found[0]
     assert "2 others, but min_survivors=4" in with_policy("survivors: 3", "survivors: 4")[0]
     found = with_policy("survivors: 3\nmin_colluding: 1", "survivors: 1\nmin_colluding: 0")
     assert "may show the server each contribution" in found[0]

@@ -24,6 +24,7 @@ min_noise_multiplier: 0.5
 privacy: [example_local, example_distributed]
 require_identities: true
 allow_sparse_graph: true
+allow_classical_keys: true
 max_cohort_changes: 2
 tasks: [heart, csv]
 exact: [glm]
@@ -77,6 +78,7 @@ def test_a_policy_is_read(tmp_path):
         bundles=("ab" * 32,),
         model_signers=("coordinator", "ab" * 32),
         allow_sparse_graph=True,
+        allow_classical_keys=True,
         max_cohort_changes=2,
         exact=("glm",),
         exact_overrides=("task.test_fraction=0",),
@@ -94,10 +96,12 @@ def test_a_policy_is_read(tmp_path):
 def test_what_has_a_default_may_be_left_out(tmp_path):
     short = dict.fromkeys(("data_path", "min_noise_multiplier", "tasks", "bundles"))
     short |= dict.fromkeys(("require_identities", "allow_sparse_graph"))
+    short |= dict.fromkeys(("allow_classical_keys",))
     short |= dict.fromkeys(("exact", "exact_overrides"))
     policy = load_policy(changed(tmp_path, **short))
     assert policy.require_identities
     assert not policy.allow_sparse_graph
+    assert not policy.allow_classical_keys
     assert policy.exact == policy.exact_overrides == ()
     assert (policy.tasks, policy.bundles, policy.data_path) == (None, None, None)
     assert policy.budget == Budget(3.0, 1e-5)
@@ -205,6 +209,7 @@ PROPOSED = ProposedRun(
     max_colluding=1,
     identities=True,
     is_sparse=False,
+    is_classical=False,
     noise_multiplier=0.5,
     epsilon=3.0,
     delta=1e-5,
@@ -255,6 +260,7 @@ def test_a_run_within_the_policy_passes(changes):
         ({"max_colluding": 0}, ("max_colluding=0", "min_colluding=1", "raise")),
         ({"identities": False}, ("identities=false", "require_identities=true")),
         ({"is_sparse": True}, ("graph is sparse", "allow_sparse_graph=false")),
+        ({"is_classical": True}, ("key_agreement=classical", "allow_classical_keys=false")),
         ({"noise_multiplier": 0.4}, ("0.4", "min_noise_multiplier=0.5", "raise")),
         ({"noise_multiplier": None}, ("not given", "min_noise_multiplier=0.5")),
         ({"noise_multiplier": float("nan")}, ("nan", "min_noise_multiplier=0.5")),

@@ -298,6 +298,7 @@ def test_a_policy_takes_it_for_one_that_hides_contributions(tmp_path):
         max_colluding=1,
         identities=False,
         is_sparse=False,
+        is_classical=False,
         noise_multiplier=None,
         epsilon=None,
         delta=None,
