@@ -139,7 +139,7 @@ def _main(grid: Grid, context: Context) -> None:
 def _train(message: Message, context: Context) -> Message:
     from tasks.training.local import initial_model, set_parameters, train
 
-    if context.run_config["idle"]:
+    if context.run_config.get("idle"):
         content = {"arrays": message.content["arrays"], "metrics": _one_example()}
         return Message(RecordDict(content), reply_to=message)
     task, data = load(context)
@@ -155,7 +155,7 @@ def _train(message: Message, context: Context) -> Message:
 def _evaluate(message: Message, context: Context) -> Message:
     from tasks.training.local import evaluate, initial_model, set_parameters
 
-    if context.run_config["idle"]:
+    if context.run_config.get("idle"):
         return Message(RecordDict({"metrics": _one_example()}), reply_to=message)
     task, data = load(context)
     model = initial_model(task)

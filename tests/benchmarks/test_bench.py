@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench
+from benchmarks import bench, simulated_round
 from benchmarks.secagg import CLASSICAL
 
 
@@ -104,3 +104,10 @@ def test_the_whole_reads_dropouts_memory_and_bytes():
         "peers": {"Flower's SecAgg+": 8.0},
     }
     assert whole("compression")(figures) == pytest.approx([0.125, 0.1, 0.0875, 1.0])
+
+
+def test_rounds_in_one_process_are_measured_for_both():
+    for measure in (simulated_round.measure_flower, simulated_round.measure_many):
+        seconds = measure(3, 2)
+        assert len(seconds) == 2
+        assert min(seconds) > 0
