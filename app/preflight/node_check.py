@@ -107,7 +107,7 @@ def _gaps(policy: Policy) -> Iterator[str]:
     if NONE in policy.privacy:
         yield "privacy lists none: such runs bound nothing; take it out"
     if policy.min_survivors == 1:
-        yield ("min_survivors=1: a run may show the server each contribution; raise it")
+        yield "min_survivors=1: a run may show the server each contribution; raise it"
     if not policy.require_identities:
         yield (
             "require_identities=false: a server can play all other nodes itself, and tell each"

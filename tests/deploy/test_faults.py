@@ -111,7 +111,7 @@ def test_a_run_outlives_its_serverapp_and_its_superlink(federation):
     os.kill(federation.superlink.pid, signal.SIGSTOP)
     time.sleep(30)
     os.kill(federation.superlink.pid, signal.SIGCONT)
-    # The run goes on after the pause, perhaps without a reply that was under way.
+    # Neither nodes nor run notice more than the pause.
     wait_for(federation, lambda: len(lines(federation, "server")) == 2)
     assert submitted.poll() is None
 
@@ -129,8 +129,7 @@ def test_a_run_outlives_its_serverapp_and_its_superlink(federation):
     reports = lines(federation, "server")
     assert [line["round"] for line in reports] == [1, 2, 3]
     # All nodes have come back by themselves.
-    num_replies = [line["num_replies"] for line in reports]
-    assert num_replies in ([3, 3, 3], [3, 2, 3])
+    assert [line["num_replies"] for line in reports] == [3, 3, 3]
     updates = [line["privacy"]["num_updates"] for line in reports]
     assert updates == sorted(updates)
     assert updates[-1] >= 3

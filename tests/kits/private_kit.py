@@ -52,7 +52,7 @@ def run_config_of(folder: Path, option: str, aggregation: str, free: str = "", *
 
     Keys are agreed as in a deployment, for one of the nodes may answer as there (``RealNode``).
     """
-    if aggregation == "secagg" and "aggregation.key_agreement" not in free:
+    if aggregation == "secagg":
         free += " aggregation.key_agreement=hybrid"
     population = keys.pop("population", 4)
     rate = keys.pop("rate", 1.0)
